@@ -1,0 +1,61 @@
+"""Identities: keyed hashes, and the partition a key belongs to (SEMANTICS: identity).
+
+Two kinds of hash. `Key` is keyed by the operator's secret, so an agent cannot aim at an id (event ids, tokens,
+fingerprints). `plain_id` is not: what it hashes are our own ids and rule names, and anyone may check them.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+ID_BYTES = 16
+# The separator cannot occur in UTF-8 text, so ("ab", "c") and ("a", "bc") differ.
+_SEPARATOR = b"\xff"
+
+
+def _joined(parts: Iterable[str]) -> bytes:
+    return _SEPARATOR.join(part.encode("utf-8", "surrogatepass") for part in parts)
+
+
+def plain_id(*parts: str) -> str:
+    """128-bit hex id of the parts, in order."""
+    return hashlib.blake2b(_joined(parts), digest_size=ID_BYTES).hexdigest()
+
+
+class Key:
+    """The operator's secret for keyed hashes; 16 to 64 bytes."""
+
+    def __init__(self, secret: bytes) -> None:
+        if not 16 <= len(secret) <= 64:
+            raise ValueError("an identity key has 16 to 64 bytes")
+        self._keyed = hashlib.blake2b(digest_size=ID_BYTES, key=secret)
+
+    def digest(self, payload: bytes) -> str:
+        """128-bit hex keyed hash of the bytes."""
+        state = self._keyed.copy()
+        state.update(payload)
+        return state.hexdigest()
+
+    def id(self, *parts: str) -> str:
+        """128-bit hex keyed id of the parts, in order."""
+        return self.digest(_joined(parts))
+
+
+def murmur2(payload: bytes) -> int:
+    """Kafka's murmur2 hash, as an unsigned 32-bit number (Java and aiokafka partition by it)."""
+    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
+    length = len(payload)
+    value = (0x9747B28C ^ length) & mask
+    whole = length & ~3
+    for at in range(0, whole, 4):
+        word = int.from_bytes(payload[at : at + 4], "little") * multiplier & mask
+        word = (word ^ (word >> 24)) * multiplier & mask
+        value = value * multiplier & mask ^ word
+    if length > whole:
+        value = (value ^ int.from_bytes(payload[whole:], "little")) * multiplier & mask
+    value = (value ^ (value >> 13)) * multiplier & mask
+    return value ^ (value >> 15)
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Partition of a key among N, as Java's default partitioner puts it."""
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions

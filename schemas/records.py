@@ -1,0 +1,212 @@
+"""The small records between stages: control records of agent.actions, directives, activations, evidence, health."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from tachograph.schemas.fields import Record, doc
+
+DirectiveKind = Literal["capture", "throttle", "require_approval", "quarantine", "release"]
+AckStatus = Literal["received", "applied", "refused", "expired"]
+
+
+class Tick(Record, kw_only=True):
+    """Observed time reached on a raw partition; its owner writes it to every partition of agent.actions."""
+
+    raw_topic: Annotated[str, doc("raw topic")]
+    raw_partition: Annotated[int, doc("raw partition", ge=0)]
+    raw_partitions: Annotated[int, doc("partitions of the raw topic", ge=1)]
+    observed_time: Annotated[datetime, doc("all actions observed before it are in", "UTC")]
+    by_clock: Annotated[bool, doc("the partition was at its end: the owner's clock")] = False
+
+
+class SessionLink(Record, kw_only=True):
+    """A trace belongs to a conversation (and an agent): learned after or beside the actions."""
+
+    tenant: Annotated[str, doc("whose data this is")]
+    partition_key: Annotated[str, doc("partition key of the trace's actions")]
+    trace_id: Annotated[str, doc("trace")]
+    session_id: Annotated[str, doc("conversation")]
+    agent_id: Annotated[str | None, doc("agent, if named")] = None
+    agent_name: Annotated[str | None, doc("agent's name, if named")] = None
+    principal_id: Annotated[str | None, doc("principal, if named")] = None
+    observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
+
+
+class SameAs(Record, kw_only=True):
+    """Two event ids report one action."""
+
+    tenant: Annotated[str, doc("whose data this is")]
+    partition_key: Annotated[str, doc("partition key of both")]
+    twin_key: Annotated[str, doc("hash of tenant, trace and call or response id")]
+    event_id: Annotated[str, doc("one report")]
+    same_as: Annotated[str, doc("the other report")]
+    observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
+
+
+class Match(Record, kw_only=True):
+    """An event matched a rule whose group-by crosses partitions; keyed by the grouping values."""
+
+    tenant: Annotated[str, doc("whose data this is")]
+    rule_id: Annotated[str, doc("the rule")]
+    rule_version: Annotated[str, doc("semantic hash of the rule")]
+    group: Annotated[dict[str, str], doc("group-by values")]
+    event_id: Annotated[str, doc("the event")]
+    twin_key: Annotated[str | None, doc("its twin key")] = None
+    event_time: Annotated[datetime, doc("its time", "UTC")]
+    observed_time: Annotated[datetime, doc("when it was observed", "UTC")]
+    step: Annotated[str | None, doc("which step of a sequence")] = None
+    values: Annotated[dict[str, str], doc("values the rule aggregates; fingerprints, not content")] = {}
+
+
+class Context(Record, kw_only=True):
+    """The last actions of a session at the moment of an agent's first match, for triage."""
+
+    tenant: Annotated[str, doc("whose data this is")]
+    group_id: Annotated[str, doc("signal group it belongs to")]
+    entity: Annotated[str, doc("the group's entity; the record's key")]
+    bucket_start: Annotated[datetime, doc("the group's bucket", "UTC")]
+    session_id: Annotated[str | None, doc("session")] = None
+    agent_id: Annotated[str | None, doc("agent")] = None
+    taken_at: Annotated[datetime, doc("time of the matching event", "UTC")]
+    actions: Annotated[list[dict[str, str]], doc("last actions, oldest first, short")]
+    missing: Annotated[list[str], doc("what is not here, and why")] = []
+
+
+class Directive(Record, kw_only=True):
+    """What triage tells a gateway or agent: capture state now, throttle, require approval, quarantine."""
+
+    directive_id: Annotated[str, doc("id; receivers ignore known ones")]
+    tenant: Annotated[str, doc("whose agent this is")]
+    kind: Annotated[DirectiveKind, doc("what to do")]
+    agent_id: Annotated[str, doc("whom it concerns; the record's key")]
+    session_id: Annotated[str | None, doc("limits it to one session")] = None
+    scope: Annotated[dict[str, str], doc("limits it further: tool, target …")] = {}
+    alert_id: Annotated[str | None, doc("alert that caused it")] = None
+    reason: Annotated[str, doc("why, in a sentence")]
+    issued_at: Annotated[datetime, doc("issue by the pipeline's clock", "UTC")]
+    expires_at: Annotated[datetime, doc("ignored from then on", "UTC")]
+    dry_run: Annotated[bool, doc("report what would be done, do nothing")] = False
+    key_id: Annotated[str | None, doc("key of the signature")] = None
+    signature: Annotated[str | None, doc("Ed25519 over the canonical record, base64")] = None
+
+
+class DirectiveAck(Record, kw_only=True):
+    """A receiver's answer to a directive."""
+
+    directive_id: Annotated[str, doc("the directive; the record's key")]
+    tenant: Annotated[str, doc("whose agent this is")]
+    agent_id: Annotated[str, doc("who answers")]
+    status: Annotated[AckStatus, doc("what became of it")]
+    acked_at: Annotated[datetime, doc("when", "UTC")]
+    detail: Annotated[str | None, doc("why it was refused")] = None
+
+
+class CaptureAnswer(Record, kw_only=True):
+    """What came of a capture directive; a time-out is written by its one owner."""
+
+    directive_id: Annotated[str, doc("the capture directive")]
+    tenant: Annotated[str, doc("whose agent this is")]
+    alert_id: Annotated[str, doc("alert that asked")]
+    entity: Annotated[str, doc("the alert's entity; the record's key")]
+    bucket_start: Annotated[datetime, doc("the alert's bucket", "UTC")]
+    answered: Annotated[bool, doc("false: timed out")]
+    snapshot_id: Annotated[str | None, doc("snapshot that answers")] = None
+    decided_at: Annotated[datetime, doc("when", "UTC")]
+
+
+class Disposition(Record, kw_only=True):
+    """A person's word on an alert."""
+
+    alert_id: Annotated[str, doc("the alert; the record's key")]
+    tenant: Annotated[str, doc("whose data this is")]
+    action: Annotated[Literal["close", "reopen", "assign", "note", "acknowledge"], doc("what was done")]
+    disposition: Annotated[str | None, doc("true_positive, false_positive, benign, duplicate")] = None
+    assignee: Annotated[str | None, doc("who works on it")] = None
+    note: Annotated[str | None, doc("why")] = None
+    by: Annotated[str, doc("who said so")]
+    at: Annotated[datetime, doc("when", "UTC")]
+
+
+class Activation(Record, kw_only=True):
+    """A rule set, model, silence, reference data or policy comes into force."""
+
+    subject: Annotated[
+        Literal["rules", "model", "silence", "reference", "policy", "partitions"], doc("what")
+    ]
+    name: Annotated[str, doc("which one; key is subject/name")]
+    tenant: Annotated[str, doc("for whom")]
+    content_hash: Annotated[str, doc("hash of the content")]
+    effective_from: Annotated[datetime, doc("observed time from which it holds", "UTC")]
+    content: Annotated[str | None, doc("the content, when small")] = None
+    location: Annotated[str | None, doc("where the content is, when large")] = None
+    by: Annotated[str | None, doc("who activated it")] = None
+
+
+class Checkpoint(Record, kw_only=True):
+    """One chunk of a stage's state; the newest complete set of chunks holds."""
+
+    stage: Annotated[str, doc("stage")]
+    topic: Annotated[str, doc("input topic")]
+    partition: Annotated[int, doc("input partition", ge=0)]
+    offset: Annotated[int, doc("state includes every record before it", ge=0)]
+    format: Annotated[int, doc("format of the state", ge=1)]
+    rules_hash: Annotated[str, doc("rule set the state belongs to")]
+    chunk: Annotated[int, doc("this chunk, from 0", ge=0)]
+    chunks: Annotated[int, doc("chunks in all", ge=1)]
+    digest: Annotated[str, doc("hash of the whole state")]
+    data: Annotated[bytes, doc("chunk of the state, base64 in JSON")]
+
+
+class Health(Record, kw_only=True):
+    """How a stage or a source is: for destinations, the live view and alerts on ourselves."""
+
+    component: Annotated[str, doc("stage, destination or source")]
+    tenant: Annotated[str, doc("for whom")]
+    status: Annotated[Literal["ok", "degraded", "stalled", "silent"], doc("verdict")]
+    at: Annotated[datetime, doc("when", "UTC")]
+    watermark: Annotated[datetime | None, doc("event time reached", "UTC")] = None
+    lag: Annotated[int | None, doc("records not read yet", "records")] = None
+    sources: Annotated[dict[str, int], doc("source to actions seen since the last record")] = {}
+    drops: Annotated[dict[str, int], doc("reason to count since start")] = {}
+    detail: Annotated[str | None, doc("what a person should know")] = None
+
+
+class TreeHead(Record, kw_only=True):
+    """Signed head of the evidence tree of one partition."""
+
+    topic: Annotated[str, doc("topic")]
+    partition: Annotated[int, doc("partition", ge=0)]
+    size: Annotated[int, doc("leaves", ge=0)]
+    root: Annotated[str, doc("root hash, hex")]
+    signed_at: Annotated[datetime, doc("when", "UTC")]
+    key_id: Annotated[str, doc("key of the signature")]
+    signature: Annotated[str, doc("Ed25519 over the canonical head, base64")]
+
+
+class DeadLetter(Record, kw_only=True):
+    """Input that could not be used, with its original bytes. Raw class."""
+
+    topic: Annotated[str, doc("where it was")]
+    partition: Annotated[int, doc("partition", ge=-1)]
+    offset: Annotated[int, doc("offset", ge=-1)]
+    index: Annotated[int | None, doc("item inside the record, when one item is bad")] = None
+    stage: Annotated[str, doc("who refused it")]
+    reason: Annotated[str, doc("class of the fault: truncated, mistyped, too_large …")]
+    detail: Annotated[str, doc("what is wrong and what to do, for a person")]
+    source: Annotated[str | None, doc("source, for limits per source")] = None
+    tenant: Annotated[str, doc("whose data this is")] = "default"
+    observed_time: Annotated[datetime, doc("when it was received", "UTC")]
+    sha256: Annotated[str, doc("hash of the original bytes")]
+    size_bytes: Annotated[int, doc("size of the original", "bytes", ge=0)]
+    original: Annotated[bytes | None, doc("the original bytes; absent above the source's limit")] = None
+    headers: Annotated[dict[str, str], doc("headers of the original")] = {}
+
+
+class ActionBatch(Record, kw_only=True):
+    """Headers of an Arrow batch on agent.actions; the value itself is an Arrow IPC stream."""
+
+    version: Annotated[int, doc("schema version", ge=1)]
+    rows: Annotated[int, doc("actions in the batch", ge=0)]
+
+
+AnyJson = dict[str, Any]
