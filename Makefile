@@ -1,0 +1,70 @@
+# Everything a person types. `make help` says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The newest Python that works. It is run rather than only looked up, because a version manager's shim may stand for
+# a version that is not there; ensurepip, because some systems ship Python without it. `make setup PYTHON=…` overrides.
+PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+.PHONY: help
+help:  ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: $(STAMP)  ## Everything into .venv (Python 3.11 or newer), each package checked against its hash
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (on Debian: python3-venv); none was found." >&2; exit 1; }
+	@test -x $(BIN)/pip || { echo "Creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing packages (about 500 MB when none is cached)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: run
+run: $(STAMP)  ## Replay real agent sessions and watch alerts appear; FOR=60 stops after 60 seconds and sums up
+	@$(BIN)/tacho up $(if $(FOR),--for $(FOR))
+
+.PHONY: test
+test: $(STAMP)  ## All tests, two at a time; what is skipped is listed with its reason. ARGS="-k name" narrows
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: check
+check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# mypy does not read setuptools' package-dir: it gets the same mapping as a folder of links.
+.mypy/tachograph:
+	@mkdir -p $@
+	@for tree in pipeline detectors schemas; do ln -sfn ../../$$tree $@/$$tree; done
+
+.PHONY: kafka
+kafka: $(STAMP)  ## One Apache Kafka node (KRaft) on 127.0.0.1:9092, data in .cache/kafka/data; PORT=… moves it
+	@exec $(BIN)/python infra/kafka/broker.py $(if $(PORT),--port $(PORT))
+
+.PHONY: bench
+bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real broker
+	@$(BIN)/tacho bench $(ARGS)
+
+.PHONY: lock
+lock: $(STAMP)  ## Resolve requirements.lock again, for every supported Python and system
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command 'make lock' --extra server --extra dev \
+		--output-file requirements.lock $(if $(UPGRADE),--upgrade) pyproject.toml
+	@if grep -nE 'https?://|index-url|find-links' requirements.lock; then echo "The lock names a host" >&2; exit 1; fi
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and build products; data in .tacho and the broker in .cache stay
+	@rm -rf $(VENV) .mypy .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@find pipeline detectors schemas tests infra -name __pycache__ -type d -prune -exec rm -rf {} +
