@@ -1,0 +1,212 @@
+"""Reading Kafka in batches, with the commit left to the far end.
+
+A `Reader` never commits by itself: the stage commits the next offsets once everything that its input caused
+is acknowledged. It is used by one thread.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tachograph.pipeline.errors import Refused, RetryLater
+from tachograph.pipeline.log import get
+from tachograph.pipeline.settings import Settings
+
+log = get("kafka.reader")
+
+Place = tuple[str, int]
+OnPlaces = Callable[[list[Place]], None]
+# Longer than any deadline inside a stage, so that a slow ClickHouse never costs the membership.
+MAX_POLL_INTERVAL_MS = 300_000
+CALL_TIMEOUT_S = 30.0
+# What one reader may hold that its stage has not asked for yet.
+QUEUED_KB = 65_536
+
+_FATAL = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,
+    KafkaError._FATAL,
+}
+# The committed offset fell out of retention: a jump would lose records without a word.
+_EXPIRED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+# News, not errors: a topic that does not exist yet appears later.
+_QUIET = {
+    KafkaError._PARTITION_EOF,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+}
+
+
+def mapped(error: KafkaError, what: str) -> RetryLater | Refused:
+    """An error of the client as one of ours."""
+    text = f"{what}: {error.str()} ({error.name()})"
+    if error.code() in _FATAL or error.fatal():
+        return Refused(text)
+    return RetryLater(text)
+
+
+class Reader:
+    """A member of a consumer group that reads batches and commits when told.
+
+    `on_assign` and `on_revoke` are called inside `read` and `close`, on the reader's thread; on_revoke may
+    still commit. Starts at the earliest record on a new group; an expired committed offset is an error.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        topics: Iterable[str],
+        *,
+        on_assign: OnPlaces | None = None,
+        on_revoke: OnPlaces | None = None,
+        overrides: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
+        self._on_assign, self._on_revoke = on_assign, on_revoke
+        self._failure: RetryLater | Refused | None = None
+        self._owner = threading.get_ident()
+        self.group = group
+        self._consumer = Consumer(
+            {
+                **settings.kafka.client_config(),
+                "group.id": group,
+                "client.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+                "session.timeout.ms": 10_000,
+                "partition.assignment.strategy": "range",
+                "queued.max.messages.kbytes": QUEUED_KB,
+                "fetch.wait.max.ms": 50,
+                "topic.metadata.refresh.interval.ms": 5_000,
+                "allow.auto.create.topics": True,
+                "error_cb": self._on_error,
+                "logger": _SILENT,
+                **(overrides or {}),
+            }
+        )
+        self._consumer.subscribe(
+            list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def _assigned(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        log.info("assigned", group=self.group, partitions=[f"{p.topic}/{p.partition}" for p in places])
+        if self._on_assign:
+            self._on_assign([(p.topic, p.partition) for p in places])
+
+    def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        log.info("revoked", group=self.group, partitions=[f"{p.topic}/{p.partition}" for p in places])
+        if self._on_revoke:
+            self._on_revoke([(p.topic, p.partition) for p in places])
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _FATAL or error.fatal():
+            self._failure = mapped(error, f"group {self.group}")
+        else:
+            log.warning("broker", group=self.group, error=error.str())
+
+    def read(self, max_records: int, timeout_s: float) -> list[Message]:
+        """Up to `max_records`, waiting at most `timeout_s` for the first. Raises Refused, RetryLater."""
+        try:
+            messages = self._consumer.consume(max_records, timeout_s)
+        except KafkaException as error:
+            raise mapped(error.args[0], f"group {self.group}") from error
+        if self._failure:
+            raise self._failure
+        return [message for message in messages if self._usable(message)]
+
+    def _usable(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() in _EXPIRED:
+            raise Refused(
+                f"{message.topic()}/{message.partition()}: the committed offset is no longer kept;"
+                f" reset group {self.group} deliberately to go on"
+            )
+        if error.code() not in _QUIET:
+            raise mapped(error, f"{message.topic()}/{message.partition()}")
+        return False
+
+    def commit(self, offsets: Mapping[Place, int]) -> None:
+        """Commit the next offset of each place, and wait for it. Raises RetryLater, Refused."""
+        if not offsets:
+            return
+        places = [TopicPartition(topic, part, at) for (topic, part), at in offsets.items()]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            raise mapped(error.args[0], f"commit of group {self.group}") from error
+
+    def committed(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Committed next offset of each place; places without one are absent."""
+        asked = [TopicPartition(topic, part) for topic, part in places]
+        try:
+            found = self._consumer.committed(asked, timeout=CALL_TIMEOUT_S)
+        except KafkaException as error:
+            raise mapped(error.args[0], f"committed offsets of {self.group}") from error
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+    def bounds(self, place: Place, *, cached: bool = False) -> tuple[int, int]:
+        """(earliest, next) offset of a place. Raises RetryLater."""
+        try:
+            at = TopicPartition(*place)
+            low, high = self._consumer.get_watermark_offsets(at, CALL_TIMEOUT_S, cached)
+        except KafkaException as error:
+            raise mapped(error.args[0], f"bounds of {place[0]}/{place[1]}") from error
+        return low, high
+
+    def position(self, place: Place) -> int | None:
+        """Next offset to be read at a place, or None before the first read."""
+        [at] = self._consumer.position([TopicPartition(*place)])
+        return at.offset if at.offset >= 0 else None
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Read on from `offset` at a place that is assigned."""
+        try:
+            self._consumer.seek(TopicPartition(*place, offset))
+        except KafkaException as error:
+            raise mapped(error.args[0], f"seek of {place[0]}/{place[1]}") from error
+
+    def pause(self, places: Iterable[Place]) -> None:
+        """Stop fetching these places; reading on keeps the membership."""
+        self._consumer.pause([TopicPartition(*place) for place in places])
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Fetch these places again."""
+        self._consumer.resume([TopicPartition(*place) for place in places])
+
+    def assignment(self) -> list[Place]:
+        """Places owned now."""
+        return [(p.topic, p.partition) for p in self._consumer.assignment()]
+
+    def lag(self) -> dict[Place, int]:
+        """Records not read yet, by place, from what the client knows already (no call to the broker)."""
+        found = {}
+        for place in self.assignment():
+            _, high = self.bounds(place, cached=True)
+            at = self.position(place)
+            if high >= 0 and at is not None:
+                found[place] = max(0, high - at)
+        return found
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+class _Silent:
+    """librdkafka's own log lines: the ones that matter reach us as errors."""
+
+    def log(self, *_args: object, **_kwargs: object) -> None: ...
+
+    debug = info = warning = error = critical = log
+
+
+_SILENT = _Silent()

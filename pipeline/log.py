@@ -1,0 +1,59 @@
+"""Logs: one line an event, JSON unless a person watches. Payloads and secrets never go in.
+
+Values are made harmless: control characters are escaped (no forged second line) and long values are cut.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+MAX_VALUE_CHARS = 500
+
+
+def _harmless(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, bytes):
+            event[name] = f"<{len(value)} bytes>"
+        elif isinstance(value, str):
+            event[name] = _printable(value)
+    return event
+
+
+def _printable(text: str) -> str:
+    cut = text if len(text) <= MAX_VALUE_CHARS else text[:MAX_VALUE_CHARS] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def configure(level: str | None = None) -> None:
+    """Set logging up for this process; TACHO_LOG_LEVEL (default info) says how much is told."""
+    chosen = (level or os.environ.get("TACHO_LOG_LEVEL") or "info").upper()
+    number = logging.getLevelNamesMapping().get(chosen, logging.INFO)
+    watched = sys.stderr.isatty()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if watched else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _harmless,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> Any:
+    """A logger that names its module."""
+    return structlog.get_logger(component=name)

@@ -1,0 +1,121 @@
+"""Settings from the environment, checked at start. Secrets may come from files (`…_FILE`)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tachograph.pipeline.errors import ConfigError
+
+# Environment name → librdkafka property. Everything TLS and SASL passes through to every client.
+_KAFKA_SECURITY = {
+    "KAFKA_SECURITY_PROTOCOL": "security.protocol",
+    "KAFKA_SASL_MECHANISM": "sasl.mechanism",
+    "KAFKA_SASL_USERNAME": "sasl.username",
+    "KAFKA_SASL_PASSWORD": "sasl.password",
+    "KAFKA_SSL_CA_LOCATION": "ssl.ca.location",
+    "KAFKA_SSL_CERTIFICATE_LOCATION": "ssl.certificate.location",
+    "KAFKA_SSL_KEY_LOCATION": "ssl.key.location",
+    "KAFKA_SSL_KEY_PASSWORD": "ssl.key.password",
+    "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM": "ssl.endpoint.identification.algorithm",
+}
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
+DOOR_PORT = 4318
+CLICKHOUSE_PORT = 8123
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the broker is and how to be let in."""
+
+    bootstrap: str
+    security: dict[str, str] = {}
+
+    def client_config(self) -> dict[str, Any]:
+        """librdkafka properties that every client of ours starts from."""
+        return {"bootstrap.servers": self.bootstrap, **self.security}
+
+    def aiokafka_config(self) -> dict[str, Any]:
+        """The same facts in aiokafka's names (no TLS context: see `triage`, which builds it)."""
+        mechanism = self.security.get("sasl.mechanism")
+        return {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.security.get("security.protocol", "PLAINTEXT"),
+            **({"sasl_mechanism": mechanism} if mechanism else {}),
+            **_present(
+                sasl_plain_username=self.security.get("sasl.username"),
+                sasl_plain_password=self.security.get("sasl.password"),
+            ),
+        }
+
+
+class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where ClickHouse is and who we are there."""
+
+    url: str
+    user: str = "default"
+    password: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a stage is told from outside."""
+
+    kafka: KafkaSettings
+    clickhouse: ClickHouseSettings
+    home: Path = Path(".tacho")
+    tenant: str = "default"
+    door_host: str = "127.0.0.1"
+    door_port: int = DOOR_PORT
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the environment. Raises ConfigError naming the variable and what it should be."""
+        env = os.environ if environ is None else environ
+        return cls(
+            kafka=_kafka(env),
+            clickhouse=ClickHouseSettings(
+                url=env.get("CLICKHOUSE_URL", f"http://127.0.0.1:{CLICKHOUSE_PORT}"),
+                user=env.get("CLICKHOUSE_USER", "default"),
+                password=_secret(env, "CLICKHOUSE_PASSWORD") or "",
+            ),
+            home=Path(env.get("TACHO_HOME", ".tacho")),
+            tenant=env.get("TACHO_TENANT", "default"),
+            door_host=env.get("TACHO_DOOR_HOST", "127.0.0.1"),
+            door_port=_port(env, "TACHO_DOOR_PORT", DOOR_PORT),
+        )
+
+
+def _present(**pairs: str | None) -> dict[str, str]:
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _secret(env: Mapping[str, str], name: str) -> str | None:
+    """The value of NAME, or the content of the file that NAME_FILE names."""
+    if path := env.get(f"{name}_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{name}_FILE: cannot read {path}: {error.strerror}") from error
+    return env.get(name)
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdigit() or not 0 <= int(text) < 65_536:
+        raise ConfigError(f"{name}: {text!r} is no port; give a number from 0 to 65535")
+    return int(text)
+
+
+def _kafka(env: Mapping[str, str]) -> KafkaSettings:
+    security: dict[str, str] = {}
+    for name, prop in _KAFKA_SECURITY.items():
+        value = _secret(env, name) if name.endswith("PASSWORD") else env.get(name)
+        if value:
+            security[prop] = value
+    protocol = security.get("security.protocol", "PLAINTEXT")
+    if protocol not in _PROTOCOLS:
+        raise ConfigError(f"KAFKA_SECURITY_PROTOCOL: {protocol!r} is none of {', '.join(_PROTOCOLS)}")
+    bootstrap = env.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
+    return KafkaSettings(bootstrap=bootstrap, security=security)
