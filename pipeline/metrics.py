@@ -1,0 +1,77 @@
+"""Every metric, with meaning and unit, in one list.
+
+Stages are processes of their own; with PROMETHEUS_MULTIPROC_DIR set (`tacho up` does) they share a folder of
+memory-mapped counters and any of them can show the sum. Without it a process shows its own.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY as OWN_REGISTRY
+from prometheus_client.multiprocess import MultiProcessCollector
+
+LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+RECORDS_READ = Counter("tacho_records_read", "records a stage has read", ["stage", "topic"])
+ACTIONS = Counter("tacho_actions", "actions a stage has handled", ["stage"])
+ACTIONS_LATE = Counter("tacho_actions_late", "actions later than the allowed lateness", ["stage"])
+ACTIONS_FAR = Counter("tacho_actions_far", "actions dated beyond the stated bounds", ["stage"])
+DUPLICATES = Counter("tacho_duplicates", "records known already and counted once", ["stage"])
+DROPPED = Counter("tacho_dropped", "what was dropped, by stage and reason", ["stage", "reason"])
+EVICTED = Counter("tacho_evicted", "state evicted at a limit, by kind", ["stage", "kind"])
+DEAD_LETTERS = Counter("tacho_dead_letters", "input that could not be used", ["stage", "reason"])
+REDACTIONS = Counter("tacho_redactions", "values replaced by tokens, by type", ["type"])
+SIGNALS = Counter("tacho_signals", "signals emitted", ["severity", "change"])
+SIGNAL_GROUPS = Counter("tacho_signal_groups", "signal group records emitted", [])
+ALERTS = Counter("tacho_alerts", "alert revisions emitted", ["severity", "status"])
+ROWS_STORED = Counter("tacho_rows_stored", "rows acknowledged by ClickHouse", ["table"])
+RETRIES = Counter("tacho_retries", "calls that had to be made again", ["stage", "what"])
+DELIVERED = Counter("tacho_delivered", "alert records a destination acknowledged", ["destination"])
+HELD_BACK = Counter(
+    "tacho_held_back", "alert records not sent, by destination and reason", ["destination", "reason"]
+)
+HTTP_REQUESTS = Counter("tacho_http_requests", "requests at the door", ["route", "status"])
+WATCHERS = Gauge(
+    "tacho_feed_watchers", "clients on the alert feed", multiprocess_mode="livesum"
+)
+LAG = Gauge(
+    "tacho_lag_records", "records not read yet", ["stage", "topic"], multiprocess_mode="mostrecent"
+)
+WATERMARK = Gauge(
+    "tacho_watermark_seconds",
+    "observed time reached, seconds since the epoch",
+    ["stage"],
+    multiprocess_mode="mostrecent",
+)
+STALLED_PARTITIONS = Gauge(
+    "tacho_stalled_raw_partitions",
+    "raw partitions without a tick for a minute: windows stay open",
+    ["stage"],
+    multiprocess_mode="mostrecent",
+)
+BATCH_SECONDS = Histogram(
+    "tacho_batch_seconds", "time of one batch, input to acknowledged", ["stage"],
+    buckets=LATENCY_BUCKETS_S,
+)  # fmt: skip
+ALERT_LATENCY_SECONDS = Histogram(
+    "tacho_alert_latency_seconds",
+    "from the action's observed time to the alert acknowledged",
+    buckets=LATENCY_BUCKETS_S,
+)
+
+
+def registry() -> CollectorRegistry:
+    """What /metrics shows: all stages of this machine when they share a folder, else this process."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder or not Path(folder).is_dir():
+        return OWN_REGISTRY
+    shared = CollectorRegistry()
+    MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+    return shared
+
+
+def exposition() -> bytes:
+    """The Prometheus text format."""
+    return generate_latest(registry())
