@@ -1,6 +1,6 @@
-"""Contracts as data: what each topic carries, who writes it, how long it stays, and examples of every record.
+"""Contracts as data: what each topic carries, who writes it, how long it stays, with examples.
 
-The TOML files under `topics/` are the source; whoever creates topics, reads them or draws them asks here.
+The TOML files under `topics/` are the source; whoever creates, reads or documents topics asks here.
 Nothing is read but files of this package.
 """
 
@@ -11,8 +11,8 @@ from importlib.resources.abc import Traversable
 from typing import Literal
 
 import msgspec
-
-from tachograph.schemas import action, alert, records as small
+from tachograph.schemas import action, alert
+from tachograph.schemas import records as small
 from tachograph.schemas.fields import Record
 
 RECORD_HEADER = "tacho-record"
