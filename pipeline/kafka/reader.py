@@ -4,12 +4,11 @@ A `Reader` never commits by itself: the stage commits the next offsets once ever
 is acknowledged. It is used by one thread.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tachograph.pipeline.errors import Refused, RetryLater
+from tachograph.pipeline.errors import Refused, RetryLater, TachoError
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
 
@@ -17,6 +16,8 @@ log = get("kafka.reader")
 
 Place = tuple[str, int]
 OnPlaces = Callable[[list[Place]], None]
+# May answer where to start reading a place; places it leaves out start at their committed offset.
+OnAssign = Callable[[list[Place]], Mapping[Place, int] | None]
 # Longer than any deadline inside a stage, so that a slow ClickHouse never costs the membership.
 MAX_POLL_INTERVAL_MS = 300_000
 CALL_TIMEOUT_S = 30.0
@@ -53,8 +54,8 @@ def mapped(error: KafkaError, what: str) -> RetryLater | Refused:
 class Reader:
     """A member of a consumer group that reads batches and commits when told.
 
-    `on_assign` and `on_revoke` are called inside `read` and `close`, on the reader's thread; on_revoke may
-    still commit. Starts at the earliest record on a new group; an expired committed offset is an error.
+    `on_assign` and `on_revoke` are called inside `read` and `close`, on the reader's thread; on_assign may
+    say where to start, on_revoke may still commit. What they raise, the next `read` raises. Starts at the earliest record on a new group; an expired committed offset is an error.
     """
 
     def __init__(
@@ -63,13 +64,12 @@ class Reader:
         group: str,
         topics: Iterable[str],
         *,
-        on_assign: OnPlaces | None = None,
+        on_assign: OnAssign | None = None,
         on_revoke: OnPlaces | None = None,
         overrides: Mapping[str, str | int | bool] | None = None,
     ) -> None:
         self._on_assign, self._on_revoke = on_assign, on_revoke
-        self._failure: RetryLater | Refused | None = None
-        self._owner = threading.get_ident()
+        self._failure: TachoError | None = None
         self.group = group
         self._consumer = Consumer(
             {
@@ -95,15 +95,33 @@ class Reader:
             list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
-    def _assigned(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
-        log.info("assigned", group=self.group, partitions=[f"{p.topic}/{p.partition}" for p in places])
-        if self._on_assign:
-            self._on_assign([(p.topic, p.partition) for p in places])
+    def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._log("assigned", places)
+        if self._on_assign is None:
+            return
+        try:
+            starts = self._on_assign([(p.topic, p.partition) for p in places]) or {}
+        except TachoError as error:
+            # An exception must not travel through librdkafka's C stack.
+            self._failure = error
+            return
+        for place in places:
+            place.offset = starts.get((place.topic, place.partition), place.offset)
+        if starts:
+            consumer.assign(places)
 
     def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
-        log.info("revoked", group=self.group, partitions=[f"{p.topic}/{p.partition}" for p in places])
-        if self._on_revoke:
+        self._log("revoked", places)
+        if self._on_revoke is None:
+            return
+        try:
             self._on_revoke([(p.topic, p.partition) for p in places])
+        except TachoError as error:
+            self._failure = error
+
+    def _log(self, event: str, places: list[TopicPartition]) -> None:
+        named = [f"{p.topic}/{p.partition}" for p in places]
+        log.info(event, group=self.group, partitions=named)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _FATAL or error.fatal():

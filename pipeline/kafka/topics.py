@@ -40,10 +40,10 @@ def provision(settings: Settings, *, partitions: int | None = None) -> list[str]
 
 def _new_topic(topic: contracts.Topic, partitions: int | None) -> NewTopic:
     return NewTopic(
-        topic.name,
+        topic.topic,
         num_partitions=partitions or topic.partitions,
         replication_factor=-1,
-        config=topic.broker_config(),
+        config=topic.config(),
     )
 
 

@@ -1,0 +1,154 @@
+"""Checkpoints of a stage's state on the compacted topic agent.checkpoints.
+
+A state is cut into chunks. There are two slots for every place, used in turn: while a new set of chunks is
+being written the old one stays whole, so a crash in mid-write never costs both.
+"""
+
+import hashlib
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.kafka.reader import _SILENT, Place, mapped
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.log import get
+from tachograph.pipeline.settings import Settings
+from tachograph.schemas import codec
+from tachograph.schemas.contracts import RECORD_HEADER
+from tachograph.schemas.identity import partition_of
+from tachograph.schemas.records import Checkpoint
+
+log = get("detect.checkpoints")
+
+TOPIC = "agent.checkpoints"
+FORMAT = 1
+CHUNK_BYTES = 512 * 1024
+SLOTS = 2
+CALL_TIMEOUT_S = 30.0
+# Reading a partition of checkpoints that goes on growing has to end.
+READ_RECORDS_MAX = 1_000_000
+
+
+def chunks_of(stage: str, place: Place, offset: int, rules_hash: str, state: bytes) -> list[Checkpoint]:
+    """The state as records, each small enough for the broker."""
+    digest = hashlib.blake2b(state, digest_size=16).hexdigest()
+    parts = [state[at : at + CHUNK_BYTES] for at in range(0, max(1, len(state)), CHUNK_BYTES)]
+    return [
+        Checkpoint(
+            stage=stage,
+            topic=place[0],
+            partition=place[1],
+            offset=offset,
+            format=FORMAT,
+            rules_hash=rules_hash,
+            chunk=number,
+            chunks=len(parts),
+            digest=digest,
+            data=part,
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+def newest(records: list[Checkpoint]) -> tuple[int, bytes] | None:
+    """(offset, state) of the newest complete set among the records; broken sets are passed over."""
+    sets: dict[tuple[int, str], dict[int, Checkpoint]] = {}
+    for record in records:
+        if record.format == FORMAT:
+            sets.setdefault((record.offset, record.digest), {})[record.chunk] = record
+    for (offset, digest), found in sorted(sets.items(), reverse=True):
+        total = next(iter(found.values())).chunks
+        if set(found) != set(range(total)):
+            continue
+        state = b"".join(found[number].data for number in range(total))
+        if hashlib.blake2b(state, digest_size=16).hexdigest() == digest:
+            return offset, state
+    return None
+
+
+class Checkpoints:
+    """Checkpoints of one stage. `save` uses the stage's writer; `load` opens a reader of its own."""
+
+    def __init__(self, settings: Settings, stage: str, writer: Writer) -> None:
+        self._settings, self._stage, self._writer = settings, stage, writer
+        self._slot: dict[Place, int] = {}
+
+    def _partition(self, place: Place) -> int:
+        return partition_of(f"{self._stage}/{place[0]}/{place[1]}", self._writer.partitions(TOPIC))
+
+    def save(self, place: Place, offset: int, rules_hash: str, state: bytes) -> None:
+        """Send the state; it counts once the writer is flushed."""
+        slot = self._slot.get(place, 0)
+        self._slot[place] = (slot + 1) % SLOTS
+        partition = self._partition(place)
+        for record in chunks_of(self._stage, place, offset, rules_hash, state):
+            key = f"{self._stage}/{place[0]}/{place[1]}/{slot}/{record.chunk}"
+            self._writer.send(
+                TOPIC,
+                codec.encode(record),
+                key=key.encode(),
+                partition=partition,
+                headers={RECORD_HEADER: b"checkpoint"},
+            )
+
+    def load(self, place: Place) -> tuple[int, bytes] | None:
+        """(offset, state) of the newest checkpoint of a place, or None. Raises RetryLater."""
+        mine, slots = [], {}
+        for key, payload in self._read(self._partition(place)):
+            stage, topic, partition, slot, _ = key.rsplit("/", 4)
+            if (stage, topic, int(partition)) != (self._stage, *place):
+                continue
+            try:
+                record = codec.decode(Checkpoint, payload)
+            except codec.InvalidRecord as error:
+                log.warning("checkpoint cannot be read", place=list(place), error=str(error))
+                continue
+            mine.append(record)
+            slots[record.offset, record.digest] = int(slot)
+        found = newest(mine)
+        if found is not None:
+            digest = hashlib.blake2b(found[1], digest_size=16).hexdigest()
+            self._slot[place] = (slots[found[0], digest] + 1) % SLOTS
+        return found
+
+    def _read(self, partition: int) -> list[tuple[str, bytes]]:
+        """Keys and values of a partition of checkpoints, up to where it ends now."""
+        consumer = Consumer(
+            {
+                **self._settings.kafka.client_config(),
+                "group.id": f"tacho.{self._stage}.checkpoints",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,
+                "logger": _SILENT,
+            }
+        )
+        at = TopicPartition(TOPIC, partition)
+        try:
+            low, high = consumer.get_watermark_offsets(at, CALL_TIMEOUT_S)
+            if low >= high:
+                return []
+            at.offset = low
+            consumer.assign([at])
+            return _until(consumer, at, high)
+        except KafkaException as error:
+            raise mapped(error.args[0], "read checkpoints") from error
+        finally:
+            consumer.close()
+
+
+def _until(consumer: Consumer, at: TopicPartition, end: int) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    silent = 0
+    while consumer.position([at])[0].offset < end and len(found) < READ_RECORDS_MAX:
+        messages = consumer.consume(1_000, 1.0)
+        # The end of a compacted log may be a gap: nothing more comes, though the position stays short of it.
+        silent = 0 if messages else silent + 1
+        if silent >= int(CALL_TIMEOUT_S):
+            raise RetryLater("checkpoints cannot be read to their end: the broker does not answer")
+        found += [
+            (message.key().decode(), message.value())
+            for message in messages
+            if message.error() is None and message.key() and message.value()
+        ]
+    return found

@@ -1,0 +1,137 @@
+"""One partition of agent.actions in `detect`: its records in, what is found out, its state kept.
+
+State is a function of the log: a shard starts from its newest checkpoint, takes in the records after it and
+says nothing of those that were committed before (they were emitted then), and goes on from there.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import msgspec
+import polars as pl
+from confluent_kafka import Message
+
+from tachograph.detectors.partition import Found, PartitionDetector
+from tachograph.detectors.ruleset import RuleSet
+from tachograph.pipeline.detect.ticks import TickBook
+from tachograph.pipeline.kafka.reader import Place
+from tachograph.pipeline.log import get
+from tachograph.pipeline.metrics import DROPPED
+from tachograph.schemas import batch, codec
+from tachograph.schemas.contracts import RECORD_HEADER
+from tachograph.schemas.records import SessionLink, Tick
+
+log = get("detect.shard")
+
+# A signal's revision: offset << 20, so that what one record causes can be told apart.
+REVISION_SHIFT = 20
+# Actions judged in one go: enough to be fast, few enough to stay small.
+JUDGE_ROWS = 50_000
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a checkpoint holds."""
+
+    detector: bytes
+    ticks: list[tuple[str, int, int, int]]
+
+
+class Part(msgspec.Struct):
+    """Records of one stretch of the log, sorted by kind."""
+
+    frames: list[pl.DataFrame]
+    links: list[SessionLink]
+    ticks: list[Tick]
+    last_offset: int
+
+
+class Shard:
+    """State and judgement of one partition."""
+
+    def __init__(self, place: Place, rules: RuleSet, *, start: int, muted_until: int) -> None:
+        self.place = place
+        self.next_offset = start
+        self.muted_until = muted_until
+        self.changed = False
+        self.actions = 0
+        self.ticks = TickBook()
+        self._detector = PartitionDetector(rules)
+
+    def load(self, state: bytes) -> None:
+        """Take up a checkpoint. Raises ValueError when it cannot be read."""
+        try:
+            kept = msgspec.msgpack.decode(state, type=State)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"checkpoint of {self.place}: {error}") from error
+        self._detector.load(kept.detector)
+        self.ticks.load(kept.ticks)
+
+    def dump(self) -> bytes:
+        """The state at `next_offset`, for a checkpoint."""
+        state = State(detector=self._detector.dump(), ticks=self.ticks.dump())
+        self.changed = False
+        return msgspec.msgpack.encode(state)
+
+    @property
+    def muted(self) -> bool:
+        """Still taking in what was emitted before."""
+        return self.next_offset < self.muted_until
+
+    def process(self, messages: Sequence[Message]) -> list[Found]:
+        """Judge records of this partition, in order; what was committed before comes back empty."""
+        found: list[Found] = []
+        for muted, stretch in groupby(messages, key=lambda m: (m.offset() or 0) < self.muted_until):
+            for part in _parts(list(stretch)):
+                results = self._judge(part)
+                found += [] if muted else results
+        if messages:
+            self.next_offset = (messages[-1].offset() or 0) + 1
+            self.changed = True
+        return found
+
+    def _judge(self, part: Part) -> list[Found]:
+        revision = part.last_offset << REVISION_SHIFT
+        found = []
+        if part.frames or part.links:
+            frame = pl.concat(part.frames, how="diagonal") if part.frames else batch.empty()
+            self.actions += frame.height
+            found.append(self._detector.process(frame, part.links, revision))
+        for tick in part.ticks:
+            self.ticks.note(tick)
+        if part.ticks and (watermark := self.ticks.watermark_us()) is not None:
+            found.append(self._detector.tick(watermark, revision))
+        return found
+
+
+def _parts(messages: list[Message]) -> Iterator[Part]:
+    """The records in stretches of at most JUDGE_ROWS actions."""
+    part, rows = Part([], [], [], 0), 0
+    for message in messages:
+        rows += _sort_in(message, part)
+        part.last_offset = message.offset() or 0
+        if rows >= JUDGE_ROWS:
+            yield part
+            part, rows = Part([], [], [], 0), 0
+    if part.frames or part.links or part.ticks:
+        yield part
+
+
+def _sort_in(message: Message, part: Part) -> int:
+    """Decode one record into the part; its number of actions. Broken ones are counted and told."""
+    headers = {name: value for name, value in message.headers() or []}
+    payload = message.value() or b""
+    try:
+        match headers.get(RECORD_HEADER):
+            case b"action_batch":
+                part.frames.append(batch.decode(payload))
+                return part.frames[-1].height
+            case b"session_link":
+                part.links.append(codec.decode(SessionLink, payload))
+            case b"tick":
+                part.ticks.append(codec.decode(Tick, payload))
+    except (pl.exceptions.PolarsError, OSError, codec.InvalidRecord) as error:
+        # Only `normalize` writes here: this is a fault of ours or a foreign writer, never an agent's.
+        DROPPED.labels("detect", "undecodable_record").inc()
+        place = f"{message.topic()}/{message.partition()}@{message.offset()}"
+        log.error("record cannot be read and is passed over", place=place, error=str(error))
+    return 0

@@ -1,0 +1,180 @@
+"""`detect`: action batches in, signals, signal groups and contexts out.
+
+Order of every round, which is what makes `kill -9` harmless: read, judge, send, wait until all of it is
+acknowledged, commit. A checkpoint is written only at a point where everything before it was acknowledged.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from confluent_kafka import Message
+
+from tachograph.detectors.partition import Found
+from tachograph.detectors.ruleset import RuleSet, load
+from tachograph.pipeline import metrics
+from tachograph.pipeline.clock import SECOND_US
+from tachograph.pipeline.detect.checkpoints import Checkpoints
+from tachograph.pipeline.detect.shard import Shard
+from tachograph.pipeline.kafka.reader import Place, Reader
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.log import get
+from tachograph.pipeline.settings import Settings
+from tachograph.schemas import codec
+from tachograph.schemas.contracts import RECORD_HEADER
+
+log = get("detect")
+
+STAGE = "detect"
+GROUP = "tacho.detect"
+SOURCE = "agent.actions"
+READ_RECORDS = 64
+READ_WAIT_S = 0.1
+CHECKPOINT_EVERY_S = 15.0
+
+
+def rules_in_force() -> RuleSet:
+    """The shipped pack and what TACHO_RULES names (paths, separated as PATH is)."""
+    extra = [Path(part) for part in os.environ.get("TACHO_RULES", "").split(os.pathsep) if part]
+    return load(extra, builtin=True)
+
+
+class Detect:
+    """The running stage: the shards of the partitions it owns, one reader, one writer."""
+
+    def __init__(self, settings: Settings, rules: RuleSet) -> None:
+        self._rules = rules
+        self._shards: dict[Place, Shard] = {}
+        self._saved_s: dict[Place, float] = {}
+        self._writer = Writer(settings)
+        self._checkpoints = Checkpoints(settings, STAGE, self._writer)
+        self._reader = Reader(
+            settings, GROUP, [SOURCE], on_assign=self._take_over, on_revoke=self._hand_over
+        )
+
+    def _take_over(self, places: list[Place]) -> Mapping[Place, int]:
+        committed = self._reader.committed(places)
+        for place in places:
+            self._shards[place] = self._recovered(place, committed.get(place))
+        return {place: self._shards[place].next_offset for place in places}
+
+    def _recovered(self, place: Place, committed: int | None) -> Shard:
+        """The shard as the log has it: newest checkpoint, else everything that is still kept."""
+        earliest, _ = self._reader.bounds(place)
+        kept = self._checkpoints.load(place)
+        if kept is not None and kept[0] >= earliest:
+            shard = Shard(place, self._rules, start=kept[0], muted_until=committed or 0)
+            try:
+                shard.load(kept[1])
+            except ValueError as error:
+                log.warning("checkpoint is passed over", place=list(place), error=str(error))
+            else:
+                log.info("state from checkpoint", place=list(place), offset=kept[0])
+                return shard
+        log.info("state from the earliest record kept", place=list(place), offset=earliest)
+        return Shard(place, self._rules, start=earliest, muted_until=committed or 0)
+
+    def _hand_over(self, places: list[Place]) -> None:
+        for place in places:
+            shard = self._shards.pop(place, None)
+            self._saved_s.pop(place, None)
+            if shard is not None and shard.changed and not shard.muted:
+                self._save(shard)
+        self._writer.flush()
+
+    def _save(self, shard: Shard) -> None:
+        self._checkpoints.save(shard.place, shard.next_offset, self._rules.rules_hash, shard.dump())
+        self._saved_s[shard.place] = time.monotonic()
+
+    def round(self) -> int:
+        """One round; the number of records read. Raises RetryLater or Refused: then nothing is committed."""
+        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
+        if not messages:
+            self._checkpoint_due()
+            return 0
+        with metrics.BATCH_SECONDS.labels(STAGE).time():
+            for place, records in _by_place(messages).items():
+                shard = self._shards[place]
+                before = shard.actions
+                for found in shard.process(records):
+                    self._emit(found)
+                metrics.ACTIONS.labels(STAGE).inc(shard.actions - before)
+            self._writer.flush()
+            self._reader.commit(self._committable(_by_place(messages)))
+        metrics.RECORDS_READ.labels(STAGE, SOURCE).inc(len(messages))
+        self._checkpoint_due()
+        return len(messages)
+
+    def _committable(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Next offsets; a shard that is still replaying leaves the committed offset where it is."""
+        shards = (self._shards[place] for place in places)
+        return {s.place: s.next_offset for s in shards if not s.muted}
+
+    def _emit(self, found: Found) -> None:
+        for signal in found.signals:
+            metrics.SIGNALS.labels(signal.severity, signal.change).inc()
+            self._writer.send(
+                "agent.signals",
+                codec.encode(signal),
+                key=signal.signal_id.encode(),
+                headers={RECORD_HEADER: b"signal"},
+            )
+        for group in found.groups:
+            metrics.SIGNAL_GROUPS.inc()
+            self._send_to_triage(f"{group.tenant}/{group.entity}", b"signal_group", codec.encode(group))
+        for context in found.contexts:
+            key = f"{context.tenant}/{context.entity}"
+            self._send_to_triage(key, b"context", codec.encode(context))
+
+    def _send_to_triage(self, key: str, record: bytes, payload: bytes) -> None:
+        headers = {RECORD_HEADER: record}
+        self._writer.send("agent.signal_groups", payload, key=key.encode(), headers=headers)
+
+    def _checkpoint_due(self) -> None:
+        now_s = time.monotonic()
+        due = [
+            shard
+            for shard in self._shards.values()
+            if shard.changed
+            and not shard.muted
+            and now_s - self._saved_s.setdefault(shard.place, now_s) >= CHECKPOINT_EVERY_S
+        ]
+        for shard in due:
+            self._save(shard)
+        if due:
+            self._writer.flush()
+        self._observe()
+
+    def _observe(self) -> None:
+        metrics.LAG.labels(STAGE, SOURCE).set(sum(self._reader.lag().values()))
+        stalled = {place for shard in self._shards.values() for place in shard.ticks.stalled()}
+        metrics.STALLED_PARTITIONS.labels(STAGE).set(len(stalled))
+        marks = [shard.ticks.watermark_us() for shard in self._shards.values()]
+        reached = [mark for mark in marks if mark is not None]
+        if reached:
+            metrics.WATERMARK.labels(STAGE).set(min(reached) / SECOND_US)
+
+    def close(self) -> None:
+        """Leave the group; what is owned is checkpointed by `_hand_over`."""
+        self._reader.close()
+
+
+def _by_place(messages: Iterable[Message]) -> dict[Place, list[Message]]:
+    places: dict[Place, list[Message]] = {}
+    for message in messages:
+        places.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
+    return places
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Judge until `stop` is set. Blocks. Raises Refused when going on is pointless."""
+    rules = rules_in_force()
+    log.info("rules in force", rules=len(rules.rules), rules_hash=rules.rules_hash)
+    detect = Detect(settings, rules)
+    try:
+        while not stop.is_set():
+            detect.round()
+    finally:
+        detect.close()

@@ -1,0 +1,55 @@
+"""The watermark of one partition of agent.actions: the minimum of what its raw partitions have reached.
+
+A partition that has not ticked yet holds the watermark at nothing: stalled is never mistaken for quiet.
+"""
+
+from tachograph.pipeline.clock import to_us
+from tachograph.schemas.records import Tick
+
+# A raw partition this far behind the furthest one is stalled: its owner is away.
+STALLED_AFTER_US = 60_000_000
+MAX_RAW_PARTITIONS = 10_000
+
+
+class TickBook:
+    """Observed time reached, by raw partition."""
+
+    def __init__(self) -> None:
+        self._reached: dict[tuple[str, int], int] = {}
+        self._partitions: dict[str, int] = {}
+
+    def note(self, tick: Tick) -> None:
+        """Take a tick in; an older one than known changes nothing."""
+        place = (tick.raw_topic, tick.raw_partition)
+        if place not in self._reached and len(self._reached) >= MAX_RAW_PARTITIONS:
+            raise ValueError(f"more than {MAX_RAW_PARTITIONS} raw partitions tick here")
+        self._partitions[tick.raw_topic] = tick.raw_partitions
+        self._reached[place] = max(self._reached.get(place, 0), to_us(tick.observed_time))
+
+    def watermark_us(self) -> int | None:
+        """Observed time that all raw partitions have reached; None while one never ticked."""
+        if not self._reached:
+            return None
+        for topic, count in self._partitions.items():
+            if any((topic, part) not in self._reached for part in range(count)):
+                return None
+        return min(self._reached.values())
+
+    def stalled(self) -> list[tuple[str, int]]:
+        """Raw partitions far behind the furthest one, those that never ticked among them."""
+        furthest = max(self._reached.values(), default=0)
+        expected = [(topic, n) for topic, count in self._partitions.items() for n in range(count)]
+        return [p for p in expected if self._reached.get(p, 0) < furthest - STALLED_AFTER_US]
+
+    def dump(self) -> list[tuple[str, int, int, int]]:
+        """(raw topic, raw partition, partitions of the topic, observed µs) of every place."""
+        return [
+            (topic, part, self._partitions[topic], at)
+            for (topic, part), at in sorted(self._reached.items())
+        ]
+
+    def load(self, rows: list[tuple[str, int, int, int]]) -> None:
+        """Take up what `dump` gave."""
+        for topic, part, count, at in rows:
+            self._partitions[topic] = count
+            self._reached[topic, part] = at
