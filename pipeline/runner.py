@@ -1,0 +1,66 @@
+"""Running one stage as a process: signals set `stop`, what may go through later is tried again."""
+
+import importlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from tachograph.pipeline import log as logs
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.settings import Settings
+
+StageRun = Callable[[Settings, threading.Event], None]
+BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+PARENT_CHECK_S = 1.0
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    """A stage started by `tacho up` ends when that process is gone, however it went."""
+    parent = os.environ.get("TACHO_PARENT_PID")
+    if not parent:
+        return
+
+    def watch() -> None:
+        while not stop.wait(PARENT_CHECK_S):
+            if os.getppid() != int(parent):
+                stop.set()
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def keep_running(name: str, run: StageRun, settings: Settings, stop: threading.Event) -> None:
+    """Run until `stop`; after RetryLater the stage starts afresh, from what is committed."""
+    log = logs.get(name)
+    tries = 0
+    while not stop.is_set():
+        try:
+            run(settings, stop)
+            return
+        except RetryLater as error:
+            wait_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
+            tries += 1
+            log.warning("starting again from the committed offset", error=str(error), wait_s=wait_s)
+            stop.wait(wait_s)
+
+
+def run_stage(name: str, settings: Settings | None = None) -> None:
+    """Import `tachograph.pipeline.NAME.stage` and run it in this process until it is told to stop."""
+    logs.configure()
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    _stop_with_parent(stop)
+    run: StageRun = importlib.import_module(f"tachograph.pipeline.{name}.stage").run
+    log = logs.get(name)
+    log.info("started")
+    keep_running(name, run, settings or Settings.from_env(), stop)
+    log.info("stopped")
