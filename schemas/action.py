@@ -1,7 +1,8 @@
 """Action: one thing an agent tried or did. Flat, so that a field of a rule is a column of a batch.
 
-A field `tool_name` is `tool.name` in a Sigma rule, a column `tool_name` in an Arrow batch and in ClickHouse.
-What a producer sends beyond these fields is kept in `attributes`, so nothing is lost when it is newer than us.
+A field `tool_name` is `tool.name` in a Sigma rule, a column `tool_name` in an Arrow batch and in
+ClickHouse. What a producer sends beyond these fields is kept in `attributes`, so nothing is lost
+when it is newer than us.
 """
 
 from datetime import datetime
@@ -31,13 +32,15 @@ Texts = list[str] | None
 Time = datetime | None
 
 
-class Action(Record, kw_only=True):
+class Action(Record, frozen=True, kw_only=True):
     """One thing an agent tried or did. Only `kind` and `event_time` are asked of a producer."""
 
     # Identity and place. `normalize` fills these; what a producer writes into them is ignored.
     event_id: Annotated[Text, doc("keyed hash that identifies this action for ever")] = None
     tenant: Annotated[Text, doc("whose data this is; part of every id and key")] = None
-    partition_key: Annotated[Text, doc("service identity or native agent id: fixes the partition")] = None
+    partition_key: Annotated[
+        Text, doc("service identity or native agent id: fixes the partition")
+    ] = None
     raw_topic: Annotated[Text, doc("topic of the raw record")] = None
     raw_partition: Annotated[Whole, doc("partition of the raw record")] = None
     raw_offset: Annotated[Whole, doc("offset of the raw record")] = None
@@ -45,15 +48,21 @@ class Action(Record, kw_only=True):
     twin_key: Annotated[Text, doc("equal for two reports of one action (SDK and gateway)")] = None
     assurance: Annotated[Assurance | None, doc("how far the claimed identity is proved")] = None
     authenticated_as: Annotated[Text, doc("principal that the door authenticated")] = None
-    late: Annotated[Flag, doc("event_time is before observed_time less the allowed lateness")] = None
+    late: Annotated[Flag, doc("event_time is before observed_time less the allowed lateness")] = (
+        None
+    )
     far: Annotated[Flag, doc("event_time is beyond the stated bounds around observed_time")] = None
-    redactions: Annotated[Texts, doc("types of the secrets and personal values replaced by tokens")] = None
+    redactions: Annotated[
+        Texts, doc("types of the secrets and personal values replaced by tokens")
+    ] = None
     truncated: Annotated[Texts, doc("fields cut at their size limit")] = None
 
     # What and when.
     kind: Annotated[Kind | None, doc("what was done")] = None
     event_time: Annotated[Time, doc("when it ended", "UTC, microseconds")] = None
-    observed_time: Annotated[Time, doc("when our first hop received it", "UTC, microseconds")] = None
+    observed_time: Annotated[Time, doc("when our first hop received it", "UTC, microseconds")] = (
+        None
+    )
     start_time: Annotated[Time, doc("when it began", "UTC, microseconds")] = None
     duration_ms: Annotated[Real, doc("end less start", "ms")] = None
     operation: Annotated[Text, doc("gen_ai.operation.name or the source's own event name")] = None
@@ -65,8 +74,12 @@ class Action(Record, kw_only=True):
     replay: Annotated[Flag, doc("sent again on purpose: neither notifies nor contains")] = None
     environment: Annotated[Text, doc("deployment environment: prod, staging, dev …")] = None
     source_kind: Annotated[Text, doc("otlp_span, otlp_log, native or a gateway's format")] = None
-    source_id: Annotated[Text, doc("who reported it: instrumentation scope, gateway, collector")] = None
-    producer_id: Annotated[Text, doc("the producer's own id of this action; SDKs set it before the first send")] = None
+    source_id: Annotated[
+        Text, doc("who reported it: instrumentation scope, gateway, collector")
+    ] = None
+    producer_id: Annotated[
+        Text, doc("the producer's own id of this action; SDKs set it before the first send")
+    ] = None
 
     # On whose behalf.
     principal_id: Annotated[Text, doc("human or workload the agent acts for")] = None
@@ -88,7 +101,9 @@ class Action(Record, kw_only=True):
     parent_agent_id: Annotated[Text, doc("agent that started this one")] = None
     peer_agent_id: Annotated[Text, doc("agent at the other end of a message")] = None
     peer_card_hash: Annotated[Text, doc("hash of the peer's agent card")] = None
-    delegation_chain: Annotated[Texts, doc("principals and agents from the root to this one")] = None
+    delegation_chain: Annotated[Texts, doc("principals and agents from the root to this one")] = (
+        None
+    )
     delegation_depth: Annotated[Whole, doc("length of the delegation chain")] = None
     service_name: Annotated[Text, doc("OTLP service.name")] = None
     host_name: Annotated[Text, doc("host the agent runs on")] = None
@@ -97,7 +112,9 @@ class Action(Record, kw_only=True):
     # Where in a conversation.
     session_id: Annotated[Text, doc("conversation id, else the trace id")] = None
     root_session_id: Annotated[Text, doc("session at the root of a delegation")] = None
-    session_trigger: Annotated[Text, doc("what started the session: human, schedule, webhook …")] = None
+    session_trigger: Annotated[
+        Text, doc("what started the session: human, schedule, webhook …")
+    ] = None
     trace_id: Annotated[Text, doc("W3C trace id, hex")] = None
     span_id: Annotated[Text, doc("W3C span id, hex")] = None
     parent_span_id: Annotated[Text, doc("span id of the parent, hex")] = None
@@ -133,7 +150,9 @@ class Action(Record, kw_only=True):
 
     # What it was done to.
     target_resource: Annotated[Text, doc("resource acted on")] = None
-    target_resource_type: Annotated[Text, doc("kind of the resource: bucket, table, backup …")] = None
+    target_resource_type: Annotated[Text, doc("kind of the resource: bucket, table, backup …")] = (
+        None
+    )
     target_host: Annotated[Text, doc("host acted on")] = None
     target_domain: Annotated[Text, doc("domain acted on or sent to")] = None
     target_ip: Annotated[Text, doc("address acted on")] = None
@@ -168,11 +187,17 @@ class Action(Record, kw_only=True):
     file_op: Annotated[Text, doc("read, write, delete …")] = None
 
     # Content.
-    content_text: Annotated[Text, doc("the words of a prompt, completion, document, message or log")] = None
+    content_text: Annotated[
+        Text, doc("the words of a prompt, completion, document, message or log")
+    ] = None
     content_role: Annotated[Text, doc("system, user, assistant or tool")] = None
     content_direction: Annotated[Text, doc("in (to the model) or out (from it)")] = None
-    content_trust: Annotated[Trust | None, doc("how far the origin of the content is trusted")] = None
-    content_labels: Annotated[Texts, doc("data classes of the content: secret, pii, confidential …")] = None
+    content_trust: Annotated[Trust | None, doc("how far the origin of the content is trusted")] = (
+        None
+    )
+    content_labels: Annotated[
+        Texts, doc("data classes of the content: secret, pii, confidential …")
+    ] = None
     content_source: Annotated[Text, doc("where the content came from")] = None
     content_hash: Annotated[Text, doc("keyed hash of the content")] = None
     content_bytes: Annotated[Whole, doc("size of the content at the source", "bytes")] = None
@@ -180,7 +205,9 @@ class Action(Record, kw_only=True):
     content_category: Annotated[Text, doc("category given by a classifier")] = None
     content_language: Annotated[Text, doc("BCP 47 language")] = None
     system_instructions: Annotated[Text, doc("system prompt as sent, text or JSON text")] = None
-    input_messages: Annotated[Text, doc("messages into the model, JSON text (gen_ai.input.messages)")] = None
+    input_messages: Annotated[
+        Text, doc("messages into the model, JSON text (gen_ai.input.messages)")
+    ] = None
     output_messages: Annotated[Text, doc("messages out of the model, JSON text")] = None
     finish_reasons: Annotated[Texts, doc("why the model stopped")] = None
     guardrail_id: Annotated[Text, doc("guardrail attached to the call")] = None

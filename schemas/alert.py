@@ -1,5 +1,6 @@
 """What detectors say and what a SOC sees: Signal, SignalGroup, Alert, StateSnapshot."""
 
+# ruff: noqa: RUF012 - msgspec copies empty containers for every record
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -20,30 +21,32 @@ ObservableType = Literal[
 SEVERITIES: tuple[Severity, ...] = ("informational", "low", "medium", "high", "critical")
 
 
-class Observable(Record, kw_only=True):
+class Observable(Record, frozen=True, kw_only=True):
     """A value an analyst pivots on."""
 
     type: Annotated[ObservableType, doc("what kind of value it is")]
     value: Annotated[str, doc("the value, redacted as everything is")]
 
 
-class Reason(Record, kw_only=True):
+class Reason(Record, frozen=True, kw_only=True):
     """Why a rule fired, in words and in the fields that matched."""
 
     text: Annotated[str, doc("one sentence for a person")]
     fields: Annotated[dict[str, str], doc("field to the value that matched, cut short")] = {}
 
 
-class Witness(Record, kw_only=True):
+class Witness(Record, frozen=True, kw_only=True):
     """What is needed to judge the signal again and reach the same verdict."""
 
     events: Annotated[list[dict[str, str]], doc("redacted facts of the events judged")] = []
     window: Annotated[dict[str, str], doc("window, threshold and value, as text")] = {}
-    versions: Annotated[dict[str, str], doc("rule, rule set, model and reference data versions")] = {}
+    versions: Annotated[
+        dict[str, str], doc("rule, rule set, model and reference data versions")
+    ] = {}
     partial: Annotated[bool, doc("the witness was capped; a re-judgement says so")] = False
 
 
-class Signal(Record, kw_only=True):
+class Signal(Record, frozen=True, kw_only=True):
     """One detector's opinion of some actions. Key: signal_id; the newest revision holds."""
 
     signal_id: Annotated[str, doc("hash of tenant, rule, semantic hash, group, bucket or event id")]
@@ -57,7 +60,9 @@ class Signal(Record, kw_only=True):
     confidence: Annotated[int, doc("how sure the rule is", "percent", ge=0, le=100)] = 50
     kind: Annotated[SignalKind, doc("what kind of judgement it is")]
     risk_category: Annotated[RiskCategory, doc("which of the five AI risks it belongs to")]
-    frameworks: Annotated[list[str], doc("framework ids: atlas.*, owasp_llm.*, nist_ai_rmf.* …")] = []
+    frameworks: Annotated[
+        list[str], doc("framework ids: atlas.*, owasp_llm.*, nist_ai_rmf.* …")
+    ] = []
     event_time: Annotated[datetime, doc("time of the event that made the rule true", "UTC")]
     event_ids: Annotated[list[str], doc("events judged, first ones first, capped")]
     event_count: Annotated[int, doc("number of events judged, uncapped")] = 1
@@ -84,8 +89,8 @@ class Signal(Record, kw_only=True):
     incident_id: Annotated[str | None, doc("incident across agents, when joined")] = None
 
 
-class SignalGroup(Record, kw_only=True):
-    """All signals of one (rule, entity, bucket), for triage: written at counts 1, 10, 100 … and at close."""
+class SignalGroup(Record, frozen=True, kw_only=True):
+    """All signals of one (rule, entity, bucket), for triage: at 1, 10, 100 … and at close."""
 
     group_id: Annotated[str, doc("hash of tenant, rule, semantic hash, entity and bucket")]
     revision: Annotated[int, doc("orders the states of one group", ge=0)]
@@ -102,7 +107,7 @@ class SignalGroup(Record, kw_only=True):
     closed: Annotated[bool, doc("no more signals can come")] = False
 
 
-class StateSnapshot(Record, kw_only=True):
+class StateSnapshot(Record, frozen=True, kw_only=True):
     """What an agent was at a moment: captured from the stream, or published by the agent itself."""
 
     snapshot_id: Annotated[str, doc("id of the snapshot")]
@@ -116,7 +121,9 @@ class StateSnapshot(Record, kw_only=True):
     agent_version: Annotated[str | None, doc("version of the agent")] = None
     session_id: Annotated[str | None, doc("session described")] = None
     principal_id: Annotated[str | None, doc("principal acted for")] = None
-    last_actions: Annotated[list[dict[str, str]], doc("last actions of the session, oldest first")] = []
+    last_actions: Annotated[
+        list[dict[str, str]], doc("last actions of the session, oldest first")
+    ] = []
     goals: Annotated[list[str], doc("goals or plan, if published")] = []
     memory: Annotated[dict[str, str], doc("memory keys and values or hashes")] = {}
     tools: Annotated[dict[str, str], doc("tool to definition hash")] = {}
@@ -132,7 +139,7 @@ class StateSnapshot(Record, kw_only=True):
     missing: Annotated[list[str], doc("parts that were not known, and why")] = []
 
 
-class RuleHit(Record, kw_only=True):
+class RuleHit(Record, frozen=True, kw_only=True):
     """One rule's share of an alert."""
 
     rule_id: Annotated[str, doc("the rule")]
@@ -144,14 +151,16 @@ class RuleHit(Record, kw_only=True):
     suppressed: Annotated[str | None, doc("why it does not count, if it does not")] = None
 
 
-class Alert(Record, kw_only=True):
-    """What a SOC sees: the signals of one entity in one bucket. Key: alert_id; the newest revision holds."""
+class Alert(Record, frozen=True, kw_only=True):
+    """What a SOC sees: the signals of one entity in one bucket. The newest revision holds."""
 
     alert_id: Annotated[str, doc("hash of tenant, policy, entity and bucket")]
     revision: Annotated[int, doc("offset of the record that caused this state", ge=0)]
     tenant: Annotated[str, doc("whose data this is")]
     environment: Annotated[str | None, doc("deployment environment")] = None
-    status: Annotated[Status, doc("open until someone closes it; retracted when its reason went away")]
+    status: Annotated[
+        Status, doc("open until someone closes it; retracted when its reason went away")
+    ]
     stage: Annotated[Stage, doc("how complete the captured state is")] = "initial"
     title: Annotated[str, doc("what happened, in a line")]
     severity: Annotated[Severity, doc("highest severity of the rules that count")]
@@ -185,7 +194,9 @@ class Alert(Record, kw_only=True):
     witness: Annotated[Witness, doc("witness of the gravest, earliest signal")] = Witness()
     runbook: Annotated[str | None, doc("what to do")] = None
     owner_team: Annotated[str | None, doc("who handles it")] = None
-    disposition: Annotated[str | None, doc("true_positive, false_positive, benign, duplicate")] = None
+    disposition: Annotated[str | None, doc("true_positive, false_positive, benign, duplicate")] = (
+        None
+    )
     assignee: Annotated[str | None, doc("who works on it")] = None
     incident_id: Annotated[str | None, doc("incident across agents, when joined")] = None
     synthetic: Annotated[bool, doc("all judged actions were synthetic")] = False

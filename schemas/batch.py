@@ -1,7 +1,7 @@
-"""A batch of actions as columns: the Polars and Arrow types of every Action field, and the wire form.
+"""A batch of actions as columns: Polars and Arrow types of every Action field, and the wire form.
 
-On the wire (agent.actions) a batch is an Arrow IPC stream that carries only the columns that hold a value;
-a column that is absent is null. So a new field costs nothing to those who do not use it.
+On the wire (agent.actions) a batch is an Arrow IPC stream that carries only the columns that hold
+a value; a column that is absent is null. So a new field costs nothing to those who do not use it.
 """
 
 import io
@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Annotated, Any, get_args, get_origin
 
 import polars as pl
-
 from tachograph.schemas.action import Action
 
 SCHEMA_VERSION = 1
 TIME = pl.Datetime("us", "UTC")
-# Polars has no map type: attributes travel as a list of key/value structs, which Arrow and ClickHouse read as a map.
+# Polars has no map type: attributes travel as a list of key/value structs, which Arrow and
+# ClickHouse read as a map.
 ATTRIBUTES = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
 
 _SCALARS: dict[Any, pl.DataType] = {
@@ -64,7 +64,8 @@ def encode(frame: pl.DataFrame) -> bytes:
 def decode(payload: bytes, columns: list[str] | None = None) -> pl.DataFrame:
     """Read a batch. Columns it does not carry are absent: ask `complete` for those you need.
 
-    Raises polars.exceptions.ComputeError or OSError when the bytes are no Arrow stream.
+    Raises polars.exceptions.PolarsError or OSError when the bytes are no Arrow stream.
+    Bytes made to mislead are not safe here: only `normalize` may write agent.actions.
     """
     return pl.read_ipc_stream(io.BytesIO(payload), columns=columns)
 

@@ -1,16 +1,15 @@
-"""Records to bytes and back. JSON between stages; canonical bytes where bytes are hashed or signed."""
+"""Records to bytes and back: JSON between stages, canonical bytes where they are hashed."""
 
 from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-
 from tachograph.schemas.fields import Record
 
 R = TypeVar("R", bound=Record)
 
 
-class InvalidRecord(ValueError):
+class InvalidRecord(ValueError):  # noqa: N818 - a verdict on the bytes, named as one
     """Bytes that are no record of the type asked for; the message says where and why."""
 
 
@@ -26,7 +25,8 @@ _CANONICAL = msgspec.json.Encoder(order="sorted")
 def decode(kind: type[R], payload: bytes) -> R:
     """Decode one JSON record. Raises InvalidRecord."""
     try:
-        return _decoder(kind).decode(payload)
+        value: R = _decoder(kind).decode(payload)
+        return value
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise InvalidRecord(str(error)) from error
 

@@ -1,7 +1,8 @@
 """Identities: keyed hashes, and the partition a key belongs to (SEMANTICS: identity).
 
-Two kinds of hash. `Key` is keyed by the operator's secret, so an agent cannot aim at an id (event ids, tokens,
-fingerprints). `plain_id` is not: what it hashes are our own ids and rule names, and anyone may check them.
+Two kinds of hash. `Key` is keyed by the operator's secret, so an agent cannot aim at an id (event
+ids, tokens, fingerprints). `plain_id` is not: what it hashes are our own ids and rule names, and
+anyone may check them.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
-"""The small records between stages: control records of agent.actions, directives, activations, evidence, health."""
+"""The small records between stages: control, directives, activations, evidence, health."""
 
+# ruff: noqa: RUF012 - msgspec copies empty containers for every record
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,8 +10,8 @@ DirectiveKind = Literal["capture", "throttle", "require_approval", "quarantine",
 AckStatus = Literal["received", "applied", "refused", "expired"]
 
 
-class Tick(Record, kw_only=True):
-    """Observed time reached on a raw partition; its owner writes it to every partition of agent.actions."""
+class Tick(Record, frozen=True, kw_only=True):
+    """Observed time reached on a raw partition; written to every partition of agent.actions."""
 
     raw_topic: Annotated[str, doc("raw topic")]
     raw_partition: Annotated[int, doc("raw partition", ge=0)]
@@ -19,7 +20,7 @@ class Tick(Record, kw_only=True):
     by_clock: Annotated[bool, doc("the partition was at its end: the owner's clock")] = False
 
 
-class SessionLink(Record, kw_only=True):
+class SessionLink(Record, frozen=True, kw_only=True):
     """A trace belongs to a conversation (and an agent): learned after or beside the actions."""
 
     tenant: Annotated[str, doc("whose data this is")]
@@ -32,7 +33,7 @@ class SessionLink(Record, kw_only=True):
     observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
 
 
-class SameAs(Record, kw_only=True):
+class SameAs(Record, frozen=True, kw_only=True):
     """Two event ids report one action."""
 
     tenant: Annotated[str, doc("whose data this is")]
@@ -43,7 +44,7 @@ class SameAs(Record, kw_only=True):
     observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
 
 
-class Match(Record, kw_only=True):
+class Match(Record, frozen=True, kw_only=True):
     """An event matched a rule whose group-by crosses partitions; keyed by the grouping values."""
 
     tenant: Annotated[str, doc("whose data this is")]
@@ -55,10 +56,12 @@ class Match(Record, kw_only=True):
     event_time: Annotated[datetime, doc("its time", "UTC")]
     observed_time: Annotated[datetime, doc("when it was observed", "UTC")]
     step: Annotated[str | None, doc("which step of a sequence")] = None
-    values: Annotated[dict[str, str], doc("values the rule aggregates; fingerprints, not content")] = {}
+    values: Annotated[
+        dict[str, str], doc("values the rule aggregates; fingerprints, not content")
+    ] = {}
 
 
-class Context(Record, kw_only=True):
+class Context(Record, frozen=True, kw_only=True):
     """The last actions of a session at the moment of an agent's first match, for triage."""
 
     tenant: Annotated[str, doc("whose data this is")]
@@ -72,8 +75,8 @@ class Context(Record, kw_only=True):
     missing: Annotated[list[str], doc("what is not here, and why")] = []
 
 
-class Directive(Record, kw_only=True):
-    """What triage tells a gateway or agent: capture state now, throttle, require approval, quarantine."""
+class Directive(Record, frozen=True, kw_only=True):
+    """What triage tells a gateway or agent: capture state, throttle, quarantine …"""
 
     directive_id: Annotated[str, doc("id; receivers ignore known ones")]
     tenant: Annotated[str, doc("whose agent this is")]
@@ -90,7 +93,7 @@ class Directive(Record, kw_only=True):
     signature: Annotated[str | None, doc("Ed25519 over the canonical record, base64")] = None
 
 
-class DirectiveAck(Record, kw_only=True):
+class DirectiveAck(Record, frozen=True, kw_only=True):
     """A receiver's answer to a directive."""
 
     directive_id: Annotated[str, doc("the directive; the record's key")]
@@ -101,7 +104,7 @@ class DirectiveAck(Record, kw_only=True):
     detail: Annotated[str | None, doc("why it was refused")] = None
 
 
-class CaptureAnswer(Record, kw_only=True):
+class CaptureAnswer(Record, frozen=True, kw_only=True):
     """What came of a capture directive; a time-out is written by its one owner."""
 
     directive_id: Annotated[str, doc("the capture directive")]
@@ -114,20 +117,24 @@ class CaptureAnswer(Record, kw_only=True):
     decided_at: Annotated[datetime, doc("when", "UTC")]
 
 
-class Disposition(Record, kw_only=True):
+class Disposition(Record, frozen=True, kw_only=True):
     """A person's word on an alert."""
 
     alert_id: Annotated[str, doc("the alert; the record's key")]
     tenant: Annotated[str, doc("whose data this is")]
-    action: Annotated[Literal["close", "reopen", "assign", "note", "acknowledge"], doc("what was done")]
-    disposition: Annotated[str | None, doc("true_positive, false_positive, benign, duplicate")] = None
+    action: Annotated[
+        Literal["close", "reopen", "assign", "note", "acknowledge"], doc("what was done")
+    ]
+    disposition: Annotated[str | None, doc("true_positive, false_positive, benign, duplicate")] = (
+        None
+    )
     assignee: Annotated[str | None, doc("who works on it")] = None
     note: Annotated[str | None, doc("why")] = None
     by: Annotated[str, doc("who said so")]
     at: Annotated[datetime, doc("when", "UTC")]
 
 
-class Activation(Record, kw_only=True):
+class Activation(Record, frozen=True, kw_only=True):
     """A rule set, model, silence, reference data or policy comes into force."""
 
     subject: Annotated[
@@ -142,7 +149,7 @@ class Activation(Record, kw_only=True):
     by: Annotated[str | None, doc("who activated it")] = None
 
 
-class Checkpoint(Record, kw_only=True):
+class Checkpoint(Record, frozen=True, kw_only=True):
     """One chunk of a stage's state; the newest complete set of chunks holds."""
 
     stage: Annotated[str, doc("stage")]
@@ -157,7 +164,7 @@ class Checkpoint(Record, kw_only=True):
     data: Annotated[bytes, doc("chunk of the state, base64 in JSON")]
 
 
-class Health(Record, kw_only=True):
+class Health(Record, frozen=True, kw_only=True):
     """How a stage or a source is: for destinations, the live view and alerts on ourselves."""
 
     component: Annotated[str, doc("stage, destination or source")]
@@ -171,7 +178,7 @@ class Health(Record, kw_only=True):
     detail: Annotated[str | None, doc("what a person should know")] = None
 
 
-class TreeHead(Record, kw_only=True):
+class TreeHead(Record, frozen=True, kw_only=True):
     """Signed head of the evidence tree of one partition."""
 
     topic: Annotated[str, doc("topic")]
@@ -183,7 +190,7 @@ class TreeHead(Record, kw_only=True):
     signature: Annotated[str, doc("Ed25519 over the canonical head, base64")]
 
 
-class DeadLetter(Record, kw_only=True):
+class DeadLetter(Record, frozen=True, kw_only=True):
     """Input that could not be used, with its original bytes. Raw class."""
 
     topic: Annotated[str, doc("where it was")]
@@ -198,11 +205,13 @@ class DeadLetter(Record, kw_only=True):
     observed_time: Annotated[datetime, doc("when it was received", "UTC")]
     sha256: Annotated[str, doc("hash of the original bytes")]
     size_bytes: Annotated[int, doc("size of the original", "bytes", ge=0)]
-    original: Annotated[bytes | None, doc("the original bytes; absent above the source's limit")] = None
+    original: Annotated[
+        bytes | None, doc("the original bytes; absent above the source's limit")
+    ] = None
     headers: Annotated[dict[str, str], doc("headers of the original")] = {}
 
 
-class ActionBatch(Record, kw_only=True):
+class ActionBatch(Record, frozen=True, kw_only=True):
     """Headers of an Arrow batch on agent.actions; the value itself is an Arrow IPC stream."""
 
     version: Annotated[int, doc("schema version", ge=1)]
