@@ -51,7 +51,7 @@ check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict
 
 .PHONY: kafka
 kafka: $(STAMP)  ## One Apache Kafka node (KRaft) on 127.0.0.1:9092, data in .cache/kafka/data; PORT=… moves it
-	@exec $(BIN)/python infra/kafka/broker.py $(if $(PORT),--port $(PORT))
+	@exec $(BIN)/python -m infra.kafka.broker $(if $(PORT),--port $(PORT))
 
 .PHONY: bench
 bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real broker

@@ -78,5 +78,7 @@ def test_the_lock_names_every_package_that_pyproject_asks_for() -> None:
         *project["optional-dependencies"]["dev"],
     ]
     names = {re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0].lower() for line in wanted}
-    locked = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.M))
+    locked = set(
+        re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    )
     assert names - locked == set()

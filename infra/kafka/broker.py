@@ -1,0 +1,292 @@
+"""A real Apache Kafka broker without Docker: one KRaft node on loopback, from Maven and Java.
+
+By hand: `make kafka`, or `python -m infra.kafka.broker --port 9092 --data FOLDER`; Ctrl-C ends it.
+In tests: `KafkaBroker`, which can also be killed and started again on the same data and ports.
+"""
+
+import argparse
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from infra.kafka.jars import CACHE, HERE, BrokerFailedError, BrokerUnavailableError, ensure_jars
+from infra.kafka.properties import HOST, TimestampType, render, server_properties
+from infra.kafka.security import Credentials, keep_credentials
+
+DEFAULT_PORT = 9092
+DEFAULT_HEAP_MB = 320
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 30.0
+_STARTED = b"Kafka Server started"
+_POLL_S = 0.05
+
+
+class KafkaBroker:
+    """One node with its data in one folder; its ports stay the same over restarts.
+
+    Not thread-safe. `start` blocks until clients are served and raises BrokerUnavailableError when
+    Java or the jars are missing, BrokerFailedError when the node ends before it is ready. Its
+    process ends with the one that started it.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        secure: bool = False,
+        partitions: int = 3,
+        timestamp_type: TimestampType = "CreateTime",
+        heap_mb: int = DEFAULT_HEAP_MB,
+        quick_start: bool = True,
+    ) -> None:
+        """`port` 0 takes a free one; `quick_start` starts sooner and peaks lower (no bench)."""
+        self._root = data_dir.resolve()
+        self._heap_mb = heap_mb
+        self._quick_start = quick_start
+        self._partitions = partitions
+        self._timestamp_type: TimestampType = timestamp_type
+        free = free_ports(3)
+        self.port = port or free[0]
+        self._controller_port = free[1]
+        self._secure_port = free[2] if secure else None
+        self._credentials: Credentials | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log_path = self._root / "broker.log"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port of the listener without authentication."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def secure_bootstrap_servers(self) -> str:
+        """host:port of the SASL_SSL listener."""
+        if self._secure_port is None:
+            raise ValueError("this broker was made without secure=True")
+        return f"{HOST}:{self._secure_port}"
+
+    @property
+    def credentials(self) -> Credentials:
+        """How to log in to the SASL_SSL listener; there after the first start."""
+        if self._credentials is None:
+            raise ValueError("only a started broker made with secure=True has credentials")
+        return self._credentials
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running node."""
+        if self._process is None:
+            raise ValueError("the broker is not running")
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether the node's process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Self:
+        """Start the node on its data, formatting the folder the first time."""
+        if self._process is not None:
+            raise ValueError("the broker is running already")
+        jars = ensure_jars()
+        self._root.mkdir(parents=True, exist_ok=True)
+        config = self._write_config()
+        if not (self._root / "data" / "meta.properties").exists():
+            self._format(jars, config)
+        with self.log_path.open("ab") as log:
+            seen_bytes = log.tell()
+            self._process = subprocess.Popen(
+                [*_dies_with_parent(), *self._java(jars), "kafka.Kafka", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the one who started us; the node is stopped by `stop`, in order.
+                start_new_session=True,
+            )
+        self._wait_until_started(seen_bytes)
+        return self
+
+    def stop(self) -> None:
+        """Stop the node cleanly; its data stays. Does nothing when it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stop the node as a power cut would (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _write_config(self) -> Path:
+        if self._secure_port is not None and self._credentials is None:
+            self._credentials = keep_credentials(self._root / "secrets")
+        path = self._root / "server.properties"
+        properties = server_properties(
+            data_dir=self._root / "data",
+            port=self.port,
+            controller_port=self._controller_port,
+            secure_port=self._secure_port,
+            credentials=self._credentials,
+            partitions=self._partitions,
+            timestamp_type=self._timestamp_type,
+        )
+        path.touch(mode=0o600)
+        path.write_text(render(properties))
+        return path
+
+    def _format(self, jars: Path, config: Path) -> None:
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        tool = [
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",  # one word, as an id may begin with a dash
+            "--config",
+            str(config),
+        ]
+        if self._credentials is not None:
+            # StorageTool has no other way in; the password is random and this data folder's alone.
+            login = f"name={self._credentials.username},password={self._credentials.password}"
+            tool += ["--add-scram", f"SCRAM-SHA-512=[{login}]"]
+        answer = subprocess.run([*self._java(jars), *tool], capture_output=True, check=False)
+        if answer.returncode != 0:
+            problem = (answer.stderr or answer.stdout).decode(errors="replace").strip()
+            raise BrokerFailedError(f"StorageTool could not format {self._root}: {problem}")
+
+    def _java(self, jars: Path) -> list[str]:
+        speed = ["-XX:TieredStopAtLevel=1"] if self._quick_start else []
+        logging = f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"
+        heap = [f"-Xms{self._heap_mb // 2}m", f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC"]
+        return ["java", *heap, *speed, "-XX:+ExitOnOutOfMemoryError", logging, "-cp", f"{jars}/*"]
+
+    def _wait_until_started(self, seen_bytes: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            text = self._log_after(seen_bytes)
+            if _STARTED in text:
+                return
+            if self._process is None or self._process.poll() is not None:
+                self._process = None
+                raise BrokerFailedError(f"Kafka ended while starting: {_reason(text)}")
+            time.sleep(_POLL_S)
+        self.kill()
+        raise BrokerFailedError(
+            f"Kafka was not ready within {START_TIMEOUT_S:.0f} s: see {self.log_path}"
+        )
+
+    def _log_after(self, seen_bytes: int) -> bytes:
+        with self.log_path.open("rb") as log:
+            log.seek(seen_bytes)
+            return log.read()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return that many different TCP ports of loopback that nobody listens on just now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _dies_with_parent() -> list[str]:
+    """Linux ends a child with its parent, even one that was killed; elsewhere call `stop`."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def _reason(log: bytes) -> str:
+    """Return the line that tells most: the first exception with a message, else the last line."""
+    lines = log.decode(errors="replace").splitlines() or ["it said nothing"]
+    return next((line for line in lines if "Exception: " in line), lines[-1]).strip()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one node until SIGINT or SIGTERM, or until the process named by --with-pid has gone."""
+    options = _parser().parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    broker = KafkaBroker(
+        options.data,
+        port=options.port,
+        partitions=options.partitions,
+        timestamp_type=options.timestamp_type,
+        heap_mb=options.heap_mb,
+        secure=options.secure,
+        quick_start=options.quick_start,
+    )
+    print("Starting Apache Kafka (the first time it is fetched, 43 MB) …", flush=True)
+    try:
+        broker.start()
+    except (BrokerUnavailableError, BrokerFailedError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}", flush=True)
+    if options.secure:
+        _print_login(broker)
+    print(f"Data and broker.log are in {options.data}. Ctrl-C stops it.", flush=True)
+    while not stop.wait(0.5):
+        if options.with_pid is not None and not Path(f"/proc/{options.with_pid}").exists():
+            break
+        if not broker.is_running():
+            print(f"Kafka ended by itself: see {broker.log_path}", file=sys.stderr)
+            return 1
+    broker.stop()
+    return 0
+
+
+def _print_login(broker: KafkaBroker) -> None:
+    login = broker.credentials
+    print("\nOr, with TLS and a password:")
+    print(f"KAFKA_BOOTSTRAP_SERVERS={broker.secure_bootstrap_servers}")
+    print("KAFKA_SECURITY_PROTOCOL=SASL_SSL\nKAFKA_SASL_MECHANISM=SCRAM-SHA-512")
+    print(f"KAFKA_SASL_USERNAME={login.username}\nKAFKA_SASL_PASSWORD_FILE={login.password_path}")
+    print(f"KAFKA_SSL_CA_LOCATION={login.ca_path}\n", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="infra.kafka.broker", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
+    parser.add_argument("--data", type=Path, default=CACHE / "data")
+    parser.add_argument("--partitions", type=int, default=3, help="of topics created by themselves")
+    parser.add_argument("--heap-mb", type=int, default=DEFAULT_HEAP_MB)
+    parser.add_argument(
+        "--timestamp-type", choices=["CreateTime", "LogAppendTime"], default="CreateTime"
+    )
+    parser.add_argument("--quick-start", action="store_true", help="starts sooner, peaks lower")
+    parser.add_argument("--secure", action="store_true", help="a SASL_SSL listener beside it")
+    parser.add_argument("--with-pid", type=int, help="stop when that process has gone")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

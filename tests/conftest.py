@@ -1,0 +1,122 @@
+"""Brokers for every test that needs one: Apache Kafka, the stand-in, or each in turn.
+
+Ask for `topic_name` (or call `new_name`) rather than inventing names: the brokers are shared.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import pytest
+
+from infra.kafka.broker import KafkaBroker
+from infra.kafka.jars import BrokerUnavailableError
+from infra.kafka.shared import shared_broker, stop_shared_broker
+
+SHARED_FOLDER = "TACHO_TEST_SHARED"
+REAL_BROKER_FIXTURES = {"kafka_broker", "private_kafka"}
+
+
+class Broker(Protocol):
+    """What a test may know of a broker."""
+
+    @property
+    def bootstrap_servers(self) -> str: ...
+
+
+class SharedKafka:
+    """The Apache Kafka broker of this test run."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a folder that all workers of this run share, and name its owner."""
+    if not hasattr(config, "workerinput"):
+        os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix=f"tacho-tests-{os.getpid()}-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the shared broker, after every worker has ended."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(SHARED_FOLDER))
+        stop_shared_broker(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out."""
+    for item in items:
+        if REAL_BROKER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> SharedKafka:
+    """Apache Kafka, one node for the whole run: 3 partitions a topic, topics create themselves."""
+    folder = Path(os.environ[SHARED_FOLDER])
+    owner_pid = int(folder.name.split("-")[2])
+    try:
+        return SharedKafka(shared_broker(folder, owner_pid))
+    except BrokerUnavailableError as error:
+        _without_broker(error)
+
+
+@pytest.fixture
+def private_kafka(tmp_path: Path) -> Iterator[Callable[..., KafkaBroker]]:
+    """Start brokers of this test alone, which it may kill; takes KafkaBroker's options."""
+    started: list[KafkaBroker] = []
+
+    def start(**options: Any) -> KafkaBroker:
+        broker = KafkaBroker(tmp_path / f"kafka-{len(started)}", **options)
+        started.append(broker)
+        try:
+            return broker.start()
+        except BrokerUnavailableError as error:
+            _without_broker(error)
+
+    yield start
+    for broker in started:
+        broker.kill()
+
+
+@pytest.fixture(scope="session")
+def mock_broker() -> Iterator[Broker]:
+    """The stand-in broker, one for each worker: 3 partitions a topic, topics create themselves."""
+    from tachograph.pipeline.standins.broker import MockBroker
+
+    broker = MockBroker(partitions=3)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(params=["standin", pytest.param("kafka", marks=pytest.mark.kafka)])
+def any_broker(request: pytest.FixtureRequest) -> Broker:
+    """Each broker in turn: what a test claims of this one holds on both."""
+    name = "mock_broker" if request.param == "standin" else "kafka_broker"
+    broker: Broker = request.getfixturevalue(name)
+    return broker
+
+
+@pytest.fixture
+def new_name() -> Callable[[str], str]:
+    """Make names of topics and groups that no other test uses."""
+    return lambda kind: f"{kind}.{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def topic_name(new_name: Callable[[str], str]) -> str:
+    """Name a topic of this test alone."""
+    return new_name("test")
+
+
+def _without_broker(error: BrokerUnavailableError) -> NoReturn:
+    """Skip with the reason, but fail in CI: there a missing broker must not look like a pass."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))

@@ -1,0 +1,133 @@
+"""The real broker does what tests and `make kafka` promise of it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaException
+
+from infra.kafka import jars
+from infra.kafka.broker import KafkaBroker, free_ports
+from tests.infra.kafka_client import Config, produce, read_all
+
+ROOT = Path(__file__).resolve().parents[2]
+Start = Callable[..., KafkaBroker]
+
+
+def test_what_was_acknowledged_survives_kill_9_on_the_same_port(
+    private_kafka: Start, topic_name: str
+) -> None:
+    broker = private_kafka()
+    produce(broker.bootstrap_servers, topic_name, [b"before"])
+    address = broker.bootstrap_servers
+
+    broker.kill()
+    assert not broker.is_running()
+    broker.start()
+
+    assert broker.bootstrap_servers == address
+    produce(address, topic_name, [b"after"])
+    assert [m.value() for m in read_all(address, topic_name, 2)] == [b"before", b"after"]
+
+
+def test_a_clean_stop_keeps_the_data(private_kafka: Start, topic_name: str) -> None:
+    broker = private_kafka()
+    produce(broker.bootstrap_servers, topic_name, [b"kept"])
+    broker.stop()
+    broker.start()
+    assert [m.value() for m in read_all(broker.bootstrap_servers, topic_name, 1)] == [b"kept"]
+
+
+def test_a_secure_listener_lets_in_the_right_password_only(
+    private_kafka: Start, topic_name: str
+) -> None:
+    broker = private_kafka(secure=True)
+    servers = broker.secure_bootstrap_servers
+
+    for mechanism in ("SCRAM-SHA-512", "PLAIN"):
+        right = broker.credentials.client_config(mechanism)
+        produce(servers, topic_name, [mechanism.encode()], config=right)
+
+        wrong: Config = {**right, "sasl.password": "wrong", "message.timeout.ms": 3_000}
+        with pytest.raises(KafkaException):
+            produce(servers, topic_name, [b"intruder"], config=wrong)
+
+    login = broker.credentials.client_config()
+    del login["ssl.ca.location"]
+    unverified: Config = {**login, "message.timeout.ms": 3_000}
+    with pytest.raises(KafkaException):
+        produce(servers, topic_name, [b"to a stranger"], config=unverified)
+
+    kept = read_all(servers, topic_name, 2, config=broker.credentials.client_config())
+    assert [m.value() for m in kept] == [b"SCRAM-SHA-512", b"PLAIN"]
+
+
+def test_the_broker_can_stamp_its_own_time(private_kafka: Start, topic_name: str) -> None:
+    broker = private_kafka(timestamp_type="LogAppendTime")
+    produce(broker.bootstrap_servers, topic_name, [b"x"])
+    (message,) = read_all(broker.bootstrap_servers, topic_name, 1)
+    kind, _ = message.timestamp()
+    assert kind == 2  # TIMESTAMP_LOG_APPEND_TIME
+
+
+@pytest.mark.kafka
+def test_the_script_says_where_it_listens_and_ends_on_a_signal(tmp_path: Path) -> None:
+    skip_without_java()
+    node = subprocess.Popen(
+        [sys.executable, "-m", "infra.kafka.broker", "--port", "0", "--data", str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with node:
+        assert node.stdout is not None
+        lines = iter(node.stdout.readline, "")
+        address = next(line for line in lines if line.startswith("KAFKA_BOOTSTRAP_SERVERS="))
+        produce(address.partition("=")[2].strip(), "by-hand", [b"x"])
+        node.send_signal(signal.SIGINT)
+        assert node.wait(30) == 0
+
+
+def test_without_java_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(jars.BrokerUnavailableError, match=r"^a real Kafka .* no `java` on PATH$"):
+        KafkaBroker(tmp_path).start()
+
+
+@pytest.mark.parametrize("version", ["11.0.2", "1.8.0_402"])
+def test_an_old_java_is_refused_by_its_version(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    with pytest.raises(jars.BrokerUnavailableError, match="Java 17 or newer: `java` is version"):
+        jars.require_java()
+
+
+def test_a_changed_jar_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kafka_2.13-4.1.0.jar").write_bytes(b"not Kafka")
+    with pytest.raises(jars.BrokerFailedError, match=r"kafka_2\.13-4\.1\.0\.jar"):
+        jars.verify(tmp_path)
+
+
+def test_a_port_in_use_is_named_in_the_error(private_kafka: Start, tmp_path: Path) -> None:
+    first = private_kafka()
+    second = KafkaBroker(tmp_path / "second", port=first.port)
+    with pytest.raises(jars.BrokerFailedError, match=str(first.port)):
+        second.start()
+
+
+def test_free_ports_are_all_different() -> None:
+    assert len(set(free_ports(20))) == 20
+
+
+def skip_without_java() -> None:
+    if shutil.which("java") is None and os.environ.get("CI") != "true":
+        pytest.skip("a real Kafka broker needs Java 17 or newer: no `java` on PATH")
