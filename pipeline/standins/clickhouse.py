@@ -1,0 +1,264 @@
+"""ClickHouse for a first look and for tests: the chDB engine behind a server that speaks ClickHouse's HTTP interface.
+
+`serve` blocks and owns the process; `EmbeddedClickHouse` starts that process and stops it, so that a crash of the engine
+never takes the caller along.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import uvicorn
+
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.standins import clickhouse_limits as bounds
+from tachograph.pipeline.standins.clickhouse_engine import Engine
+from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
+from tachograph.pipeline.standins.clickhouse_http import Interface, application
+from tachograph.pipeline.standins.clickhouse_limits import Limits, describe
+from tachograph.pipeline.standins.clickhouse_request import WRITER_NAME
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8123
+PASSWORD_VARIABLE = "TACHO_CLICKHOUSE_WRITER_PASSWORD"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+
+
+def serve(
+    path: Path,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    writer_password: str,
+    limits: Limits | None = None,
+    port_option: str = "--clickhouse-port",
+    on_ready: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve the database under `path` until `stop` is set or SIGTERM or SIGINT comes. Changes the working directory.
+
+    `on_ready` is called once with the URL. Port 0 takes a free one. Raises ConfigError if the port is in use or another
+    process has the database open."""
+    limits = limits or Limits()
+    listener = _listen(host, port, port_option)
+    home = path.resolve()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chdir(home)
+    os.environ["TZ"] = (
+        "UTC"  # times of the record are UTC; the engine takes its time zone from here
+    )
+    time.tzset()
+    try:
+        engine = Engine(home, limits)
+    except ClickHouseError as error:
+        listener.close()
+        text = f"the embedded ClickHouse cannot open {home}: {error.text} Does another process have it open?"
+        raise ConfigError(text) from error
+    interface = Interface(engine, limits, writer_password)
+    bound_host, bound_port = listener.getsockname()[:2]
+    server = _Server(_server_config(interface), f"http://{bound_host}:{bound_port}", on_ready)
+    watcher = threading.Thread(target=_stop_when_set, args=(stop, server), daemon=True)
+    watcher.start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        interface.close()
+        engine.close()
+
+
+def _server_config(interface: Interface) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(interface),
+        # h11 rather than httptools: it alone bounds the request line and the headers.
+        http="h11",
+        h11_max_incomplete_event_size=bounds.MAX_URL_AND_HEADER_BYTES,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=bounds.MAX_CONNECTIONS,
+        timeout_graceful_shutdown=5,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(
+        self, config: uvicorn.Config, url: str, on_ready: Callable[[str], None] | None
+    ) -> None:
+        super().__init__(config)
+        self._url = url
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None:
+            self._on_ready(self._url)
+
+
+def _stop_when_set(stop: threading.Event | None, server: uvicorn.Server) -> None:
+    if stop is not None:
+        stop.wait()
+        server.should_exit = True
+
+
+def _listen(host: str, port: int, port_option: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        text = f"ClickHouse cannot listen on {host}:{port} ({error.strerror}); choose another port with {port_option}"
+        raise ConfigError(text) from error
+    listener.listen(bounds.MAX_CONNECTIONS)
+    return listener
+
+
+class EmbeddedClickHouse:
+    """The server as a child process, ready when the constructor returns.
+
+    `url`, `writer_user` and `writer_password` are what a writer needs; a reader needs `url` alone. The child ends with
+    `close()`, with the context, or when this process dies. Raises ConfigError or RetryLater if it does not start."""
+
+    writer_user = WRITER_NAME
+
+    def __init__(
+        self,
+        path: Path,
+        host: str = DEFAULT_HOST,
+        port: int = 0,
+        *,
+        writer_password: str = "",
+        port_option: str = "--clickhouse-port",
+    ) -> None:
+        self.limits = describe(Limits())
+        self.writer_password = writer_password or secrets.token_urlsafe(24)
+        command = [
+            sys.executable, "-m", "tachograph.pipeline.standins.clickhouse", "--path", str(path.resolve()),
+            "--host", host, "--port", str(port), f"--port-option={port_option}", "--parent-pipe",
+        ]  # fmt: skip
+        environment = {**os.environ, PASSWORD_VARIABLE: self.writer_password}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            self.url = self._await_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def _await_ready(self) -> str:
+        assert self._process.stdout is not None
+        line: list[bytes] = []
+        reader = threading.Thread(target=_read_line, args=(self._process.stdout, line), daemon=True)
+        reader.start()
+        reader.join(START_TIMEOUT_S)
+        report = json.loads(line[0]) if line and line[0].strip() else {}
+        if "url" in report:
+            return str(report["url"])
+        if "error" in report:
+            raise ConfigError(str(report["error"]))
+        raise RetryLater("the embedded ClickHouse did not start; its reason is on standard error")
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Whether the child still runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Stop the child, gently at first. May be called twice."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _read_line(pipe: IO[bytes], into: list[bytes]) -> None:
+    with contextlib.suppress(ValueError):  # closed meanwhile
+        into.append(pipe.readline())
+
+
+def _set_at_end_of_input(stop: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(4096):
+            pass
+    stop.set()
+
+
+def main() -> int:
+    """The child process: prints one JSON line with `url` or `error`, then serves."""
+    parser = argparse.ArgumentParser(description="Embedded ClickHouse over HTTP")
+    parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--host", default=DEFAULT_HOST)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--port-option", default="--port")
+    parser.add_argument(
+        "--parent-pipe", action="store_true", help="stop when standard input closes"
+    )
+    options = parser.parse_args()
+    stop = threading.Event()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN if options.parent_pipe else signal.default_int_handler
+    )
+    if options.parent_pipe:
+        threading.Thread(target=_set_at_end_of_input, args=(stop,), daemon=True).start()
+    try:
+        serve(
+            options.path,
+            options.host,
+            options.port,
+            writer_password=os.environ.get(PASSWORD_VARIABLE) or secrets.token_urlsafe(24),
+            port_option=options.port_option,
+            on_ready=lambda url: print(json.dumps({"url": url}), flush=True),
+            stop=stop,
+        )
+    except ConfigError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
