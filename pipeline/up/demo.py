@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import msgspec
-
 from tachograph.pipeline.log import get
 from tachograph.pipeline.up import sample
 

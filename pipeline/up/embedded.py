@@ -60,7 +60,9 @@ def need_free(host: str, port: int, option: str) -> None:
             ) from error
 
 
-def child_environment(base: Mapping[str, str], home: Path, changes: Mapping[str, str]) -> dict[str, str]:
+def child_environment(
+    base: Mapping[str, str], home: Path, changes: Mapping[str, str]
+) -> dict[str, str]:
     """Environment of the stages: ours, where the servers are, and a fresh folder for shared metrics."""
     folder = home / "metrics"
     folder.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,9 @@ class _Recorder:
         ]
         return self._span(f"execute_tool {name}", TOOL_S, attributes, failed=answer.get("error"))
 
-    def _span(self, name: str, length_s: float, attributes: list[Json], *, failed: Any) -> TimedSpan:
+    def _span(
+        self, name: str, length_s: float, attributes: list[Json], *, failed: Any
+    ) -> TimedSpan:
         begin_s, self._now_s = self._now_s, self._now_s + length_s
         unique = f"{self._conversation}:{self._made}".encode()
         self._made += 1

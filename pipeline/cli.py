@@ -1,0 +1,168 @@
+"""`tacho`: every verb in one place. What a verb needs is imported when it runs, so that help comes at once."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from tachograph.pipeline.errors import TachoError
+
+app = typer.Typer(
+    name="tacho",
+    help="Streaming detection for AI agents: actions in, explained alerts with captured state out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+_STAGES = {
+    "normalize": "Raw telemetry in; decoded, identified, redacted actions out.",
+    "detect": "Actions in; signals and signal groups out.",
+    "triage": "Signal groups in; alerts with captured state out.",
+    "store": "Everything into ClickHouse, each row once.",
+}
+
+
+def _stage_command(name: str) -> Callable[[], None]:
+    def command() -> None:
+        from tachograph.pipeline.runner import run_stage
+
+        run_stage(name)
+
+    return command
+
+
+for _name, _help in _STAGES.items():
+    app.command(_name, help=f"{_help} One process of the stage; runs until it is told to stop.")(
+        _stage_command(_name)
+    )
+
+
+@app.command()
+def up(
+    *,
+    demo: Annotated[
+        bool, typer.Option(help="replay recorded agent sessions; --no-demo waits for your own")
+    ] = True,
+    for_s: Annotated[
+        Optional[int],  # noqa: UP045 - typer reads the annotation
+        typer.Option("--for", help="stop after so many seconds with a summary; exit 1 without alerts"),
+    ] = None,
+    door_port: Annotated[Optional[int], typer.Option(help="port of the HTTP door (4318)")] = None,  # noqa: UP045
+    clickhouse_port: Annotated[
+        int, typer.Option(help="port of the embedded ClickHouse")
+    ] = 8123,
+    plain: Annotated[bool, typer.Option("--plain", help="log lines instead of a live view")] = False,
+) -> None:
+    """All stages in one command, on the embedded stand-ins or on real servers, with a live view.
+
+    Real servers are used when KAFKA_BOOTSTRAP_SERVERS and CLICKHOUSE_URL name them.
+    """
+    from tachograph.pipeline.up.command import Options, run_up
+
+    options = Options(
+        demo=demo, for_s=for_s, door_port=door_port, clickhouse_port=clickhouse_port, plain=plain
+    )
+    raise typer.Exit(run_up(options))
+
+
+@app.command()
+def tail(
+    topic: Annotated[str, typer.Argument(help="a topic of ours, as agent.alerts")],
+    *,
+    where: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="field=value; may be given more than once"),
+    ] = None,
+    record: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="only this kind of record: action_batch, tick, alert …"),
+    ] = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="from the oldest record")] = False,
+    follow: Annotated[bool, typer.Option(help="wait for more; --no-follow ends at the end")] = True,
+    limit: Annotated[Optional[int], typer.Option(help="stop after so many lines")] = None,  # noqa: UP045
+) -> None:
+    """Show a topic as JSON lines, followed and filtered. Dead letters hold original bytes: mind who looks."""
+    from tachograph.pipeline.settings import Settings
+    from tachograph.pipeline.tail import Filters, tail as run_tail
+
+    filters = Filters.parse(where or [], record)
+    settings = Settings.from_env()
+    run_tail(settings, topic, filters, from_start=from_start, follow=follow, limit=limit)
+
+
+@app.command()
+def clickhouse(
+    port: Annotated[int, typer.Option(help="port to listen on")] = 8123,
+) -> None:
+    """Serve the embedded ClickHouse of TACHO_HOME again, for questions about what was stored."""
+    from tachograph.pipeline.up.command import serve_clickhouse
+
+    serve_clickhouse(port)
+
+
+@app.command()
+def scan(
+    files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
+    *,
+    format_: Annotated[
+        str, typer.Option("--format", help="auto, actions, otlp or raw")
+    ] = "auto",
+    rules: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="rule files or folders beside the shipped ones"),
+    ] = None,
+    builtin: Annotated[bool, typer.Option(help="--no-builtin leaves the shipped rules out")] = True,
+    time_field: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="raw: the field that holds the time"),
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write here")] = None,  # noqa: UP045
+    format_out: Annotated[str, typer.Option(help="ndjson or table")] = "ndjson",
+    fail_on: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="exit 1 on a match of this severity or above"),
+    ] = None,
+) -> None:
+    """Judge files with the engine of the stream: one JSON object a line for every match."""
+    from tachograph.pipeline.scan.command import Options, run_scan
+
+    options = Options(
+        files=files, format=format_, rules=rules or [], builtin=builtin, time_field=time_field,
+        out=out, format_out=format_out, fail_on=fail_on,
+    )  # fmt: skip
+    raise typer.Exit(run_scan(options))
+
+
+def _register() -> None:
+    """Verbs with options of their own live beside their stage."""
+    from tachograph.pipeline.forward.command import app as forward
+    from tachograph.pipeline.migrate import migrate
+    from tachograph.pipeline.replay import replay
+    from tachograph.pipeline.schema_command import schema
+    from tachograph.pipeline.serve.command import serve
+
+    app.command()(serve)
+    app.command()(migrate)
+    app.command()(replay)
+    app.command()(schema)
+    app.add_typer(forward, name="forward")
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point: our errors are one line that says what to do, and exit code 2."""
+    try:
+        app()
+    except TachoError as error:
+        sys.stderr.write(f"tacho: {error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

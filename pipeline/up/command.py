@@ -1,0 +1,201 @@
+"""`tacho up`: stand-ins where no real server is named, all stages, the demo, the view, and a clean end."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import msgspec
+
+from tachograph.pipeline import log as logs
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.kafka.topics import provision
+from tachograph.pipeline.migrate import apply_migrations
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.up import demo
+from tachograph.pipeline.up.backlog import drained
+from tachograph.pipeline.up.board import Board
+from tachograph.pipeline.up.children import Child, stage
+from tachograph.pipeline.up.embedded import BrokerProcess, child_environment, need_free
+from tachograph.pipeline.up.numbers import Meter
+from tachograph.pipeline.up.summary import Summary, summarize
+from tachograph.pipeline.up.view import Heading, choose
+
+log = logs.get("up")
+
+# Started in this order: what reads before what writes, so that the first actions are seen at once.
+STAGES = ("store", "triage", "detect", "normalize", "forward", "serve")
+READY_S = 90.0
+REFRESH_S = 0.5
+DRAIN_S = 20.0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
+
+    demo: bool = True
+    for_s: int | None = None
+    door_port: int | None = None
+    clickhouse_port: int = 8123
+    plain: bool = False
+
+
+class Servers(msgspec.Struct, frozen=True):
+    """Where the servers are, ours or the operator's."""
+
+    settings: Settings
+    environment: dict[str, str]
+    limits: list[str]
+    embedded: bool
+
+
+@contextlib.contextmanager
+def servers(options: Options) -> Iterator[Servers]:
+    """Start the stand-ins that are needed and say where everything is."""
+    settings = Settings.from_env()
+    door_port = settings.door_port if options.door_port is None else options.door_port
+    need_free(settings.door_host, door_port, "--door-port")
+    home = settings.home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    changes = {"TACHO_DOOR_PORT": str(door_port)}
+    limits: list[str] = []
+    with contextlib.ExitStack() as stack:
+        if "CLICKHOUSE_URL" not in os.environ:
+            engine = stack.enter_context(
+                EmbeddedClickHouse(home / "clickhouse", port=options.clickhouse_port)
+            )
+            limits += engine.limits
+            changes |= {"CLICKHOUSE_URL": engine.url, "CLICKHOUSE_USER": engine.writer_user}
+            changes["CLICKHOUSE_PASSWORD"] = engine.writer_password
+        if "KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
+            broker = stack.enter_context(BrokerProcess())
+            limits += broker.limits
+            changes["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
+            changes["TACHO_STANDIN_BROKER"] = "1"
+        environment = child_environment(os.environ, home, changes)
+        yield Servers(
+            Settings.from_env(environment), environment, limits, "TACHO_STANDIN_BROKER" in changes
+        )
+
+
+def _wait_ready(url: str, children: list[Child], stop: threading.Event) -> None:
+    """Until the door answers. Raises RetryLater naming the stage that did not come up."""
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end and not stop.is_set():
+        for child in children:
+            child.revive()
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/readyz", timeout=2.0).status_code == 200:
+                return
+        stop.wait(0.25)
+    if not stop.is_set():
+        words = "; ".join(f"{child.name}: {child.last_words()}" for child in children)
+        raise RetryLater(f"the door did not get ready within {READY_S:.0f} s. {words}")
+
+
+def _start_demo(url: str, stop: threading.Event, length_s: float) -> demo.Replay:
+    salt = f"-{int(time.time())}"
+    replay = demo.Replay(demo.Door(url, stop), stop, length_s, salt)
+    fleet = demo.Fleet(demo.Door(url, stop), stop, seed=int(time.time()))
+    for name, run in (("replay", replay.run), ("fleet", fleet.run)):
+        threading.Thread(target=run, name=name, daemon=True).start()
+    return replay
+
+
+def _stop_cleanly(children: list[Child], settings: Settings) -> None:
+    """The door first; then what is under way is carried to its end; then the stages."""
+    door = next(child for child in children if child.name == "serve")
+    door.ask_to_stop()
+    door.wait()
+    end = time.monotonic() + DRAIN_S
+    while time.monotonic() < end and not drained(settings):
+        time.sleep(0.3)
+    for child in children:
+        child.ask_to_stop()
+    for child in children:
+        child.wait()
+
+
+def run_up(options: Options) -> int:
+    """Run until Ctrl-C or for `for_s` seconds; the exit code. Raises ConfigError, RetryLater."""
+    logs.configure()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    _say("Starting the servers …")
+    with servers(options) as at:
+        for limit in at.limits:
+            _say(f"note: {limit}")
+        provision(at.settings)
+        apply_migrations(at.settings)
+        summary = _run_stages(options, at, stop)
+    if summary is None:
+        return 0
+    _say(summary.text())
+    return 0 if summary.stored_alerts > 0 or not options.demo else 1
+
+
+def _run_stages(options: Options, at: Servers, stop: threading.Event) -> Summary | None:
+    settings = at.settings
+    url = f"http://{settings.door_host}:{settings.door_port}"
+    children = [stage(name, at.environment, settings.home / "logs") for name in STAGES]
+    board, watching = Board(settings), threading.Event()
+    replay = None
+    try:
+        for child in children:
+            child.start()
+        _say("Starting the stages …")
+        _wait_ready(url, children, stop)
+        board.start(watching)
+        if options.demo and not stop.is_set():
+            length_s = min(options.for_s or demo.REPLAY_S, demo.REPLAY_S)
+            replay = _start_demo(url, stop, length_s)
+        heading = Heading(url, settings.clickhouse.url, settings.kafka.bootstrap, at.embedded)
+        _watch(options, heading, board, children, stop)
+        stop.set()
+        _say("Stopping: what is under way is carried to its end …")
+    finally:
+        stop.set()
+        _stop_cleanly(children, settings)
+        watching.set()
+    return summarize(settings, replay.sessions if replay else [], url)
+
+
+def _watch(
+    options: Options, heading: Heading, board: Board, children: list[Child], stop: threading.Event
+) -> None:
+    meter = Meter()
+    end = time.monotonic() + options.for_s if options.for_s else None
+    with choose(heading, board, plain=options.plain) as view:
+        while not stop.is_set() and (end is None or time.monotonic() < end):
+            for child in children:
+                child.revive()
+            running = {child.name: "up" if child.running else "down" for child in children}
+            view.show(meter.look(), running)
+            stop.wait(REFRESH_S)
+
+
+def serve_clickhouse(port: int) -> None:
+    """Serve what TACHO_HOME holds until Ctrl-C. Raises ConfigError when there is nothing."""
+    path = Settings.from_env().home / "clickhouse"
+    if not path.is_dir():
+        raise ConfigError(f"{path} is not there: run `tacho up` first, or set TACHO_HOME")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with EmbeddedClickHouse(path, port=port) as engine:
+        _say(f"ClickHouse on {engine.url}; try: curl {engine.url} -d 'SELECT count() FROM tacho.alerts'")
+        while not stop.wait(1.0) and engine.alive():
+            pass
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
