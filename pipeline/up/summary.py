@@ -1,0 +1,120 @@
+"""What came of a run: alerts stored, which of the recorded attacks raised one, and what to try next."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import clickhouse_connect
+import msgspec
+from clickhouse_connect.driver.exceptions import Error as ClickHouseClientError
+
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.up.sample import Session
+from tachograph.schemas.alert import SEVERITIES
+
+SHOWN = 12
+# An alert at or above this counts as "raised" in the summary.
+COUNTS_FROM = "medium"
+
+
+class StoredAlert(msgspec.Struct, frozen=True):
+    """One row of tacho.alerts, as far as the summary needs it."""
+
+    alert_id: str
+    agent_id: str
+    severity: str
+    title: str
+    synthetic: bool
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of a run."""
+
+    stored_actions: int
+    alerts: list[StoredAlert]
+    sessions: list[Session]
+    door: str
+    clickhouse: str
+
+    @property
+    def stored_alerts(self) -> int:
+        return len(self.alerts)
+
+    def text(self) -> str:
+        """The summary as a person reads it."""
+        parts = [self._stored(), *self._attacks(), self._next()]
+        return "\n".join(parts)
+
+    def _stored(self) -> str:
+        counts = Counter(alert.severity for alert in self.alerts)
+        by_severity = ", ".join(f"{counts[s]} {s}" for s in reversed(SEVERITIES) if counts[s])
+        return (
+            f"\nStored: {self.stored_actions:,} actions, {self.stored_alerts:,} alerts"
+            f" ({by_severity or 'none'})."
+        )
+
+    def _attacks(self) -> list[str]:
+        if not self.sessions:
+            return []
+        raised = {a.agent_id: a for a in self.alerts if _counts(a)}
+        attacks = [s for s in self.sessions if s.attack]
+        others = [s for s in self.sessions if not s.attack]
+        caught = [s for s in attacks if s.agent_id in raised]
+        flagged = [s for s in others if s.agent_id in raised]
+        lines = [
+            f"Recorded sessions: {len(caught)} of {len(attacks)} with a successful attack raised an"
+            f" alert of severity {COUNTS_FROM} or above, {len(flagged)} of {len(others)} others did.",
+            "What the attacks raised:",
+        ]
+        for session in caught[:SHOWN]:
+            alert = raised[session.agent_id]
+            lines.append(f"  {alert.severity:<9} {_plain(session.agent_id):<26} {_plain(alert.title)}")
+        if len(caught) > SHOWN:
+            lines.append(f"  … and {len(caught) - SHOWN} more")
+        return lines
+
+    def _next(self) -> str:
+        example = self.alerts[0].alert_id if self.alerts else "…"
+        return "\n".join(
+            (
+                "Try next:",
+                "  tacho clickhouse            # serves what was stored; then in another terminal:",
+                f"  curl {self.clickhouse} -d \"SELECT severity, agent_id, title FROM tacho.alerts"
+                " ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact\"",
+                f"  curl {self.clickhouse} -d \"SELECT reasons, event_ids FROM tacho.alerts"
+                f" WHERE alert_id = '{example}' FORMAT Vertical\"",
+                "  tacho up --no-demo          # waits for your own agents; then",
+                f"  curl -N {self.door}/alerts            # the alert feed (server-sent events)",
+                f"  OTEL_EXPORTER_OTLP_ENDPOINT={self.door} python your_agent.py",
+            )
+        )
+
+
+def _counts(alert: StoredAlert) -> bool:
+    ranks = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+    return ranks[alert.severity] >= ranks[COUNTS_FROM]  # type: ignore[index]
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else "·" for c in text)[:120]
+
+
+def summarize(settings: Settings, sessions: Sequence[Session], door: str) -> Summary:
+    """Ask ClickHouse what it holds. Raises RetryLater when it does not answer."""
+    at: ClickHouseSettings = settings.clickhouse
+    try:
+        client = clickhouse_connect.get_client(dsn=at.url, username=at.user, password=at.password)
+        rows = client.query(
+            "SELECT alert_id, ifNull(agent_id, entity), severity, title, synthetic"
+            " FROM tacho.alerts ORDER BY risk DESC"
+        ).result_rows
+        actions = client.query("SELECT count() FROM tacho.actions").result_rows[0][0]
+    except (ClickHouseClientError, OSError) as error:
+        raise RetryLater(f"ClickHouse at {at.url} does not answer: {error}") from error
+    return Summary(
+        stored_actions=actions,
+        alerts=[StoredAlert(*row[:4], bool(row[4])) for row in rows],
+        sessions=list(sessions),
+        door=door,
+        clickhouse=at.url,
+    )
