@@ -1,0 +1,1 @@
+"""forward: alerts to the places where people already look, each destination at its own pace."""

@@ -1,0 +1,44 @@
+"""The formats alerts leave in: one module each, pure, found by import.
+
+A format is a module with the names of `Format`. Dropping one into this folder is all it takes:
+the configuration knows it by its NAME, and the contract suite feeds it every example and every
+hostile value.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Protocol, cast
+
+from tachograph.schemas.alert import Alert
+from tachograph.schemas.records import Health
+
+
+class Format(Protocol):
+    """What a format module has. Both functions are pure and total: no Alert or Health fails."""
+
+    NAME: str
+    CONTENT_TYPE: str
+    # No record is longer, whatever is in the alert; what is cut says so.
+    MAX_BYTES: int
+
+    def render(self, alert: Alert, *, update: bool = False) -> bytes:
+        """One alert as one record, without the framing of a transport (no final newline).
+
+        `update` says that the receiver has an earlier revision of it. Alert id and revision are
+        always in the record: a receiver that has seen the pair may ignore the record.
+        """
+
+    def render_health(self, health: Health) -> bytes:
+        """One health record, for receivers that want to know that we are alive."""
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """Every format by name."""
+    modules = [
+        importlib.import_module(f"{__name__}.{found.name}")
+        for found in pkgutil.iter_modules(__path__)
+        if not found.name.startswith("_")
+    ]
+    return {module.NAME: cast("Format", module) for module in modules}

@@ -1,0 +1,94 @@
+"""What every format needs: names, clocks, severities, and values that stay inside their record."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from ipaddress import ip_address
+
+from tachograph.pipeline.clock import to_us
+from tachograph.schemas.alert import SEVERITIES, Alert, RuleHit
+
+VENDOR = "Tachograph"
+PRODUCT = "tacho"
+HEALTH_EVENT = "tacho.health"
+
+# What some receiver takes for the end of a record or of a text, and the sign that stands for it.
+_BREAKS = {
+    **{code: chr(0x2400 + code) for code in range(0x20)},
+    0x7F: "␡",
+    **dict.fromkeys((0x85, 0x2028, 0x2029), "␤"),
+}
+
+
+@cache
+def product_version() -> str:
+    """Version of this package."""
+    return version("tachograph")
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """The text with control characters and line ends shown as signs (NUL as ␀), but for `keep`."""
+    shown = {code: sign for code, sign in _BREAKS.items() if chr(code) not in keep}
+    return text.translate(shown)
+
+
+def cut(text: str, limit_bytes: int) -> str:
+    """The text in at most `limit_bytes` of UTF-8; what was cut is counted at its end: `…[+1200]`.
+
+    A lone surrogate, which UTF-8 cannot say, becomes a question mark.
+    """
+    head = text[:limit_bytes].encode("utf-8", "replace")
+    if len(head) <= limit_bytes and len(text) <= limit_bytes:
+        return head.decode()
+    marker_bytes = len(f"…[+{len(text)}]".encode())
+    kept = head[: max(0, limit_bytes - marker_bytes)].decode("utf-8", "ignore")
+    return f"{kept}…[+{len(text) - len(kept)}]"
+
+
+def joined(values: Iterable[str], most: int, separator: str = ",") -> str:
+    """The first `most` values in one text; what is left out is counted."""
+    listed = list(values)
+    rest = [f"…[+{len(listed) - most}]"] if len(listed) > most else []
+    return separator.join(listed[:most] + rest)
+
+
+def epoch_ms(at: datetime) -> int:
+    """Milliseconds since the epoch."""
+    return to_us(at) // 1000
+
+
+def risk_points(alert: Alert) -> int:
+    """Risk in whole points: receivers take integers only."""
+    return round(alert.risk / 1000)
+
+
+def gravest(alert: Alert) -> RuleHit | None:
+    """The rule that speaks for the alert: the gravest that counts, the first of equals."""
+    counting = [rule for rule in alert.rules if rule.suppressed is None] or list(alert.rules)
+    return max(counting, key=lambda rule: SEVERITIES.index(rule.severity), default=None)
+
+
+def change_of(alert: Alert, *, update: bool) -> str:
+    """What happened to the alert, in the word of a SOC: created, updated, closed or retracted."""
+    if alert.status in {"closed", "retracted"}:
+        return alert.status
+    return "updated" if update else "created"
+
+
+def observed(alert: Alert, *types: str) -> str | None:
+    """The first observable of one of these types."""
+    return next((o.value for o in alert.observables if o.type in types), None)
+
+
+def ip_version(text: str) -> int | None:
+    """4 or 6 for an address, None for anything else."""
+    try:
+        return ip_address(text).version
+    except ValueError:
+        return None
+
+
+def reasons_text(alert: Alert, most: int = 10) -> str:
+    """The alert's title and reasons, one a line."""
+    return "\n".join([alert.title, *(reason.text for reason in alert.reasons[:most])])
