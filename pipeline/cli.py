@@ -1,9 +1,11 @@
-"""`tacho`: every verb in one place. What a verb needs is imported when it runs, so that help comes at once."""
+"""`tacho`: every verb in one place. What a verb needs is imported when it runs, so that help
+comes at once.
+"""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -48,14 +50,16 @@ def up(
         bool, typer.Option(help="replay recorded agent sessions; --no-demo waits for your own")
     ] = True,
     for_s: Annotated[
-        Optional[int],  # noqa: UP045 - typer reads the annotation
-        typer.Option("--for", help="stop after so many seconds with a summary; exit 1 without alerts"),
+        int | None,
+        typer.Option(
+            "--for", help="stop after so many seconds with a summary; exit 1 without alerts"
+        ),
     ] = None,
-    door_port: Annotated[Optional[int], typer.Option(help="port of the HTTP door (4318)")] = None,  # noqa: UP045
-    clickhouse_port: Annotated[
-        int, typer.Option(help="port of the embedded ClickHouse")
-    ] = 8123,
-    plain: Annotated[bool, typer.Option("--plain", help="log lines instead of a live view")] = False,
+    door_port: Annotated[int | None, typer.Option(help="port of the HTTP door (4318)")] = None,
+    clickhouse_port: Annotated[int, typer.Option(help="port of the embedded ClickHouse")] = 8123,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="log lines instead of a live view")
+    ] = False,
 ) -> None:
     """All stages in one command, on the embedded stand-ins or on real servers, with a live view.
 
@@ -74,20 +78,25 @@ def tail(
     topic: Annotated[str, typer.Argument(help="a topic of ours, as agent.alerts")],
     *,
     where: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(help="field=value; may be given more than once"),
     ] = None,
     record: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="only this kind of record: action_batch, tick, alert …"),
     ] = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="from the oldest record")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="from the oldest record")
+    ] = False,
     follow: Annotated[bool, typer.Option(help="wait for more; --no-follow ends at the end")] = True,
-    limit: Annotated[Optional[int], typer.Option(help="stop after so many lines")] = None,  # noqa: UP045
+    limit: Annotated[int | None, typer.Option(help="stop after so many lines")] = None,
 ) -> None:
-    """Show a topic as JSON lines, followed and filtered. Dead letters hold original bytes: mind who looks."""
+    """Show a topic as JSON lines, followed and filtered. Dead letters hold original bytes: mind
+    who looks.
+    """
     from tachograph.pipeline.settings import Settings
-    from tachograph.pipeline.tail import Filters, tail as run_tail
+    from tachograph.pipeline.tail import Filters
+    from tachograph.pipeline.tail import tail as run_tail
 
     filters = Filters.parse(where or [], record)
     settings = Settings.from_env()
@@ -108,22 +117,20 @@ def clickhouse(
 def scan(
     files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
     *,
-    format_: Annotated[
-        str, typer.Option("--format", help="auto, actions, otlp or raw")
-    ] = "auto",
+    format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
     rules: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(help="rule files or folders beside the shipped ones"),
     ] = None,
     builtin: Annotated[bool, typer.Option(help="--no-builtin leaves the shipped rules out")] = True,
     time_field: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="raw: the field that holds the time"),
     ] = None,
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write here")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write here")] = None,
     format_out: Annotated[str, typer.Option(help="ndjson or table")] = "ndjson",
     fail_on: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="exit 1 on a match of this severity or above"),
     ] = None,
 ) -> None:

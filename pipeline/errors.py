@@ -1,7 +1,7 @@
 """The error tree of the pipeline. Library errors are mapped to it at the edge.
 
 TachoError
-├── RetryLater      the same call may go through later: a broker away, a server busy, a deadline passed
+├── RetryLater      the same call may go through later: a broker away, a server busy
 └── Refused         it never will: a bad record, a bad setting, a right that is missing
     └── ConfigError what the operator set cannot be used; the message says what to change
 """

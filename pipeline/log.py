@@ -1,6 +1,7 @@
 """Logs: one line an event, JSON unless a person watches. Payloads and secrets never go in.
 
-Values are made harmless: control characters are escaped (no forged second line) and long values are cut.
+Values are made harmless: control characters are escaped (no forged second line) and long values
+are cut.
 """
 
 import logging

@@ -1,15 +1,16 @@
 """Every metric, with meaning and unit, in one list.
 
-Stages are processes of their own; with PROMETHEUS_MULTIPROC_DIR set (`tacho up` does) they share a folder of
-memory-mapped counters and any of them can show the sum. Without it a process shows its own.
+Stages are processes of their own; with PROMETHEUS_MULTIPROC_DIR set (`tacho up` does) they share
+a folder of memory-mapped counters and any of them can show the sum. Without it a process shows
+its own.
 """
 
 import os
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import REGISTRY as OWN_REGISTRY
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -30,12 +31,12 @@ ROWS_STORED = Counter("tacho_rows_stored", "rows acknowledged by ClickHouse", ["
 RETRIES = Counter("tacho_retries", "calls that had to be made again", ["stage", "what"])
 DELIVERED = Counter("tacho_delivered", "alert records a destination acknowledged", ["destination"])
 HELD_BACK = Counter(
-    "tacho_held_back", "alert records not sent, by destination and reason", ["destination", "reason"]
+    "tacho_held_back",
+    "alert records not sent, by destination and reason",
+    ["destination", "reason"],
 )
 HTTP_REQUESTS = Counter("tacho_http_requests", "requests at the door", ["route", "status"])
-WATCHERS = Gauge(
-    "tacho_feed_watchers", "clients on the alert feed", multiprocess_mode="livesum"
-)
+WATCHERS = Gauge("tacho_feed_watchers", "clients on the alert feed", multiprocess_mode="livesum")
 LAG = Gauge(
     "tacho_lag_records", "records not read yet", ["stage", "topic"], multiprocess_mode="mostrecent"
 )
@@ -63,7 +64,9 @@ ALERT_LATENCY_SECONDS = Histogram(
 
 
 def registry() -> CollectorRegistry:
-    """What /metrics shows: all stages of this machine when they share a folder, else this process."""
+    """What /metrics shows: all stages of this machine when they share a folder, else this
+    process.
+    """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder or not Path(folder).is_dir():
         return OWN_REGISTRY

@@ -54,7 +54,9 @@ def keep_running(name: str, run: StageRun, settings: Settings, stop: threading.E
 
 
 def run_stage(name: str, settings: Settings | None = None) -> None:
-    """Import `tachograph.pipeline.NAME.stage` and run it in this process until it is told to stop."""
+    """Import `tachograph.pipeline.NAME.stage` and run it in this process until it is told to
+    stop.
+    """
     logs.configure()
     stop = threading.Event()
     _stop_on_signals(stop)

@@ -116,6 +116,8 @@ def _kafka(env: Mapping[str, str]) -> KafkaSettings:
             security[prop] = value
     protocol = security.get("security.protocol", "PLAINTEXT")
     if protocol not in _PROTOCOLS:
-        raise ConfigError(f"KAFKA_SECURITY_PROTOCOL: {protocol!r} is none of {', '.join(_PROTOCOLS)}")
+        raise ConfigError(
+            f"KAFKA_SECURITY_PROTOCOL: {protocol!r} is none of {', '.join(_PROTOCOLS)}"
+        )
     bootstrap = env.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
     return KafkaSettings(bootstrap=bootstrap, security=security)

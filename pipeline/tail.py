@@ -11,7 +11,7 @@ import polars as pl
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.kafka.reader import _SILENT, mapped
+from tachograph.pipeline.kafka.reader import SILENT, headers_of, mapped
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import batch
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -49,9 +49,13 @@ def _text(value: Any) -> str:
 
 def rows(message: Message) -> Iterator[dict[str, Any]]:
     """A record as rows: an action batch gives one a row, everything else one in all."""
-    headers = {name: value for name, value in message.headers() or []}
+    headers = headers_of(message)
     record = (headers.get(RECORD_HEADER) or b"").decode("ascii", "replace")
-    place = {"_record": record or None, "_partition": message.partition(), "_offset": message.offset()}
+    place = {
+        "_record": record or None,
+        "_partition": message.partition(),
+        "_offset": message.offset(),
+    }
     payload = message.value() or b""
     if record == "action_batch":
         for row in batch.decode(payload).iter_rows(named=True):
@@ -64,7 +68,7 @@ def rows(message: Message) -> Iterator[dict[str, Any]]:
     yield place | (value if isinstance(value, dict) else {"_value": value})
 
 
-def _places(consumer: Consumer, topic: str, from_start: bool) -> list[TopicPartition]:
+def _places(consumer: Consumer, topic: str, *, from_start: bool) -> list[TopicPartition]:
     try:
         found = consumer.list_topics(topic, TIMEOUT_S).topics[topic]
     except KafkaException as error:
@@ -84,10 +88,10 @@ def messages(
     """Records of a topic, without a group of its own; ends when nothing comes unless `follow`."""
     consumer = Consumer(
         {**settings.kafka.client_config(), "group.id": "tacho.tail", "enable.auto.commit": False,
-         "logger": _SILENT}
+         "logger": SILENT}
     )  # fmt: skip
     try:
-        consumer.assign(_places(consumer, topic, from_start))
+        consumer.assign(_places(consumer, topic, from_start=from_start))
         quiet_since = time.monotonic()
         while follow or time.monotonic() - quiet_since < IDLE_S:
             for message in consumer.consume(POLL_RECORDS, POLL_S):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, get_args, get_origin
 
 import polars as pl
+
 from tachograph.schemas.action import Action
 
 SCHEMA_VERSION = 1

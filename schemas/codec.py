@@ -4,12 +4,13 @@ from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
+
 from tachograph.schemas.fields import Record
 
 R = TypeVar("R", bound=Record)
 
 
-class InvalidRecord(ValueError):  # noqa: N818 - a verdict on the bytes, named as one
+class InvalidRecord(ValueError):
     """Bytes that are no record of the type asked for; the message says where and why."""
 
 

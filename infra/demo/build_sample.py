@@ -2,8 +2,8 @@
 
 usage: build_sample.py EVENTS.ndjson.gz LABELS.ndjson.gz LICENSES.txt OUT_FOLDER
 
-Only sources under the MIT licence are taken, with their notices. The draw is seeded, by label and not by what
-our rules find, so the demo shows what the rules are worth. Long texts are cut.
+Only sources under the MIT licence are taken, with their notices. The draw is seeded, by label and
+not by what our rules find, so the demo shows what the rules are worth. Long texts are cut.
 """
 
 import collections

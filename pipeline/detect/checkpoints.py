@@ -1,7 +1,7 @@
 """Checkpoints of a stage's state on the compacted topic agent.checkpoints.
 
-A state is cut into chunks. There are two slots for every place, used in turn: while a new set of chunks is
-being written the old one stays whole, so a crash in mid-write never costs both.
+A state is cut into chunks. There are two slots for every place, used in turn: while a new set of
+chunks is being written the old one stays whole, so a crash in mid-write never costs both.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import hashlib
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tachograph.pipeline.errors import RetryLater
-from tachograph.pipeline.kafka.reader import _SILENT, Place, mapped
+from tachograph.pipeline.kafka.reader import SILENT, Place, mapped
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
@@ -29,7 +29,9 @@ CALL_TIMEOUT_S = 30.0
 READ_RECORDS_MAX = 1_000_000
 
 
-def chunks_of(stage: str, place: Place, offset: int, rules_hash: str, state: bytes) -> list[Checkpoint]:
+def chunks_of(
+    stage: str, place: Place, offset: int, rules_hash: str, state: bytes
+) -> list[Checkpoint]:
     """The state as records, each small enough for the broker."""
     digest = hashlib.blake2b(state, digest_size=16).hexdigest()
     parts = [state[at : at + CHUNK_BYTES] for at in range(0, max(1, len(state)), CHUNK_BYTES)]
@@ -67,7 +69,9 @@ def newest(records: list[Checkpoint]) -> tuple[int, bytes] | None:
 
 
 class Checkpoints:
-    """Checkpoints of one stage. `save` uses the stage's writer; `load` opens a reader of its own."""
+    """Checkpoints of one stage. `save` uses the stage's writer; `load` opens a reader of its
+    own.
+    """
 
     def __init__(self, settings: Settings, stage: str, writer: Writer) -> None:
         self._settings, self._stage, self._writer = settings, stage, writer
@@ -120,7 +124,7 @@ class Checkpoints:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 20,
-                "logger": _SILENT,
+                "logger": SILENT,
             }
         )
         at = TopicPartition(TOPIC, partition)
@@ -142,13 +146,13 @@ def _until(consumer: Consumer, at: TopicPartition, end: int) -> list[tuple[str, 
     silent = 0
     while consumer.position([at])[0].offset < end and len(found) < READ_RECORDS_MAX:
         messages = consumer.consume(1_000, 1.0)
-        # The end of a compacted log may be a gap: nothing more comes, though the position stays short of it.
+        # The end of a compacted log may be a gap: nothing more comes, though the position stays
+        # short of it.
         silent = 0 if messages else silent + 1
         if silent >= int(CALL_TIMEOUT_S):
             raise RetryLater("checkpoints cannot be read to their end: the broker does not answer")
-        found += [
-            (message.key().decode(), message.value())
-            for message in messages
-            if message.error() is None and message.key() and message.value()
-        ]
+        for message in messages:
+            key, value = message.key(), message.value()
+            if message.error() is None and key and value:
+                found.append((key.decode() if isinstance(key, bytes) else key, value))
     return found

@@ -1,7 +1,8 @@
 """One partition of agent.actions in `detect`: its records in, what is found out, its state kept.
 
-State is a function of the log: a shard starts from its newest checkpoint, takes in the records after it and
-says nothing of those that were committed before (they were emitted then), and goes on from there.
+State is a function of the log: a shard starts from its newest checkpoint, takes in the records
+after it and says nothing of those that were committed before (they were emitted then), and goes
+on from there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from confluent_kafka import Message
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.ruleset import RuleSet
 from tachograph.pipeline.detect.ticks import TickBook
-from tachograph.pipeline.kafka.reader import Place
+from tachograph.pipeline.kafka.reader import Place, headers_of
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED
 from tachograph.schemas import batch, codec
@@ -118,7 +119,7 @@ def _parts(messages: list[Message]) -> Iterator[Part]:
 
 def _sort_in(message: Message, part: Part) -> int:
     """Decode one record into the part; its number of actions. Broken ones are counted and told."""
-    headers = {name: value for name, value in message.headers() or []}
+    headers = headers_of(message)
     payload = message.value() or b""
     try:
         match headers.get(RECORD_HEADER):
@@ -130,8 +131,9 @@ def _sort_in(message: Message, part: Part) -> int:
             case b"tick":
                 part.ticks.append(codec.decode(Tick, payload))
     except (pl.exceptions.PolarsError, OSError, codec.InvalidRecord) as error:
-        # Only `normalize` writes here: this is a fault of ours or a foreign writer, never an agent's.
+        # Only `normalize` writes here: this is a fault of ours or a foreign writer, never an
+        # agent's.
         DROPPED.labels("detect", "undecodable_record").inc()
         place = f"{message.topic()}/{message.partition()}@{message.offset()}"
-        log.error("record cannot be read and is passed over", place=place, error=str(error))
+        log.warning("record cannot be read and is passed over", place=place, error=str(error))
     return 0

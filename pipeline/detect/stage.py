@@ -1,7 +1,8 @@
 """`detect`: action batches in, signals, signal groups and contexts out.
 
-Order of every round, which is what makes `kill -9` harmless: read, judge, send, wait until all of it is
-acknowledged, commit. A checkpoint is written only at a point where everything before it was acknowledged.
+Order of every round, which is what makes `kill -9` harmless: read, judge, send, wait until all of
+it is acknowledged, commit. A checkpoint is written only at a point where everything before it was
+acknowledged.
 """
 
 import os
@@ -89,7 +90,9 @@ class Detect:
         self._saved_s[shard.place] = time.monotonic()
 
     def round(self) -> int:
-        """One round; the number of records read. Raises RetryLater or Refused: then nothing is committed."""
+        """One round; the number of records read. Raises RetryLater or Refused: then nothing is
+        committed.
+        """
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         if not messages:
             self._checkpoint_due()
@@ -123,7 +126,9 @@ class Detect:
             )
         for group in found.groups:
             metrics.SIGNAL_GROUPS.inc()
-            self._send_to_triage(f"{group.tenant}/{group.entity}", b"signal_group", codec.encode(group))
+            self._send_to_triage(
+                f"{group.tenant}/{group.entity}", b"signal_group", codec.encode(group)
+            )
         for context in found.contexts:
             key = f"{context.tenant}/{context.entity}"
             self._send_to_triage(key, b"context", codec.encode(context))

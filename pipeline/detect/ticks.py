@@ -1,6 +1,8 @@
-"""The watermark of one partition of agent.actions: the minimum of what its raw partitions have reached.
+"""The watermark of one partition of agent.actions: the minimum of what its raw partitions have
+reached.
 
-A partition that has not ticked yet holds the watermark at nothing: stalled is never mistaken for quiet.
+A partition that has not ticked yet holds the watermark at nothing: stalled is never mistaken for
+quiet.
 """
 
 from tachograph.pipeline.clock import to_us

@@ -1,7 +1,7 @@
 """Reading Kafka in batches, with the commit left to the far end.
 
-A `Reader` never commits by itself: the stage commits the next offsets once everything that its input caused
-is acknowledged. It is used by one thread.
+A `Reader` never commits by itself: the stage commits the next offsets once everything that its
+input caused is acknowledged. It is used by one thread.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -54,8 +54,9 @@ def mapped(error: KafkaError, what: str) -> RetryLater | Refused:
 class Reader:
     """A member of a consumer group that reads batches and commits when told.
 
-    `on_assign` and `on_revoke` are called inside `read` and `close`, on the reader's thread; on_assign may
-    say where to start, on_revoke may still commit. What they raise, the next `read` raises. Starts at the earliest record on a new group; an expired committed offset is an error.
+    `on_assign` and `on_revoke` are called inside `read` and `close`, on the reader's thread;
+    on_assign may say where to start, on_revoke may still commit. What they raise, the next `read`
+    raises. Starts at the earliest record on a new group; an expired committed offset is an error.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Reader:
                 "topic.metadata.refresh.interval.ms": 5_000,
                 "allow.auto.create.topics": True,
                 "error_cb": self._on_error,
-                "logger": _SILENT,
+                "logger": SILENT,
                 **(overrides or {}),
             }
         )
@@ -130,7 +131,9 @@ class Reader:
             log.warning("broker", group=self.group, error=error.str())
 
     def read(self, max_records: int, timeout_s: float) -> list[Message]:
-        """Up to `max_records`, waiting at most `timeout_s` for the first. Raises Refused, RetryLater."""
+        """Up to `max_records`, waiting at most `timeout_s` for the first. Raises Refused,
+        RetryLater.
+        """
         try:
             messages = self._consumer.consume(max_records, timeout_s)
         except KafkaException as error:
@@ -205,7 +208,9 @@ class Reader:
         return [(p.topic, p.partition) for p in self._consumer.assignment()]
 
     def lag(self) -> dict[Place, int]:
-        """Records not read yet, by place, from what the client knows already (no call to the broker)."""
+        """Records not read yet, by place, from what the client knows already (no call to the
+        broker).
+        """
         found = {}
         for place in self.assignment():
             _, high = self.bounds(place, cached=True)
@@ -219,6 +224,13 @@ class Reader:
         self._consumer.close()
 
 
+def headers_of(message: Message) -> dict[str, bytes]:
+    """Headers by name; of a repeated one the last."""
+    found = message.headers() or []
+    pairs = found.items() if isinstance(found, dict) else found
+    return {name: value for name, value in pairs if isinstance(value, bytes)}
+
+
 class _Silent:
     """librdkafka's own log lines: the ones that matter reach us as errors."""
 
@@ -227,4 +239,5 @@ class _Silent:
     debug = info = warning = error = critical = log
 
 
-_SILENT = _Silent()
+SILENT = _Silent()
+_SILENT = SILENT

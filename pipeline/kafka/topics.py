@@ -1,10 +1,12 @@
-"""Creating our topics as their contracts say: partitions, retention, compaction, the clock of raw topics."""
+"""Creating our topics as their contracts say: partitions, retention, compaction, the clock of raw
+topics.
+"""
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tachograph.pipeline.errors import RetryLater
-from tachograph.pipeline.kafka.reader import _SILENT, mapped
+from tachograph.pipeline.kafka.reader import SILENT, mapped
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import contracts
@@ -16,12 +18,13 @@ _CANNOT = {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}
 
 
 def provision(settings: Settings, *, partitions: int | None = None) -> list[str]:
-    """Create the topics that are missing; names of those created. `partitions` overrides the contracts'.
+    """Create the topics that are missing; names of those created. `partitions` overrides the
+    contracts'.
 
-    Raises RetryLater or Refused when the broker will not. On a broker without CreateTopics (the stand-in)
-    nothing is done: topics appear there at first use.
+    Raises RetryLater or Refused when the broker will not. On a broker without CreateTopics (the
+    stand-in) nothing is done: topics appear there at first use.
     """
-    admin = AdminClient({**settings.kafka.client_config(), "logger": _SILENT})
+    admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})
     try:
         present = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     except KafkaException as error:

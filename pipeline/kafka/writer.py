@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tachograph.pipeline.errors import Refused, RetryLater
-from tachograph.pipeline.kafka.reader import _SILENT, mapped
+from tachograph.pipeline.kafka.reader import SILENT, mapped
 from tachograph.pipeline.settings import Settings
 
 MAX_RECORD_BYTES = 1_000_000
@@ -16,7 +16,9 @@ _NEVER = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED, 
 
 
 class Writer:
-    """An idempotent producer. Used by one thread; `flush` says whether all that was sent is acknowledged."""
+    """An idempotent producer. Used by one thread; `flush` says whether all that was sent is
+    acknowledged.
+    """
 
     def __init__(
         self, settings: Settings, *, overrides: Mapping[str, str | int | bool] | None = None
@@ -36,7 +38,7 @@ class Writer:
                 "queue.buffering.max.kbytes": QUEUE_KB,
                 "delivery.timeout.ms": 60_000,
                 "topic.metadata.refresh.interval.ms": 10_000,
-                "logger": _SILENT,
+                "logger": SILENT,
                 **(overrides or {}),
             }
         )
@@ -51,11 +53,11 @@ class Writer:
         headers: Mapping[str, bytes] | None = None,
     ) -> None:
         """Queue one record; blocks while the queue is full. Raises Refused when it is too large."""
-        place = {} if partition is None else {"partition": partition}
+        place = -1 if partition is None else partition
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, headers=dict(headers or {}), on_delivery=self._done, **place
+                    topic, value, key, place, self._done, headers=dict(headers or {})
                 )
             except BufferError:
                 self._producer.poll(0.1)
@@ -78,8 +80,8 @@ class Writer:
     def flush(self, deadline_s: float = 90.0) -> None:
         """Wait until everything sent is acknowledged.
 
-        Raises RetryLater or Refused if a record since the last flush was not acknowledged: then nothing that
-        caused it may be committed.
+        Raises RetryLater or Refused if a record since the last flush was not acknowledged: then
+        nothing that caused it may be committed.
         """
         end = time.monotonic() + deadline_s
         while (left := self._producer.flush(max(0.0, min(1.0, end - time.monotonic())))) > 0:
@@ -94,7 +96,9 @@ class Writer:
         self._producer.poll(0)
 
     def partitions(self, topic: str, timeout_s: float = 10.0) -> int:
-        """Number of partitions of a topic; asking creates it where the broker does so. Raises RetryLater."""
+        """Number of partitions of a topic; asking creates it where the broker does so. Raises
+        RetryLater.
+        """
         try:
             found = self._producer.list_topics(topic, timeout_s).topics[topic]
         except KafkaException as error:

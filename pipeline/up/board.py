@@ -1,4 +1,6 @@
-"""The alerts as they come, for the live view and the summary: newest revision of each, counted by severity."""
+"""The alerts as they come, for the live view and the summary: newest revision of each, counted by
+severity.
+"""
 
 import threading
 from collections import Counter, OrderedDict
@@ -62,7 +64,7 @@ class Board:
     def newest(self, count: int = NEWEST) -> list[Alert]:
         """The alerts that changed last, newest first."""
         with self._lock:
-            return [alert for alert in reversed(self._alerts.values())][:count]
+            return list(reversed(self._alerts.values()))[:count]
 
     def take_fresh(self) -> list[Alert]:
         """Alerts that are new since the last call."""

@@ -1,4 +1,6 @@
-"""`tacho up`: stand-ins where no real server is named, all stages, the demo, the view, and a clean end."""
+"""`tacho up`: stand-ins where no real server is named, all stages, the demo, the view, and a
+clean end.
+"""
 
 import contextlib
 import os
@@ -189,7 +191,8 @@ def serve_clickhouse(port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with EmbeddedClickHouse(path, port=port) as engine:
-        _say(f"ClickHouse on {engine.url}; try: curl {engine.url} -d 'SELECT count() FROM tacho.alerts'")
+        _say(f"ClickHouse on {engine.url}; try, in another terminal:")
+        _say(f"curl {engine.url} -d 'SELECT * FROM tacho.alerts LIMIT 5 FORMAT Vertical'")
         while not stop.wait(1.0) and engine.alive():
             pass
 
@@ -197,5 +200,3 @@ def serve_clickhouse(port: int) -> None:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-

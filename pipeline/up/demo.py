@@ -1,4 +1,6 @@
-"""What `tacho up` sends itself: real recorded sessions through the door, and a steady synthetic fleet beside them."""
+"""What `tacho up` sends itself: real recorded sessions through the door, and a steady synthetic
+fleet beside them.
+"""
 
 import gzip
 import itertools
@@ -12,6 +14,7 @@ from typing import Any
 
 import httpx
 import msgspec
+
 from tachograph.pipeline.log import get
 from tachograph.pipeline.up import sample
 
@@ -38,7 +41,9 @@ class Door:
         self._stop = stop
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
-        """Send until it is accepted or the demo ends; the replay slows down when the door says so."""
+        """Send until it is accepted or the demo ends; the replay slows down when the door says
+        so.
+        """
         headers = {"content-type": content_type, "content-encoding": "gzip"}
         packed = gzip.compress(body, 1)
         while not self._stop.is_set():
@@ -121,7 +126,9 @@ _ATTACKS: tuple[tuple[Json, ...], ...] = (
 
 
 class Fleet:
-    """A synthetic fleet, marked as such: steady ordinary work and now and then something that is not."""
+    """A synthetic fleet, marked as such: steady ordinary work and now and then something that is
+    not.
+    """
 
     def __init__(self, door: Door, stop: threading.Event, seed: int) -> None:
         self._door, self._stop, self._rng = door, stop, random.Random(seed)

@@ -1,4 +1,6 @@
-"""The stand-ins `tacho up` starts when no real server is named: a broker and a ClickHouse on loopback."""
+"""The stand-ins `tacho up` starts when no real server is named: a broker and a ClickHouse on
+loopback.
+"""
 
 import json
 import os
@@ -25,8 +27,7 @@ class BrokerProcess(AbstractContextManager["BrokerProcess"]):
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
             raise RetryLater(f"the stand-in broker did not start (exit {self._process.wait()})")
         told = json.loads(line)
@@ -39,8 +40,8 @@ class BrokerProcess(AbstractContextManager["BrokerProcess"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        if self._process.stdin:
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -63,7 +64,9 @@ def need_free(host: str, port: int, option: str) -> None:
 def child_environment(
     base: Mapping[str, str], home: Path, changes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Environment of the stages: ours, where the servers are, and a fresh folder for shared metrics."""
+    """Environment of the stages: ours, where the servers are, and a fresh folder for shared
+    metrics.
+    """
     folder = home / "metrics"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):

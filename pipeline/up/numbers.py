@@ -1,4 +1,6 @@
-"""What the stages count, read from the metrics they share: totals, rates and quantiles for the live view."""
+"""What the stages count, read from the metrics they share: totals, rates and quantiles for the
+live view.
+"""
 
 import time
 from collections.abc import Callable

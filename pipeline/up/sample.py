@@ -1,7 +1,7 @@
 """The demo's real agent sessions, as the OTLP spans an instrumented fleet would send.
 
-As in real SDKs `chat` spans name the conversation and the agent, `execute_tool` spans do not: they join by trace.
-Times are moved to now and the pauses are shortened; nothing else is changed.
+As in real SDKs `chat` spans name the conversation and the agent, `execute_tool` spans do not:
+they join by trace. Times are moved to now and the pauses are shortened; nothing else is changed.
 """
 
 import gzip
@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-# Seconds a model thinks and a tool runs in the replay: short, so that 300 sessions fit into minutes.
+# Seconds a model thinks and a tool runs in the replay: short, so that 300 sessions fit into
+# minutes.
 THINK_S, TOOL_S = 0.8, 0.3
 NANO = 1_000_000_000
 
@@ -21,7 +22,9 @@ Json = dict[str, Any]
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One recorded session. `label` and `attack` are for the summary and never reach the pipeline."""
+    """One recorded session. `label` and `attack` are for the summary and never reach the
+    pipeline.
+    """
 
     session: str
     source: str
@@ -63,7 +66,9 @@ def attribute(name: str, value: str | int) -> Json:
 
 
 class _Recorder:
-    """Turns the events of one session into spans, keeping its own clock in seconds from the start."""
+    """Turns the events of one session into spans, keeping its own clock in seconds from the
+    start.
+    """
 
     def __init__(self, session: Session, start_ns: int, salt: str) -> None:
         self._session, self._start_ns = session, start_ns
@@ -151,7 +156,9 @@ class _Recorder:
 
 
 def spans_of(session: Session, start_ns: int, salt: str = "") -> list[TimedSpan]:
-    """The session's spans in order, beginning at `start_ns`; `salt` makes a further replay a new session."""
+    """The session's spans in order, beginning at `start_ns`; `salt` makes a further replay a new
+    session.
+    """
     return list(_Recorder(session, start_ns, salt).spans())
 
 

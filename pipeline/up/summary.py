@@ -1,4 +1,6 @@
-"""What came of a run: alerts stored, which of the recorded attacks raised one, and what to try next."""
+"""What came of a run: alerts stored, which of the recorded attacks raised one, and what to try
+next.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -63,12 +65,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         flagged = [s for s in others if s.agent_id in raised]
         lines = [
             f"Recorded sessions: {len(caught)} of {len(attacks)} with a successful attack raised an"
-            f" alert of severity {COUNTS_FROM} or above, {len(flagged)} of {len(others)} others did.",
+            f" alert of severity {COUNTS_FROM} or above,"
+            f" {len(flagged)} of {len(others)} others did.",
             "What the attacks raised:",
         ]
         for session in caught[:SHOWN]:
             alert = raised[session.agent_id]
-            lines.append(f"  {alert.severity:<9} {_plain(session.agent_id):<26} {_plain(alert.title)}")
+            lines.append(
+                f"  {alert.severity:<9} {_plain(session.agent_id):<26} {_plain(alert.title)}"
+            )
         if len(caught) > SHOWN:
             lines.append(f"  … and {len(caught) - SHOWN} more")
         return lines
@@ -79,9 +84,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             (
                 "Try next:",
                 "  tacho clickhouse            # serves what was stored; then in another terminal:",
-                f"  curl {self.clickhouse} -d \"SELECT severity, agent_id, title FROM tacho.alerts"
-                " ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact\"",
-                f"  curl {self.clickhouse} -d \"SELECT reasons, event_ids FROM tacho.alerts"
+                f'  curl {self.clickhouse} -d "SELECT severity, agent_id, title FROM tacho.alerts'
+                ' ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"',
+                f'  curl {self.clickhouse} -d "SELECT reasons, event_ids FROM tacho.alerts'
                 f" WHERE alert_id = '{example}' FORMAT Vertical\"",
                 "  tacho up --no-demo          # waits for your own agents; then",
                 f"  curl -N {self.door}/alerts            # the alert feed (server-sent events)",
@@ -113,7 +118,7 @@ def summarize(settings: Settings, sessions: Sequence[Session], door: str) -> Sum
         raise RetryLater(f"ClickHouse at {at.url} does not answer: {error}") from error
     return Summary(
         stored_actions=actions,
-        alerts=[StoredAlert(*row[:4], bool(row[4])) for row in rows],
+        alerts=[StoredAlert(*map(str, row[:4]), synthetic=bool(row[4])) for row in rows],
         sessions=list(sessions),
         door=door,
         clickhouse=at.url,

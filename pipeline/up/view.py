@@ -6,6 +6,7 @@ Everything an agent wrote is put in as plain text (never as markup) and without 
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import msgspec
 from rich.console import Console, Group
@@ -129,7 +130,7 @@ class LiveView:
         self._heading, self._board = heading, board
         self._live = Live(console=Console(), auto_refresh=False, screen=False)
 
-    def __enter__(self) -> "LiveView":
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -149,7 +150,7 @@ class PlainView:
         self._heading, self._board = heading, board
         self._last_s = 0.0
 
-    def __enter__(self) -> "PlainView":
+    def __enter__(self) -> Self:
         log.info("up", **msgspec.structs.asdict(self._heading))
         return self
 

@@ -1,0 +1,113 @@
+"""Reading files for `tacho scan`: plain, gzip or zstd, in chunks of lines, with what kind of
+lines they are.
+"""
+
+import gzip
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import msgspec
+import zstandard
+
+from tachograph.pipeline.errors import ConfigError
+
+Format = Literal["actions", "otlp", "raw"]
+STDIN = Path("-")
+GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# A chunk ends at so many lines or bytes: bounded memory whatever the file.
+CHUNK_LINES = 10_000
+CHUNK_BYTES = 16_000_000
+MAX_LINE_BYTES = 8_000_000
+_OTLP_KEYS = ("resourceSpans", "resourceLogs", "resource_spans", "resource_logs")
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Some lines and the number of the first one, from 0. An oversized line is given empty and
+    named.
+    """
+
+    first: int
+    lines: list[bytes]
+    oversized: list[int]
+    position: int
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file's content, unpacked as it is read. Raises ConfigError."""
+    try:
+        stream = sys.stdin.buffer if path == STDIN else path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    head = cast("BinaryIO", stream).peek(4)[:4]
+    if head.startswith(GZIP_MAGIC):
+        return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+    if head == ZSTD_MAGIC:
+        return cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(stream))
+    return stream
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
+    """Lines without their ends; None stands for one that is too long to hold."""
+    rest, skipping = b"", False
+    while block := stream.read(1 << 20):
+        *whole, rest = (rest + block).split(b"\n")
+        for line in whole:
+            yield None if skipping or len(line) > MAX_LINE_BYTES else line
+            skipping = False
+        if len(rest) > MAX_LINE_BYTES:
+            rest, skipping = b"", True
+    if rest or skipping:
+        yield None if skipping else rest
+
+
+def chunks(path: Path) -> Iterator[Chunk]:
+    """The file in chunks; blank lines keep their number. Raises ConfigError when it cannot be
+    unpacked.
+    """
+    stream = opened(path)
+    first, held, size, oversized = 0, [], 0, []  # type: ignore[var-annotated]
+    try:
+        for number, line in enumerate(_lines(stream)):
+            if line is None:
+                oversized.append(number)
+            held.append(line or b"")
+            size += len(held[-1])
+            if len(held) >= CHUNK_LINES or size >= CHUNK_BYTES:
+                yield Chunk(first, held, oversized, _position(stream))
+                first, held, size, oversized = number + 1, [], 0, []
+    except (OSError, EOFError, zstandard.ZstdError) as error:
+        raise ConfigError(f"{path} cannot be unpacked: {error}") from error
+    if held:
+        yield Chunk(first, held, oversized, _position(stream))
+
+
+def _position(stream: BinaryIO) -> int:
+    """Bytes read of the file itself, for the progress bar; 0 where the stream cannot tell."""
+    inner = getattr(stream, "fileobj", stream)
+    try:
+        return int(inner.tell())
+    except (OSError, AttributeError):
+        return 0
+
+
+def detect(lines: list[bytes]) -> Format:
+    """What kind of lines these are, told from the first one that is a JSON object."""
+    for line in lines:
+        try:
+            value = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(value, dict):
+            return _format_of(value)
+    return "raw"
+
+
+def _format_of(value: dict[str, object]) -> Format:
+    if any(key in value for key in _OTLP_KEYS):
+        return "otlp"
+    named = any(
+        key in value for key in ("agent_id", "agent", "agent.id", "session_id", "tool_name")
+    )
+    return "actions" if "kind" in value and "event_time" in value and named else "raw"
