@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def kafka_broker() -> SharedKafka:
-    """Apache Kafka, one node for the whole run: 3 partitions a topic, topics create themselves."""
+    """Apache Kafka, one node for the whole run: 4 partitions a topic, topics create themselves."""
     folder = Path(os.environ[SHARED_FOLDER])
     owner_pid = int(folder.name.split("-")[2])
     try:
@@ -87,10 +87,10 @@ def private_kafka(tmp_path: Path) -> Iterator[Callable[..., KafkaBroker]]:
 
 @pytest.fixture(scope="session")
 def mock_broker() -> Iterator[Broker]:
-    """The stand-in broker, one for each worker: 3 partitions a topic, topics create themselves."""
+    """The stand-in broker, one for each worker: 4 partitions a topic, topics create themselves."""
     from tachograph.pipeline.standins.broker import MockBroker
 
-    broker = MockBroker(partitions=3)
+    broker = MockBroker(partitions=4)
     yield broker
     broker.close()
 

@@ -25,6 +25,8 @@ from infra.kafka.security import Credentials, keep_credentials
 
 DEFAULT_PORT = 9092
 DEFAULT_HEAP_MB = 320
+# As many as the stand-in gives a topic that appears at first use.
+DEFAULT_PARTITIONS = 4
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 _STARTED = b"Kafka Server started"
@@ -45,7 +47,7 @@ class KafkaBroker:
         *,
         port: int = 0,
         secure: bool = False,
-        partitions: int = 3,
+        partitions: int = DEFAULT_PARTITIONS,
         timestamp_type: TimestampType = "CreateTime",
         heap_mb: int = DEFAULT_HEAP_MB,
         quick_start: bool = True,
@@ -277,7 +279,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="infra.kafka.broker", description=main.__doc__)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
     parser.add_argument("--data", type=Path, default=CACHE / "data")
-    parser.add_argument("--partitions", type=int, default=3, help="of topics created by themselves")
+    parser.add_argument(
+        "--partitions", type=int, default=DEFAULT_PARTITIONS, help="of topics created by themselves"
+    )
     parser.add_argument("--heap-mb", type=int, default=DEFAULT_HEAP_MB)
     parser.add_argument(
         "--timestamp-type", choices=["CreateTime", "LogAppendTime"], default="CreateTime"

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.infra.kafka_client import WAIT_S, Headers, member, produce, read_all, take
 
-PARTITIONS = 3
+PARTITIONS = 4
 NewName = Callable[[str], str]
 
 
@@ -111,7 +111,7 @@ def test_a_second_member_takes_over_a_share_and_gives_it_back(
         settle([first], [PARTITIONS])
         with member(servers, group) as second:
             second.subscribe([topic_name])
-            shares = settle([first, second], [1, 2])
+            shares = settle([first, second], [2, 2])
             assert set.union(*shares) == set(range(PARTITIONS))
         settle([first], [PARTITIONS])
 
