@@ -1,0 +1,133 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka.partitioner import DefaultPartitioner
+
+from tachograph.pipeline.errors import Refused, RetryLater
+from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
+from tachograph.pipeline.kafka.writer import MAX_RECORD_BYTES, Writer
+from tachograph.pipeline.settings import Settings
+
+SettingsFor = Callable[..., Settings]
+
+
+def read_some(reader: Reader, count: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(100):
+        found += reader.read(1_000, 0.3)
+        if len(found) >= count:
+            break
+    return found
+
+
+def test_what_was_not_committed_is_read_again_by_the_next_member(
+    any_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings, group = settings_for(any_broker.bootstrap_servers), new_name("group")
+    writer = Writer(settings)
+    for n in range(10):
+        writer.send(topic_name, b"%d" % n, partition=0, headers={"tacho-record": b"test"})
+    writer.flush()
+    first = Reader(settings, group, [topic_name])
+    messages = read_some(first, 10)
+    assert [m.value() for m in messages] == [b"%d" % n for n in range(10)]
+    assert headers_of(messages[0]) == {"tacho-record": b"test"}
+    first.commit({(topic_name, 0): 4})
+    first.close()
+    second = Reader(settings, group, [topic_name])
+    assert [m.value() for m in read_some(second, 6)] == [b"%d" % n for n in range(4, 10)]
+    assert second.committed([(topic_name, 0), (topic_name, 1)]) == {(topic_name, 0): 4}
+    second.close()
+
+
+def test_on_assign_says_where_a_place_starts_and_others_start_at_their_beginning(
+    any_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(any_broker.bootstrap_servers)
+    writer = Writer(settings)
+    for partition in (0, 1):
+        for n in range(5):
+            writer.send(topic_name, b"%d/%d" % (partition, n), partition=partition)
+    writer.flush()
+    assigned: list[Place] = []
+
+    def start_late(places: list[Place]) -> dict[Place, int]:
+        assigned.extend(places)
+        return {(topic_name, 0): 3} if (topic_name, 0) in places else {}
+
+    reader = Reader(settings, new_name("group"), [topic_name], on_assign=start_late)
+    values = {m.value() for m in read_some(reader, 7)}
+    reader.close()
+    assert values == {b"0/3", b"0/4", *(b"1/%d" % n for n in range(5))}
+    assert (topic_name, 1) in assigned
+
+
+def test_an_error_in_on_assign_reaches_the_caller_of_read(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(mock_broker.bootstrap_servers)
+    writer = Writer(settings)
+    writer.send(topic_name, b"x")
+    writer.flush()
+
+    def fail(_places: list[Place]) -> None:
+        raise RetryLater("checkpoints are away")
+
+    reader = Reader(settings, new_name("group"), [topic_name], on_assign=fail)
+    with pytest.raises(RetryLater, match="checkpoints are away"):
+        read_some(reader, 1)
+    reader.close()
+
+
+def test_a_key_goes_to_the_partition_that_java_and_aiokafka_would_choose(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(mock_broker.bootstrap_servers)
+    writer = Writer(settings)
+    keys = [f"default/agent-{n}".encode() for n in range(20)]
+    for key in keys:
+        writer.send(topic_name, key, key=key)
+    writer.flush()
+    everywhere = list(range(writer.partitions(topic_name)))
+    reader = Reader(settings, new_name("group"), [topic_name])
+    places = {m.value(): m.partition() for m in read_some(reader, len(keys))}
+    reader.close()
+    partitioner = DefaultPartitioner()
+    assert places == {key: partitioner(key, everywhere, everywhere) for key in keys}
+
+
+def test_a_record_that_is_too_large_is_refused_and_the_writer_goes_on(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str
+) -> None:
+    writer = Writer(settings_for(mock_broker.bootstrap_servers))
+    with pytest.raises(Refused):
+        writer.send(topic_name, b"x" * (MAX_RECORD_BYTES * 3))
+    writer.send(topic_name, b"small")
+    writer.flush()
+
+
+def test_flush_raises_when_the_broker_is_away(settings_for: SettingsFor, topic_name: str) -> None:
+    settings = settings_for("127.0.0.1:1")
+    writer = Writer(settings, overrides={"delivery.timeout.ms": 800, "linger.ms": 0})
+    writer.send(topic_name, b"x")
+    with pytest.raises(RetryLater):
+        writer.flush(5.0)
+
+
+def test_lag_counts_what_was_not_read(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(mock_broker.bootstrap_servers)
+    writer = Writer(settings)
+    for n in range(8):
+        writer.send(topic_name, b"%d" % n, partition=0)
+    writer.flush()
+    reader = Reader(settings, new_name("group"), [topic_name])
+    got = read_some(reader, 8)
+    reader.seek((topic_name, 0), 3)
+    assert len(got) == 8
+    again = read_some(reader, 5)
+    assert [m.offset() for m in again] == [3, 4, 5, 6, 7]
+    assert reader.lag()[topic_name, 0] == 0
+    reader.close()

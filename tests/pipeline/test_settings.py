@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.settings import Settings
+
+
+def test_nothing_set_means_loopback_and_the_default_tenant() -> None:
+    settings = Settings.from_env({})
+    assert settings.kafka.bootstrap == "127.0.0.1:9092"
+    assert settings.clickhouse.url == "http://127.0.0.1:8123"
+    assert (settings.door_host, settings.door_port) == ("127.0.0.1", 4318)
+    assert settings.tenant == "default"
+
+
+def test_tls_and_sasl_reach_the_client_under_its_own_names(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("from-a-file\n")
+    settings = Settings.from_env(
+        {
+            "KAFKA_BOOTSTRAP_SERVERS": "broker:9093",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "KAFKA_SASL_USERNAME": "tacho",
+            "KAFKA_SASL_PASSWORD_FILE": str(secret),
+            "KAFKA_SSL_CA_LOCATION": "/etc/ca.pem",
+        }
+    )
+    config = settings.kafka.client_config()
+    assert config["bootstrap.servers"] == "broker:9093"
+    assert config["sasl.password"] == "from-a-file"
+    assert config["ssl.ca.location"] == "/etc/ca.pem"
+    assert settings.kafka.aiokafka_config()["sasl_plain_password"] == "from-a-file"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("TACHO_DOOR_PORT", "http"),
+        ("TACHO_DOOR_PORT", "70000"),
+        ("CLICKHOUSE_PASSWORD_FILE", "/nowhere/at/all"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Settings.from_env({name: value})
