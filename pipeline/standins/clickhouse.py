@@ -5,25 +5,20 @@ never takes the caller along.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import secrets
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
 import uvicorn
 
-from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.standins import clickhouse_limits as bounds
+from tachograph.pipeline.standins.child import Child, report, set_at_end_of_input
 from tachograph.pipeline.standins.clickhouse_engine import Engine
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
 from tachograph.pipeline.standins.clickhouse_http import Interface, application
@@ -33,8 +28,6 @@ from tachograph.pipeline.standins.clickhouse_request import WRITER_NAME
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8123
 PASSWORD_VARIABLE = "TACHO_CLICKHOUSE_WRITER_PASSWORD"
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 15.0
 
 
 def serve(
@@ -130,11 +123,12 @@ def _listen(host: str, port: int, port_option: str) -> socket.socket:
     return listener
 
 
-class EmbeddedClickHouse:
+class EmbeddedClickHouse(Child):
     """The server as a child process, ready when the constructor returns.
 
-    `url`, `writer_user` and `writer_password` are what a writer needs; a reader needs `url` alone. The child ends with
-    `close()`, with the context, or when this process dies. Raises ConfigError or RetryLater if it does not start."""
+    `url`, `writer_user` and `writer_password` are what a writer needs; a reader needs `url` alone.
+    The child ends with `close()`, with the context, or when this process dies. Port 0 takes a free
+    one. Raises ConfigError or RetryLater if it does not start."""
 
     writer_user = WRITER_NAME
 
@@ -149,82 +143,15 @@ class EmbeddedClickHouse:
     ) -> None:
         self.limits = describe(Limits())
         self.writer_password = writer_password or secrets.token_urlsafe(24)
-        command = [
-            sys.executable, "-m", "tachograph.pipeline.standins.clickhouse", "--path", str(path.resolve()),
-            "--host", host, "--port", str(port), f"--port-option={port_option}", "--parent-pipe",
-        ]  # fmt: skip
-        environment = {**os.environ, PASSWORD_VARIABLE: self.writer_password}
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            self.url = self._await_ready()
-        except BaseException:
-            self.close()
-            raise
-
-    def _await_ready(self) -> str:
-        assert self._process.stdout is not None
-        line: list[bytes] = []
-        reader = threading.Thread(target=_read_line, args=(self._process.stdout, line), daemon=True)
-        reader.start()
-        reader.join(START_TIMEOUT_S)
-        report = json.loads(line[0]) if line and line[0].strip() else {}
-        if "url" in report:
-            return str(report["url"])
-        if "error" in report:
-            raise ConfigError(str(report["error"]))
-        raise RetryLater("the embedded ClickHouse did not start; its reason is on standard error")
-
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return self._process.pid
-
-    def alive(self) -> bool:
-        """Whether the child still runs."""
-        return self._process.poll() is None
-
-    def close(self) -> None:
-        """Stop the child, gently at first. May be called twice."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _read_line(pipe: IO[bytes], into: list[bytes]) -> None:
-    with contextlib.suppress(ValueError):  # closed meanwhile
-        into.append(pipe.readline())
-
-
-def _set_at_end_of_input(stop: threading.Event) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while sys.stdin.buffer.read(4096):
-            pass
-    stop.set()
+        arguments = [
+            f"--path={path.resolve()}",
+            f"--host={host}",
+            f"--port={port}",
+            f"--port-option={port_option}",
+            "--parent-pipe",
+        ]
+        super().__init__(__name__, arguments, {PASSWORD_VARIABLE: self.writer_password})
+        self.url = str(self.report["url"])
 
 
 def main() -> int:
@@ -234,16 +161,11 @@ def main() -> int:
     parser.add_argument("--host", default=DEFAULT_HOST)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--port-option", default="--port")
-    parser.add_argument(
-        "--parent-pipe", action="store_true", help="stop when standard input closes"
-    )
+    parser.add_argument("--parent-pipe", action="store_true", help="end with standard input")
     options = parser.parse_args()
     stop = threading.Event()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN if options.parent_pipe else signal.default_int_handler
-    )
     if options.parent_pipe:
-        threading.Thread(target=_set_at_end_of_input, args=(stop,), daemon=True).start()
+        set_at_end_of_input(stop)
     try:
         serve(
             options.path,
@@ -251,11 +173,11 @@ def main() -> int:
             options.port,
             writer_password=os.environ.get(PASSWORD_VARIABLE) or secrets.token_urlsafe(24),
             port_option=options.port_option,
-            on_ready=lambda url: print(json.dumps({"url": url}), flush=True),
+            on_ready=lambda url: report(url=url),
             stop=stop,
         )
     except ConfigError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
+        report(error=str(error))
         return 2
     return 0
 
