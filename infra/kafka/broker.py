@@ -6,6 +6,7 @@ In tests: `KafkaBroker`, which can also be killed and started again on the same 
 
 import argparse
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -219,6 +220,16 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def has_ended(pid: int) -> bool:
+    """Whether no such process runs; one that waits for its parent to notice has ended, too."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        os.kill(pid, 0)
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+
+
 def _dies_with_parent() -> list[str]:
     """Linux ends a child with its parent, even one that was killed; elsewhere call `stop`."""
     setpriv = shutil.which("setpriv")
@@ -257,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
         _print_login(broker)
     print(f"Data and broker.log are in {options.data}. Ctrl-C stops it.", flush=True)
     while not stop.wait(0.5):
-        if options.with_pid is not None and not Path(f"/proc/{options.with_pid}").exists():
+        if options.with_pid is not None and has_ended(options.with_pid):
             break
         if not broker.is_running():
             print(f"Kafka ended by itself: see {broker.log_path}", file=sys.stderr)

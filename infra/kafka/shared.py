@@ -78,8 +78,8 @@ def _wait_until_ready(folder: Path) -> str:
 
 def _is_ours(pid: int) -> bool:
     """Whether that process is still the broker we started (ids of ended processes come again)."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return b"infra.kafka.broker" in command
+    command = ["ps", "-o", "command=", "-p", str(pid)]
+    return (
+        "infra.kafka.broker"
+        in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    )
