@@ -53,16 +53,20 @@ def keep_running(name: str, run: StageRun, settings: Settings, stop: threading.E
             stop.wait(wait_s)
 
 
-def run_stage(name: str, settings: Settings | None = None) -> None:
-    """Import `tachograph.pipeline.NAME.stage` and run it in this process until it is told to
-    stop.
-    """
+def run_process(name: str, run: StageRun, settings: Settings | None = None) -> None:
+    """Run a stage in this process until SIGTERM, SIGINT or its parent's end."""
     logs.configure()
     stop = threading.Event()
     _stop_on_signals(stop)
     _stop_with_parent(stop)
-    run: StageRun = importlib.import_module(f"tachograph.pipeline.{name}.stage").run
     log = logs.get(name)
     log.info("started")
     keep_running(name, run, settings or Settings.from_env(), stop)
     log.info("stopped")
+
+
+def run_stage(name: str) -> None:
+    """Import `tachograph.pipeline.NAME.stage` and run it in this process until it is told to
+    stop.
+    """
+    run_process(name, importlib.import_module(f"tachograph.pipeline.{name}.stage").run)

@@ -14,13 +14,13 @@ import httpx
 import msgspec
 
 from tachograph.pipeline import log as logs
-from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.errors import ConfigError, RetryLater, TachoError
+from tachograph.pipeline.kafka.groups import unread
 from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.up import demo
-from tachograph.pipeline.up.backlog import drained
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.children import Child, stage
 from tachograph.pipeline.up.embedded import BrokerProcess, child_environment, need_free
@@ -35,6 +35,8 @@ STAGES = ("store", "triage", "detect", "normalize", "forward", "serve")
 READY_S = 90.0
 REFRESH_S = 0.5
 DRAIN_S = 20.0
+DRAIN_CHECK_S = 0.3
+FIRST_QUESTION = "SELECT * FROM tacho.alerts LIMIT 5 FORMAT Vertical"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,12 +117,20 @@ def _stop_cleanly(children: list[Child], settings: Settings) -> None:
     door.ask_to_stop()
     door.wait()
     end = time.monotonic() + DRAIN_S
-    while time.monotonic() < end and not drained(settings):
-        time.sleep(0.3)
+    while time.monotonic() < end and _under_way(settings):
+        time.sleep(DRAIN_CHECK_S)
     for child in children:
         child.ask_to_stop()
     for child in children:
         child.wait()
+
+
+def _under_way(settings: Settings) -> bool:
+    try:
+        return bool(unread(settings))
+    except TachoError as error:
+        log.warning("cannot tell what is still under way", error=str(error))
+        return True
 
 
 def run_up(options: Options) -> int:
@@ -192,7 +202,7 @@ def serve_clickhouse(port: int) -> None:
         signal.signal(number, lambda *_: stop.set())
     with EmbeddedClickHouse(path, port=port) as engine:
         _say(f"ClickHouse on {engine.url}; try, in another terminal:")
-        _say(f"curl {engine.url} -d 'SELECT * FROM tacho.alerts LIMIT 5 FORMAT Vertical'")
+        _say(f"curl {engine.url} -d '{FIRST_QUESTION}'")
         while not stop.wait(1.0) and engine.alive():
             pass
 

@@ -18,6 +18,16 @@ SHOWN = 12
 # An alert at or above this counts as "raised" in the summary.
 COUNTS_FROM = "medium"
 
+_NEXT = """\
+Try next:
+  tacho clickhouse        # serves what was stored; then, in another terminal:
+  curl {clickhouse} -d "SELECT severity, agent_id, title FROM tacho.alerts \
+ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"
+  curl {clickhouse} -d "SELECT * FROM tacho.alerts WHERE alert_id = '{alert_id}' FORMAT Vertical"
+  tacho up --no-demo      # waits for your own agents; then
+  curl -N {door}/alerts   # the alert feed (server-sent events)
+  OTEL_EXPORTER_OTLP_ENDPOINT={door} python your_agent.py"""
+
 
 class StoredAlert(msgspec.Struct, frozen=True):
     """One row of tacho.alerts, as far as the summary needs it."""
@@ -80,19 +90,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def _next(self) -> str:
         example = self.alerts[0].alert_id if self.alerts else "…"
-        return "\n".join(
-            (
-                "Try next:",
-                "  tacho clickhouse            # serves what was stored; then in another terminal:",
-                f'  curl {self.clickhouse} -d "SELECT severity, agent_id, title FROM tacho.alerts'
-                ' ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"',
-                f'  curl {self.clickhouse} -d "SELECT reasons, event_ids FROM tacho.alerts'
-                f" WHERE alert_id = '{example}' FORMAT Vertical\"",
-                "  tacho up --no-demo          # waits for your own agents; then",
-                f"  curl -N {self.door}/alerts            # the alert feed (server-sent events)",
-                f"  OTEL_EXPORTER_OTLP_ENDPOINT={self.door} python your_agent.py",
-            )
-        )
+        return _NEXT.format(clickhouse=self.clickhouse, door=self.door, alert_id=example)
 
 
 def _counts(alert: StoredAlert) -> bool:

@@ -1,0 +1,68 @@
+"""Who reads what: the consumer groups of our stages, and how far behind they are."""
+
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.kafka.reader import SILENT, Place, mapped
+from tachograph.pipeline.settings import Settings
+
+# Topic → groups that must have read all of it before anything of it may go.
+READERS: Mapping[str, tuple[str, ...]] = {
+    "otlp_spans": ("tacho.normalize",),
+    "otlp_logs": ("tacho.normalize",),
+    "agent.raw": ("tacho.normalize",),
+    "agent.actions": ("tacho.detect", "tacho.store"),
+    "agent.signals": ("tacho.store",),
+    "agent.signal_groups": ("tacho.triage",),
+    "agent.alerts": ("tacho.store",),
+    "agent.state": ("tacho.store",),
+    "agent.dead_letters": ("tacho.store",),
+}
+TIMEOUT_S = 5.0
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+def unread(settings: Settings) -> dict[tuple[str, str], int]:
+    """Records not read yet, by (group, topic); only what is above 0. Raises RetryLater, Refused."""
+    admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})  # type: ignore[dict-item]
+    try:
+        ends = _ends(admin)
+        found: dict[tuple[str, str], int] = {}
+        for group in sorted({group for groups in READERS.values() for group in groups}):
+            mine = [place for place in ends if group in READERS[place[0]]]
+            committed = _committed(admin, group, mine)
+            for place in mine:
+                behind = ends[place] - committed.get(place, 0)
+                if behind > 0:
+                    key = (group, place[0])
+                    found[key] = found.get(key, 0) + behind
+    except KafkaException as error:
+        raise mapped(error.args[0], "backlog") from error
+    except FutureTimeout as error:
+        raise RetryLater("the broker does not say how far its groups are") from error
+    return found
+
+
+def _ends(admin: AdminClient) -> dict[Place, int]:
+    present = admin.list_topics(timeout=TIMEOUT_S).topics
+    asked = {
+        TopicPartition(topic, partition): _LATEST
+        for topic in READERS
+        if topic in present
+        for partition in present[topic].partitions
+    }
+    futures = admin.list_offsets(asked, request_timeout=TIMEOUT_S) if asked else {}
+    return {(p.topic, p.partition): f.result(TIMEOUT_S).offset for p, f in futures.items()}
+
+
+def _committed(admin: AdminClient, group: str, places: list[Place]) -> dict[Place, int]:
+    if not places:
+        return {}
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
+    answer = admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S)
+    found = answer[group].result(TIMEOUT_S).topic_partitions or []
+    return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}

@@ -1,0 +1,218 @@
+"""`tacho scan`: the engine of the stream on files."""
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tachograph.detectors.fields import ACTIONS, RAW
+from tachograph.detectors.partition import PartitionDetector
+from tachograph.detectors.ruleset import RuleSet, load
+from tachograph.pipeline import log as logs
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.scan.feed import feeder
+from tachograph.pipeline.scan.findings import Finding, Findings
+from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, chunks, detect
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.up.view import STYLE, safe
+from tachograph.schemas.alert import SEVERITIES
+
+FORMATS = ("auto", "actions", "otlp", "raw")
+OUTPUTS = ("ndjson", "table")
+TABLE_ROWS_MAX = 1_000
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
+
+    files: list[Path]
+    format: str = "auto"
+    rules: list[Path] = []
+    builtin: bool = True
+    time_field: str | None = None
+    out: Path | None = None
+    format_out: str = "ndjson"
+    fail_on: str | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError naming the option."""
+        for option, value, known in (
+            ("--format", self.format, FORMATS),
+            ("--format-out", self.format_out, OUTPUTS),
+            ("--fail-on", self.fail_on, (None, *SEVERITIES)),
+        ):
+            if value not in known:
+                choices = ", ".join(str(k) for k in known if k)
+                raise ConfigError(f"{option} {value}: choose one of {choices}")
+        for path in self.files:
+            if path != STDIN and not path.is_file():
+                raise ConfigError(f"{path} is no file")
+
+
+class Output(Protocol):
+    """Where findings go."""
+
+    def write(self, finding: Finding) -> None:
+        """One finding."""
+        ...
+
+    def close(self) -> None:
+        """All are written."""
+        ...
+
+
+class Ndjson:
+    """One JSON object a line."""
+
+    def __init__(self, sink: TextIO) -> None:
+        self._sink = sink
+
+    def write(self, finding: Finding) -> None:
+        """See Output."""
+        self._sink.write(msgspec.json.encode(finding).decode() + "\n")
+
+    def close(self) -> None:
+        """See Output."""
+        self._sink.flush()
+
+
+class TableOutput:
+    """A table for a person; agents' words are text, never markup."""
+
+    def __init__(self, sink: TextIO) -> None:
+        self._console = Console(file=sink)
+        self._rows: list[Finding] = []
+        self._more = 0
+
+    def write(self, finding: Finding) -> None:
+        """See Output."""
+        if len(self._rows) < TABLE_ROWS_MAX:
+            self._rows.append(finding)
+        else:
+            self._more += 1
+
+    def close(self) -> None:
+        """See Output."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(expand=True)
+        for name in ("time", "severity", "rule", "agent", "session", "why"):
+            table.add_column(name)
+        for row in self._rows:
+            table.add_row(
+                row.event_time[:19],
+                Text(row.severity, STYLE[row.severity]),
+                safe(row.title, 60),
+                safe(row.agent_id, 30),
+                safe(row.session_id, 34),
+                safe(row.reason, 120),
+            )
+        self._console.print(table)
+        if self._more:
+            self._console.print(f"… and {self._more} more; ndjson shows all")
+
+
+@contextlib.contextmanager
+def _output(options: Options) -> Iterator[Output]:
+    with contextlib.ExitStack() as stack:
+        sink: TextIO = sys.stdout
+        if options.out is not None:
+            sink = stack.enter_context(options.out.open("w", encoding="utf-8"))
+        made: Output = Ndjson(sink) if options.format_out == "ndjson" else TableOutput(sink)
+        yield made
+        made.close()
+
+
+@contextlib.contextmanager
+def _progress(path: Path) -> Iterator[Progress | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty() or path == STDIN:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(path.name, total=path.stat().st_size)
+        yield bar
+
+
+class Tally(msgspec.Struct):
+    """What a scan counted."""
+
+    events: int = 0
+    severities: Counter[str] = msgspec.field(default_factory=Counter)
+    faults: Counter[str] = msgspec.field(default_factory=Counter)
+
+    def note(self, finding: Finding) -> None:
+        """Count a finding."""
+        self.severities[finding.severity] += 1
+
+    def reaches(self, severity: str) -> bool:
+        """Whether there was a finding of this severity or above."""
+        floor = [str(s) for s in SEVERITIES].index(severity)
+        return any(self.severities[s] for s in SEVERITIES[floor:])
+
+    def text(self) -> str:
+        """One line for a person."""
+        parts = [f"{self.events:,} events, {self.severities.total():,} findings"]
+        parts += [f"{self.severities[s]:,} {s}" for s in reversed(SEVERITIES) if self.severities[s]]
+        parts += [f"{count:,} not usable: {why}" for why, count in self.faults.items()]
+        return "; ".join(parts)
+
+
+def _with_first(path: Path) -> tuple[Chunk | None, Iterator[Chunk]]:
+    rest = chunks(path)
+    return next(rest, None), rest
+
+
+def scan_file(path: Path, rules: RuleSet, options: Options, out: Output, tally: Tally) -> None:
+    """Judge one file. Raises ConfigError when it cannot be read."""
+    settings = Settings.from_env()
+    first, rest = _with_first(path)
+    if first is None:
+        return
+    kind: Format = detect(first.lines) if options.format == "auto" else options.format  # type: ignore[assignment]
+    made_by = feeder(kind, settings.home, settings.tenant, options.time_field)
+    engine = PartitionDetector(rules, fields=RAW if kind == "raw" else ACTIONS)
+    findings = Findings(raw=kind == "raw")
+    with _progress(path) as bar:
+        for number, chunk in enumerate(_chain(first, rest)):
+            fed = made_by.feed(chunk)
+            tally.events += fed.frame.height
+            tally.faults.update(fed.faults)
+            findings.learn(fed.links)
+            found = engine.process(fed.frame, fed.links, revision=number)
+            _write(findings.take(found.signals), out, tally)
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=chunk.position)
+    _write(findings.rest(), out, tally)
+
+
+def _chain(first: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:
+    yield first
+    yield from rest
+
+
+def _write(findings: Iterator[Finding], out: Output, tally: Tally) -> None:
+    for finding in findings:
+        tally.note(finding)
+        out.write(finding)
+
+
+def run_scan(options: Options) -> int:
+    """Judge all files; the exit code. Raises ConfigError."""
+    logs.configure()
+    options.check()
+    rules = load(options.rules, builtin=options.builtin)
+    tally = Tally()
+    with _output(options) as out:
+        for path in options.files:
+            scan_file(path, rules, options, out, tally)
+    sys.stderr.write(tally.text() + "\n")
+    return 1 if options.fail_on and tally.reaches(options.fail_on) else 0
