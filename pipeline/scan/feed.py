@@ -1,4 +1,4 @@
-"""Lines of a file as batches for the engine: the second feeder of the one engine, beside the stream.
+"""Lines of a file as batches: the second feeder of the one engine, beside the stream.
 
 Actions and OTLP go through the same `normalize` core as in the stream; raw objects become frames
 as they are.

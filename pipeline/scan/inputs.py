@@ -34,6 +34,16 @@ class Chunk(msgspec.Struct, frozen=True):
     position: int
 
 
+class _Gzip(gzip.GzipFile):
+    """Closes the file beneath it too, which GzipFile leaves open."""
+
+    def close(self) -> None:
+        inner = self.fileobj
+        super().close()
+        if inner is not None:
+            inner.close()
+
+
 def opened(path: Path) -> BinaryIO:
     """The file's content, unpacked as it is read. Raises ConfigError."""
     try:
@@ -42,7 +52,7 @@ def opened(path: Path) -> BinaryIO:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     head = cast("BinaryIO", stream).peek(4)[:4]
     if head.startswith(GZIP_MAGIC):
-        return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+        return cast("BinaryIO", _Gzip(fileobj=stream))
     if head == ZSTD_MAGIC:
         return cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(stream))
     return stream
@@ -67,7 +77,9 @@ def chunks(path: Path) -> Iterator[Chunk]:
     unpacked.
     """
     stream = opened(path)
-    first, held, size, oversized = 0, [], 0, []  # type: ignore[var-annotated]
+    first, size, position = 0, 0, 0
+    held: list[bytes] = []
+    oversized: list[int] = []
     try:
         for number, line in enumerate(_lines(stream)):
             if line is None:
@@ -75,12 +87,16 @@ def chunks(path: Path) -> Iterator[Chunk]:
             held.append(line or b"")
             size += len(held[-1])
             if len(held) >= CHUNK_LINES or size >= CHUNK_BYTES:
-                yield Chunk(first, held, oversized, _position(stream))
+                position = _position(stream)
+                yield Chunk(first, held, oversized, position)
                 first, held, size, oversized = number + 1, [], 0, []
     except (OSError, EOFError, zstandard.ZstdError) as error:
         raise ConfigError(f"{path} cannot be unpacked: {error}") from error
+    finally:
+        if path != STDIN:
+            stream.close()
     if held:
-        yield Chunk(first, held, oversized, _position(stream))
+        yield Chunk(first, held, oversized, position)
 
 
 def _position(stream: BinaryIO) -> int:

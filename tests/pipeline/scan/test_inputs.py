@@ -1,0 +1,79 @@
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.scan import inputs
+from tachograph.pipeline.scan.inputs import _lines, chunks, detect
+
+LINES = [json.dumps({"n": n, "text": "x" * (n % 50)}).encode() for n in range(25_000)]
+TEXT = b"\n".join(LINES) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [bytes, gzip.compress, zstandard.ZstdCompressor().compress],
+    ids=["plain", "gzip", "zstd"],
+)
+def test_every_line_comes_once_with_its_number_however_it_is_packed(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "events"
+    path.write_bytes(pack(TEXT))
+    found = list(chunks(path))
+    assert [line for chunk in found for line in chunk.lines] == LINES
+    assert len(found) == 3
+    assert [chunk.first for chunk in found] == [0, 10_000, 20_000]
+
+
+@given(st.binary(max_size=400))
+def test_lines_are_those_of_split_whatever_the_bytes(data: bytes) -> None:
+    expected = data.split(b"\n")
+    if expected[-1] == b"":
+        expected.pop()
+    assert list(_lines(io.BytesIO(data))) == expected
+
+
+def test_a_line_that_is_too_long_is_passed_over_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "MAX_LINE_BYTES", 1_000)
+    path = tmp_path / "events"
+    path.write_bytes(b"first\n" + b"x" * 3_000_000 + b"\nlast\n")
+    [chunk] = chunks(path)
+    assert chunk.lines == [b"first", b"", b"last"]
+    assert chunk.oversized == [1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x1f\x8b broken", b"\x28\xb5\x2f\xfd broken", gzip.compress(TEXT)[:99]]
+)
+def test_a_file_that_cannot_be_unpacked_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "events.gz"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be unpacked"):
+        list(chunks(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b'{"resourceSpans": []}', "otlp"),
+        (b'{"resourceLogs": []}', "otlp"),
+        (
+            b'{"kind": "tool_call", "event_time": "2026-11-22T18:00:00Z", "agent_id": "a"}',
+            "actions",
+        ),
+        (b'{"EventID": 1, "Image": "cmd.exe"}', "raw"),
+        (b"no json", "raw"),
+    ],
+)
+def test_the_kind_of_lines_is_told_from_the_first_object(line: bytes, kind: str) -> None:
+    assert detect([b"", line]) == kind
