@@ -39,10 +39,12 @@ test: $(STAMP)  ## All tests, two at a time; what is skipped is listed with its 
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: check
-check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict); all three run, whatever one finds
+	@status=0; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/ruff format --check . || status=1; \
+	$(BIN)/mypy || status=1; \
+	exit $$status
 
 # mypy does not read setuptools' package-dir: it gets the same mapping as a folder of links.
 .mypy/tachograph:

@@ -5,14 +5,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
 
 from infra.kafka import jars
-from infra.kafka.broker import KafkaBroker, free_ports
+from infra.kafka.broker import KafkaBroker, free_ports, has_ended
+from infra.kafka.shared import shared_broker
 from tests.infra.kafka_client import Config, produce, read_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +125,40 @@ def test_a_port_in_use_is_named_in_the_error(private_kafka: Start, tmp_path: Pat
     second = KafkaBroker(tmp_path / "second", port=first.port)
     with pytest.raises(jars.BrokerFailedError, match=str(first.port)):
         second.start()
+
+
+def test_every_process_of_a_run_gets_the_same_broker(kafka_broker: Any) -> None:
+    folder = Path(os.environ["TACHO_TEST_SHARED"])
+    assert shared_broker(folder, os.getpid()) == kafka_broker.bootstrap_servers
+
+
+@pytest.mark.kafka
+def test_a_shared_broker_ends_with_its_owner_even_a_killed_one(tmp_path: Path) -> None:
+    skip_without_java()
+    with subprocess.Popen(["sleep", "600"]) as owner:
+        shared_broker(tmp_path, owner.pid)
+        pid = int((tmp_path / "pid").read_text())
+        assert not has_ended(pid)
+        owner.kill()
+    while not has_ended(pid):  # a broker that stays meets the test's time limit
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("false", "1 skipped"), ("true", "1 failed")])
+def test_without_java_a_test_is_skipped_with_the_reason_but_fails_in_ci(
+    ci: str, outcome: str, tmp_path: Path
+) -> None:
+    test = "tests/infra/test_kafka_broker.py::test_a_clean_stop_keeps_the_data"
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path), "CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome in answer.stdout
+    assert "a real Kafka broker needs Java 17 or newer: no `java` on PATH" in answer.stdout
 
 
 def test_free_ports_are_all_different() -> None:
