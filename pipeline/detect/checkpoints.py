@@ -154,5 +154,9 @@ def _until(consumer: Consumer, at: TopicPartition, end: int) -> list[tuple[str, 
         for message in messages:
             key, value = message.key(), message.value()
             if message.error() is None and key and value:
-                found.append((key.decode() if isinstance(key, bytes) else key, value))
+                found.append((_text(key), value))
     return found
+
+
+def _text(key: str | bytes) -> str:
+    return key.decode() if isinstance(key, bytes) else key

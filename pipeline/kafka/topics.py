@@ -24,7 +24,7 @@ def provision(settings: Settings, *, partitions: int | None = None) -> list[str]
     Raises RetryLater or Refused when the broker will not. On a broker without CreateTopics (the
     stand-in) nothing is done: topics appear there at first use.
     """
-    admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})
+    admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})  # type: ignore[dict-item]
     try:
         present = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     except KafkaException as error:

@@ -3,6 +3,7 @@ lines they are.
 """
 
 import gzip
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,13 @@ class Chunk(msgspec.Struct, frozen=True):
 class _Gzip(gzip.GzipFile):
     """Closes the file beneath it too, which GzipFile leaves open."""
 
+    def __init__(self, beneath: BinaryIO) -> None:
+        super().__init__(fileobj=beneath, mode="rb")
+        self._beneath = beneath
+
     def close(self) -> None:
-        inner = self.fileobj
         super().close()
-        if inner is not None:
-            inner.close()
+        self._beneath.close()
 
 
 def opened(path: Path) -> BinaryIO:
@@ -50,9 +53,9 @@ def opened(path: Path) -> BinaryIO:
         stream = sys.stdin.buffer if path == STDIN else path.open("rb")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    head = cast("BinaryIO", stream).peek(4)[:4]
+    head = cast("io.BufferedReader", stream).peek(4)[:4]
     if head.startswith(GZIP_MAGIC):
-        return cast("BinaryIO", _Gzip(fileobj=stream))
+        return cast("BinaryIO", _Gzip(stream))
     if head == ZSTD_MAGIC:
         return cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(stream))
     return stream

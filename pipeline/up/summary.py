@@ -29,7 +29,7 @@ ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"
   OTEL_EXPORTER_OTLP_ENDPOINT={door} python your_agent.py"""
 
 
-class StoredAlert(msgspec.Struct, frozen=True):
+class StoredAlert(msgspec.Struct, frozen=True, array_like=True):
     """One row of tacho.alerts, as far as the summary needs it."""
 
     alert_id: str
@@ -116,7 +116,7 @@ def summarize(settings: Settings, sessions: Sequence[Session], door: str) -> Sum
         raise RetryLater(f"ClickHouse at {at.url} does not answer: {error}") from error
     return Summary(
         stored_actions=actions,
-        alerts=[StoredAlert(*map(str, row[:4]), synthetic=bool(row[4])) for row in rows],
+        alerts=[msgspec.convert(row, StoredAlert, strict=False) for row in rows],
         sessions=list(sessions),
         door=door,
         clickhouse=at.url,

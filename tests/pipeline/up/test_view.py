@@ -30,9 +30,10 @@ def an_alert(**changes: object) -> Alert:
 
 
 def drawn(board: Board) -> str:
-    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    paper = io.StringIO()
+    console = Console(file=paper, width=160, force_terminal=True)
     console.print(render(HEADING, Meter().look(), board, {"detect": "up"}))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return paper.getvalue()
 
 
 def test_an_older_revision_that_comes_late_changes_nothing() -> None:
