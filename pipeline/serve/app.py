@@ -1,0 +1,143 @@
+"""The door as one ASGI application: every path, and what holds for all of them."""
+
+import asyncio
+import traceback
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tachograph.pipeline import metrics
+from tachograph.pipeline.log import get
+from tachograph.pipeline.serve.door import Door, answer
+from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.publisher import Publisher
+from tachograph.pipeline.serve.watch import Desk, Wanted
+
+log = get("serve")
+
+_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+POSTS: Final = ("/v1/traces", "/v1/logs", "/v1/metrics", "/v1/actions", "/v1/state")
+GETS: Final = ("/alerts", "/healthz", "/readyz", "/metrics")
+
+
+class Views:
+    """The endpoints that people, watchers and monitoring ask."""
+
+    def __init__(self, gate: Gate, publisher: Publisher, desk: Desk) -> None:
+        self._gate, self._publisher, self._desk = gate, publisher, desk
+
+    async def alerts(self, request: Request) -> Response:
+        """GET /alerts: the feed. A browser that reconnects names its place in Last-Event-ID."""
+        caller = self._gate.admit(request, "watch")
+        wanted = Wanted.of(request.query_params, caller.tenant)
+        last_id = request.headers.get("last-event-id") or request.query_params.get("last_id")
+        return self._desk.watch(wanted, last_id or None)
+
+    async def healthz(self, _request: Request) -> Response:
+        """GET /healthz: the process answers."""
+        return _json(200, {"status": "alive"})
+
+    async def readyz(self, _request: Request) -> Response:
+        """GET /readyz: Kafka answers."""
+        kafka = await self._publisher.reachable()
+        facts = {"kafka": kafka, "feed": self._desk.feed.ready}
+        return _json(200 if kafka else 503, {"status": "ready" if kafka else "not ready", **facts})
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics: Prometheus text."""
+        self._gate.admit(request, "metrics")
+        text = await asyncio.to_thread(metrics.exposition)
+        return Response(text, headers={"content-type": _PROMETHEUS})
+
+
+def _json(status: int, content: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def application(door: Door, views: Views) -> ASGIApp:
+    """All paths, inside what holds for all of them."""
+    posts = [door.traces, door.logs, door.metrics, door.actions, door.state]
+    gets = [views.alerts, views.healthz, views.readyz, views.metrics]
+    routes = [Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)]
+    routes += [Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)]
+    inner = Starlette(
+        exception_handlers={
+            RequestError: _refused,
+            HTTPException: _unrouted,
+            ClientDisconnect: _left,
+        }
+    )
+    inner.router = Router(routes, redirect_slashes=False)
+    return Outer(inner)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)  # noqa: S101 - Starlette's signature is wider than its use
+    return answer(request, error)
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    return answer(request, RequestError(error.status_code, error.detail, headers=headers))
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+class Outer:
+    """Around everything: headers for safety, a count of answers, and an end for errors nobody
+    foresaw.
+    """
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        status = 0
+
+        async def sent(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _secured(message.get("headers", []))
+            await send(message)
+
+        try:
+            await self._inner(scope, receive, sent)
+        except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours answers 500, logged without payload
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(  # noqa: TRY400 - a traceback's last line may quote a payload
+                "fault",
+                kind=type(error).__name__,
+                at=f"{place.filename}:{place.lineno}",
+            )
+            if status == 0:
+                await _json(500, {"error": "internal error"})(scope, receive, sent)
+        finally:
+            path = scope["path"]
+            route = path if path in POSTS or path in GETS else "other"
+            metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
+
+
+def _secured(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    present = {name for name, _ in headers}
+    return [*headers, *(pair for pair in _SECURITY if pair[0] not in present)]

@@ -1,0 +1,59 @@
+"""Who may come in: the host that was asked for, the token, the role, the rate."""
+
+from typing import Final
+
+from starlette.requests import Request
+
+from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.options import is_loopback
+from tachograph.pipeline.serve.rate import RateLimit
+from tachograph.pipeline.serve.tokens import ANONYMOUS, Caller, Tokens
+
+_CHALLENGE: Final = {"www-authenticate": 'Bearer realm="tachograph"'}
+
+
+class Gate:
+    """Admits callers. Without tokens (loopback only) everyone on this machine is anonymous and
+    may do all.
+    """
+
+    def __init__(self, tokens: Tokens | None, rate: RateLimit) -> None:
+        self._tokens, self._rate = tokens, rate
+
+    def admit(self, request: Request, role: str) -> Caller:
+        """The caller, who has the role. Raises RequestError 401, 403, 421 or 429."""
+        address = request.client.host if request.client else "?"
+        if self._tokens is None:
+            self._check_host(request)
+            caller = ANONYMOUS
+        else:
+            caller = self._authenticated(request, self._tokens, address)
+        if role not in caller.roles:
+            raise RequestError(403, f"the token has no role `{role}`")
+        wait_s = self._rate.wait_s(caller.principal or address)
+        if wait_s is not None:
+            raise RequestError(429, "too many requests of this client", retry_after_s=wait_s)
+        return caller
+
+    def _authenticated(self, request: Request, tokens: Tokens, address: str) -> Caller:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        caller = tokens.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+        if caller is None:
+            # Guessing has its own allowance, apart from those who are let in from the same address.
+            wait_s = self._rate.wait_s(f"refused {address}")
+            if wait_s is not None:
+                raise RequestError(429, "too many refused requests", retry_after_s=wait_s)
+            raise RequestError(401, "a valid bearer token is required", headers=_CHALLENGE)
+        return caller
+
+    @staticmethod
+    def _check_host(request: Request) -> None:
+        # A web page whose name was made to point at this machine (DNS rebinding) sends its own
+        # name as host.
+        host = request.headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if not is_loopback(name):
+            raise RequestError(
+                421,
+                "without tokens the door answers as 127.0.0.1 and localhost only",
+            )

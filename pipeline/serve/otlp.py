@@ -1,0 +1,268 @@
+"""OTLP/HTTP at the door: is the body an export request, whose is it, and how is it answered?
+
+The body is decoded to see that it is sound and then thrown away: `normalize` reads the original.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tachograph.pipeline.serve.depth import deeper_than
+from tachograph.pipeline.serve.errors import RequestError
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+
+Signal = Literal["traces", "logs"]
+TOPICS: Final[dict[Signal, str]] = {"traces": "otlp_spans", "logs": "otlp_logs"}
+
+# google.rpc.Code for the HTTP statuses of ours.
+_RPC_CODES: Final = {
+    400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3, 429: 8, 500: 13, 503: 14,
+}  # fmt: skip
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What is known of a sound body."""
+
+    empty: bool  # nothing to export: legal, and nothing to forward
+    service: str | None  # service.name, when all resources of the body share it
+    items: int  # spans or log records
+
+
+def check(signal: Signal, content_type: str, body: bytes, max_depth: int) -> Checked:
+    """Decode a body of one of the two content types. Raises RequestError 400 with what is wrong."""
+    if content_type == PROTOBUF:
+        return _check_protobuf(signal, body)
+    return _check_json(signal, body, max_depth)
+
+
+def success(content_type: str) -> bytes:
+    """An Export…ServiceResponse without partial success: nothing was rejected."""
+    return b"" if content_type == PROTOBUF else b"{}"
+
+
+def failure(content_type: str, status: int, message: str) -> bytes:
+    """A google.rpc.Status, as OTLP wants it, in the request's content type."""
+    code = _RPC_CODES.get(status, 2)
+    if content_type != PROTOBUF:
+        return msgspec.json.encode({"code": code, "message": message})
+    # Two fields by hand (1: code, 2: message) spare a dependency; messages are short, but may
+    # pass 127 bytes.
+    text = message.encode()
+    return bytes((0x08, code, 0x12)) + _varint(len(text)) + text
+
+
+# Names on the way from a resource to its items, the same in protobuf and in the structs below.
+_PLACES: Final[dict[Signal, tuple[str, str]]] = {
+    "traces": ("scope_spans", "spans"),
+    "logs": ("scope_logs", "log_records"),
+}
+
+
+def _counted(resources: Any, scopes: str, items: str) -> int:
+    return sum(
+        len(getattr(scope, items) or ())
+        for resource in resources
+        for scope in getattr(resource, scopes) or ()
+    )
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+# --- protobuf ---------------------------------------------------------------------------------
+
+_MESSAGES: Final[dict[Signal, tuple[Callable[[bytes], Message], str]]] = {
+    "traces": (ExportTraceServiceRequest.FromString, "resource_spans"),
+    "logs": (ExportLogsServiceRequest.FromString, "resource_logs"),
+}
+
+
+def _check_protobuf(signal: Signal, body: bytes) -> Checked:
+    parse, field = _MESSAGES[signal]
+    try:
+        # The runtime checks UTF-8 and refuses more than 100 nested messages.
+        request = parse(body)
+    except (DecodeError, RecursionError) as error:
+        raise RequestError(400, f"the body is no Export request in protobuf: {error}") from error
+    resources = getattr(request, field)
+    if not resources and body:
+        raise RequestError(400, f"the body has no {field}: is it another signal's export request?")
+    count = _counted(resources, *_PLACES[signal])
+    return Checked(not count, _one(map(_protobuf_service, resources)), count)
+
+
+def _protobuf_service(entry: Any) -> str | None:
+    for attribute in entry.resource.attributes:
+        if attribute.key == "service.name":
+            return str(attribute.value.string_value) or None
+    return None
+
+
+def _one(services: Iterable[str | None]) -> str | None:
+    """The one service that all resources name; otherwise records have no key."""
+    found = set(services)
+    return found.pop() if len(found) == 1 else None
+
+
+# --- JSON -------------------------------------------------------------------------------------
+# The shape of OTLP/JSON: names in lowerCamelCase, unknown names ignored, null is absent, 64-bit
+# numbers as text or number, ids in hex.
+
+_Number = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,20}$")] | int | None
+_Enum = int | str | None
+_TraceId = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-fA-F]{32})?$")] | None
+_SpanId = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-fA-F]{16})?$")] | None
+
+
+class _Shape(msgspec.Struct, rename="camel"):
+    pass
+
+
+class _AnyValue(_Shape):
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: _Number = None
+    double_value: float | str | None = None
+    bytes_value: str | None = None
+    array_value: "_ArrayValue | None" = None
+    kvlist_value: "_KeyValueList | None" = None
+
+
+class _ArrayValue(_Shape):
+    values: list[_AnyValue | None] | None = None
+
+
+class _KeyValue(_Shape):
+    key: str | None = None
+    value: _AnyValue | None = None
+
+
+class _KeyValueList(_Shape):
+    values: list[_KeyValue] | None = None
+
+
+_Attributes = list[_KeyValue] | None
+
+
+class _Resource(_Shape):
+    attributes: _Attributes = None
+
+
+class _Scope(_Shape):
+    name: str | None = None
+    version: str | None = None
+    attributes: _Attributes = None
+
+
+class _Event(_Shape):
+    name: str | None = None
+    time_unix_nano: _Number = None
+    attributes: _Attributes = None
+
+
+class _Link(_Shape):
+    trace_id: _TraceId = None
+    span_id: _SpanId = None
+    attributes: _Attributes = None
+
+
+class _Status(_Shape):
+    code: _Enum = None
+    message: str | None = None
+
+
+class _Span(_Shape):
+    trace_id: _TraceId = None
+    span_id: _SpanId = None
+    parent_span_id: _SpanId = None
+    name: str | None = None
+    kind: _Enum = None
+    start_time_unix_nano: _Number = None
+    end_time_unix_nano: _Number = None
+    attributes: _Attributes = None
+    events: list[_Event] | None = None
+    links: list[_Link] | None = None
+    status: _Status | None = None
+
+
+class _LogRecord(_Shape):
+    time_unix_nano: _Number = None
+    observed_time_unix_nano: _Number = None
+    severity_number: _Enum = None
+    severity_text: str | None = None
+    body: _AnyValue | None = None
+    attributes: _Attributes = None
+    trace_id: _TraceId = None
+    span_id: _SpanId = None
+    event_name: str | None = None
+
+
+class _ScopeSpans(_Shape):
+    scope: _Scope | None = None
+    spans: list[_Span] | None = None
+
+
+class _ScopeLogs(_Shape):
+    scope: _Scope | None = None
+    log_records: list[_LogRecord] | None = None
+
+
+class _ResourceSpans(_Shape):
+    resource: _Resource | None = None
+    scope_spans: list[_ScopeSpans] | None = None
+
+
+class _ResourceLogs(_Shape):
+    resource: _Resource | None = None
+    scope_logs: list[_ScopeLogs] | None = None
+
+
+class _Traces(_Shape):
+    resource_spans: list[_ResourceSpans] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Logs(_Shape):
+    resource_logs: list[_ResourceLogs] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_DECODERS: Final[dict[Signal, tuple[msgspec.json.Decoder[Any], str, str]]] = {
+    "traces": (msgspec.json.Decoder(_Traces), "resource_spans", "resourceSpans"),
+    "logs": (msgspec.json.Decoder(_Logs), "resource_logs", "resourceLogs"),
+}
+
+
+def _check_json(signal: Signal, body: bytes, max_depth: int) -> Checked:
+    decoder, field, name = _DECODERS[signal]
+    if deeper_than(max_depth, body):
+        raise RequestError(400, f"the body nests deeper than {max_depth} levels")
+    try:
+        request = decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, f"the body is no Export request in JSON: {error}") from error
+    resources = getattr(request, field)
+    if resources is msgspec.UNSET and body.strip() != b"{}":
+        raise RequestError(400, f"the body has no {name} (names are in lowerCamelCase)")
+    if not resources:
+        return Checked(empty=True, service=None, items=0)
+    count = _counted(resources, *_PLACES[signal])
+    return Checked(not count, _one(map(_json_service, resources)), count)
+
+
+def _json_service(entry: _ResourceSpans | _ResourceLogs) -> str | None:
+    attributes = (entry.resource.attributes if entry.resource else None) or []
+    for attribute in attributes:
+        if attribute.key == "service.name" and attribute.value:
+            return attribute.value.string_value or None
+    return None

@@ -1,0 +1,162 @@
+"""The door as a stage: everything it is made of, put together in one function."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import uvicorn
+
+from tachograph.pipeline import secrets
+from tachograph.pipeline.clock import system_us
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.log import get
+from tachograph.pipeline.serve.app import Views, application
+from tachograph.pipeline.serve.backlog import Backlog, backlog_of
+from tachograph.pipeline.serve.door import Door
+from tachograph.pipeline.serve.feed import Feed
+from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.options import DoorOptions, bound_socket
+from tachograph.pipeline.serve.protocol import guarded
+from tachograph.pipeline.serve.publisher import Publisher
+from tachograph.pipeline.serve.rate import RateLimit
+from tachograph.pipeline.serve.tokens import Tokens
+from tachograph.pipeline.serve.watch import Desk
+from tachograph.pipeline.settings import Settings
+
+log = get("serve")
+
+WATCH_S: Final = 0.1
+TOKENS_AGE_S: Final = 5.0
+DRAIN_S: Final = 10
+FLUSH_S: Final = 8.0
+
+
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    options: DoorOptions | None = None,
+    backlog: Backlog | None = None,
+    opened: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until `stop`. `opened` is told the door's URL once it listens.
+
+    Raises ConfigError before anything is served (port in use, no tokens where they are needed),
+    RetryLater when the connection to Kafka can no longer be used.
+    """
+    options = options or DoorOptions.from_env(settings)
+    options.check()
+    tokens = Tokens(options.tokens_file) if options.tokens_file else None
+    key = secrets.operator_key(settings.home)
+    listener = bound_socket(options.host, options.port)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would quote requests
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(
+            _serve(
+                settings, options, stop,
+                listener=listener, tokens=tokens, key=key,
+                backlog=backlog or backlog_of(settings), opened=opened or _log_url,
+            )
+        )  # fmt: skip
+
+
+def _log_url(url: str) -> None:
+    log.info("door open", url=url)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on every system; the standard loop is only slower
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(
+    settings: Settings,
+    options: DoorOptions,
+    stop: threading.Event,
+    *,
+    listener: socket.socket,
+    tokens: Tokens | None,
+    key: bytes,
+    backlog: Backlog,
+    opened: Callable[[str], None],
+) -> None:
+    limits = options.limits
+    publisher = Publisher(settings, limits)
+    feed = Feed(settings, limits)
+    gate = Gate(tokens, RateLimit(limits.requests_per_s, limits.burst_requests, limits.clients))
+    door = Door(
+        gate, publisher, limits,
+        key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
+    )  # fmt: skip
+    views = Views(gate, publisher, Desk(settings, feed, limits))
+    server = _Server(_config(options, application(door, views)))
+    reloading = asyncio.create_task(_reload(tokens))
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        # Neither the server nor a thread's event can be awaited: both are looked at.
+        while not (server.started or serving.done()):  # noqa: ASYNC110
+            await asyncio.sleep(WATCH_S / 10)
+        opened(_url(options, listener))
+        while not (stop.is_set() or serving.done() or publisher.fatal):  # noqa: ASYNC110
+            await asyncio.sleep(WATCH_S)
+    finally:
+        feed.close()  # watchers leave, or the server would wait for them
+        server.should_exit = True
+        reloading.cancel()
+        await serving
+        left = await asyncio.to_thread(publisher.close, FLUSH_S)
+        await asyncio.to_thread(backlog.close)
+        log.info("door closed", unacknowledged=left)
+    if publisher.fatal:
+        raise RetryLater(f"the producer cannot go on: {publisher.fatal}")
+
+
+def _config(options: DoorOptions, app: Callable[..., object]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=guarded(options.limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who connects is who connects: a header may say anything
+        limit_concurrency=options.limits.connections,
+        timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=options.tls_cert,
+        ssl_keyfile=options.tls_key,
+    )
+
+
+def _url(options: DoorOptions, listener: socket.socket) -> str:
+    scheme = "https" if options.tls_cert else "http"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+async def _reload(tokens: Tokens | None) -> None:
+    """A token taken out of the file is refused a few seconds later; a broken file changes
+    nothing.
+    """
+    while tokens is not None:
+        await asyncio.sleep(TOKENS_AGE_S)
+        try:
+            if tokens.reload():
+                log.info("tokens read again")
+        except ConfigError as error:
+            log.warning("tokens not read again; the known ones hold", error=str(error))
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to whoever runs the stage."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
