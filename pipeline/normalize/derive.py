@@ -1,0 +1,181 @@
+"""Fields that rules ask for and producers leave inside the arguments: command line, file, URL, recipients, amounts.
+
+A producer's own value always holds. Before redaction, so that what is derived is redacted like the rest.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import polars as pl
+from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize.messages import parsed
+from tachograph.pipeline.normalize.raw import Row
+from tachograph.schemas.identity import Key
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+MAX_ARGUMENTS: Final = 200
+MAX_VALUE_CHARS: Final = 16_000
+
+_COMMAND: Final = frozenset(
+    {"command", "cmd", "command_line", "commandline", "shell_command", "full_command", "commands"}
+)
+# These hold a program only when the tool is one that runs programs.
+_PROGRAM: Final = frozenset({"code", "script", "input", "source", "python_code", "program", "query", "keystrokes"})
+_FILE: Final = frozenset(
+    {"path", "file_path", "filepath", "file", "filename", "file_name", "notebook_path", "target_file",
+     "absolute_path", "relative_path", "relative_workspace_path"}
+)  # fmt: skip
+_URL: Final = frozenset({"url", "uri", "href", "endpoint", "link", "webhook", "webhook_url", "base_url", "web_url"})
+_RECIPIENTS: Final = frozenset(
+    {"to", "cc", "bcc", "recipient", "recipients", "participants", "email_to", "to_email", "to_emails",
+     "recipient_email", "email_address"}
+)  # fmt: skip
+_OTHER: Final[dict[str, str]] = {
+    "branch": "target_branch",
+    "repo": "target_repo",
+    "repository": "target_repo",
+    "table": "target_table",
+    "table_name": "target_table",
+    "currency": "currency",
+}
+_SHELL: Final = re.compile(r"(?i)bash|shell|terminal|exec|command|powershell|python|run_?code|interpreter|\bcmd\b|\bsh\b")
+_READS: Final = re.compile(r"(?i)read|cat|view|open|get|load|fetch|download")
+_WRITES: Final = re.compile(r"(?i)write|create|edit|save|append|replace|patch|upload|put")
+_DELETES: Final = re.compile(r"(?i)delete|remove|unlink|\brm\b")
+_SPLIT: Final = re.compile(r"[,;]\s*")
+# Linear, and no Unicode word boundary: see redact.py.
+URL: Final = r"""(?i)\b(?:https?|ftp|wss?)://[^\s"'<>\\`{}|^\[\]‹›]{3,2000}"""
+_RUST_URL: Final = URL.replace(r"\b", r"(?-u:\b)")
+
+
+def arguments(row: Row, key: Key) -> None:
+    """Fill what the tool's arguments tell, and their keyed hash. In place; never raises on any row."""
+    given = row.get("tool_args")
+    if given is None or given == "":
+        return
+    value = parsed(given)
+    if value.__class__ is dict:
+        _from_arguments(row, value)
+        if given.__class__ is str and ("\\u" in given or "\\/" in given):
+            # An escape would hide words from every rule: the same JSON, written plainly.
+            row["tool_args"] = value
+    if "tool_args_hash" not in row:
+        row["tool_args_hash"] = key.digest(_hashable(value))
+
+
+def _hashable(value: Any) -> bytes:
+    try:
+        return value.encode() if value.__class__ is str else _canonical(value)
+    except (ValueError, RecursionError):
+        return repr(value)[:MAX_VALUE_CHARS].encode("utf-8", "replace")
+
+
+def _from_arguments(row: Row, args: Row) -> None:
+    tool = row.get("tool_name")
+    tool = tool if tool.__class__ is str else ""
+    for name, value in args.items() if len(args) <= MAX_ARGUMENTS else list(args.items())[:MAX_ARGUMENTS]:
+        if value is None or value == "":
+            continue
+        low = name.lower()
+        if low in _COMMAND or (low in _PROGRAM and _SHELL.search(tool or "")):
+            _set(row, "process_command_line", _command(value))
+        elif low in _FILE and value.__class__ is str:
+            _set(row, "file_path", value)
+            _set(row, "file_op", _operation(tool or ""))
+        elif low in _URL and value.__class__ is str:
+            _set(row, "target_url", value)
+        elif low in _RECIPIENTS:
+            _recipients(row, value)
+        elif low == "amount" and value.__class__ in (int, float):
+            _set(row, "amount", value)
+        elif low in _OTHER and value.__class__ is str:
+            _set(row, _OTHER[low], value)
+    if "target_url" not in row:
+        _url_inside(row, args)
+
+
+def _set(row: Row, field: str, value: Any) -> None:
+    if value is not None and row.get(field) is None:
+        row[field] = value[:MAX_VALUE_CHARS] if value.__class__ is str else value
+
+
+def _command(value: Any) -> str | None:
+    if value.__class__ is str:
+        return str(value)
+    if value.__class__ is list and value and all(one.__class__ is str for one in value):
+        return shlex.join(value[: limits.LIST_ITEMS])
+    return None
+
+
+def _operation(tool: str) -> str | None:
+    for pattern, operation in ((_DELETES, "delete"), (_WRITES, "write"), (_READS, "read")):
+        if pattern.search(tool):
+            return operation
+    return None
+
+
+def _recipients(row: Row, value: Any) -> None:
+    texts = _SPLIT.split(value[:MAX_VALUE_CHARS]) if value.__class__ is str else value
+    if texts.__class__ is not list:
+        return
+    known = row.get("recipients") or []
+    if known.__class__ is list:
+        more = [one for one in texts if one.__class__ is str and one]
+        row["recipients"] = [*known, *more][: limits.LIST_ITEMS]
+
+
+def _url_inside(row: Row, args: Row) -> None:
+    for value in list(args.values())[:MAX_ARGUMENTS]:
+        if value.__class__ is str and "://" in value:
+            found = _FIRST_URL.search(value[:MAX_VALUE_CHARS])
+            if found:
+                row["target_url"] = found[0].rstrip(".,;:!?)")
+                return
+
+
+_FIRST_URL: Final = re.compile(URL)
+
+
+def destination(row: Row) -> None:
+    """Host, domain and port of the target URL, and the number of recipients. In place; never raises."""
+    url = row.get("target_url")
+    if url.__class__ is str and "target_domain" not in row:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if host and len(host) <= 253:
+            _set(row, "target_domain", host)
+            _set(row, "target_host", host)
+            _set(row, "target_port", port)
+    recipients = row.get("recipients")
+    if recipients.__class__ is list and "recipient_count" not in row:
+        row["recipient_count"] = len(recipients)
+
+
+def content_urls(frame: pl.DataFrame) -> pl.DataFrame:
+    """`content_urls` out of the words or the result, where the producer named none."""
+    sources = [name for name in ("content_text", "tool_result") if name in frame.columns]
+    if not sources or "content_urls" in frame.columns:
+        return frame
+    text = frame.select(pl.coalesce(sources)).to_series()
+    places = text.str.contains("://", literal=True).arg_true()
+    if not places.len():
+        return frame
+    found = text.gather(places).str.extract_all(_RUST_URL)
+    urls = pl.DataFrame({"at": places, "urls": found.list.head(limits.CONTENT_URLS)})
+    at = pl.DataFrame({"at": pl.int_range(0, frame.height, dtype=places.dtype, eager=True)})
+    joined = at.join(urls, on="at", how="left", maintain_order="left")["urls"]
+    named = joined.list.eval(pl.element().str.strip_chars_end(".,;:!?)")).list.unique(maintain_order=True)
+    return frame.with_columns(named.alias("content_urls"))
+
+
+def hashes(texts: Sequence[str | None], key: Key) -> list[str | None]:
+    """Keyed hashes of texts, before redaction and cuts: equal contents join."""
+    digest = key.digest
+    return [None if text is None else digest(text.encode()) for text in texts]

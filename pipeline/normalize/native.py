@@ -1,0 +1,259 @@
+"""Native actions and state snapshots from agent.raw: one JSON object, a JSON array, or NDJSON per record.
+
+`tool_name`, `tool.name` and `{"tool": {"name": …}}` are one field. What is no field of Action goes into `attributes`.
+What only `normalize` may say (event_id, tenant, assurance, …) is ignored when a producer says it.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item, Row
+from tachograph.schemas.alert import StateSnapshot
+from tachograph.schemas.batch import COLUMNS
+
+FIELDS: Final = frozenset(COLUMNS)
+# Filled by `normalize`; a producer's word on them is ignored (on observed_time too, but where there is no hop of ours).
+SERVER_FILLED: Final = frozenset(
+    {
+        "event_id", "tenant", "partition_key", "raw_topic", "raw_partition", "raw_offset",
+        "raw_index", "twin_key", "assurance", "authenticated_as", "late", "far", "redactions",
+        "truncated",
+    }
+)  # fmt: skip
+UNKNOWN_AGENT: Final = "unknown"
+_PLACES: Final = ("agent_id", "service_name", "agent_name")
+_decode = msgspec.json.Decoder().decode
+_lines = msgspec.json.Decoder().decode_lines
+_canonical = msgspec.json.Encoder(order="sorted").encode
+_snapshot = msgspec.json.Decoder(StateSnapshot).decode
+# Stands for an object that gives a key twice.
+_TWICE: Final = object()
+
+
+def actions(value: bytes) -> Decoded:
+    """Decode one record of native actions. Raises BadInput when nothing of it can be used."""
+    found, faults = _items(value)
+    if len(found) + len(faults) > limits.ITEMS:
+        raise BadInput("too_many", f"a record may hold {limits.ITEMS} actions")
+    decoded = Decoded(faults=faults)
+    colons = 0
+    for index, item in found:
+        try:
+            meaning = _meaning(item)
+            decoded.items.append(_item(item, index, meaning))
+            colons += meaning.count(b":")
+        except BadInput as problem:
+            decoded.faults.append(Fault(index, problem, _original(value, index, item)))
+    _refuse_duplicates(value, decoded, colons)
+    return decoded
+
+
+def snapshot(value: bytes) -> Decoded:
+    """Decode one state snapshot, or several as NDJSON. Raises BadInput."""
+    decoded = Decoded()
+    lines = _split(value)
+    for index, line in enumerate(lines if lines and lines[0][-1:] == b"}" else [value]):
+        try:
+            decoded.snapshots.append(_snapshot(line))
+        except _UNREADABLE as error:
+            decoded.faults.append(Fault(index, _unreadable(error), line))
+    return decoded
+
+
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+def _unreadable(error: Exception) -> BadInput:
+    """The fault's class, from what the decoder said (it names places, not values)."""
+    text = str(error)
+    if isinstance(error, RecursionError):
+        return BadInput("too_deep", f"JSON may be nested {limits.JSON_DEPTH} deep")
+    if isinstance(error, UnicodeDecodeError):
+        return BadInput("not_utf8", f"byte {error.start} is no UTF-8")
+    if isinstance(error, msgspec.ValidationError):
+        return BadInput("mistyped", text)
+    return BadInput("truncated" if "truncated" in text else "malformed", text)
+
+
+def _items(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:
+    """Decoded items with their places, and the lines that are no JSON."""
+    try:
+        whole = _decode(value)
+    except _UNREADABLE as error:
+        if b"\n" not in value.strip():
+            raise _unreadable(error) from error
+        return _ndjson(value, error)
+    return list(enumerate(whole)) if whole.__class__ is list else [(0, whole)], []
+
+
+def _ndjson(value: bytes, first: Exception) -> tuple[list[tuple[int, Any]], list[Fault]]:
+    try:
+        return list(enumerate(_lines(value))), []
+    except _UNREADABLE:
+        pass
+    found: list[tuple[int, Any]] = []
+    faults: list[Fault] = []
+    for index, line in enumerate(_split(value)):
+        try:
+            found.append((index, _decode(line)))
+        except _UNREADABLE as error:
+            faults.append(Fault(index, _unreadable(error), line))
+    if not found:  # no line stands alone: it was one document, and it is broken
+        raise _unreadable(first) from first
+    return found, faults
+
+
+def _split(value: bytes) -> list[bytes]:
+    """Lines of NDJSON; blank ones do not count."""
+    return [line for line in value.split(b"\n") if line.strip()]
+
+
+def _original(value: bytes, index: int, item: Any) -> bytes:
+    """The bytes of one item: its line, the whole record if it is alone, else it is encoded again."""
+    if value.lstrip()[:1] == b"[":
+        try:
+            return _canonical(item)
+        except (RecursionError, ValueError):
+            return value
+    lines = _split(value)
+    alone = index >= len(lines) or not _stands_alone(lines[0])
+    return value if alone else lines[index]
+
+
+def _stands_alone(line: bytes) -> bool:
+    try:
+        _decode(line)
+    except _UNREADABLE:
+        return line[-1:] == b"}"
+    return True
+
+
+def _meaning(item: Any) -> bytes:
+    """Canonical bytes of what the producer sent, within the limits of one action."""
+    if item.__class__ is not dict:
+        raise BadInput("mistyped", "an action is a JSON object")
+    try:
+        meaning = _canonical(item)
+    except RecursionError as error:
+        raise BadInput("too_deep", f"JSON may be nested {limits.JSON_DEPTH} deep") from error
+    if len(meaning) > limits.ACTION_BYTES:
+        raise BadInput("too_large", f"an action may have {limits.ACTION_BYTES} bytes")
+    # Counting brackets is cheap and never too low; only what could be too deep is walked.
+    if meaning.count(b"{") + meaning.count(b"[") > limits.JSON_DEPTH and too_deep(item):
+        raise BadInput("too_deep", f"JSON may be nested {limits.JSON_DEPTH} deep")
+    return meaning
+
+
+def too_deep(value: Any) -> bool:
+    """Whether containers are nested deeper than the limit; a loop, so that depth costs no stack."""
+    level = [value]
+    for _ in range(limits.JSON_DEPTH + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    inner = value.values() if value.__class__ is dict else value
+    return (one for one in inner if one.__class__ in (dict, list))
+
+
+def _item(item: Row, index: int, meaning: bytes) -> Item:
+    if not item.keys() <= FIELDS:
+        _fold(item)
+    if not SERVER_FILLED.isdisjoint(item):
+        for name in SERVER_FILLED & item.keys():
+            del item[name]
+    item.setdefault("source_kind", "native")
+    if item.get("kind") is None or item.get("event_time") is None:
+        raise BadInput("missing", "an action has a kind and an event_time")
+    extra = item.get("attributes")
+    if extra.__class__ is dict and len(extra) > limits.ATTRIBUTES:
+        raise BadInput("too_many", f"an action may have {limits.ATTRIBUTES} attributes")
+    producer = item.get("producer_id")
+    if producer is not None and producer.__class__ is not str:
+        raise BadInput("mistyped", "producer_id: expected text")
+    return Item(item, index, _place(item), producer, meaning)
+
+
+def _place(item: Row) -> str:
+    for name in _PLACES:
+        value = item.get(name)
+        if value and value.__class__ is str:
+            return str(value)
+    return UNKNOWN_AGENT
+
+
+def _fold(item: Row) -> None:
+    """Dotted and nested names become fields; the rest becomes attributes. In place."""
+    extra: Row = {}
+    for key in [key for key in item if key not in FIELDS]:
+        _take(item, extra, key, item.pop(key))
+    if not extra:
+        return
+    given = item.get("attributes")
+    if given is None:
+        item["attributes"] = extra
+    elif given.__class__ is dict:
+        item["attributes"] = {**extra, **given}
+
+
+def _take(item: Row, extra: Row, path: str, value: Any) -> None:
+    name = path.replace(".", "_")
+    if name in FIELDS:
+        item.setdefault(name, value)
+    elif value.__class__ is dict and value and path.count(".") < 3:
+        for key, inner in value.items():
+            _take(item, extra, f"{path}.{key}", inner)
+    else:
+        extra[path[: limits.ATTRIBUTE_NAME_BYTES]] = value
+
+
+def _refuse_duplicates(value: bytes, decoded: Decoded, colons: int) -> None:
+    """A key given twice says two things: readers disagree which counts, so the item is refused.
+
+    Every key of the bytes brings a colon, and decoding drops the first of two equal keys with its value, so
+    equal counts of colons prove that there is none. Colons written as an escape take the slow way.
+    """
+    if not decoded.faults and value.count(b":") == colons and b"\\u003" not in value:
+        return
+    twice = _given_twice(value)
+    problem = BadInput("duplicate_key", "a key is given twice")
+    decoded.faults += [
+        Fault(item.index, problem, _original(value, item.index, item.row))
+        for item in decoded.items
+        if item.index in twice
+    ]
+    decoded.items = [item for item in decoded.items if item.index not in twice]
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> Any:
+    found = dict(pairs)
+    if len(found) < len(pairs) or any(map(_marked, found.values())):
+        return _TWICE
+    return found
+
+
+def _marked(value: Any) -> bool:
+    return value is _TWICE or (value.__class__ is list and any(map(_marked, value)))
+
+
+def _given_twice(value: bytes) -> set[int]:
+    """Places of the items that give a key twice, by a parser that shows every pair."""
+    whole = _with_pairs(value)
+    if whole is None:
+        items = [_with_pairs(line) for line in _split(value)]
+    else:
+        items = whole if whole.__class__ is list else [whole]
+    return {at for at, item in enumerate(items) if _marked(item)}
+
+
+def _with_pairs(text: bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,347 @@
+"""The core of `normalize`: raw records in, actions out. No Kafka, no clock, no I/O: `scan` uses it as it is."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+from tachograph.pipeline.door_headers import DoorFacts, verify
+from tachograph.pipeline.normalize import (
+    derive, genai, identity, limits, logs, native, otlp, rows, times, unpack,
+)  # fmt: skip
+from tachograph.pipeline.normalize.columns import Redaction, cut, without
+from tachograph.pipeline.normalize.raw import (
+    BadInput, Decoded, Fault, Format, Item, Normalized, RawRecord, Row, dead_letter,
+)  # fmt: skip
+from tachograph.pipeline.normalize.redact import Secrets
+from tachograph.pipeline.secrets import derive as sub_key
+from tachograph.schemas.contracts import RECORD_HEADER
+from tachograph.schemas.identity import Key
+from tachograph.schemas.records import SessionLink
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+_FORMATS: Final[dict[str, Format]] = {"otlp_spans": "otlp_spans", "otlp_logs": "otlp_logs"}
+US: Final = pl.Int64
+
+
+class _Origin(msgspec.Struct, gc=False):
+    """What every action of one raw record has in common."""
+
+    record: RawRecord
+    tenant: str
+    observed_us: int | None
+    principal: str | None
+    faults: int = 0
+
+
+class Normalizer:
+    """Turns raw records into actions. One thread; keeps nothing but the links it has announced.
+
+    `secret` is the operator's key. `observed_from_event`: for files, where no hop of ours saw the record: observed
+    time is what the file says, else the event's own time.
+    """
+
+    def __init__(self, secret: bytes, tenant: str, *, observed_from_event: bool = False) -> None:
+        self._secret, self._tenant = secret, tenant
+        self._ids = Key(sub_key(secret, "ids"))
+        self._hashes = Key(sub_key(secret, "content"))
+        self._from_event = observed_from_event
+        self._redaction = Redaction([Secrets(Key(sub_key(secret, "redaction")))])
+        self._links = identity.LinkBook()
+
+    def normalize(self, records: Sequence[RawRecord]) -> Normalized:
+        """Actions, links, snapshots and dead letters of the records. Never raises on any bytes."""
+        out = Normalized(pl.DataFrame(), [], [], [])
+        items: list[Item] = []
+        origins: list[_Origin] = []
+        for record in records:
+            origin = self._origin(record)
+            decoded = self._decoded(record, origin, out)
+            if decoded is None:
+                continue
+            self._names(decoded, origin, out)
+            self._snapshots(decoded, origin, out)
+            items.extend(decoded.items)
+            origins.extend([origin] * len(decoded.items))
+        if items:
+            out.frame = self._frame(items, origins, out)
+        return out
+
+    def forget_links(self) -> None:
+        """After a failed write: announce every link again."""
+        self._links.forget()
+
+    # --- one record ---------------------------------------------------------------------------------------------------
+
+    def _origin(self, record: RawRecord) -> _Origin:
+        headers = record.headers
+        door: DoorFacts | None = verify(self._secret, record.value, headers) if headers else None
+        return _Origin(
+            record,
+            (door.tenant if door else None) or self._tenant,
+            times.observed_us(record, door),
+            door.principal if door else None,
+        )
+
+    def _decoded(self, record: RawRecord, origin: _Origin, out: Normalized) -> Decoded | None:
+        try:
+            value = unpack.bounded(record.value)
+            decoded = decode(value, _format(record))
+        except BadInput as problem:
+            out.dead.append(_dead(origin, problem))
+            return None
+        out.dead += [_dead(origin, fault.problem, fault) for fault in decoded.faults]
+        out.foreign += decoded.foreign
+        return decoded
+
+    def _names(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
+        if not any(item.row.get("trace_id") for item in decoded.items) and not decoded.naming:
+            return
+        for named in identity.join_spans(decoded.items, decoded.naming):
+            observed = origin.observed_us or _newest(decoded.items)
+            link = self._links.fresh(origin.tenant, named, observed)
+            if link:
+                out.links.append(self._redacted_link(link))
+
+    def _redacted_link(self, link: SessionLink) -> SessionLink:
+        """One text everywhere: a link names things as the actions do."""
+        names = ("partition_key", "session_id", "agent_id", "agent_name", "principal_id")
+        texts = self._redaction.texts([getattr(link, name) for name in names])
+        changes: dict[str, Any] = dict(zip(names, texts, strict=True))
+        return msgspec.structs.replace(link, **changes)
+
+    def _snapshots(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
+        for snapshot in decoded.snapshots:
+            owned = msgspec.structs.replace(snapshot, tenant=origin.tenant, source="agent", alert_id=None)
+            out.snapshots.append(self._redaction.snapshot(owned))
+
+    # --- all actions of a batch, a column at a time -------------------------------------------------------------------
+
+    def _frame(self, items: list[Item], origins: list[_Origin], out: Normalized) -> pl.DataFrame:
+        table = [self._derived(item.row) for item in items]
+        frame, faults = rows.frame(table)
+        frame = self._timed(frame, origins)
+        _missing_times(frame, faults)
+        frame = self._identified(frame, items, origins)
+        if faults:
+            self._refuse(faults, items, origins, out)
+            good = [at for at in range(len(items)) if at not in faults]
+            frame = frame[good]
+        frame = derive.content_urls(frame)
+        frame = self._hashed(frame)
+        frame, out.redacted = self._redaction.frame(frame)
+        frame = cut(frame)
+        return without(frame, "_observed")
+
+    def _derived(self, row: Row) -> Row:
+        if "tool_args" in row:
+            derive.arguments(row, self._hashes)
+        if "target_url" in row or "recipients" in row:
+            derive.destination(row)
+        return row
+
+    def _timed(self, frame: pl.DataFrame, origins: list[_Origin]) -> pl.DataFrame:
+        observed = pl.Series("_seen", [origin.observed_us for origin in origins], US)
+        frame = frame.with_columns(observed.cast(rows.TIME))
+        known = [pl.col("_seen")]
+        if self._from_event:
+            known += [pl.col(n) for n in ("observed_time", "event_time") if n in frame.columns]
+        frame = frame.with_columns(pl.coalesce(known).alias("observed_time")).drop("_seen")
+        extra = times.marks()
+        if "start_time" in frame.columns and "duration_ms" not in frame.columns:
+            extra += times.spans()
+        return frame.with_columns(extra)
+
+    def _identified(
+        self, frame: pl.DataFrame, items: list[Item], origins: list[_Origin]
+    ) -> pl.DataFrame:
+        moments = frame["event_time"].cast(US).to_list()
+        ids, twins = [], []
+        for item, origin, moment in zip(items, origins, moments, strict=True):
+            record = origin.record
+            producer = item.producer_id or f"{record.topic}/{record.partition}/{record.offset}/{item.index}"
+            ids.append(identity.event_id(self._ids, origin.tenant, item, producer, moment or 0))
+            twins.append(identity.twin_key(self._ids, origin.tenant, item.row))
+        filled = {
+            "event_id": ids,
+            "twin_key": twins,
+            "tenant": [origin.tenant for origin in origins],
+            "partition_key": [item.partition_key for item in items],
+            "raw_topic": [origin.record.topic for origin in origins],
+            "raw_partition": [origin.record.partition for origin in origins],
+            "raw_offset": [origin.record.offset for origin in origins],
+            "raw_index": [item.index for item in items],
+            "authenticated_as": [origin.principal for origin in origins],
+            "assurance": ["authenticated" if origin.principal else "asserted" for origin in origins],
+        }
+        dtypes = rows.COLUMNS
+        return _fallbacks(
+            frame.with_columns(pl.Series(n, values, dtypes[n]) for n, values in filled.items())
+        )
+
+    def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Keyed hashes and sizes of contents as they came, where the producer gave none."""
+        made = []
+        for text, name, size in _HASHED:
+            if text not in frame.columns:
+                continue
+            if name not in frame.columns:
+                hashed = derive.hashes(frame[text].to_list(), self._hashes)
+                made.append(pl.Series(name, hashed, pl.String))
+            if size not in frame.columns:
+                made.append(frame[text].str.len_bytes().cast(US).alias(size))
+        return frame.with_columns(made)
+
+    def _refuse(
+        self, faults: rows.Faults, items: list[Item], origins: list[_Origin], out: Normalized
+    ) -> None:
+        for at, problem in sorted(faults.items()):
+            item, origin = items[at], origins[at]
+            alone = len(origin.record.value) < limits.ACTION_BYTES and origins.count(origin) == 1
+            original = origin.record.value if alone else item.meaning
+            out.dead.append(_dead(origin, problem, Fault(item.index, problem, original)))
+
+
+_HASHED: Final = (
+    ("content_text", "content_hash", "content_bytes"),
+    ("tool_result", "tool_result_hash", "tool_result_bytes"),
+)
+
+
+def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
+    """Session and agent where nothing named them: the trace, and who reported."""
+    def first(target: str, *sources: str) -> pl.Expr:
+        return pl.coalesce([n for n in (target, *sources) if n in have]).alias(target)
+
+    have = set(frame.columns)
+    made = []
+    if have & {"session_id", "trace_id"}:
+        made.append(first("session_id", "trace_id"))
+    if "agent_name" in have and "service_name" in have and "agent_id" not in have:
+        frame = frame.with_columns(pl.lit(None, pl.String).alias("agent_id"))
+        have.add("agent_id")
+    if "agent_name" in have and "service_name" in have:
+        named = pl.concat_str(["service_name", "agent_name"], separator="/")
+        made.append(pl.coalesce("agent_id", named, "agent_name", "service_name").alias("agent_id"))
+    else:
+        made.append(first("agent_id", "agent_name", "service_name", "partition_key"))
+    return frame.with_columns(made)
+
+
+def _missing_times(frame: pl.DataFrame, faults: rows.Faults) -> None:
+    absent = frame["event_time"].is_null() | frame["observed_time"].is_null()
+    for at in absent.arg_true():
+        faults.setdefault(at, BadInput("missing", "an action has an event_time"))
+    for at in times.impossible(frame).fill_null(value=False).arg_true():
+        faults.setdefault(
+            at, BadInput("impossible_time", "event_time is before 2000 or years from when it was received")
+        )
+
+
+def _newest(items: list[Item]) -> int:
+    """Newest event time in µs, where no hop of ours saw the record; 0 when times are texts."""
+    times_us = [item.row["event_time"] for item in items]
+    return max((at for at in times_us if at.__class__ is int), default=0)
+
+
+def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any:
+    return dead_letter(
+        origin.record, problem, observed_us=origin.observed_us or 0, tenant=origin.tenant, fault=fault
+    )
+
+
+def _format(record: RawRecord) -> Format:
+    if record.format != "auto":
+        return record.format
+    if record.headers.get(RECORD_HEADER) == b"state_snapshot":
+        return "state"
+    return _FORMATS.get(record.topic, "actions")
+
+
+def decode(value: bytes, form: Format) -> Decoded:
+    """Decode the unpacked bytes of one record. Raises BadInput when nothing of it can be used."""
+    if form == "otlp_spans":
+        return _spans(otlp.traces(value))
+    if form == "otlp_logs":
+        return _logs(otlp.logs(value))
+    return native.snapshot(value) if form == "state" else native.actions(value)
+
+
+def _spans(groups: list[otlp.Group]) -> Decoded:
+    decoded = Decoded()
+    index = -1
+    for group in groups:
+        shared, place = genai.resource_row(group.resource, group.scope), genai.place_of(group.resource)
+        shared["source_kind"] = "otlp_span"
+        _group_faults(group, index, decoded)
+        for span in group.spans:
+            index += 1
+            try:
+                _span(span, shared, place, index, decoded)
+            except BadInput as problem:
+                decoded.faults.append(Fault(index, problem, _encoded(span)))
+    _bounded(index)
+    return decoded
+
+
+def _span(span: otlp.Span, shared: Row, place: str, index: int, decoded: Decoded) -> None:
+    kind = genai.kind_of(span)
+    if kind is None or kind == genai.WRAPPER:
+        decoded.foreign += 1
+        row, _ = genai.fields(span.attributes)
+        if "session_id" in row or "agent_name" in row or "agent_id" in row:
+            row.update(trace_id=span.trace_id, span_id=span.span_id, parent_span_id=span.parent_span_id)
+            decoded.naming.append((place, row))
+        return
+    meaning = _meaning(span)
+    row = genai.row_of(span, kind, shared)
+    producer = span.trace_id + span.span_id or None
+    decoded.items.append(Item(row, index, place, producer, meaning))
+
+
+def _meaning(span: otlp.Span | otlp.Log) -> bytes:
+    try:
+        meaning = _canonical(span)
+    except (ValueError, RecursionError) as error:
+        raise BadInput("malformed", "a text is no UTF-8") from error
+    if len(meaning) > limits.ACTION_BYTES:
+        raise BadInput("too_large", f"an action may have {limits.ACTION_BYTES} bytes")
+    return meaning
+
+
+def _encoded(span: otlp.Span | otlp.Log) -> bytes:
+    try:
+        return _canonical(span)
+    except (ValueError, RecursionError):
+        return b""
+
+
+def _group_faults(group: otlp.Group, index: int, decoded: Decoded) -> None:
+    decoded.faults += [Fault(index + 1, problem, original) for problem, original in group.faults]
+
+
+def _logs(groups: list[otlp.Group]) -> Decoded:
+    decoded = Decoded()
+    index = -1
+    for group in groups:
+        shared, place = genai.resource_row(group.resource, group.scope), genai.place_of(group.resource)
+        shared["source_kind"] = "otlp_log"
+        _group_faults(group, index, decoded)
+        for log in group.logs:
+            index += 1
+            try:
+                row = logs.row_of(log, shared, group.scope)
+                if row is None:
+                    decoded.foreign += 1
+                else:
+                    item = Item(row, index, place, logs.producer_id(log), _meaning(log))
+                    decoded.items.append(item)
+            except BadInput as problem:
+                decoded.faults.append(Fault(index, problem, _encoded(log)))
+    _bounded(index)
+    return decoded
+
+
+def _bounded(index: int) -> None:
+    if index >= limits.ITEMS:
+        raise BadInput("too_many", f"a record may hold {limits.ITEMS} spans or log records")
