@@ -1,0 +1,264 @@
+"""Faust, in the one module that knows it (0.15.3; `Adapter` says what is not left to it).
+
+Records come from agent.signal_groups, alerts go to agent.alerts, entries live in one changelogged
+table. What a batch caused is made known in this order, each step acknowledged before the next:
+dead letters and alerts, then the table's changes, then the offsets. So whatever instant the process
+dies at, the records after the committed offset are judged again; those that an entry already holds
+(`last_offset`) change nothing, and the others give the same alerts under the same revisions.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.exceptions import ProducerSendError
+from faust.types import TP
+
+from tachograph.pipeline import log as logs
+from tachograph.pipeline import metrics
+from tachograph.pipeline.errors import Refused, RetryLater, TachoError
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.triage.desk import Arrival, Outcome, Refusal, judge
+from tachograph.pipeline.triage.entry import Entry
+from tachograph.pipeline.triage.letters import letter_of
+from tachograph.pipeline.triage.policy import Policy
+from tachograph.pipeline.triage.security import credentials
+from tachograph.pipeline.triage.shelf import Shelf
+from tachograph.schemas.alert import Alert
+from tachograph.schemas.codec import InvalidRecord, decode, encode
+from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
+
+GROUP = "tacho.triage"
+GROUPS_TOPIC = "agent.signal_groups"
+ALERTS_TOPIC = "agent.alerts"
+LETTERS_TOPIC = "agent.dead_letters"
+TABLE = "entries"
+CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
+
+MAX_BATCH = 500
+BUFFERED_RECORDS = 4_096
+MAX_REQUEST_BYTES = 8 * 1_048_576
+SEND_TIMEOUT_S = 60.0
+QUIET_S = 86_400.0  # Faust's own watchdogs only write logs; lag and health say it better
+
+log = logs.get("triage")
+
+Headers = Mapping[str, bytes]
+Sending = tuple[str, bytes | None, bytes | None, int | None, Headers | None]
+
+_ALERT: Headers = {RECORD_HEADER: b"alert", VERSION_HEADER: b"1"}
+_LETTER: Headers = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
+_ENTRY: Headers = {RECORD_HEADER: b"triage_entry", VERSION_HEADER: b"1"}
+
+
+class Adapter:
+    """One Faust app. Lives on one event loop; `serve` in stage.py starts and stops it.
+
+    Not left to Faust: acknowledging (its take() and its agents acknowledge what failed, and a new
+    group can commit past what is unfinished: the topic has acks=False and offsets are committed
+    here), windowed tables, and raising (a body returns a value or a dead letter; when Kafka will
+    not take what a batch caused, `failure` says so and nothing of the batch is committed).
+    """
+
+    def __init__(self, settings: Settings, policy: Policy, *, partitions: int) -> None:
+        """`partitions`: of agent.signal_groups and of the table's changelog alike."""
+        self.failure: TachoError | None = None
+        self.app = _faust_app(settings)
+        self._policy = policy
+        self._shelf = Shelf()
+        self._pending: list[Any] = []
+        self._done: dict[TP, int] = {}
+        self._lock = asyncio.Lock()
+        self._table = self.app.Table(
+            TABLE,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            on_recover=self._recovered,
+        )
+        topic = self.app.topic(
+            GROUPS_TOPIC, key_serializer="raw", value_serializer="raw", acks=False
+        )
+        self.app.agent(topic, name=GROUP)(self._consume)
+        self.app.on_partitions_revoked.connect(self._revoked)
+
+    async def _consume(self, stream: Any) -> None:
+        """Everything that is there, up to a batch, at once; nothing waits for a batch to fill."""
+        async for event in _events(stream):
+            self._pending.append(event)
+            if len(self._pending) < MAX_BATCH and not stream.channel.queue.empty():
+                continue
+            try:
+                await self._finish_pending()
+            except TachoError as error:
+                self.failure = error
+                return
+
+    async def _finish_pending(self) -> None:
+        async with self._lock:
+            # After a rebalance the new owner reads these again from the committed offset.
+            now = self.app.consumer_generation_id
+            events = [event for event in self._pending if event.message.generation_id == now]
+            self._pending.clear()
+            if not events:
+                return
+            began = time.monotonic()
+            outcome = judge(map(_arrival, events), self._entry, self._policy)
+            await self._acknowledged(_told(outcome))
+            await self._remember(outcome)
+            for event in events:
+                self._done[event.message.tp] = event.message.offset + 1
+            _count(outcome, len(events), time.monotonic() - began)
+
+    def _entry(self, key: str) -> Entry | None:
+        payload = self._table.data.get(key.encode())
+        if payload is None:
+            return None
+        try:
+            return decode(Entry, payload)
+        except InvalidRecord:
+            metrics.EVICTED.labels("triage", "unreadable_entry").inc()
+            return None
+
+    async def _remember(self, outcome: Outcome) -> None:
+        """Make the table's changes known, then hold them."""
+        changes = [(key.encode(), encode(e), e) for key, e in outcome.entries.items()]
+        await self._acknowledged(
+            (CHANGELOG_TOPIC, key, value, entry.partition, _ENTRY) for key, value, entry in changes
+        )
+        for key, value, entry in changes:
+            self._table.data[key] = value
+            self._shelf.touch(key, entry.partition, entry.touched_ms, len(value))
+        left = list(self._shelf.leaving())
+        await self._acknowledged(
+            (CHANGELOG_TOPIC, key, None, partition, None) for key, partition, _ in left
+        )
+        for key, _, why in left:
+            self._table.data.pop(key, None)
+            metrics.EVICTED.labels("triage", f"entry_{why}").inc()
+
+    async def _acknowledged(self, sendings: Iterable[Sending]) -> None:
+        """Send and wait until the broker has all of it. Raises RetryLater, Refused."""
+        producer = self.app.producer
+        try:
+            waiting = [
+                await producer.send(topic, key, value, partition, None, headers)
+                for topic, key, value, partition, headers in sendings
+            ]
+            await asyncio.gather(*waiting)
+        except ProducerSendError as error:
+            raise _mapped(error.__cause__ or error) from error
+        except KafkaError as error:
+            raise _mapped(error) from error
+
+    async def commit(self) -> None:
+        """Commit what is finished. Called every second, at a rebalance and at the end."""
+        async with self._lock:
+            await self._commit_done()
+
+    async def _commit_done(self) -> None:
+        done, self._done = self._done, {}
+        if done:
+            await self.app.consumer._commit_offsets(done)  # noqa: SLF001 - acks are not Faust's
+
+    async def _revoked(self, *_args: Any, **_kwargs: Any) -> None:
+        """Partitions are taken away: finish the batch in hand, commit it, forget the rest."""
+        async with self._lock:
+            self._pending.clear()
+            await self._commit_done()
+
+    async def _recovered(self) -> None:
+        """The table is complete: drop what others own now, and know what to expire."""
+        owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == GROUPS_TOPIC}
+        kept = []
+        for key, payload in list(self._table.data.items()):
+            entry = self._entry(key.decode())
+            if entry is None or entry.partition not in owned:
+                self._table.data.pop(key, None)
+                continue
+            kept.append((key, entry.partition, entry.touched_ms, len(payload)))
+        self._shelf.rebuild(kept)
+        log.info("table recovered", entries=len(kept), partitions=sorted(owned))
+
+
+def _faust_app(settings: Settings) -> Any:
+    servers = settings.kafka.bootstrap.split(",")
+    return faust.App(
+        GROUP,
+        broker=[f"kafka://{server.strip()}" for server in servers],
+        broker_credentials=credentials(settings.kafka),
+        broker_client_id=GROUP,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
+        broker_request_timeout=40.0,
+        broker_commit_livelock_soft_timeout=QUIET_S,
+        stream_processing_timeout=QUIET_S,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=MAX_REQUEST_BYTES,
+        producer_acks=-1,
+        producer_compression_type="zstd",
+        producer_linger=0.002,
+        producer_max_batch_size=1_048_576,
+        producer_max_request_size=MAX_REQUEST_BYTES,
+        producer_request_timeout=SEND_TIMEOUT_S,
+        stream_buffer_maxsize=BUFFERED_RECORDS,
+        store="memory://",
+        datadir=str(settings.home / "triage"),
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        autodiscover=False,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+async def _events(stream: Any) -> AsyncIterator[Any]:
+    async for event in stream.events():
+        yield event
+
+
+def _arrival(event: Any) -> Arrival:
+    message = event.message
+    headers = dict(message.headers or ())
+    return Arrival(
+        partition=message.partition,
+        offset=message.offset,
+        at_ms=int((message.timestamp or 0.0) * 1000),
+        kind=(headers.get(RECORD_HEADER) or b"").decode("ascii", "replace")[:64],
+        payload=message.value or b"",
+    )
+
+
+def _told(outcome: Outcome) -> list[Sending]:
+    return [*map(_letter, outcome.refusals), *map(_alert, outcome.alerts)]
+
+
+def _alert(alert: Alert) -> Sending:
+    key = f"{alert.tenant}/{alert.entity}".encode()
+    return ALERTS_TOPIC, key, encode(alert), None, _ALERT
+
+
+def _letter(refusal: Refusal) -> Sending:
+    key = f"{GROUPS_TOPIC}/{refusal.arrival.partition}".encode()
+    return LETTERS_TOPIC, key, letter_of(refusal, GROUPS_TOPIC), None, _LETTER
+
+
+def _mapped(error: BaseException) -> TachoError:
+    if isinstance(error, KafkaError) and error.retriable:
+        return RetryLater(f"Kafka took not all that a batch caused: {error!r}")
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    return Refused(f"Kafka refused what a batch caused: {error!r}")
+
+
+def _count(outcome: Outcome, records: int, took_s: float) -> None:
+    metrics.RECORDS_READ.labels("triage", GROUPS_TOPIC).inc(records)
+    metrics.DUPLICATES.labels("triage").inc(outcome.known)
+    metrics.BATCH_SECONDS.labels("triage").observe(took_s)
+    for alert in outcome.alerts:
+        metrics.ALERTS.labels(alert.severity, alert.status).inc()
+    for refusal in outcome.refusals:
+        metrics.DEAD_LETTERS.labels("triage", refusal.reason).inc()

@@ -1,0 +1,120 @@
+"""A batch of records judged: which alerts to write, which entries to keep, what is refused.
+
+Pure: entries come in by a lookup and go out as values, so that the adapter decides what is
+acknowledged before what.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from tachograph.pipeline.clock import to_datetime
+from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of
+from tachograph.pipeline.triage.judgement import alert_of, digest_of, stamped
+from tachograph.pipeline.triage.policy import Policy
+from tachograph.schemas.alert import Alert, SignalGroup
+from tachograph.schemas.codec import InvalidRecord, decode
+from tachograph.schemas.records import CaptureAnswer, Context
+
+_MS_IN_US = 1_000
+KINDS: dict[str, type[Any]] = {
+    "signal_group": SignalGroup,
+    "context": Context,
+    "capture_answer": CaptureAnswer,
+}
+
+Lookup = Callable[[str], Entry | None]
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """One record of agent.signal_groups as it came."""
+
+    partition: int
+    offset: int
+    at_ms: int  # Kafka's time of the record
+    kind: str  # header tacho-record; empty when there was none
+    payload: bytes
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A record that cannot be used, and why."""
+
+    arrival: Arrival
+    reason: str
+    detail: str
+
+
+class Outcome(msgspec.Struct):
+    """What a batch amounts to: at most one alert an entry, the newest."""
+
+    alerts: list[Alert] = []
+    entries: dict[str, Entry] = {}
+    refusals: list[Refusal] = []
+    known: int = 0  # records that changed nothing
+
+
+def judge(arrivals: Iterable[Arrival], lookup: Lookup, policy: Policy) -> Outcome:
+    """Judge records in their order. Never raises for what a record holds."""
+    outcome = Outcome()
+    work: dict[str, list[tuple[Arrival, TriageRecord]]] = {}
+    for arrival in arrivals:
+        try:
+            record = _record(arrival)
+            work.setdefault(key_of(record), []).append((arrival, record))
+        except (InvalidRecord, Refused) as error:
+            outcome.refusals.append(Refusal(arrival, "mistyped", str(error)))
+    for key, group in work.items():
+        try:
+            _judge_entry(key, group, lookup, policy, outcome)
+        except Exception as error:  # noqa: BLE001 - one entry's fault must not stop the others
+            detail = f"{type(error).__name__}: no alert can be made of this entry"
+            outcome.refusals += [Refusal(a, "judgement_failed", detail) for a, _ in group]
+    return outcome
+
+
+def _record(arrival: Arrival) -> TriageRecord:
+    kind = KINDS.get(arrival.kind)
+    if kind is None:
+        raise Refused(f"header tacho-record is {arrival.kind!r}, none of {', '.join(KINDS)}")
+    record: TriageRecord = decode(kind, arrival.payload)
+    return record
+
+
+def _judge_entry(
+    key: str,
+    group: list[tuple[Arrival, TriageRecord]],
+    lookup: Lookup,
+    policy: Policy,
+    outcome: Outcome,
+) -> None:
+    before = lookup(key) or fresh(group[0][1])
+    entry, last = before, None
+    for arrival, record in group:
+        if arrival.offset <= before.last_offset:
+            outcome.known += 1
+            continue
+        try:
+            changed = apply(entry, record)
+        except Refused as error:
+            outcome.refusals.append(Refusal(arrival, "too_large", str(error)))
+            continue
+        if changed == entry:
+            outcome.known += 1
+            continue
+        entry, last = changed, arrival
+    if last is None:
+        return
+    alert = alert_of(entry, policy)
+    digest = digest_of(alert) if alert else ""
+    if alert and digest != before.digest and (before.digest or alert.status != "retracted"):
+        at = to_datetime(last.at_ms * _MS_IN_US)
+        outcome.alerts.append(stamped(alert, last.offset, at))
+    outcome.entries[key] = msgspec.structs.replace(
+        entry,
+        partition=last.partition,
+        last_offset=last.offset,
+        touched_ms=last.at_ms,
+        digest=digest if alert and (before.digest or alert.status != "retracted") else "",
+    )

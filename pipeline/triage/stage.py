@@ -1,0 +1,94 @@
+"""Triage as a stage: checks its topics, runs Faust in this process, commits, stops cleanly."""
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+from tachograph.pipeline import log as logs
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.triage import app as faust_app
+from tachograph.pipeline.triage.policy import PATH_VARIABLE, Policy, load
+from tachograph.pipeline.triage.quiet import hush
+
+COMMIT_EVERY_S = 1.0
+LOOK_EVERY_S = 0.1
+STOP_WITHIN_S = 30.0
+
+log = logs.get("triage")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Judge signal groups until `stop`; returns after the last batch is committed.
+
+    Raises RetryLater when Kafka is away, Refused or ConfigError when it never will work.
+    """
+    hush()
+    policy = policy_of(os.environ.get(PATH_VARIABLE))
+    partitions = matching_partitions(settings)
+    asyncio.run(_serve(settings, policy, partitions, stop))
+
+
+def policy_of(path: str | None) -> Policy:
+    """The operator's policy, or the built-in one. Raises ConfigError."""
+    return load(Path(path)) if path else Policy()
+
+
+def matching_partitions(settings: Settings) -> int:
+    """Partitions of the input and of the table alike. Raises ConfigError when they differ."""
+    writer = Writer(settings)
+    names = (faust_app.GROUPS_TOPIC, faust_app.CHANGELOG_TOPIC)
+    counts = {name: writer.partitions(name) for name in names}
+    for name in (faust_app.ALERTS_TOPIC, faust_app.LETTERS_TOPIC):
+        writer.partitions(name)
+    if len(set(counts.values())) != 1:
+        said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise ConfigError(f"triage needs equal partition counts: {said}")
+    return counts[faust_app.GROUPS_TOPIC]
+
+
+async def _serve(
+    settings: Settings, policy: Policy, partitions: int, stop: threading.Event
+) -> None:
+    adapter = faust_app.Adapter(settings, policy, partitions=partitions)
+    starting = asyncio.create_task(adapter.app.start())
+    committing = asyncio.create_task(_commit_regularly(adapter))
+    try:
+        while not stop.is_set():
+            _raise_for(adapter, starting, committing)
+            await asyncio.sleep(LOOK_EVERY_S)
+        if adapter.failure is None:
+            await adapter.commit()
+    finally:
+        committing.cancel()
+        await _stopped(adapter, starting)
+
+
+async def _commit_regularly(adapter: faust_app.Adapter) -> None:
+    while True:
+        await asyncio.sleep(COMMIT_EVERY_S)
+        await adapter.commit()
+
+
+def _raise_for(
+    adapter: faust_app.Adapter, starting: "asyncio.Task[None]", committing: "asyncio.Task[None]"
+) -> None:
+    """Raise what went wrong since the last look, as an error of ours."""
+    if adapter.failure:
+        raise adapter.failure
+    for task in (starting, committing):
+        if task.done() and task.exception():
+            raise RetryLater(f"triage: {task.exception()!r}")
+    if adapter.app.crashed:
+        raise RetryLater(f"Faust stopped: {adapter.app.crash_reason!r}")
+
+
+async def _stopped(adapter: faust_app.Adapter, starting: "asyncio.Task[None]") -> None:
+    """Leave the group; a broker that never answers must not keep the process."""
+    starting.cancel()
+    try:
+        await asyncio.wait_for(adapter.app.stop(), STOP_WITHIN_S)
+    except TimeoutError:
+        log.warning("Faust did not stop in time", waited_s=STOP_WITHIN_S)
