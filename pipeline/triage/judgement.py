@@ -245,7 +245,7 @@ def _printable(text: str) -> str:
 
 def _lowered(title: str) -> str:
     """A title inside a sentence: `Secret read` → `secret read`, but `MCP server` stays."""
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _rules(view: _View) -> list[RuleHit]:
