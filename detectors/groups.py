@@ -1,0 +1,271 @@
+"""Signals to signal groups: one per (rule, entity, bucket), written so rarely that a flood stays small.
+
+A group is said at counts 1, 10, 100 …, when a sample changes or goes away, and at its close. What is said last is
+a function of the set of signals that stand. Bounded: see the limits; what they cost is counted.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
+
+import msgspec
+
+from tachograph.detectors.signals import ALERT_BUCKET_S, at, micros
+from tachograph.schemas.alert import Signal, SignalGroup
+from tachograph.schemas.identity import plain_id
+
+SAMPLES = 16
+# Samples held in reserve, so that a retracted one can be replaced.
+RESERVE = 32
+MAX_GROUPS = 20_000
+# Ids remembered of one group; beyond them the count trusts that a new signal is new.
+MAX_IDS_PER_GROUP = 10_000
+# A closed group is remembered so long, for signals of actions that came late.
+RETAIN_S = 6 * 3600
+FORMAT = 1
+MICROS = 1_000_000
+_BUCKET_US = ALERT_BUCKET_S * MICROS
+_LONG_AGO = -(2**62)
+
+
+class _Group(msgspec.Struct):
+    """The signals of one group that stand."""
+
+    tenant: str
+    rule_id: str
+    entity: str
+    entity_type: str
+    bucket_us: int
+    first_us: int
+    last_us: int
+    count: int = 0
+    # The smallest by (event time, signal id), in order.
+    samples: list[tuple[int, str, Signal]] = []
+    # Event time of each signal that is remembered one by one, and how many are not.
+    times: dict[str, int] = {}
+    forgotten: int = 0
+    closed: bool = False
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    groups: dict[str, _Group]
+    homes: dict[str, str]
+    closed_us: int
+
+
+class Groups:
+    """Keeps the groups of one partition. Not thread-safe."""
+
+    def __init__(self, *, max_groups: int = MAX_GROUPS, lateness_s: int = 60) -> None:
+        self._groups: dict[str, _Group] = {}
+        # Signals that may still be revised → group they are in.
+        self._homes: dict[str, str] = {}
+        self._max_groups = max_groups
+        self._lateness_us = lateness_s * MICROS
+        # Buckets that ended before this are closed.
+        self._closed_us = _LONG_AGO
+        # Groups that the last `absorb` met for the first time.
+        self.opened: set[str] = set()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def absorb(self, signals: Iterable[Signal], revision: int) -> list[SignalGroup]:
+        """Take signals in; the groups that are to be said now, each once and as they are now."""
+        self.opened = set()
+        due: dict[str, None] = {}
+        names: dict[tuple[str, ...], str] = {}
+        for signal in signals:
+            group_id = self._group_id(signal, names)
+            home = self._homes.get(signal.signal_id)
+            if home is not None and home != group_id:
+                self._remove(home, signal.signal_id, due)
+            if signal.change == "retracted":
+                self._remove(group_id, signal.signal_id, due)
+            else:
+                self._put(group_id, signal, due)
+        return [*(self._said(group_id, revision) for group_id in due), *self._evict(due, revision)]
+
+    def close(self, watermark_us: int, revision: int) -> list[SignalGroup]:
+        """Say the groups whose bucket ended for good; forget those closed for long.
+
+        `watermark_us`: observed time that all sources reached.
+        """
+        floor = watermark_us - self._lateness_us
+        if floor <= self._closed_us:
+            return []
+        self._closed_us = floor
+        out = []
+        for group_id, group in list(self._groups.items()):
+            end = group.bucket_us + _BUCKET_US
+            if not group.closed and end <= floor:
+                group.closed = True
+                if group.count:
+                    out.append(self._said(group_id, revision))
+            if end + RETAIN_S * MICROS <= floor:
+                self._forget(group_id)
+        return out
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode(_State(FORMAT, self._groups, self._homes, self._closed_us))
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises ValueError when it is none of ours."""
+        kept = msgspec.msgpack.decode(state, type=_State)
+        if kept.format != FORMAT:
+            raise ValueError(f"groups of format {kept.format}, not {FORMAT}")
+        self._groups, self._homes = kept.groups, kept.homes
+        self._closed_us = kept.closed_us
+
+    def _group_id(self, signal: Signal, names: dict[tuple[str, ...], str]) -> str:
+        bucket_us = micros(signal.bucket_start)
+        key = (signal.tenant, signal.rule_id, signal.rule_version, signal.entity, str(bucket_us))
+        name = names.get(key)
+        if name is None:
+            name = plain_id(*key)
+            if bucket_us + _BUCKET_US + RETAIN_S * MICROS <= self._closed_us:
+                # What was said of this bucket is forgotten and must not be replaced by less.
+                again = self._closed_us - self._closed_us % _BUCKET_US
+                name = plain_id(*key, "again", str(again))
+            names[key] = name
+        return name
+
+    def _put(self, group_id: str, signal: Signal, due: dict[str, None]) -> None:
+        time_us, signal_id = micros(signal.event_time), signal.signal_id
+        group = self._groups.get(group_id)
+        if group is None:
+            group = self._groups[group_id] = _Group(
+                tenant=signal.tenant,
+                rule_id=signal.rule_id,
+                entity=signal.entity,
+                entity_type=signal.entity_type,
+                bucket_us=micros(signal.bucket_start),
+                first_us=time_us,
+                last_us=time_us,
+                samples=[],
+                times={},
+            )
+            self.opened.add(group_id)
+        known = group.times.get(signal_id)
+        if known is None:
+            self._count(group, signal_id, time_us)
+            if group.closed or _is_power_of_ten(group.count):
+                due[group_id] = None
+        if known is not None and self._drop_sample(group, known, signal_id):
+            due[group_id] = None
+        if known is not None and known != time_us:
+            group.times[signal_id] = time_us
+            _respan(group)
+        self._sample(group, time_us, signal)
+        if _may_move(signal):
+            self._homes[signal_id] = group_id
+
+    @staticmethod
+    def _count(group: _Group, signal_id: str, time_us: int) -> None:
+        group.count += 1
+        if len(group.times) < MAX_IDS_PER_GROUP:
+            group.times[signal_id] = time_us
+        else:
+            group.forgotten += 1
+        if group.count == 1:
+            group.first_us = group.last_us = time_us
+        group.first_us = min(group.first_us, time_us)
+        group.last_us = max(group.last_us, time_us)
+
+    @staticmethod
+    def _sample(group: _Group, time_us: int, signal: Signal) -> None:
+        samples = group.samples
+        entry = (time_us, signal.signal_id, signal)
+        if len(samples) < SAMPLES + RESERVE:
+            insort(samples, entry, key=_order)
+        elif _order(entry) < _order(samples[-1]):
+            samples.pop()
+            insort(samples, entry, key=_order)
+
+    @staticmethod
+    def _drop_sample(group: _Group, time_us: int, signal_id: str) -> bool:
+        """Take a signal out of the samples; whether it was one of those that are said."""
+        wanted = (time_us, signal_id)
+        for place, entry in enumerate(group.samples):
+            if _order(entry) == wanted:
+                del group.samples[place]
+                return place < SAMPLES
+        return False
+
+    def _remove(self, group_id: str, signal_id: str, due: dict[str, None]) -> None:
+        self._homes.pop(signal_id, None)
+        group = self._groups.get(group_id)
+        if group is None:
+            return
+        time_us = group.times.pop(signal_id, None)
+        if time_us is None:
+            if not group.forgotten:
+                return
+            group.forgotten -= 1
+        group.count -= 1
+        was_said = time_us is not None and self._drop_sample(group, time_us, signal_id)
+        if was_said or group.closed or not group.count:
+            due[group_id] = None
+        _respan(group)
+
+    def _said(self, group_id: str, revision: int) -> SignalGroup:
+        group = self._groups[group_id]
+        return SignalGroup(
+            group_id=group_id,
+            revision=revision,
+            tenant=group.tenant,
+            entity=group.entity,
+            entity_type=group.entity_type,
+            bucket_start=at(group.bucket_us),
+            bucket_s=ALERT_BUCKET_S,
+            rule_id=group.rule_id,
+            count=group.count,
+            first_seen=at(group.first_us),
+            last_seen=at(group.last_us),
+            samples=[signal for _, _, signal in group.samples[:SAMPLES]],
+            closed=group.closed,
+        )
+
+    def _evict(self, due: dict[str, None], revision: int) -> list[SignalGroup]:
+        """Hold to the limit: the oldest buckets go, and are said once more if they were not just said."""
+        spare = len(self._groups) - self._max_groups
+        if spare <= 0:
+            return []
+        oldest = sorted(self._groups, key=lambda name: (self._groups[name].bucket_us, name))[:spare]
+        out = []
+        for group_id in oldest:
+            group = self._groups[group_id]
+            if not group.closed and group.count and group_id not in due:
+                out.append(self._said(group_id, revision))
+            self._forget(group_id)
+        self.evicted += len(oldest)
+        return out
+
+    def _forget(self, group_id: str) -> None:
+        group = self._groups.pop(group_id)
+        for signal_id in group.times:
+            if self._homes.get(signal_id) == group_id:
+                del self._homes[signal_id]
+
+
+def _order(entry: tuple[int, str, Signal]) -> tuple[int, str]:
+    return entry[0], entry[1]
+
+
+def _is_power_of_ten(count: int) -> bool:
+    while count >= 10 and count % 10 == 0:
+        count //= 10
+    return count == 1
+
+
+def _may_move(signal: Signal) -> bool:
+    """A later record can revise it: a correlation's, or one whose session or agent may become known."""
+    no_session = signal.session_id is None or signal.session_id == signal.trace_id
+    return signal.kind != "stateless" or no_session or signal.agent_id is None
+
+
+def _respan(group: _Group) -> None:
+    """First and last time anew; with signals not remembered one by one the span can only be kept."""
+    if group.times and not group.forgotten:
+        group.first_us, group.last_us = min(group.times.values()), max(group.times.values())

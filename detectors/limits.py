@@ -1,0 +1,24 @@
+"""What the engine may hold at most, and for how long. Each has a test; evictions are counted and told."""
+
+import msgspec
+
+MICROS = 1_000_000
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of one partition's detector."""
+
+    # An action older than its observed time less this is late (SEMANTICS 3).
+    allowed_lateness_s: int = 60
+    # Groups that one rule remembers.
+    groups_per_rule: int = 100_000
+    # Events that one rule remembers of one group, the newest.
+    events_per_group: int = 10_000
+    # Events that one rule remembers in all, the newest.
+    events_per_rule: int = 500_000
+    # Signals remembered because their session or agent may still become known.
+    unlinked_signals: int = 50_000
+
+    @property
+    def allowed_lateness_us(self) -> int:
+        return self.allowed_lateness_s * MICROS

@@ -1,0 +1,136 @@
+"""Everything `detect` and `scan` do with one partition, in one place: the same calls, the same results."""
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from tachograph.detectors.dedup import Seen
+from tachograph.detectors.engine import Engine, RuleStats
+from tachograph.detectors.fields import RAW
+from tachograph.detectors.groups import Groups
+from tachograph.detectors.limits import Limits
+from tachograph.detectors.links import Links
+from tachograph.detectors.recent import LAST_ACTIONS, Recent
+from tachograph.detectors.ruleset import RuleSet
+from tachograph.schemas.alert import Signal, SignalGroup
+from tachograph.schemas.records import Context, SessionLink
+
+# Contexts made of one batch; a flood of new groups gets no more, and says so.
+MAX_CONTEXTS = 200
+FORMAT = 1
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What came of one call."""
+
+    signals: list[Signal] = []
+    groups: list[SignalGroup] = []
+    contexts: list[Context] = []
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    engine: bytes
+    groups: bytes
+    seen: bytes
+    links: bytes
+    recent: bytes
+
+
+class PartitionDetector:
+    """Deduplicates, resolves sessions, judges, groups. One per partition; not thread-safe, no I/O, no clock."""
+
+    def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self.rules = rules
+        self.engine = Engine(rules, limits=limits)
+        self.groups = Groups(lateness_s=limits.allowed_lateness_s)
+        self.seen = Seen()
+        self.links = Links()
+        self.recent = Recent()
+        self.contexts_left_out = 0
+
+    def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
+        """Judge a batch of actions and take in session links. `revision`: of the record that brought them."""
+        news = self.links.learn(links)
+        signals = self.engine.relink(news, revision)
+        if not frame.is_empty():
+            signals += self.engine.judge(self._fresh(frame), revision)
+        groups = self.groups.absorb(signals, revision)
+        opened = [group for group in groups if group.group_id in self.groups.opened]
+        return Found(signals, groups, self._contexts(opened))
+
+    def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if self.rules.fields is RAW:
+            return frame
+        fresh = self.seen.fresh(frame)
+        frame = frame if fresh.all() else frame.filter(fresh)
+        frame = self.links.apply(frame)
+        self.recent.push(frame)
+        return frame
+
+    def tick(self, watermark_us: int, revision: int) -> Found:
+        """All sources reached this observed time: close what can no longer change."""
+        self.engine.advance(watermark_us)
+        return Found(groups=self.groups.close(watermark_us, revision))
+
+    def _contexts(self, opened: Sequence[SignalGroup]) -> list[Context]:
+        """The last actions of the session of each new group's first signal."""
+        chosen = [group for group in opened if group.samples][:MAX_CONTEXTS]
+        self.contexts_left_out += len(opened) - len(chosen)
+        sessions = {group.samples[0].session_id for group in chosen} - {None}
+        known = {name: self.links.traces_of(name) for name in sessions if name is not None}
+        actions = self.recent.of_sessions(known)
+        return [
+            _context(group, actions.get(group.samples[0].session_id or "", [])) for group in chosen
+        ]
+
+    @property
+    def stats(self) -> dict[str, RuleStats]:
+        """Counts by rule id since the start."""
+        return self.engine.stats
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        return msgspec.msgpack.encode(
+            _State(
+                FORMAT,
+                self.engine.dump(),
+                self.groups.dump(),
+                self.seen.dump(),
+                self.links.dump(),
+                self.recent.dump(),
+            )
+        )
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises ValueError when it is none of ours or of another format."""
+        kept = msgspec.msgpack.decode(state, type=_State)
+        if kept.format != FORMAT:
+            raise ValueError(f"detector state of format {kept.format}, not {FORMAT}")
+        self.engine.load(kept.engine)
+        self.groups.load(kept.groups)
+        self.seen.load(kept.seen)
+        self.links.load(kept.links)
+        self.recent.load(kept.recent)
+
+
+def _context(group: SignalGroup, actions: list[dict[str, str]]) -> Context:
+    first = group.samples[0]
+    missing = []
+    if first.session_id is None:
+        missing.append("last actions: the matching action names no session")
+    elif len(actions) < LAST_ACTIONS:
+        missing.append("older actions: not in this session, or no longer held")
+    return Context(
+        tenant=group.tenant,
+        group_id=group.group_id,
+        entity=group.entity,
+        bucket_start=group.bucket_start,
+        session_id=first.session_id,
+        agent_id=first.agent_id,
+        taken_at=first.event_time,
+        actions=actions,
+        missing=missing,
+    )

@@ -1,0 +1,64 @@
+"""A batch of actions as the rules need it: absent columns as nulls, and what a producer left out, by default.
+
+Defaults are classes of tools by the verbs in their names, and distrust of what tools bring in from outside
+(see tool_classes). They fill what is null; what the producer says stands.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from tachograph.detectors import tool_classes
+from tachograph.detectors.facts import FACT_COLUMNS
+from tachograph.detectors.fields import FieldMap
+from tachograph.schemas.batch import complete
+
+_MARKS = ("late", "far")
+_DERIVED_FROM = ("tool_name", "kind", "tool_result")
+DEFAULT_TENANT = "default"
+
+
+def columns_needed(rule_columns: Sequence[str], fields: FieldMap) -> list[str]:
+    """Columns of a frame of actions that judging by these rules reads."""
+    if fields.columns is None:
+        return []
+    needed = {*rule_columns, *FACT_COLUMNS, *_MARKS, *_DERIVED_FROM}
+    return sorted(needed & set(fields.columns))
+
+
+def prepared(frame: pl.DataFrame, needed: Sequence[str], fields: FieldMap) -> pl.DataFrame:
+    """The frame ready to be judged: rows with an id and a time, defaults filled in."""
+    if fields.columns is None:
+        return _identified(frame, fields.own("event_id"), fields.own("event_time"))
+    frame = _identified(complete(frame, list(needed)), "event_id", "event_time")
+    filled = [pl.col("tenant").fill_null(DEFAULT_TENANT)]
+    if "tool_risk" in needed:
+        filled.append(_by_tool(frame, "tool_risk", tool_classes.risk_of))
+    if "content_trust" in needed:
+        filled.append(_by_tool(frame, "content_trust", tool_classes.trust_of, only=_BRINGS_CONTENT))
+    return frame.with_columns(filled)
+
+
+# Rows that carry what a tool brought in, or say that it is about to.
+_BRINGS_CONTENT = pl.col("kind").is_in(["tool_call", "tool_result", "retrieval", "http", "file"])
+
+
+def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataFrame:
+    bad = frame[event_id].null_count() + frame[event_time].null_count()
+    return frame.drop_nulls([event_id, event_time]) if bad else frame
+
+
+def _by_tool(
+    frame: pl.DataFrame, column: str, classify: object, only: pl.Expr | None = None
+) -> pl.Expr:
+    """The column, with nulls filled by the class of the row's tool."""
+    names = frame["tool_name"].unique().drop_nulls().to_list()
+    classes = {name: classify(name) for name in names}  # type: ignore[operator]
+    found = {name: kind for name, kind in classes.items() if kind is not None}
+    if not found:
+        return pl.col(column)
+    by_name = pl.col("tool_name").replace_strict(
+        list(found), list(found.values()), default=None, return_dtype=pl.String
+    )
+    by_name = by_name if only is None else pl.when(only).then(by_name)
+    return pl.coalesce(column, by_name).alias(column)

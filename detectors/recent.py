@@ -1,0 +1,131 @@
+"""The last actions of sessions, short, for the captured state of an alert."""
+
+import io
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tachograph.schemas.batch import COLUMNS, complete
+
+LAST_ACTIONS = 20
+MAX_ROWS = 200_000
+MAX_BYTES = 48 * 1024 * 1024
+MAX_TEXT_CHARS = 160
+# So many rows travel with a checkpoint: enough for the alerts that come right after it.
+MAX_DUMPED_ROWS = 20_000
+FORMAT = 1
+
+# What is kept of an action; long texts are cut.
+_KEPT = (
+    "event_id", "event_time", "session_id", "trace_id", "kind", "operation", "tool_name", "tool_risk", "outcome",
+    "error_type", "target_resource", "target_domain", "file_path", "model_name", "policy_decision",
+    "guardrail_verdict",
+)  # fmt: skip
+_CUT = ("tool_args", "tool_result", "content_text", "process_command_line")
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    rows: bytes
+
+
+class Recent:
+    """A ring of the newest actions of a partition, by rows and bytes."""
+
+    def __init__(self, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
+        self._frames: deque[pl.DataFrame] = deque()
+        self._sizes: deque[int] = deque()
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self.rows = 0
+        self.bytes = 0
+
+    def push(self, frame: pl.DataFrame) -> None:
+        """Remember actions."""
+        if frame.is_empty():
+            return
+        have = set(frame.columns)
+        kept = frame.select(
+            *(pl.col(name) for name in _KEPT if name in have),
+            *(pl.col(name).str.head(MAX_TEXT_CHARS) for name in _CUT if name in have),
+        )
+        self._append(kept)
+
+    def _append(self, kept: pl.DataFrame) -> None:
+        self._frames.append(kept)
+        self._sizes.append(kept.estimated_size())
+        self.rows += kept.height
+        self.bytes += self._sizes[-1]
+        while len(self._frames) > 1 and (
+            self.rows > self._max_rows or self.bytes > self._max_bytes
+        ):
+            self.rows -= self._frames.popleft().height
+            self.bytes -= self._sizes.popleft()
+
+    def of_sessions(
+        self, sessions: Mapping[str, Iterable[str]], number: int = LAST_ACTIONS
+    ) -> dict[str, list[dict[str, str]]]:
+        """The last actions of sessions, oldest first, by session.
+
+        `sessions`: session → traces that are known to belong to it.
+        """
+        owner = {
+            name: session for session, traces in sessions.items() for name in (session, *traces)
+        }
+        if not owner or not self._frames:
+            return {}
+        names = pl.Series(list(owner))
+        found: list[pl.DataFrame] = []
+        for frame in self._frames:
+            if "session_id" in frame.columns:
+                own = frame.filter(pl.col("session_id").is_in(names.implode()))
+                if own.height:
+                    found.append(own)
+        if not found:
+            return {}
+        rows = pl.concat(found, how="diagonal").sort("event_time", "event_id").to_dicts()
+        out: dict[str, list[dict[str, str]]] = {}
+        for row in rows:
+            out.setdefault(owner[row["session_id"]], []).append(row)
+        return {session: [_short(row) for row in own[-number:]] for session, own in out.items()}
+
+    def dump(self) -> bytes:
+        frames: list[pl.DataFrame] = []
+        spare = MAX_DUMPED_ROWS
+        for frame in reversed(self._frames):
+            frames.append(frame.tail(spare))
+            spare -= frames[-1].height
+            if spare <= 0:
+                break
+        columns = [*_KEPT, *_CUT]
+        whole = [complete(frame, columns) for frame in reversed(frames)]
+        sink = io.BytesIO()
+        if whole:
+            pl.concat(whole).write_ipc_stream(sink, compression="zstd")
+        return msgspec.msgpack.encode(_State(FORMAT, sink.getvalue()))
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises ValueError when it is none of ours."""
+        kept = msgspec.msgpack.decode(state, type=_State)
+        if kept.format != FORMAT:
+            raise ValueError(f"recent actions of format {kept.format}, not {FORMAT}")
+        self._frames.clear()
+        self._sizes.clear()
+        self.rows = self.bytes = 0
+        if kept.rows:
+            self._append(pl.read_ipc_stream(io.BytesIO(kept.rows)))
+
+
+def _short(row: dict[str, Any]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for name, value in row.items():
+        if value is None or name == "session_id":
+            continue
+        out[name] = value.isoformat().replace("+00:00", "Z") if name == "event_time" else str(value)
+    return out
+
+
+assert set(_KEPT) | set(_CUT) <= set(COLUMNS)

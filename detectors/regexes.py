@@ -1,0 +1,93 @@
+"""Regular expressions of rules, for an engine that runs in linear time.
+
+Rules are written for backtracking engines; Polars runs Rust's. What both can say is rewritten where the two
+spell it differently; what only a backtracking engine can do (look-around, back-references) is refused, with words.
+"""
+
+import functools
+
+import polars as pl
+
+# Rust reads \< and \> as word boundaries, where everyone else means the character.
+_PLAIN_ESCAPES = {"<": "<", ">": ">", "Z": "\\z"}
+# Characters that begin a set operation inside Rust's [...] and are plain elsewhere.
+_SET_SYNTAX = "[&~"
+MAX_REGEX_CHARS = 8_192
+
+
+class UnsupportedRegex(ValueError):
+    """The linear-time engine does not take the expression; the message says why."""
+
+
+def linear(pattern: str, flags: str = "") -> str:
+    """The pattern as Rust's engine spells it, checked. `flags`: any of "i", "m", "s". Raises UnsupportedRegex."""
+    if len(pattern) > MAX_REGEX_CHARS:
+        raise UnsupportedRegex(f"longer than {MAX_REGEX_CHARS} characters")
+    spelled = _respell(pattern)
+    if flags:
+        spelled = f"(?{''.join(sorted(set(flags)))}){spelled}"
+    _check(spelled)
+    return spelled
+
+
+def escape(text: str) -> str:
+    """Text as a pattern that matches just it."""
+    return "".join(f"\\{c}" if c in r".\+*?()|[]{}^$#&-~/" else c for c in text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _check(pattern: str) -> None:
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        raise UnsupportedRegex(_reason(str(error))) from error
+
+
+def _reason(message: str) -> str:
+    """The engine's own words, without the picture it draws of the pattern."""
+    for line in message.splitlines():
+        if line.startswith("error: "):
+            return f"a linear-time engine refuses it: {line.removeprefix('error: ')}"
+    return f"a linear-time engine refuses it: {message.splitlines()[0]}"
+
+
+def _respell(pattern: str) -> str:
+    out: list[str] = []
+    at, in_set = 0, False
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "\\" and at + 1 < len(pattern):
+            escaped = pattern[at + 1]
+            out.append(_PLAIN_ESCAPES.get(escaped, char + escaped))
+            at += 2
+            continue
+        if not in_set:
+            out.append(char)
+            if char == "[":
+                at = _open_set(pattern, at + 1, out)
+                in_set = True
+                continue
+        elif char == "]":
+            out.append(char)
+            in_set = False
+        else:
+            posix = char == "[" and pattern[at + 1 : at + 2] == ":" and ":]" in pattern[at + 2 :]
+            if posix:
+                end = pattern.index(":]", at + 2) + 2
+                out.append(pattern[at:end])
+                at = end
+                continue
+            out.append(f"\\{char}" if char in _SET_SYNTAX else char)
+        at += 1
+    return "".join(out)
+
+
+def _open_set(pattern: str, at: int, out: list[str]) -> int:
+    """Take the `^` and a leading `]` of a set, both of which are not what they are elsewhere."""
+    if pattern[at : at + 1] == "^":
+        out.append("^")
+        at += 1
+    if pattern[at : at + 1] == "]":
+        out.append("\\]")
+        at += 1
+    return at

@@ -1,0 +1,85 @@
+"""A rule as the engine holds it: what it asks, over which time, and what it says of itself."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from tachograph.detectors.conditions import Node
+from tachograph.schemas.alert import RiskCategory, Severity, SignalKind
+
+MICROS = 1_000_000
+
+
+class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Actions that a rule must match and must not, as flat fields; for a window each sample is a list of them."""
+
+    match: list[Any] = []
+    no_match: list[Any] = []
+
+
+class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `tacho:` section of a rule file: what Sigma has no place for."""
+
+    detection: str | None = None
+    risk_category: RiskCategory = "agent_operation"
+    confidence: int = 50
+    runbook: str | None = None
+    owner_team: str | None = None
+    lookalikes: list[str] = []
+    source: list[str] = []
+    tuning: dict[str, Any] = {}
+    samples: Samples = Samples()
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What a rule says of itself. `version` is its semantic hash: what it asks, not how it is worded."""
+
+    rule_id: str
+    version: str
+    title: str
+    severity: Severity
+    kind: SignalKind
+    tags: list[str]
+    tacho: Tacho
+    file: str
+    line: int
+
+
+class Detection(msgspec.Struct, frozen=True):
+    """One condition on a single event, shared by the rules that refer to it."""
+
+    name: str
+    title: str
+    condition: Node
+    fields: list[str]
+
+
+class Stateless(msgspec.Struct, frozen=True):
+    """Every event that matches is a signal."""
+
+    meta: Meta
+    detection: int
+
+
+class Window(msgspec.Struct, frozen=True):
+    """At least `threshold` events of a group that match any of the detections, within the timespan."""
+
+    meta: Meta
+    detections: list[int]
+    group_by: list[str]
+    timespan_us: int
+    threshold: int
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """Events of a group that match the detections in this order, all within the timespan."""
+
+    meta: Meta
+    detections: list[int]
+    group_by: list[str]
+    timespan_us: int
+
+
+Correlation = Window | Sequence
+Rule = Stateless | Window | Sequence
+Judged = Literal["stateless", "window", "sequence"]

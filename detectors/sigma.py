@@ -1,0 +1,219 @@
+"""Sigma detections, parsed by pySigma, as conditions of ours.
+
+pySigma reads the YAML, applies modifiers and resolves `1 of`/`all of`; here each kind of value it ends up with
+becomes one test. Whatever cannot be honoured raises UnsupportedRule with the reason; nothing is dropped.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sigma.conditions import (
+    ConditionAND,
+    ConditionFieldEqualsValueExpression,
+    ConditionNOT,
+    ConditionOR,
+    ConditionValueExpression,
+)
+from sigma.rule import SigmaRule
+from sigma.types import (
+    CompareOperators,
+    Placeholder,
+    SigmaBool,
+    SigmaCasedString,
+    SigmaCIDRExpression,
+    SigmaCompareExpression,
+    SigmaExists,
+    SigmaExpansion,
+    SigmaFieldReference,
+    SigmaNull,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaString,
+    SigmaTimestampPart,
+    SpecialChars,
+)
+
+from tachograph.detectors.conditions import (
+    And,
+    Cidr,
+    Leaf,
+    Node,
+    Not,
+    Number,
+    NumberOp,
+    Or,
+    Pattern,
+    Present,
+    SameAs,
+    Test,
+    Text,
+    TextOp,
+    Truth,
+)
+from tachograph.detectors.regexes import UnsupportedRegex, escape, linear
+
+_COMPARISONS: dict[CompareOperators, NumberOp] = {
+    CompareOperators.LT: "lt",
+    CompareOperators.LTE: "lte",
+    CompareOperators.GT: "gt",
+    CompareOperators.GTE: "gte",
+    CompareOperators.NEQ: "ne",
+}
+_MANY = SpecialChars.WILDCARD_MULTI
+
+
+class UnsupportedRule(ValueError):
+    """The rule says something this engine does not honour; the message names it."""
+
+
+def condition_of(rule: SigmaRule) -> Node:
+    """What the rule asks of an event. Several conditions mean any of them. Raises UnsupportedRule, SigmaError."""
+    parsed = [condition.parsed for condition in rule.detection.parsed_condition]
+    nodes = [_node(tree) for tree in parsed if tree is not None]
+    if not nodes or len(nodes) != len(parsed):
+        raise UnsupportedRule("the condition asks for nothing")
+    return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))
+
+
+def _node(tree: Any) -> Node:
+    match tree:
+        case ConditionAND():
+            return And(tuple(_node(part) for part in tree.args))
+        case ConditionOR():
+            return Or(tuple(_node(part) for part in tree.args))
+        case ConditionNOT():
+            return Not(_node(tree.args[0]))
+        case ConditionFieldEqualsValueExpression():
+            return _field_test(tree.field, tree.value)
+        case ConditionValueExpression():
+            return _keyword(tree.value)
+    raise UnsupportedRule(f"condition part {type(tree).__name__}")
+
+
+def _field_test(field: str, value: Any) -> Node:
+    if isinstance(value, SigmaExpansion):
+        return Or(tuple(_field_test(field, part) for part in value.values))
+    for kind, convert in _TESTS:
+        if isinstance(value, kind):
+            return Leaf(field, convert(value))
+    raise UnsupportedRule(f"value of type {type(value).__name__} on field {field}")
+
+
+def _keyword(value: Any) -> Node:
+    if isinstance(value, SigmaExpansion):
+        return Or(tuple(_keyword(part) for part in value.values))
+    if isinstance(value, SigmaString):
+        return Leaf(None, _text(value, keyword=True))
+    if isinstance(value, SigmaNumber) and not isinstance(value, SigmaTimestampPart):
+        return Leaf(None, Text("contains", str(value.number)))
+    if isinstance(value, SigmaRegularExpression):
+        return Leaf(None, _regex(value))
+    raise UnsupportedRule(f"keyword of type {type(value).__name__}")
+
+
+def _text(value: SigmaString, *, keyword: bool = False) -> Test:
+    """A Sigma string: plain, or with wildcards at its ends, or anywhere; a keyword may stand anywhere."""
+    for part in value.s:
+        if isinstance(part, Placeholder):
+            raise UnsupportedRule(f"placeholder %{part.name}% has no value here")
+    parts: list[Any] = [*([_MANY] if keyword else []), *value.s, *([_MANY] if keyword else [])]
+    cased = isinstance(value, SigmaCasedString)
+    parts = _squeezed(parts)
+    words = [part for part in parts if isinstance(part, str)]
+    if len(words) == 1 and all(part is _MANY for part in parts if not isinstance(part, str)):
+        word = words[0] if cased else words[0].lower()
+        return Text(_shape(parts), word, cased)
+    if not words and all(part is _MANY for part in parts):
+        return Present(value=True) if parts else Text("equals", "", cased)
+    return Pattern(_wildcards(parts, cased=cased), cased)
+
+
+def _squeezed(parts: list[Any]) -> list[Any]:
+    """Neighbouring stars are one star; neighbouring texts are one text."""
+    out: list[Any] = []
+    for part in parts:
+        if out and part is _MANY and out[-1] is _MANY:
+            continue
+        if out and isinstance(part, str) and isinstance(out[-1], str):
+            out[-1] += part
+        else:
+            out.append(part)
+    return out
+
+
+def _shape(parts: list[Any]) -> TextOp:
+    before, after = parts[0] is _MANY, parts[-1] is _MANY
+    if before and after:
+        return "contains"
+    if before:
+        return "suffix"
+    return "prefix" if after else "equals"
+
+
+def _wildcards(parts: list[Any], *, cased: bool) -> str:
+    """A regex over the whole text; open ends are left open, which is faster than matching them."""
+    first = 1 if parts[0] is _MANY else 0
+    last = len(parts) - 1 if parts[-1] is _MANY else len(parts)
+    inner = []
+    for part in parts[first:last]:
+        if isinstance(part, str):
+            inner.append(escape(part if cased else part.lower()))
+        else:
+            inner.append(".*?" if part is _MANY else ".")
+    start = "" if first else "\\A"
+    end = "" if last < len(parts) else "\\z"
+    return linear(f"{start}{''.join(inner)}{end}", "s")
+
+
+def _regex(value: SigmaRegularExpression) -> Pattern:
+    if value.contains_placeholder():
+        raise UnsupportedRule("placeholder in a regular expression has no value here")
+    flags = "".join(value.sigma_to_re_flag[flag] for flag in value.flags)
+    pattern = value.regexp.to_plain_regex()
+    try:
+        return Pattern(linear(pattern, flags))
+    except UnsupportedRegex as error:
+        raise UnsupportedRule(f"regular expression {_short(pattern)}: {error}") from error
+
+
+def _number(value: SigmaNumber) -> Number:
+    return Number("eq", value.number)
+
+
+def _compare(value: SigmaCompareExpression) -> Number:
+    if isinstance(value.number, SigmaTimestampPart):
+        raise UnsupportedRule("comparison of a part of a time is not supported yet")
+    return Number(_COMPARISONS[value.op], value.number.number)
+
+
+def _time_part(value: SigmaTimestampPart) -> Test:
+    raise UnsupportedRule(
+        f"part of a time ({value.timestamp_part.name.lower()}) is not supported yet"
+    )
+
+
+def _field_reference(value: SigmaFieldReference) -> SameAs:
+    if value.starts_with and value.ends_with:
+        return SameAs(value.field, "contains")
+    return SameAs(
+        value.field, "prefix" if value.starts_with else "suffix" if value.ends_with else "equals"
+    )
+
+
+def _short(pattern: str) -> str:
+    return pattern if len(pattern) <= 80 else pattern[:77] + "…"
+
+
+# The order matters: the narrower type stands before the one it derives from.
+_TESTS: tuple[tuple[type, Callable[[Any], Test]], ...] = (
+    (SigmaString, _text),
+    (SigmaTimestampPart, _time_part),
+    (SigmaNumber, _number),
+    (SigmaBool, lambda value: Truth(value.boolean)),
+    (SigmaNull, lambda value: Present(value=False)),
+    (SigmaExists, lambda value: Present(value=value.exists)),
+    (SigmaRegularExpression, _regex),
+    (SigmaCIDRExpression, lambda value: Cidr(value.network)),
+    (SigmaCompareExpression, _compare),
+    (SigmaFieldReference, _field_reference),
+)

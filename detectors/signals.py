@@ -1,0 +1,185 @@
+"""Facts and rules to Signals. Ids are hashes of tenant, rule, semantic hash, group, bucket or event id."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from tachograph.detectors.facts import Facts
+from tachograph.detectors.rule import MICROS, Meta, Stateless, Window
+from tachograph.detectors.rule import Sequence as SequenceRule
+from tachograph.schemas.alert import Change, Observable, ObservableType, Reason, Signal, Witness
+from tachograph.schemas.identity import plain_id
+
+ALERT_BUCKET_S = 3600
+# Evidence kept on a signal; the count is whole.
+MAX_EVIDENCE = 20
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OBSERVABLES: tuple[tuple[str, ObservableType], ...] = (
+    ("principal_id", "user"),
+    ("host_name", "host"),
+    ("target_domain", "domain"),
+    ("target_ip", "ip"),
+    ("target_url", "url"),
+    ("file_path", "file"),
+    ("file_hash", "hash"),
+    ("artifact_name", "package"),
+    ("tool_name", "tool"),
+)
+
+
+def at(time_us: int) -> datetime:
+    """A time of ours as datetime."""
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def micros(moment: datetime) -> int:
+    """A datetime as UTC microseconds, exactly."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a correlation rests on in one bucket: its last event, the first of its events, how many there are."""
+
+    last: Facts
+    events: list[Facts]
+    count: int
+    bucket: int
+    group: dict[str, str]
+    blind: list[str] = []
+
+    @property
+    def fingerprint(self) -> tuple[object, ...]:
+        """Equal when nothing that a signal says would differ."""
+        last = self.last
+        ids = tuple(event.event_id for event in self.events)
+        return last.event_id, last.session_id, last.agent_id, self.count, ids, tuple(self.blind)
+
+
+class SignalMaker:
+    """Makes the signals of one rule."""
+
+    def __init__(self, meta: Meta, rules_hash: str) -> None:
+        self._meta = meta
+        self._versions = {"rule": meta.version, "rule_set": rules_hash}
+        tacho = meta.tacho
+        self._fixed = {
+            "rule_id": meta.rule_id,
+            "rule_version": meta.version,
+            "title": meta.title,
+            "severity": meta.severity,
+            "confidence": tacho.confidence,
+            "kind": meta.kind,
+            "risk_category": tacho.risk_category,
+            "frameworks": meta.tags,
+            "runbook": tacho.runbook,
+            "owner_team": tacho.owner_team,
+        }
+
+    def of_event(self, rule: Stateless, facts: Facts, revision: int) -> Signal:
+        """The signal of a single event."""
+        meta = rule.meta
+        what = facts.tool_name or facts.kind or "an action"
+        return self._signal(
+            facts,
+            revision,
+            "new",
+            signal_id=plain_id(facts.tenant, meta.rule_id, meta.version, facts.event_id),
+            event_ids=[facts.event_id],
+            reason=Reason(text=f"{meta.title}: {what} by {facts.agent}", fields=facts.said),
+            witness=Witness(events=[_fact(facts)], versions=self._versions),
+        )
+
+    def of_group(
+        self, rule: Window | SequenceRule, found: Evidence, revision: int, change: Change
+    ) -> Signal:
+        """The signal of a group in one bucket of the rule's timespan."""
+        last, values = found.last, found.group.values()
+        return self._signal(
+            last,
+            revision,
+            change,
+            signal_id=plain_id(
+                last.tenant, rule.meta.rule_id, rule.meta.version, *values, str(found.bucket)
+            ),
+            event_ids=[event.event_id for event in found.events],
+            event_count=found.count,
+            group=found.group,
+            reason=Reason(text=self._why(rule, found), fields=last.said),
+            witness=Witness(
+                events=[_fact(event) for event in found.events],
+                window=_window(rule, found),
+                versions=self._versions,
+                partial=found.count > len(found.events),
+            ),
+            blind_spots=found.blind,
+        )
+
+    def _why(self, rule: Window | SequenceRule, found: Evidence) -> str:
+        span_s = rule.timespan_us // MICROS
+        title = rule.meta.title
+        if isinstance(rule, Window):
+            return f"{title}: {found.count} within {span_s} s, {rule.threshold} are enough"
+        steps = " → ".join(event.tool_name or event.kind or "?" for event in found.events)
+        return f"{title}: {steps} within {span_s} s"
+
+    def _signal(self, facts: Facts, revision: int, change: Change, **said: object) -> Signal:
+        bucket_us = facts.time_us - facts.time_us % (ALERT_BUCKET_S * MICROS)
+        return Signal(
+            revision=revision,
+            change=change,
+            tenant=facts.tenant,
+            event_time=at(facts.time_us),
+            bucket_start=at(bucket_us),
+            entity=facts.agent,
+            agent_id=facts.agent_id,
+            agent_name=facts.agent_name,
+            principal_id=facts.principal_id,
+            session_id=facts.session_id,
+            trace_id=facts.trace_id,
+            environment=facts.environment,
+            tool_name=facts.tool_name,
+            observables=_observables(facts),
+            synthetic=bool(facts.synthetic),
+            replay=bool(facts.replay),
+            **self._fixed,  # type: ignore[arg-type]
+            **said,  # type: ignore[arg-type]
+        )
+
+
+def changed(signal: Signal, change: Change, revision: int) -> Signal:
+    """The same signal, revised or retracted."""
+    return msgspec.structs.replace(signal, change=change, revision=revision)
+
+
+def _observables(facts: Facts) -> list[Observable]:
+    found = []
+    for name, kind in _OBSERVABLES:
+        value = getattr(facts, name)
+        if value:
+            found.append(Observable(type=kind, value=value))
+    return found
+
+
+def _fact(facts: Facts) -> dict[str, str]:
+    fact = {"event_id": facts.event_id, "time_us": str(facts.time_us), **facts.said}
+    if facts.tool_name:
+        fact["tool_name"] = facts.tool_name
+    return fact
+
+
+def _window(rule: Window | SequenceRule, found: Evidence) -> dict[str, str]:
+    window = {
+        "timespan_s": str(rule.timespan_us // MICROS),
+        "bucket": str(found.bucket),
+        "count": str(found.count),
+    }
+    if isinstance(rule, Window):
+        window["threshold"] = str(rule.threshold)
+    return window
+
+
+def sessions(signals: Sequence[Signal]) -> set[str]:
+    """Sessions that the signals speak of."""
+    return {signal.session_id for signal in signals if signal.session_id}
