@@ -1,0 +1,207 @@
+"""`tacho migrate`: brings ClickHouse's tables to what this version writes and reads.
+
+Migrations are the numbered files of schemas/clickhouse/. Each runs once and is noted in
+tacho.migrations with its hash; a file that was changed after it ran is refused. Every statement can
+be run twice (IF NOT EXISTS, OR REPLACE), so two processes that migrate at the same time do no harm:
+they do the same thing, and the first note holds.
+"""
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from string import Template
+
+import msgspec
+import typer
+
+from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
+from tachograph.pipeline.log import get
+from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.store.catalogue import TABLES
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.columns import quoted
+
+log = get("migrate")
+
+DEFAULT_DAYS = 90
+MAX_DAYS = 36_500
+WAIT_FOR_SERVER_S = 60.0
+_FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_NAME = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
+_RETENTION = re.compile(r"toIntervalDay\((\d+)\)")
+# A string, a quoted name, a comment, or the end of a statement.
+_TOKEN = re.compile(
+    r"""'(?:\\.|''|[^'\\])*'|`(?:\\.|[^`\\])*`|"(?:\\.|[^"\\])*"|--[^\n]*|/\*.*?\*/|;""", re.DOTALL
+)
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """How tables are laid out on the servers, and how long rows stay."""
+
+    days: int = DEFAULT_DAYS
+    cluster: str = ""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Layout":
+        """Read TACHO_RETENTION_DAYS and TACHO_CLICKHOUSE_CLUSTER. Raises ConfigError."""
+        days = environ.get("TACHO_RETENTION_DAYS", str(DEFAULT_DAYS))
+        if not days.isdigit() or not 1 <= int(days) <= MAX_DAYS:
+            raise ConfigError(f"TACHO_RETENTION_DAYS: {days!r} is no number from 1 to {MAX_DAYS}")
+        cluster = environ.get("TACHO_CLICKHOUSE_CLUSTER", "")
+        if cluster and not _NAME.fullmatch(cluster):
+            raise ConfigError(f"TACHO_CLICKHOUSE_CLUSTER: {cluster!r} is no name of a cluster")
+        return cls(days=int(days), cluster=cluster)
+
+    def fill(self, text: str) -> str:
+        """The statements of a migration for this layout. With a cluster, tables are replicated."""
+        return Template(text).substitute(
+            days=self.days,
+            on_cluster=f"ON CLUSTER {quoted(self.cluster)}" if self.cluster else "",
+            replicated="Replicated" if self.cluster else "",
+        )
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One file."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations(folder: Traversable | None = None) -> list[Migration]:
+    """All migrations in order.
+
+    Raises ConfigError when numbers are missing, repeated or a name is odd.
+    """
+    place = folder or resources.files("tachograph.schemas") / "clickhouse"
+    names = sorted(item.name for item in place.iterdir() if item.name.endswith(".sql"))
+    found = []
+    for expected, name in enumerate(names, start=1):
+        match = _FILE.fullmatch(name)
+        if not match or int(match[1]) != expected:
+            raise ConfigError(f"migration {name}: expected number {expected:04d}, once each")
+        found.append(Migration(expected, name, (place / name).read_text(encoding="utf-8")))
+    return found
+
+
+def statements(text: str) -> Iterator[str]:
+    """The statements of a file; semicolons in strings, names and comments do not part them."""
+    begin = 0
+    kept: list[str] = []
+    for token in _TOKEN.finditer(text):
+        kept.append(text[begin : token.start()])
+        begin = token.end()
+        if token[0] == ";":
+            yield from _spoken(kept)
+            kept = []
+        elif not token[0].startswith(("--", "/*")):
+            kept.append(token[0])
+    yield from _spoken([*kept, text[begin:]])
+
+
+def _spoken(pieces: list[str]) -> Iterator[str]:
+    if statement := "".join(pieces).strip():
+        yield statement
+
+
+def apply(
+    connection: Connection, layout: Layout, known: list[Migration] | None = None
+) -> list[str]:
+    """Apply what is missing; names of the files applied.
+
+    Raises Refused for a changed past file, RetryLater.
+    """
+    known = migrations() if known is None else known
+    done = _applied(connection)
+    for migration in known:
+        _unchanged(migration, done)
+    if newer := sorted(set(done) - {migration.number for migration in known}):
+        log.warning("the database is newer than this program", unknown_migrations=newer)
+    missing = [migration for migration in known if migration.number not in done]
+    for migration in missing:
+        for statement in statements(layout.fill(migration.text)):
+            connection.command(statement)
+        connection.command(
+            "INSERT INTO tacho.migrations (number, name, sha256) VALUES"  # noqa: S608 - quoted
+            f" ({migration.number}, {quoted(migration.name)}, {quoted(migration.sha256)})"
+        )
+        log.info("migrated", file=migration.name)
+    _keep_for(connection, layout)
+    return [migration.name for migration in missing]
+
+
+def _applied(connection: Connection) -> dict[int, tuple[str, str]]:
+    """Number → (name, hash) of what was applied."""
+    there = connection.rows(
+        "SELECT 1 FROM system.tables WHERE database = 'tacho' AND name = 'migrations'"
+    )
+    if not there:
+        return {}
+    rows = connection.rows("SELECT number, name, sha256 FROM tacho.migrations FINAL")
+    return {int(number): (str(name), str(sha256)) for number, name, sha256 in rows}
+
+
+def _unchanged(migration: Migration, done: dict[int, tuple[str, str]]) -> None:
+    name, sha256 = done.get(migration.number, (migration.name, migration.sha256))
+    if sha256 != migration.sha256:
+        raise Refused(
+            f"migration {migration.name} was changed after it had been applied (as {name});"
+            " put it back as it was and write a new migration"
+        )
+
+
+def _keep_for(connection: Connection, layout: Layout) -> None:
+    """Change the retention of tables that were created with another one."""
+    rows = connection.rows(
+        "SELECT name, create_table_query FROM system.tables WHERE database = 'tacho'"
+    )
+    for name, text in rows:
+        days = _RETENTION.search(text)
+        if name not in TABLES or not days or int(days[1]) == layout.days:
+            continue
+        on_cluster = layout.fill("${on_cluster}")
+        connection.command(
+            f"ALTER TABLE tacho.{name} {on_cluster}"
+            f" MODIFY TTL stored_at + toIntervalDay({layout.days})"
+        )
+        log.info("retention changed", table=name, days=layout.days)
+
+
+def migrate(
+    settings: ClickHouseSettings,
+    layout: Layout,
+    *,
+    wait_s: float = WAIT_FOR_SERVER_S,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """Apply what is missing, waiting for a server that is not there yet.
+
+    Raises Refused, RetryLater.
+    """
+    end = clock() + wait_s
+    while True:
+        try:
+            with Connection(settings) as connection:
+                return apply(connection, layout)
+        except RetryLater as problem:
+            if clock() >= end:
+                raise
+            log.warning("waiting for ClickHouse", reason=str(problem))
+            sleep(1.0)
+
+
+def command() -> None:
+    """Create or update ClickHouse's tables; harmless to repeat."""
+    applied = migrate(Settings.from_env().clickhouse, Layout.from_env(os.environ))
+    typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do")

@@ -1,0 +1,1 @@
+"""The `store` stage: from topics to ClickHouse, each record once in what analysts read."""

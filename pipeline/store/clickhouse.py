@@ -1,0 +1,156 @@
+"""The one seam to ClickHouse: clickhouse-connect's HTTP client, with deadlines and errors of ours.
+
+A connection is used by one thread. After an error it is thrown away and a fresh one is opened, so
+that a socket that a server or a proxy has forgotten is never tried twice.
+"""
+
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver import httputil
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
+
+from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
+from tachograph.pipeline.settings import ClickHouseSettings
+
+# Together 30 s, a tenth of what a consumer may be silent: connect, send, then wait for the answer.
+CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 20
+# The server gives up before we stop listening, so that an abandoned insert does not go on behind
+# our back.
+SERVER_TIMEOUT_S = 18
+# Keys are written into statements in slices that stay far below this.
+MAX_STATEMENT_BYTES = 4 << 20
+
+# What no repetition can mend: the data itself is not what the column takes. Everything else is the
+# server's state (no network, too many parts, no memory, read only, a table not migrated yet) and is
+# tried again.
+_NEVER = {
+    6: "CANNOT_PARSE_TEXT",
+    26: "CANNOT_PARSE_QUOTED_STRING",
+    27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
+    33: "CANNOT_READ_ALL_DATA",
+    38: "CANNOT_PARSE_DATE",
+    41: "CANNOT_PARSE_DATETIME",
+    53: "TYPE_MISMATCH",
+    69: "ARGUMENT_OUT_OF_BOUND",
+    70: "CANNOT_CONVERT_TYPE",
+    72: "CANNOT_PARSE_NUMBER",
+    117: "INCORRECT_DATA",
+    131: "TOO_LARGE_STRING_SIZE",
+    321: "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    349: "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+    636: "CANNOT_EXTRACT_TABLE_STRUCTURE",
+}
+_STATEMENT = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": SERVER_TIMEOUT_S}
+# A server's text may quote a value, so a log line gets the code alone; only our side's text is
+# kept.
+_KEPT_CHARS = 300
+
+
+def mapped(error: Exception, what: str) -> RetryLater | Refused:
+    """An error of the client as one of ours. The text names the server's code, not the data."""
+    code = getattr(error, "code", None)
+    name = getattr(error, "name", None) or type(error).__name__
+    if code in _NEVER:
+        return Refused(f"{what}: ClickHouse refuses the data ({_NEVER[code]}, code {code})")
+    detail = f"code {code}" if code else str(error)[:_KEPT_CHARS]
+    return RetryLater(f"{what}: {name} ({detail})")
+
+
+class Connection:
+    """A fresh connection.
+
+    Raises RetryLater when the server cannot be reached, ConfigError for a bad URL.
+    """
+
+    def __init__(
+        self,
+        settings: ClickHouseSettings,
+        *,
+        connect_timeout_s: int = CONNECT_TIMEOUT_S,
+        answer_timeout_s: int = ANSWER_TIMEOUT_S,
+    ) -> None:
+        host, port, secure, path = _address(settings.url)
+        self._pool = httputil.get_pool_manager(maxsize=1, num_pools=1)
+        try:
+            self._client = clickhouse_connect.get_client(
+                host=host,
+                port=port,
+                secure=secure,
+                proxy_path=path,
+                username=settings.user,
+                password=settings.password,
+                pool_mgr=self._pool,
+                connect_timeout=connect_timeout_s,
+                send_receive_timeout=answer_timeout_s,
+                query_retries=0,
+                compress=False,
+                autogenerate_session_id=False,
+            )
+        except (ClickHouseError, HTTPError, OSError) as error:
+            self._pool.clear()
+            raise mapped(error, f"ClickHouse at {host}:{port}") from error
+
+    def insert(self, table: str, columns: list[str], body: bytes, token: str = "") -> None:
+        """Insert an Arrow stream that has just these columns. Raises RetryLater or Refused.
+
+        `token` names the content: a server that keeps tokens takes a repetition for what it is.
+        """
+        deduplication = {"insert_deduplication_token": token} if token else {}
+        settings = {
+            "async_insert": 0,
+            "input_format_null_as_default": 1,
+            "max_execution_time": SERVER_TIMEOUT_S,
+            **deduplication,
+        }
+        try:
+            self._client.raw_insert(f"tacho.{table}", columns, body, settings, "ArrowStream")
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise mapped(error, f"insert into {table}") from error
+
+    def command(self, statement: str) -> None:
+        """Run a statement that answers nothing. Raises RetryLater or Refused."""
+        try:
+            self._client.command(statement, settings=_STATEMENT)
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise mapped(error, statement.split("(", 1)[0][:80].strip()) from error
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query. Raises RetryLater or Refused."""
+        try:
+            found = self._client.query(query, settings=_STATEMENT)
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise mapped(error, "query") from error
+        return [tuple(row) for row in found.result_rows]
+
+    def close(self) -> None:
+        """Close the sockets. May be called twice."""
+        self._client.close()
+        self._pool.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _address(url: str) -> tuple[str, int, bool, str]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"CLICKHOUSE_URL: {url!r} has no usable port") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"CLICKHOUSE_URL: {url!r} is no address like http://127.0.0.1:8123")
+    secure = parts.scheme == "https"
+    return parts.hostname, port or (8443 if secure else 8123), secure, parts.path.strip("/")

@@ -1,0 +1,148 @@
+"""The tables of actions, of what links them, and of signals."""
+
+import pyarrow as pa
+
+from tachograph.pipeline.store.columns import Column, columns_of
+from tachograph.pipeline.store.ddl import PLACE, STORED_AT, Table, View
+from tachograph.schemas.action import Action
+from tachograph.schemas.alert import Signal
+from tachograph.schemas.records import SameAs, SessionLink
+
+ACTION = columns_of(Action)
+SIGNAL = columns_of(Signal)
+SHORT_TEXT = "ZSTD(1)"
+
+# A report that knows more wins (links applied, twins found); among equals the one received first.
+# 49 bits hold the milliseconds of any year up to 9999; what is known stands above them.
+FIRST_RECEIVED = "toUInt64(281474976710656 - toUnixTimestamp64Milli(observed_time))"
+FOLDED = [
+    Column(
+        "report_ids", "Array(String)", pa.list_(pa.string()), SHORT_TEXT,
+        "event ids of all reports of this action, earliest first",
+    ),
+    Column(
+        "report_sources", "Array(LowCardinality(String))", pa.list_(pa.string()), SHORT_TEXT,
+        "who reported this action, in the order of report_ids",
+    ),
+    Column(
+        "session_linked", "Bool", pa.bool_(), SHORT_TEXT,
+        "session_id was learned from a later record about the same trace",
+    ),
+]  # fmt: skip
+INNER = [
+    Column(
+        "twin_of", "String", pa.string(), SHORT_TEXT,
+        "event id of the row that shows this action; empty when it is this one",
+    ),
+    Column(
+        "row_version", "UInt64", pa.uint64(), SHORT_TEXT,
+        "which copy of the row holds: the highest", FIRST_RECEIVED,
+    ),
+]  # fmt: skip
+
+
+def _bloom(column: str) -> str:
+    return f"by_{column} {column} TYPE bloom_filter(0.01) GRANULARITY 1"
+
+
+def _words(column: str) -> str:
+    tokens = f"tokenizer = 'splitByNonAlpha', preprocessor = lower({column})"
+    return f"words_of_{column} {column} TYPE text({tokens})"
+
+
+ACTIONS_DATA = Table(
+    "actions_data",
+    """Every report of an action, under the key that its id fixes; read tacho.actions instead.
+Sorted and partitioned only by what event_id fixes (tenant, partition key, time), so that a repeated
+record always meets its copy and FINAL may work in each partition by itself. Partition: week number
+modulo 32, so that events dated 1970 or 2099 cannot make thousands of partitions; each partition
+still knows its least and greatest time, so a time range reads only its weeks. Sort: an agent's
+actions lie together in time. Skip indexes for what analysts pivot on: agent, session, trace, tool,
+event id; word indexes (lower case) for arguments, results, content and command lines. Retention
+goes by stored_at, which no agent can choose.""",
+    [*ACTION, *FOLDED, *INNER, STORED_AT],
+    "ReplacingMergeTree(row_version)",
+    "(tenant, partition_key, event_time, event_id)",
+    partition_by="toRelativeWeekNum(event_time, 'UTC') % 32",
+    indexes=(
+        "by_event_time event_time TYPE minmax GRANULARITY 1",
+        *map(_bloom, ("event_id", "agent_id", "session_id", "trace_id", "twin_key", "tool_name")),
+        *map(_words, ("tool_args", "tool_result", "content_text", "process_command_line")),
+    ),
+    settings=(
+        "min_bytes_for_wide_part = 134217728",
+        "nullable_serialization_version = 'allow_sparse'",
+        "string_serialization_version = 'single_stream'",
+        "auto_statistics_types = ''",
+        "non_replicated_deduplication_window = 1000",
+    ),
+)
+
+ACTIONS = View(
+    "actions",
+    """What agents did: each action once, under its conversation, with all who reported it.
+Links between a trace and its conversation and between two reports of one action are folded into the
+rows by the store stage when they arrive; so this view joins nothing, and a filter on any column
+reaches the indexes.""",
+    [*ACTION, *FOLDED, STORED_AT],
+    "FROM tacho.actions_data FINAL\nWHERE twin_of = ''",
+    {
+        "report_ids": "if(empty(report_ids), [event_id], report_ids)",
+        "report_sources": "if(empty(report_sources), [if(source_id = '', source_kind, source_id)],"
+        " report_sources)",
+    },
+)
+
+SESSION_LINKS_DATA = Table(
+    "session_links_data",
+    """Which conversation a trace belongs to; the first word in the log holds.
+Sorted by trace, because the store stage asks for the traces of a batch.""",
+    [*columns_of(SessionLink), *PLACE,
+     Column("row_version", "UInt64", pa.uint64(), SHORT_TEXT,
+            "which copy of the row holds: the highest, so the lowest offset",
+            "toUInt64(9223372036854775807 - log_offset)"),
+     STORED_AT],
+    "ReplacingMergeTree(row_version)",
+    "(tenant, trace_id, partition_key)",
+)  # fmt: skip
+SESSION_LINKS = View(
+    "session_links",
+    "Which conversation a trace belongs to, each trace once.",
+    [*columns_of(SessionLink), STORED_AT],
+    "FROM tacho.session_links_data FINAL",
+)
+
+SAME_AS_DATA = Table(
+    "same_as_data",
+    """Pairs of event ids that report one action.
+Sorted by twin key, because the store stage asks for all reports of one action.""",
+    [*columns_of(SameAs), *PLACE, STORED_AT],
+    "ReplacingMergeTree",
+    "(tenant, twin_key, event_id, same_as)",
+)
+SAME_AS = View(
+    "same_as",
+    "Pairs of event ids that report one action, each pair once.",
+    [*columns_of(SameAs), STORED_AT],
+    "FROM tacho.same_as_data FINAL",
+)
+
+SIGNALS_DATA = Table(
+    "signals_data",
+    """Every revision of a signal until it is merged away; read tacho.signals instead.
+Sorted by what signal_id fixes (tenant, rule). Not partitioned by time: a late arrival may move a
+signal's time, and then two revisions would lie in two partitions and never meet.""",
+    [*SIGNAL, *PLACE, STORED_AT],
+    "ReplacingMergeTree(revision)",
+    "(tenant, rule_id, signal_id)",
+    indexes=(
+        "by_event_time event_time TYPE minmax GRANULARITY 1",
+        *map(_bloom, ("signal_id", "entity", "agent_id", "session_id", "trace_id")),
+    ),
+)
+SIGNALS = View(
+    "signals",
+    "What detectors say: each signal once, at its newest revision; retracted ones are not shown.",
+    [*SIGNAL, STORED_AT],
+    "FROM tacho.signals_data FINAL\nWHERE change != 'retracted'",
+)

@@ -1,0 +1,162 @@
+"""Migrations run once, refuse changed pasts, and stand being run by two processes at once."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
+from tachograph.pipeline.migrate import Layout, apply, migrate, migrations, statements
+from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.store import catalogue
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.columns import quoted
+from tachograph.pipeline.store.ddl import addition
+
+REPEATABLE = re.compile(
+    r"CREATE (DATABASE|TABLE) IF NOT EXISTS |CREATE OR REPLACE VIEW "
+    r"|ALTER TABLE tacho\.\w+ .*?(ADD COLUMN|ADD INDEX) IF NOT EXISTS "
+)
+
+
+@pytest.fixture
+def empty(writer: ClickHouseSettings) -> Iterator[Connection]:
+    """A connection to a server without our database."""
+    with Connection(writer) as connection:
+        connection.command("DROP DATABASE IF EXISTS tacho SYNC")
+        yield connection
+
+
+def noted(connection: Connection) -> list[tuple[object, ...]]:
+    return connection.rows(
+        "SELECT number, name, sha256 FROM tacho.migrations FINAL ORDER BY number"
+    )
+
+
+def test_migrations_are_applied_once_and_noted_with_their_hashes(empty: Connection) -> None:
+    known = migrations()
+    assert apply(empty, Layout()) == [migration.name for migration in known]
+    first = noted(empty)
+    assert apply(empty, Layout()) == []
+    assert noted(empty) == first
+    assert first == [(m.number, m.name, m.sha256) for m in known]
+
+
+def test_two_processes_may_migrate_at_the_same_time(
+    writer: ClickHouseSettings, empty: Connection
+) -> None:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with Connection(writer) as own:
+                apply(own, Layout())
+        except (Refused, RetryLater) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert [row[0] for row in noted(empty)] == [m.number for m in migrations()]
+    assert empty.rows("SELECT count() FROM tacho.actions") == [(0,)]
+
+
+def test_a_past_file_that_was_changed_is_refused_by_name(empty: Connection) -> None:
+    apply(empty, Layout())
+    known = migrations()
+    forged = [type(known[0])(known[0].number, known[0].name, known[0].text + " "), *known[1:]]
+    with pytest.raises(Refused, match=r"0001_database\.sql was changed after it had been applied"):
+        apply(empty, Layout(), forged)
+
+
+def test_a_database_newer_than_the_program_is_left_as_it_is(empty: Connection) -> None:
+    apply(empty, Layout())
+    assert apply(empty, Layout(), migrations()[:3]) == []
+
+
+def test_a_new_field_reaches_table_and_view_by_a_new_migration(empty: Connection) -> None:
+    apply(empty, Layout())
+    table, view = catalogue.TABLES["signals_data"], catalogue.VIEWS["signals"]
+    fresh = table.columns[0]._replace(name="fresh", comment="new one")
+    wider = table._replace(columns=[*table.columns, fresh])
+    shown = view._replace(columns=[*view.columns, fresh])
+    text = addition(wider, [shown], catalogue.written("signals_data"))
+    known = migrations()
+    newer = type(known[0])(len(known) + 1, "0099_fresh.sql", text)
+    assert apply(empty, Layout(), [*known, newer]) == ["0099_fresh.sql"]
+    assert empty.rows("SELECT fresh FROM tacho.signals") == []
+
+
+def test_retention_follows_the_setting_in_old_tables_too(empty: Connection) -> None:
+    apply(empty, Layout())
+    apply(empty, Layout(days=7))
+    rows = empty.rows(
+        "SELECT name, extract(create_table_query, 'toIntervalDay.(\\d+)') FROM system.tables"
+        " WHERE database = 'tacho' AND create_table_query LIKE '%toIntervalDay%'"
+    )
+    assert {days for _, days in rows} == {"7"}
+    assert "actions_data" in {name for name, _ in rows}
+    assert not {name for name, _ in rows if str(name).endswith("_log")}
+
+
+def test_migrate_waits_for_a_server_that_is_not_there_yet() -> None:
+    naps: list[float] = []
+    ticks = iter(range(100))
+    nowhere = ClickHouseSettings(url="http://127.0.0.1:9")
+    with pytest.raises(RetryLater, match=r"127\.0\.0\.1:9"):
+        migrate(nowhere, Layout(), wait_s=3, sleep=naps.append, clock=lambda: next(ticks))
+    assert len(naps) >= 2
+
+
+def test_every_statement_may_be_run_twice() -> None:
+    for migration in migrations():
+        for statement in statements(migration.text):
+            assert REPEATABLE.match(statement), f"{migration.name}: {statement[:80]}"
+
+
+def test_with_a_cluster_every_table_is_replicated_on_it() -> None:
+    layout = Layout(cluster="main")
+    for migration in migrations():
+        for statement in statements(layout.fill(migration.text)):
+            assert " ON CLUSTER 'main'" in statement
+            assert "ENGINE = R" not in statement or "ENGINE = Replicated" in statement
+
+
+def test_files_out_of_order_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("SELECT 1;")
+    (tmp_path / "0003_b.sql").write_text("SELECT 1;")
+    with pytest.raises(ConfigError, match=r"0003_b\.sql: expected number 0002"):
+        migrations(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TACHO_RETENTION_DAYS": "0"},
+        {"TACHO_RETENTION_DAYS": "ninety"},
+        {"TACHO_CLICKHOUSE_CLUSTER": "a'; DROP"},
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused_with_the_name_of_the_setting(
+    environ: dict[str, str],
+) -> None:
+    with pytest.raises(ConfigError, match=next(iter(environ))):
+        Layout.from_env(environ)
+
+
+def test_semicolons_in_strings_names_and_comments_do_not_part_statements() -> None:
+    text = "-- one; two\nSELECT 'a;''b\\';c', `x;y`; /* ; */ SELECT 2;\n;\n-- end;"
+    assert list(statements(text)) == ["SELECT 'a;''b\\';c', `x;y`", "SELECT 2"]
+
+
+@given(st.lists(st.text(alphabet="abc;'`\\\"-/* \n", max_size=12), max_size=5))
+def test_any_text_in_string_literals_survives_splitting(values: list[str]) -> None:
+    written = [f"SELECT {quoted(value)}" for value in values]
+    assert list(statements(";\n".join(written))) == written
