@@ -178,8 +178,3 @@ def cut(frame: pl.DataFrame) -> pl.DataFrame:
             named[at].append(name)
     truncated = pl.Series("truncated", [texts or None for texts in named], TEXTS)
     return frame.with_columns([*changed, truncated])
-
-
-def without(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """The frame without these columns, if it has them."""
-    return frame.drop(names, strict=False)
