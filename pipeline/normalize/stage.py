@@ -1,0 +1,237 @@
+"""`normalize`: raw topics in, agent.actions and agent.state out.
+
+Order of every round, which is what makes `kill -9` harmless: read, decode, send, wait until all of it is
+acknowledged, commit, and only then tick.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from confluent_kafka import Message
+
+from tachograph.pipeline import metrics, secrets
+from tachograph.pipeline.clock import Clock, system_us, to_datetime
+from tachograph.pipeline.dead_letters import DeadLetters
+from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.kafka.reader import Place, Reader
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.log import get
+from tachograph.pipeline.normalize.batches import Batches
+from tachograph.pipeline.normalize.core import Normalizer
+from tachograph.pipeline.normalize.raw import STAGE, Normalized, RawRecord
+from tachograph.pipeline.normalize.ticks import Ticks
+from tachograph.pipeline.settings import Settings
+from tachograph.schemas import codec
+from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
+
+log = get(STAGE)
+
+GROUP: Final = "tacho.normalize"
+SOURCES: Final = ("otlp_spans", "otlp_logs", "agent.raw")
+ACTIONS: Final = "agent.actions"
+STATE: Final = "agent.state"
+READ_RECORDS: Final = 2_000
+READ_WAIT_S: Final = 0.05
+# Raw bytes decoded at once: bounds memory, and is far above what a batch needs to be quick.
+STRETCH_BYTES: Final = 4_000_000
+# Records of one topic in a row without a single usable item: then the topic, not a producer, is wrong.
+HOPELESS_RECORDS: Final = 5_000
+PARTITION_CHECK_US: Final = 60_000_000
+# A dead letter holds the largest raw record in base64.
+WRITER_OVERRIDES: Final = {"message.max.bytes": 8_388_608}
+
+
+class Normalize:
+    """The running stage: one reader, one writer, the core between them. One thread."""
+
+    def __init__(self, settings: Settings, clock: Clock = system_us) -> None:
+        self._clock = clock
+        self._core = Normalizer(secrets.operator_key(settings.home), settings.tenant)
+        self._writer = Writer(settings, overrides=WRITER_OVERRIDES)
+        self._count = self._writer.partitions(ACTIONS)
+        self._batches = Batches(self._count)
+        self._raw_counts: dict[str, int] = {}
+        self._checked_us = clock()
+        self._dead = DeadLetters(self._writer, STAGE)
+        self._hopeless: dict[str, int] = {}
+        self._reader = Reader(settings, GROUP, SOURCES, on_revoke=self._revoked)
+        self._ticks = Ticks(self._reader, self._raw_partitions, clock)
+        self._health = HealthReporter(settings, STAGE, clock=clock)
+        self._drops: dict[str, int] = {}
+
+    def round(self) -> int:
+        """One round; the number of raw records read. Raises RetryLater or Refused: nothing is committed then."""
+        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
+        if messages:
+            with metrics.BATCH_SECONDS.labels(STAGE).time():
+                sources = self._handle(messages)
+            self._beat(sources)
+        else:
+            self._beat({})
+        self._tick()
+        return len(messages)
+
+    def close(self) -> None:
+        """Leave the group and let the last beat out."""
+        self._reader.close()
+        self._health.close()
+
+    def _handle(self, messages: list[Message]) -> dict[str, int]:
+        sources: dict[str, int] = {}
+        reached: dict[Place, int] = {}
+        offsets: dict[Place, int] = {}
+        for stretch in _stretches(messages):
+            records = [_raw(message) for message in stretch]
+            found = self._core.normalize(records)
+            self._send(found)
+            self._measure(records, found, sources)
+        for message in messages:
+            place = (message.topic() or "", message.partition() or 0)
+            offsets[place] = (message.offset() or 0) + 1
+            reached[place] = max(reached.get(place, 0), message.timestamp()[1] * 1000)
+        self._writer.flush()
+        self._reader.commit(offsets)
+        self._ticks.reached(reached)
+        return sources
+
+    def _send(self, found: Normalized) -> None:
+        # Links first: who reads the actions then knows their sessions already.
+        for link in found.links:
+            self._control("session_link", codec.encode(link), link.tenant, link.partition_key)
+        for record in self._batches.records(found.frame):
+            self._writer.send(ACTIONS, record.value, partition=record.partition, headers=record.headers)
+        for snapshot in found.snapshots:
+            key = f"{snapshot.tenant}/{snapshot.agent_id or ''}".encode()
+            self._writer.send(STATE, codec.encode(snapshot), key=key, headers=_headers("state_snapshot"))
+        for letter in found.dead:
+            self._dead.send(letter)
+
+    def _control(self, kind: str, value: bytes, tenant: str, partition_key: str) -> None:
+        partition = self._batches.partition(tenant, partition_key)
+        self._writer.send(ACTIONS, value, partition=partition, headers=_headers(kind))
+
+    def _tick(self) -> None:
+        """After everything before was acknowledged; the ticks themselves go with the next flush."""
+        ticks = self._ticks.due()
+        if ticks:
+            self._check_partitions()
+        for tick in ticks:
+            value = codec.encode(tick)
+            for partition in range(self._count):
+                self._writer.send(ACTIONS, value, partition=partition, headers=_headers("tick"))
+        if ticks:
+            self._writer.flush()
+            watermark = self._ticks.watermark_us()
+            if watermark is not None:
+                metrics.WATERMARK.labels(STAGE).set(watermark / 1_000_000)
+
+    def _raw_partitions(self, topic: str) -> int:
+        if topic not in self._raw_counts:
+            self._raw_counts[topic] = self._writer.partitions(topic)
+        return self._raw_counts[topic]
+
+    def _check_partitions(self) -> None:
+        now_us = self._clock()
+        if now_us - self._checked_us < PARTITION_CHECK_US:
+            return
+        self._checked_us = now_us
+        self._raw_counts.clear()
+        found = self._writer.partitions(ACTIONS)
+        if found != self._count:
+            raise Refused(
+                f"{ACTIONS} had {self._count} partitions and now has {found}: agents would change their partition."
+                " Put the number back, or start a new generation of the topic and rebuild state"
+            )
+
+    def _revoked(self, places: list[Place]) -> None:
+        self._ticks.lost(places)
+
+    def _measure(self, records: list[RawRecord], found: Normalized, sources: dict[str, int]) -> None:
+        frame = found.frame
+        for topic in {record.topic for record in records}:
+            count = sum(record.topic == topic for record in records)
+            metrics.RECORDS_READ.labels(STAGE, topic).inc(count)
+        metrics.ACTIONS.labels(STAGE).inc(frame.height)
+        if frame.height:
+            metrics.ACTIONS_LATE.labels(STAGE).inc(int(frame["late"].sum()))
+            metrics.ACTIONS_FAR.labels(STAGE).inc(int(frame["far"].sum()))
+            for source, count in frame["partition_key"].value_counts().iter_rows():
+                sources[source] = sources.get(source, 0) + count
+        for kind, count in found.redacted.items():
+            metrics.REDACTIONS.labels(kind).inc(count)
+        if found.foreign:
+            metrics.DROPPED.labels(STAGE, "no_agent").inc(found.foreign)
+            self._drops["no_agent"] = self._drops.get("no_agent", 0) + found.foreign
+        for letter in found.dead:
+            self._drops[letter.reason] = self._drops.get(letter.reason, 0) + 1
+        self._judge_topics(records, found)
+
+    def _judge_topics(self, records: list[RawRecord], found: Normalized) -> None:
+        """Stop when a whole topic decodes to nothing: then it is set up wrongly, and going on would empty it."""
+        refused = {(d.topic, d.partition, d.offset) for d in found.dead if d.index is None}
+        for record in records:
+            if (record.topic, record.partition, record.offset) not in refused:
+                self._hopeless[record.topic] = 0
+                continue
+            count = self._hopeless[record.topic] = self._hopeless.get(record.topic, 0) + 1
+            if count >= HOPELESS_RECORDS:
+                raise Refused(
+                    f"{record.topic}: {count} records in a row could not be decoded; see {'agent.dead_letters'}"
+                    " for the reason, mend the producer or the encoding, and start again"
+                )
+
+    def _beat(self, sources: Mapping[str, int]) -> None:
+        watermark = self._ticks.watermark_us()
+        bare = self._dead.without_bytes
+        self._health.beat(
+            watermark=to_datetime(watermark) if watermark else None,
+            sources=sources,
+            drops={**self._drops, **({"dead_letter_bytes": bare} if bare else {})},
+            status="degraded" if bare else "ok",
+            detail=f"{bare} dead letters above their source's limit kept only a hash" if bare else None,
+        )
+
+
+def _headers(kind: str) -> dict[str, bytes]:
+    return {RECORD_HEADER: kind.encode(), VERSION_HEADER: b"1"}
+
+
+def _raw(message: Message) -> RawRecord:
+    pairs = message.headers() or []
+    headers = {
+        str(name): value if isinstance(value, bytes) else str(value or "").encode()
+        for name, value in (pairs.items() if isinstance(pairs, dict) else pairs)
+    }
+    return RawRecord(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.value() or b"",
+        headers,
+        message.timestamp()[1] * 1000,
+    )
+
+
+def _stretches(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    stretch: list[Message] = []
+    size = 0
+    for message in messages:
+        stretch.append(message)
+        size += len(message.value() or b"")
+        if size >= STRETCH_BYTES:
+            yield stretch
+            stretch, size = [], 0
+    if stretch:
+        yield stretch
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Run until `stop`; what was read is finished first. Raises RetryLater (start again) or Refused."""
+    stage = Normalize(settings)
+    try:
+        while not stop.is_set():
+            stage.round()
+    finally:
+        stage.close()

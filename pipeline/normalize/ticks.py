@@ -1,0 +1,87 @@
+"""Ticks: how far each owned raw partition has come, so that `detect` knows which windows are complete.
+
+A tick at T says: every action of this raw partition observed before T is in agent.actions. It is sent only after
+everything it speaks of was acknowledged, and it never goes back. It stays DOOR_HOLD behind what was reached: a record
+of the door carries the door's clock, which may be that much older than its place in the log.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tachograph.pipeline.clock import SECOND_US, Clock, to_datetime
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.kafka.reader import Place, Reader
+from tachograph.pipeline.log import get
+from tachograph.pipeline.normalize import limits
+from tachograph.schemas.records import Tick
+
+log = get("normalize.ticks")
+EVERY_US: Final = SECOND_US
+
+
+class Ticks:
+    """What the owned raw partitions have reached. `partitions`: raw topic → number of partitions."""
+
+    def __init__(
+        self, reader: Reader, partitions: Callable[[str], int], clock: Clock
+    ) -> None:
+        self._reader, self._partitions, self._clock = reader, partitions, clock
+        self._reached: dict[Place, int] = {}
+        self._told: dict[Place, int] = {}
+        self._last_us = 0
+
+    def reached(self, places: Mapping[Place, int]) -> None:
+        """Observed µs of the newest record of each place whose effects are acknowledged."""
+        for place, at_us in places.items():
+            self._reached[place] = max(self._reached.get(place, 0), at_us)
+
+    def lost(self, places: list[Place]) -> None:
+        """Places owned no more; who owns them now ticks for them."""
+        for place in places:
+            self._reached.pop(place, None)
+            self._told.pop(place, None)
+
+    def due(self) -> list[Tick]:
+        """Ticks to send now, at most once a second; none for a place that has not moved."""
+        now_us = self._clock()
+        if now_us - self._last_us < EVERY_US:
+            return []
+        self._last_us = now_us
+        found = []
+        for place in self._reader.assignment():
+            tick = self._tick(place)
+            if tick:
+                found.append(tick)
+        return found
+
+    def watermark_us(self) -> int | None:
+        """The least that was told of the owned places; None before the first tick."""
+        return min(self._told.values(), default=None)
+
+    def _tick(self, place: Place) -> Tick | None:
+        # The clock is read first: what comes into the log after that is later than the tick.
+        now_us = self._clock()
+        quiet = self._at_end(place)
+        at_us = (now_us if quiet else self._reached.get(place, 0)) - limits.DOOR_HOLD_US
+        if at_us <= self._told.get(place, 0):
+            return None
+        self._told[place] = at_us
+        return Tick(
+            raw_topic=place[0],
+            raw_partition=place[1],
+            raw_partitions=self._partitions(place[0]),
+            observed_time=to_datetime(at_us),
+            by_clock=quiet,
+        )
+
+    def _at_end(self, place: Place) -> bool:
+        """Whether nothing is left to read. A leader that does not answer is not quiet, but stalled."""
+        try:
+            low, high = self._reader.bounds(place)
+            at = self._reader.position(place)
+            if at is None:
+                at = self._reader.committed([place]).get(place, low)
+        except RetryLater as error:
+            log.warning("no tick", place=f"{place[0]}/{place[1]}", error=str(error))
+            return False
+        return at >= high
