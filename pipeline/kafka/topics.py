@@ -59,3 +59,12 @@ def _created(name: str, problem: BaseException | None) -> bool:
     if error.code() == KafkaError.TOPIC_ALREADY_EXISTS or error.code() in _CANNOT:
         return False
     raise mapped(error, f"create topic {name}") from problem
+
+
+def cluster_id(settings: Settings) -> str:
+    """Id of the cluster: another one means another log, offsets and all. Raises RetryLater."""
+    admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})  # type: ignore[dict-item]
+    try:
+        return str(admin.list_topics(timeout=ADMIN_TIMEOUT_S).cluster_id)
+    except KafkaException as error:
+        raise mapped(error.args[0], "cluster id") from error

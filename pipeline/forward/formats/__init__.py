@@ -8,7 +8,7 @@ hostile value.
 import importlib
 import pkgutil
 from functools import cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from tachograph.schemas.alert import Alert
 from tachograph.schemas.records import Health
@@ -22,11 +22,12 @@ class Format(Protocol):
     # No record is longer, whatever is in the alert; what is cut says so.
     MAX_BYTES: int
 
-    def render(self, alert: Alert, *, update: bool = False) -> bytes:
+    def render(self, alert: Alert, *, update: bool = False, **extra: Any) -> bytes:
         """One alert as one record, without the framing of a transport (no final newline).
 
         `update` says that the receiver has an earlier revision of it. Alert id and revision are
-        always in the record: a receiver that has seen the pair may ignore the record.
+        always in the record: a receiver that has seen the pair may ignore the record. `extra` is
+        what a destination adds for this format (`render_options`), as syslog its hostname.
         """
 
     def render_health(self, health: Health) -> bytes:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.pipeline.forward.formats import cef, syslog
+from tachograph.pipeline.forward.formats._values import visible
 from tachograph.schemas.alert import SEVERITIES, Observable
 from tests.pipeline.forward import alerts
 
@@ -124,10 +125,10 @@ def test_hostile_values_come_back_equal_or_visibly_cut(name: str) -> None:
         observables=[Observable(type="url", value=text), Observable(type="file", value=text)],
     )
     head, fields = parse_cef(cef.render(alert).decode())
-    shown = cef.visible(text, keep="\n\r\t")
+    shown = visible(text, keep="\n\r\t")
     for key in ("suser", "cs1", "cs2", "request", "fname"):
         assert_equal_or_cut(shown, fields[key])
-    assert_equal_or_cut(cef.visible(text).replace("|", "/"), head[5])
+    assert_equal_or_cut(visible(text).replace("|", "/"), head[5])
     assert fields["externalId"] == alert.alert_id
     assert fields["cn2"] == str(alert.revision)
 
@@ -136,7 +137,7 @@ def test_hostile_values_come_back_equal_or_visibly_cut(name: str) -> None:
 def test_any_value_comes_back(text: str) -> None:
     alert = alerts.alert(principal_id=text, session_id=text)
     _, fields = parse_cef(cef.render(alert).decode())
-    shown = cef.visible(text, keep="\n\r\t").encode("utf-8", "replace").decode()
+    shown = visible(text, keep="\n\r\t").encode("utf-8", "replace").decode()
     assert fields["suser"] == shown
     assert fields["cs1"] == shown
     assert fields["externalId"] == alert.alert_id

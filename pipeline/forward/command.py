@@ -1,0 +1,75 @@
+"""`tacho forward`: run the stage, list destinations, try one. What it needs is imported when it runs."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    help="Alerts to SIEMs and webhooks, each destination at its own pace. Alone: run the stage.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads the annotation
+    typer.Option("--config", help="this file instead of TACHO_HOME/forward.toml"),
+]
+
+
+@app.callback()
+def forward(context: typer.Context, config: ConfigPath = None) -> None:
+    """Bring alerts to every destination of forward.toml; runs until it is told to stop."""
+    from tachograph.pipeline.forward.config import PATH_VARIABLE
+
+    if config is not None:
+        os.environ[PATH_VARIABLE] = str(config)
+    if context.invoked_subcommand is None:
+        from tachograph.pipeline.runner import run_stage
+
+        run_stage("forward")
+
+
+@app.command("list")
+def list_destinations() -> None:
+    """Show the destinations as JSON lines; secrets and URL paths are left out."""
+    import msgspec
+
+    from tachograph.pipeline.forward.config import load
+    from tachograph.pipeline.settings import Settings
+
+    for configured in load(Settings.from_env()):
+        typer.echo(msgspec.json.encode(configured.shown()).decode())
+
+
+@app.command()
+def test(name: Annotated[str, typer.Argument(help="a destination of forward.toml")]) -> None:
+    """Send one sample alert, marked synthetic, and say what the other end answered."""
+    from tachograph.pipeline.clock import system_us
+    from tachograph.pipeline.errors import ConfigError, TachoError
+    from tachograph.pipeline.forward.config import load
+    from tachograph.pipeline.forward.destination import Outgoing
+    from tachograph.pipeline.forward.sample import sample_alert
+    from tachograph.pipeline.settings import Settings
+
+    settings = Settings.from_env()
+    found = {configured.route.name: configured for configured in load(settings)}
+    chosen = found.get(name)
+    if chosen is None:
+        known = ", ".join(found) or "none: write TACHO_HOME/forward.toml"
+        raise ConfigError(f"no destination {name!r}; there is {known}")
+    alert = sample_alert(settings.tenant, system_us())
+    body = chosen.format.render(alert, **chosen.type.render_options(chosen.options))
+    record = Outgoing(f"{alert.alert_id}:{alert.revision}", body, chosen.format.CONTENT_TYPE)
+    destination = chosen.type.open(chosen.options, chosen.secret)
+    try:
+        answer = destination.deliver([record])
+    except TachoError as error:
+        typer.echo(f"{name}: not delivered: {error}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        destination.close()
+    typer.echo(f"{name}: delivered {record.key} ({len(body)} bytes of {chosen.format.NAME})")
+    typer.echo(f"{name}: the other end said: {answer}")

@@ -1,0 +1,1 @@
+"""The destinations: one module each, found by import (see `forward.destination`)."""

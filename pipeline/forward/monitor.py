@@ -1,0 +1,271 @@
+"""What the beats say: which sources fell silent, which stages stand still. Pure.
+
+A decision is a Health record of a subject, `source:<name>` or `stage:<name>`, never written by
+anyone else. It carries the moment that it is counted from (last seen, last progress) as its
+watermark, so what follows from it, the signal group for triage, follows from the record alone.
+"""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from tachograph.pipeline.clock import SECOND_US, Clock, system_us, to_datetime, to_us
+from tachograph.schemas.records import Health
+
+SOURCE, STAGE = "source:", "stage:"
+PIPELINE = "pipeline"
+
+# A source that was seen in so many beats is expected to go on.
+MIN_SIGHTINGS = 5
+GAPS_KEPT = 16
+SILENT_GAPS = 3
+MIN_SILENCE_S = 60
+STALL_S = 60
+MAX_SUBJECTS = 10_000
+# Of one look at the clock; the rest is decided at the next.
+MAX_DECISIONS = 100
+# A decision that still holds is said again before the log forgets it.
+REPEAT_S = 6 * 3_600
+
+Verdict = Literal["ok", "silent", "stalled"]
+Key = tuple[str, str]  # tenant, name
+
+
+class _Source(msgspec.Struct):
+    """What is known of one source: when it was seen last, and how far apart that usually is."""
+
+    seen_us: int
+    reporter: Key
+    sightings: int = 1
+    gaps_us: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=GAPS_KEPT))
+
+    def see(self, at_us: int, *, regular: bool) -> None:
+        """Seen again; a gap that was an alert is not a normal one."""
+        if at_us <= self.seen_us:
+            return
+        if regular:
+            self.gaps_us.append(at_us - self.seen_us)
+        self.seen_us = at_us
+        self.sightings += 1
+
+    def patience_us(self) -> int:
+        """How long it may be quiet: three times the longest of its last gaps, a minute at least."""
+        return max(SILENT_GAPS * max(self.gaps_us, default=0), MIN_SILENCE_S * SECOND_US)
+
+
+class _Stage(msgspec.Struct):
+    """What is known of one component: its last beat, and when it last got on."""
+
+    beat_us: int
+    progress_us: int
+    watermark: datetime | None = None
+    lag: int = 0
+
+    def see(self, health: Health, at_us: int) -> None:
+        """A beat. Getting on is a later watermark, or less to read than before."""
+        self.beat_us = max(self.beat_us, at_us)
+        lag = health.lag or 0
+        later = health.watermark is not None and (
+            self.watermark is None or health.watermark > self.watermark
+        )
+        if later or lag == 0 or lag < self.lag:
+            self.progress_us, self.lag = self.beat_us, lag
+        if later:
+            self.watermark = health.watermark
+
+
+class Monitor:
+    """Judges the components of one partition of agent.health: a function of that log."""
+
+    def __init__(self, started_us: int) -> None:
+        # Nobody is judged for what happened while nobody watched.
+        self._started_us = started_us
+        self._sources: dict[Key, _Source] = {}
+        self._stages: dict[Key, _Stage] = {}
+        # Subjects that are not well, and since when: as the log says, or as just decided.
+        self._unwell: dict[Key, Health] = {}
+        self._latest_us = 0
+
+    def read(self, health: Health) -> bool:
+        """Take in one record; true when it is a decision that changes what holds."""
+        if health.component.startswith((SOURCE, STAGE)):
+            return self._decided(health)
+        at_us = to_us(health.at)
+        self._latest_us = max(self._latest_us, at_us)
+        key = (health.tenant, health.component)
+        stage = self._stages.get(key)
+        if stage is not None:
+            stage.see(health, at_us)
+        elif len(self._stages) < MAX_SUBJECTS:
+            self._stages[key] = _Stage(at_us, at_us, health.watermark, health.lag or 0)
+        for name, count in health.sources.items():
+            if count > 0:
+                self._see_source((health.tenant, name), key, at_us)
+        return False
+
+    def judge(self, now_us: int) -> list[Health]:
+        """Decisions that are due: to be written to the log before anything follows from them."""
+        due = [
+            *self._silent(now_us),
+            *self._stalled(now_us),
+            *self._recovered(now_us),
+            *self._repeated(now_us),
+        ]
+        return due[:MAX_DECISIONS]
+
+    def _see_source(self, key: Key, reporter: Key, at_us: int) -> None:
+        source = self._sources.get(key)
+        if source is not None:
+            source.reporter = reporter
+            source.see(at_us, regular=(key[0], SOURCE + key[1]) not in self._unwell)
+        elif len(self._sources) < MAX_SUBJECTS:
+            self._sources[key] = _Source(at_us, reporter)
+
+    def _decided(self, health: Health) -> bool:
+        key = (health.tenant, health.component)
+        before = self._unwell.get(key)
+        if health.status == "ok":
+            self._unwell.pop(key, None)
+            return before is not None
+        self._unwell[key] = health
+        return before is None or before.watermark != health.watermark
+
+    def _silent(self, now_us: int) -> Iterable[Health]:
+        for (tenant, name), source in self._sources.items():
+            subject = (tenant, SOURCE + name)
+            since_us = max(source.seen_us, self._started_us)
+            if source.sightings < MIN_SIGHTINGS or now_us - since_us < source.patience_us():
+                continue
+            # When who reports it is itself gone, nothing is known of the source.
+            if subject in self._unwell or not self._beats(source.reporter, now_us):
+                continue
+            quiet_s = (now_us - source.seen_us) // SECOND_US
+            usual_s = max(source.gaps_us, default=0) // SECOND_US
+            yield _decision(
+                subject,
+                "silent",
+                now_us,
+                source.seen_us,
+                f"nothing for {quiet_s} s; usually something every {usual_s} s",
+            )
+
+    def _stalled(self, now_us: int) -> Iterable[Health]:
+        for (tenant, name), stage in self._stages.items():
+            subject = (tenant, STAGE + name)
+            if subject in self._unwell:
+                continue
+            if not self._beats((tenant, name), now_us):
+                quiet_s = (now_us - stage.beat_us) // SECOND_US
+                yield _decision(
+                    subject, "stalled", now_us, stage.beat_us, f"no beat for {quiet_s} s"
+                )
+            elif self._stands(stage, now_us):
+                text = f"{stage.lag} records behind and no progress"
+                yield _decision(subject, "stalled", now_us, stage.progress_us, text)
+
+    def _recovered(self, now_us: int) -> Iterable[Health]:
+        for (tenant, component), decision in self._unwell.items():
+            since = to_us(decision.watermark or decision.at)
+            if component.startswith(SOURCE):
+                source = self._sources.get((tenant, component.removeprefix(SOURCE)))
+                well = source is not None and source.seen_us > since
+            else:
+                key = (tenant, component.removeprefix(STAGE))
+                stage = self._stages.get(key)
+                well = (
+                    stage is not None
+                    and stage.progress_us > since
+                    and self._beats(key, now_us)
+                    and not self._stands(stage, now_us)
+                )
+            if well:
+                yield _decision((tenant, component), "ok", now_us, since, "is back")
+
+    def _repeated(self, now_us: int) -> Iterable[Health]:
+        for decision in self._unwell.values():
+            if now_us - to_us(decision.at) >= REPEAT_S * SECOND_US:
+                yield msgspec.structs.replace(decision, at=to_datetime(now_us))
+
+    def _beats(self, key: Key, now_us: int) -> bool:
+        stage = self._stages.get(key)
+        since_us = max(stage.beat_us if stage else 0, self._started_us)
+        return now_us - since_us < STALL_S * SECOND_US
+
+    def _stands(self, stage: _Stage, now_us: int) -> bool:
+        since_us = max(stage.progress_us, self._started_us)
+        return stage.lag > 0 and now_us - since_us >= STALL_S * SECOND_US
+
+
+def _decision(subject: Key, verdict: Verdict, now_us: int, since_us: int, text: str) -> Health:
+    return Health(
+        component=subject[1],
+        tenant=subject[0],
+        status=verdict,
+        at=to_datetime(now_us),
+        watermark=to_datetime(since_us),
+        detail=text,
+    )
+
+
+class Overview:
+    """The latest word of every component, for the health records that destinations get.
+
+    Written by the monitor's thread, read by the destinations'. Empty in a process whose monitor
+    owns no partition: then a destination is told only that this process is alive.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._latest: dict[Key, Health] = {}
+
+    def update(self, health: Health) -> None:
+        """Take in a record of any component."""
+        key = (health.tenant, health.component)
+        with self._lock:
+            if key in self._latest or len(self._latest) < MAX_SUBJECTS:
+                self._latest[key] = health
+
+    def summary(self, tenant: str, now_us: int) -> Health:
+        """One record of the whole pipeline: earliest watermark, sum of lags, sources, drops."""
+        with self._lock:
+            latest = [health for (of, _), health in self._latest.items() if of == tenant]
+        beats = [h for h in latest if not h.component.startswith((SOURCE, STAGE))]
+        unwell = [h for h in latest if h.component.startswith((SOURCE, STAGE)) and h.status != "ok"]
+        fresh = [h for h in beats if now_us - to_us(h.at) < STALL_S * SECOND_US]
+        sources: Counter[str] = Counter()
+        drops: Counter[str] = Counter()
+        for health in fresh:
+            sources.update(health.sources)
+            drops.update({f"{health.component}.{name}": n for name, n in health.drops.items() if n})
+        troubled = [f"{h.component} {h.status}" for h in [*unwell, *fresh] if h.status != "ok"]
+        return Health(
+            component=PIPELINE,
+            tenant=tenant,
+            status="degraded" if troubled else "ok",
+            at=to_datetime(now_us),
+            watermark=min((h.watermark for h in fresh if h.watermark), default=None),
+            lag=sum(h.lag or 0 for h in fresh),
+            sources=dict(sources),
+            drops=dict(drops),
+            detail="; ".join(troubled[:20]) or None,
+        )
+
+    def greeting(
+        self, tenant: str, every_s: int, clock: Clock = system_us
+    ) -> Callable[[], Health | None]:
+        """For one destination: a summary when one is due, the first after `every_s` seconds."""
+        sent_us = clock()
+
+        def due() -> Health | None:
+            nonlocal sent_us
+            now_us = clock()
+            if every_s <= 0 or now_us - sent_us < every_s * SECOND_US:
+                return None
+            sent_us = now_us
+            return self.summary(tenant, now_us)
+
+        return due

@@ -1,0 +1,130 @@
+"""From alerts to acknowledged records of one destination: chosen, capped, rendered, delivered.
+
+Nothing here knows Kafka. What `put` returns from is acknowledged or accounted for; what it raises
+from may be put again as it is: the ledger leaves out what went through.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from tachograph.pipeline import metrics
+from tachograph.pipeline.clock import SECOND_US, Clock, system_us
+from tachograph.pipeline.errors import Refused, RetryLater
+from tachograph.pipeline.forward.config import Configured
+from tachograph.pipeline.forward.destination import Destination, Outgoing
+from tachograph.pipeline.forward.ledger import Ledger
+from tachograph.pipeline.forward.ratecap import RateCap, summaries
+from tachograph.pipeline.forward.selection import select
+from tachograph.schemas.alert import Alert
+from tachograph.schemas.records import Health
+
+_MINUTE_US = 60 * SECOND_US
+
+
+class Stopping(RetryLater):
+    """The stage was told to stop between two deliveries; the rest goes out at the next start."""
+
+
+class RefusedAlert(msgspec.Struct, frozen=True):
+    """An alert that the other end will never take, and why."""
+
+    alert: Alert
+    reason: str
+
+
+class Outbox:
+    """Everything between a batch of alerts and one destination. Used by one thread."""
+
+    def __init__(
+        self,
+        configured: Configured,
+        destination: Destination,
+        ledger: Ledger,
+        *,
+        tenant: str = "default",
+        clock: Clock = system_us,
+    ) -> None:
+        self._route, self._form = configured.route, configured.format
+        self._extra = configured.type.render_options(configured.options)
+        self._destination, self._ledger = destination, ledger
+        self._tenant, self._clock = tenant, clock
+        self._cap = RateCap(configured.route.rate_cap)
+        # What did not go out as a record of its own, by reason, since start.
+        self.drops: Counter[str] = Counter()
+        self.watermark: datetime | None = None
+        self.answer = ""
+
+    def put(self, alerts: Sequence[Alert], stop: threading.Event) -> list[RefusedAlert]:
+        """Bring a batch out; returns those that the other end refused for good.
+
+        Raises RetryLater when the rest must be put again.
+        """
+        known = self._ledger.known([alert.alert_id for alert in alerts])
+        selected = select(self._route, alerts, known)
+        admitted, held = self._cap.split(selected.send, known, self._clock())
+        refused: list[RefusedAlert] = []
+        for part in _slices(admitted, self._destination.batch_records):
+            if stop.is_set():
+                raise Stopping("stopping")
+            refused += self._deliver(part, known)
+        self._ledger.hold(held)
+        selected.skipped["rate_cap"] += len(held)
+        self._count(selected.skipped)
+        self._reach(alerts)
+        return refused
+
+    def sum_up(self) -> None:
+        """Send what earlier minutes held back, as one record a minute. Raises RetryLater."""
+        held = self._ledger.held_before(self._clock() // _MINUTE_US)
+        for summary in summaries(self._route.name, self._tenant, held):
+            self._deliver([summary], {})
+        if held:
+            self._ledger.forget_held(held)
+
+    def greet(self, health: Health) -> None:
+        """Tell the destination how the pipeline is. Raises RetryLater, Refused."""
+        key = f"health:{health.component}:{int(health.at.timestamp())}"
+        record = Outgoing(key, self._form.render_health(health), self._form.CONTENT_TYPE)
+        self.answer = self._destination.deliver([record])
+
+    def close(self) -> None:
+        """Close destination and ledger."""
+        self._destination.close()
+        self._ledger.close()
+
+    def _deliver(self, alerts: list[Alert], known: dict[str, int]) -> list[RefusedAlert]:
+        records = [self._record(alert, update=alert.alert_id in known) for alert in alerts]
+        try:
+            self.answer = self._destination.deliver(records)
+        except Refused as error:
+            if len(alerts) == 1:
+                self.drops["refused"] += 1
+                return [RefusedAlert(alerts[0], str(error))]
+            return [refused for alert in alerts for refused in self._deliver([alert], known)]
+        self._ledger.acknowledge((alert.alert_id, alert.revision) for alert in alerts)
+        self._cap.used(len(alerts), self._clock())
+        metrics.DELIVERED.labels(self._route.name).inc(len(alerts))
+        return []
+
+    def _record(self, alert: Alert, *, update: bool) -> Outgoing:
+        body = self._form.render(alert, update=update, **self._extra)
+        return Outgoing(f"{alert.alert_id}:{alert.revision}", body, self._form.CONTENT_TYPE)
+
+    def _count(self, skipped: Counter[str]) -> None:
+        self.drops.update(skipped)
+        for reason, count in skipped.items():
+            metrics.HELD_BACK.labels(self._route.name, reason).inc(count)
+
+    def _reach(self, alerts: Sequence[Alert]) -> None:
+        newest = max((alert.updated_at for alert in alerts), default=None)
+        if newest is not None and (self.watermark is None or newest > self.watermark):
+            self.watermark = newest
+
+
+def _slices(alerts: list[Alert], size: int) -> Iterator[list[Alert]]:
+    for start in range(0, len(alerts), size):
+        yield alerts[start : start + size]

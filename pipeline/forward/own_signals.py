@@ -1,0 +1,99 @@
+"""A decision about our own health as what triage reads: a signal group, as any detector's.
+
+Everything follows from the decision record and its offset, so that a repeated one changes nothing.
+"""
+
+from typing import NamedTuple
+
+from tachograph.detectors.signals import ALERT_BUCKET_S
+from tachograph.pipeline.clock import SECOND_US, to_datetime, to_us
+from tachograph.schemas.alert import Reason, Signal, SignalGroup, Witness
+from tachograph.schemas.identity import plain_id
+from tachograph.schemas.records import Health
+
+_BUCKET_US = ALERT_BUCKET_S * SECOND_US
+_RULE_VERSION = "1"
+# Detection L01, telemetry silence.
+_FRAMEWORKS = [
+    "atlas.AML.T0081",
+    "nist_ai_rmf.MEASURE_2.4",
+    "nist_ai_rmf.MEASURE_2.8",
+    "owasp_asi.ASI10",
+    "owasp_mcp.MCP08",
+]
+
+
+class _Rule(NamedTuple):
+    rule_id: str
+    title: str
+    runbook: str
+
+
+_SILENT = _Rule(
+    "tacho.source_silent",
+    "A source of telemetry fell silent",
+    "Look whether its agents still act (gateway, billing, network). If they do, telemetry was"
+    " switched off or cut: treat what they did meanwhile as unseen.",
+)
+_STALLED = _Rule(
+    "tacho.stage_stalled",
+    "A stage of the pipeline stands still",
+    "Look at the stage's log and at what it waits for (broker, ClickHouse, a destination). Until it"
+    " is back, what it does is not done: alerts may be late.",
+)
+
+
+def group_of(decision: Health, offset: int) -> SignalGroup:
+    """The signal group that a decision at `offset` of agent.health means; count 0 takes it back."""
+    rule = _STALLED if decision.component.startswith("stage:") else _SILENT
+    since_us = to_us(decision.watermark or decision.at)
+    bucket_us = since_us - since_us % _BUCKET_US
+    same = (decision.tenant, rule.rule_id, _RULE_VERSION, decision.component)
+    signal = _signal(decision, rule, offset, plain_id("signal", *same, str(since_us)))
+    gone = decision.status == "ok"
+    return SignalGroup(
+        group_id=plain_id("group", *same, str(bucket_us)),
+        revision=offset << 20,
+        tenant=decision.tenant,
+        entity=decision.component,
+        entity_type=signal.entity_type,
+        bucket_start=to_datetime(bucket_us),
+        bucket_s=ALERT_BUCKET_S,
+        rule_id=rule.rule_id,
+        count=0 if gone else 1,
+        first_seen=signal.event_time,
+        last_seen=signal.event_time,
+        samples=[signal],
+    )
+
+
+def _signal(decision: Health, rule: _Rule, offset: int, signal_id: str) -> Signal:
+    since_us = to_us(decision.watermark or decision.at)
+    kind, _, name = decision.component.partition(":")
+    return Signal(
+        signal_id=signal_id,
+        revision=offset << 20,
+        change="retracted" if decision.status == "ok" else "new",
+        tenant=decision.tenant,
+        rule_id=rule.rule_id,
+        rule_version=_RULE_VERSION,
+        title=f"{rule.title}: {name}",
+        severity="high",
+        confidence=80,
+        kind="window",
+        risk_category="governance",
+        frameworks=_FRAMEWORKS,
+        event_time=to_datetime(since_us),
+        event_ids=[],
+        event_count=0,
+        entity=decision.component,
+        entity_type=kind,
+        bucket_start=to_datetime(since_us - since_us % _BUCKET_US),
+        reason=Reason(
+            text=f"{name}: {decision.detail or decision.status}.",
+            fields={"component": decision.component, "decided_at": decision.at.isoformat()},
+        ),
+        witness=Witness(window={"since": to_datetime(since_us).isoformat()}),
+        blind_spots=[f"{decision.component} is {decision.status}: {decision.detail}"],
+        runbook=rule.runbook,
+    )
