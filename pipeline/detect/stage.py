@@ -14,9 +14,10 @@ from pathlib import Path
 from confluent_kafka import Message
 
 from tachograph.detectors.partition import Found
-from tachograph.detectors.ruleset import RuleSet, load
+from tachograph.detectors.ruleset import RuleErrors, RuleSet, load
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US
+from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.kafka.reader import Place, Reader
@@ -39,7 +40,10 @@ CHECKPOINT_EVERY_S = 15.0
 def rules_in_force() -> RuleSet:
     """The shipped pack and what TACHO_RULES names (paths, separated as PATH is)."""
     extra = [Path(part) for part in os.environ.get("TACHO_RULES", "").split(os.pathsep) if part]
-    return load(extra, builtin=True)
+    try:
+        return load(extra, builtin=True)
+    except RuleErrors as error:
+        raise ConfigError(str(error)) from error
 
 
 class Detect:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tachograph.detectors.fields import ACTIONS, RAW
 from tachograph.detectors.partition import PartitionDetector
-from tachograph.detectors.ruleset import RuleSet, load
+from tachograph.detectors.ruleset import RuleErrors, RuleSet, load
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.scan.feed import feeder
@@ -24,6 +24,7 @@ from tachograph.pipeline.up.view import STYLE, safe
 from tachograph.schemas.alert import SEVERITIES
 
 FORMATS = ("auto", "actions", "otlp", "raw")
+FIELDS = {"actions": ACTIONS, "otlp": ACTIONS, "raw": RAW}
 OUTPUTS = ("ndjson", "table")
 TABLE_ROWS_MAX = 1_000
 
@@ -166,12 +167,19 @@ class Tally(msgspec.Struct):
         return "; ".join(parts)
 
 
+def _rules(options: Options, kind: Format) -> RuleSet:
+    try:
+        return load(options.rules, builtin=options.builtin, fields=FIELDS[kind])
+    except RuleErrors as error:
+        raise ConfigError(str(error)) from error
+
+
 def _with_first(path: Path) -> tuple[Chunk | None, Iterator[Chunk]]:
     rest = chunks(path)
     return next(rest, None), rest
 
 
-def scan_file(path: Path, rules: RuleSet, options: Options, out: Output, tally: Tally) -> None:
+def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     """Judge one file. Raises ConfigError when it cannot be read."""
     settings = Settings.from_env()
     first, rest = _with_first(path)
@@ -179,7 +187,7 @@ def scan_file(path: Path, rules: RuleSet, options: Options, out: Output, tally: 
         return
     kind: Format = detect(first.lines) if options.format == "auto" else options.format  # type: ignore[assignment]
     made_by = feeder(kind, settings.home, settings.tenant, options.time_field)
-    engine = PartitionDetector(rules, fields=RAW if kind == "raw" else ACTIONS)
+    engine = PartitionDetector(_rules(options, kind))
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):
@@ -209,10 +217,9 @@ def run_scan(options: Options) -> int:
     """Judge all files; the exit code. Raises ConfigError."""
     logs.configure()
     options.check()
-    rules = load(options.rules, builtin=options.builtin)
     tally = Tally()
     with _output(options) as out:
         for path in options.files:
-            scan_file(path, rules, options, out, tally)
+            scan_file(path, options, out, tally)
     sys.stderr.write(tally.text() + "\n")
     return 1 if options.fail_on and tally.reaches(options.fail_on) else 0

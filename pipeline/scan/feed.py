@@ -15,7 +15,7 @@ from tachograph.pipeline import secrets
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import RawRecord
 from tachograph.pipeline.scan.inputs import Chunk, Format
-from tachograph.pipeline.scan.raw_frames import RawFrames
+from tachograph.pipeline.scan.raw_lines import RawLines
 from tachograph.schemas.records import SessionLink
 
 _TOPICS = {"actions": "agent.raw", "otlp": "otlp_spans"}
@@ -40,14 +40,14 @@ class Feeder(Protocol):
 class RawFeeder:
     """Any JSON objects, a row a line."""
 
-    def __init__(self, time_field: str | None, tenant: str) -> None:
-        self._frames = RawFrames(time_field, tenant)
+    def __init__(self, time_field: str | None) -> None:
+        self._lines = RawLines(time_field)
 
     def feed(self, chunk: Chunk) -> Fed:
         """See Feeder."""
-        frame = self._frames.frame(chunk.lines, chunk.first)
-        broken, self._frames.broken = self._frames.broken, []
-        faults = {"no JSON object": len(broken)} if broken else {}
+        frame = self._lines.frame(chunk.lines, chunk.first)
+        broken = len(self._lines.broken) - len(chunk.oversized)
+        faults = {"no JSON object": broken} if broken else {}
         if chunk.oversized:
             faults["line too long"] = len(chunk.oversized)
         return Fed(frame, [], faults)
@@ -82,7 +82,7 @@ class ActionFeeder:
 
 def feeder(kind: Format, home: Path, tenant: str, time_field: str | None) -> Feeder:
     """The feeder of a kind of lines."""
-    return RawFeeder(time_field, tenant) if kind == "raw" else ActionFeeder(kind, home, tenant)
+    return RawFeeder(time_field) if kind == "raw" else ActionFeeder(kind, home, tenant)
 
 
 def batches(chunks: Iterator[Chunk], made_by: Feeder) -> Iterator[Fed]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from tachograph.pipeline.scan.raw_frames import line_of
+from tachograph.pipeline.scan.raw_lines import line_of
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 

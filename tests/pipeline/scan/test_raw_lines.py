@@ -1,0 +1,68 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tachograph.pipeline.scan.raw_lines import RawLines, event_id, line_of
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=5), max_size=6))
+def test_any_json_objects_make_a_frame_with_a_row_each(rows: list[dict[str, Any]]) -> None:
+    frame = RawLines(None).frame([msgspec.json.encode(row) for row in rows], 0)
+    assert frame.height == len(rows)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8))
+def test_lines_that_are_no_objects_are_named_and_the_others_keep_their_number(
+    lines: list[bytes],
+) -> None:
+    frames = RawLines(None)
+    good = [*lines, b'{"ok": 1}']
+    found = frames.frame(good, 5)
+    assert line_of(found["~event_id"][-1]) == 5 + len(lines)
+    blank = sum(not line.strip() for line in lines)
+    assert found.height + len(frames.broken) + blank == len(good)
+
+
+def test_an_event_id_leads_back_to_its_line() -> None:
+    assert [line_of(event_id(n)) for n in (0, 7, 10**9)] == [0, 7, 10**9]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-22T18:00:00Z",
+        "2026-11-22 18:00:00",
+        "2026-11-22T19:00:00+01:00",
+        1795370400,
+        1795370400000,
+        1795370400000000,
+        1795370400000000000,
+    ],
+)
+def test_times_are_read_as_logs_write_them(value: str | int) -> None:
+    frame = RawLines(None).frame([msgspec.json.encode({"@timestamp": value})], 0)
+    assert frame["~event_time"][0] == datetime(2026, 11, 22, 18, tzinfo=UTC)
+
+
+def test_the_time_field_may_be_nested_and_an_absent_time_is_the_epoch() -> None:
+    lines = [b'{"Event": {"System": {"At": "2026-11-22T18:00:00Z"}}}', b'{"a": 1}']
+    frame = RawLines("Event.System.At").frame(lines, 0)
+    assert frame["~event_time"].dt.year().to_list() == [2026, 1970]
+
+
+@given(st.one_of(st.text(max_size=20), st.floats(), st.integers(), st.booleans(), st.none()))
+def test_no_value_of_the_time_field_makes_the_reader_fail(value: Any) -> None:
+    line = msgspec.json.encode({"timestamp": value})
+    assert RawLines(None).frame([line], 0).height == 1
