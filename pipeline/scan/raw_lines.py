@@ -1,4 +1,4 @@
-"""Lines of any JSON objects as a frame. The event id is the line's number: it leads back to the line."""
+"""Lines of any JSON objects as a frame. The event id is the line number: it leads back to it."""
 
 from collections.abc import Sequence
 from typing import Any
