@@ -20,7 +20,7 @@ import typer
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.log import get
-from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.catalogue import TABLES
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
@@ -177,22 +177,23 @@ def _keep_for(connection: Connection, layout: Layout) -> None:
         log.info("retention changed", table=name, days=layout.days)
 
 
-def migrate(
-    settings: ClickHouseSettings,
-    layout: Layout,
+def apply_migrations(
+    settings: Settings,
+    layout: Layout | None = None,
     *,
     wait_s: float = WAIT_FOR_SERVER_S,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[str]:
-    """Apply what is missing, waiting for a server that is not there yet.
+    """Apply what is missing, waiting for a server that is not there yet; names of the files.
 
     Raises Refused, RetryLater.
     """
+    layout = layout or Layout.from_env(os.environ)
     end = clock() + wait_s
     while True:
         try:
-            with Connection(settings) as connection:
+            with Connection(settings.clickhouse) as connection:
                 return apply(connection, layout)
         except RetryLater as problem:
             if clock() >= end:
@@ -201,7 +202,7 @@ def migrate(
             sleep(1.0)
 
 
-def command() -> None:
+def migrate() -> None:
     """Create or update ClickHouse's tables; harmless to repeat."""
-    applied = migrate(Settings.from_env().clickhouse, Layout.from_env(os.environ))
+    applied = apply_migrations(Settings.from_env())
     typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do")

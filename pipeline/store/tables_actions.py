@@ -35,6 +35,14 @@ INNER = [
         "event id of the row that shows this action; empty when it is this one",
     ),
     Column(
+        "twins_known", "UInt16", pa.uint16(), SHORT_TEXT,
+        "reports of this action that were known when this copy was written",
+    ),
+    Column(
+        "fields_linked", "UInt8", pa.uint8(), SHORT_TEXT,
+        "fields of this copy that were learned from links",
+    ),
+    Column(
         "row_version", "UInt64", pa.uint64(), SHORT_TEXT,
         "which copy of the row holds: the highest", FIRST_RECEIVED,
     ),
@@ -95,21 +103,36 @@ reaches the indexes.""",
 
 SESSION_LINKS_DATA = Table(
     "session_links_data",
-    """Which conversation a trace belongs to; the first word in the log holds.
-Sorted by trace, because the store stage asks for the traces of a batch.""",
-    [*columns_of(SessionLink), *PLACE,
-     Column("row_version", "UInt64", pa.uint64(), SHORT_TEXT,
+    """What was said about traces: conversation, agent, principal; read tacho.session_links instead.
+Every different statement is kept with the lowest offset it was made at, because the first word in
+the log holds. Sorted by trace: the store stage asks for the traces of a batch.""",
+    [
+        *columns_of(SessionLink),
+        *PLACE,
+        Column(
+            "row_version", "UInt64", pa.uint64(), SHORT_TEXT,
             "which copy of the row holds: the highest, so the lowest offset",
-            "toUInt64(9223372036854775807 - log_offset)"),
-     STORED_AT],
+            "toUInt64(9223372036854775807 - log_offset)",
+        ),
+        STORED_AT,
+    ],
     "ReplacingMergeTree(row_version)",
-    "(tenant, trace_id, partition_key)",
+    "(tenant, trace_id, partition_key, session_id, agent_id, agent_name, principal_id)",
 )  # fmt: skip
 SESSION_LINKS = View(
     "session_links",
-    "Which conversation a trace belongs to, each trace once.",
+    """Which conversation, agent and principal a trace belongs to, each trace once.
+Of each the first word in the log holds, as it does in the detectors.""",
     [*columns_of(SessionLink), STORED_AT],
-    "FROM tacho.session_links_data FINAL",
+    "FROM tacho.session_links_data AS l FINAL\nGROUP BY tenant, trace_id, partition_key",
+    {
+        "session_id": "argMin(l.session_id, l.log_offset)",
+        "agent_id": "argMinIf(l.agent_id, l.log_offset, l.agent_id != '')",
+        "agent_name": "argMinIf(l.agent_name, l.log_offset, l.agent_name != '')",
+        "principal_id": "argMinIf(l.principal_id, l.log_offset, l.principal_id != '')",
+        "observed_time": "min(l.observed_time)",
+        "stored_at": "min(l.stored_at)",
+    },
 )
 
 SAME_AS_DATA = Table(

@@ -227,6 +227,8 @@ CREATE TABLE IF NOT EXISTS tacho.actions_data ${on_cluster}
     `report_sources` Array(LowCardinality(String)) COMMENT 'who reported this action, in the order of report_ids' CODEC(ZSTD(1)),
     `session_linked` Bool COMMENT 'session_id was learned from a later record about the same trace' CODEC(ZSTD(1)),
     `twin_of` String COMMENT 'event id of the row that shows this action; empty when it is this one' CODEC(ZSTD(1)),
+    `twins_known` UInt16 COMMENT 'reports of this action that were known when this copy was written' CODEC(ZSTD(1)),
+    `fields_linked` UInt8 COMMENT 'fields of this copy that were learned from links' CODEC(ZSTD(1)),
     `row_version` UInt64 DEFAULT toUInt64(281474976710656 - toUnixTimestamp64Milli(observed_time)) COMMENT 'which copy of the row holds: the highest' CODEC(ZSTD(1)),
     `stored_at` DateTime('UTC') DEFAULT now('UTC') COMMENT 'when this row was stored [UTC]' CODEC(Delta(4), ZSTD(1)),
     INDEX by_event_time event_time TYPE minmax GRANULARITY 1,

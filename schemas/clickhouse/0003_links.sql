@@ -1,5 +1,6 @@
--- Which conversation a trace belongs to; the first word in the log holds.
--- Sorted by trace, because the store stage asks for the traces of a batch.
+-- What was said about traces: conversation, agent, principal; read tacho.session_links instead.
+-- Every different statement is kept with the lowest offset it was made at, because the first word in
+-- the log holds. Sorted by trace: the store stage asks for the traces of a batch.
 CREATE TABLE IF NOT EXISTS tacho.session_links_data ${on_cluster}
 (
     `tenant` LowCardinality(String) COMMENT 'whose data this is' CODEC(ZSTD(1)),
@@ -17,11 +18,12 @@ CREATE TABLE IF NOT EXISTS tacho.session_links_data ${on_cluster}
     `stored_at` DateTime('UTC') DEFAULT now('UTC') COMMENT 'when this row was stored [UTC]' CODEC(Delta(4), ZSTD(1))
 )
 ENGINE = ${replicated}ReplacingMergeTree(row_version)
-ORDER BY (tenant, trace_id, partition_key)
+ORDER BY (tenant, trace_id, partition_key, session_id, agent_id, agent_name, principal_id)
 TTL stored_at + toIntervalDay(${days})
-COMMENT 'Which conversation a trace belongs to; the first word in the log holds.';
+COMMENT 'What was said about traces: conversation, agent, principal; read tacho.session_links instead.';
 
--- Which conversation a trace belongs to, each trace once.
+-- Which conversation, agent and principal a trace belongs to, each trace once.
+-- Of each the first word in the log holds, as it does in the detectors.
 CREATE OR REPLACE VIEW tacho.session_links ${on_cluster}
 (
     `tenant` LowCardinality(String) COMMENT 'whose data this is',
@@ -38,14 +40,15 @@ AS SELECT
     `tenant`,
     `partition_key`,
     `trace_id`,
-    `session_id`,
-    `agent_id`,
-    `agent_name`,
-    `principal_id`,
-    `observed_time`,
-    `stored_at`
-FROM tacho.session_links_data FINAL
-COMMENT 'Which conversation a trace belongs to, each trace once.';
+    argMin(l.session_id, l.log_offset) AS `session_id`,
+    argMinIf(l.agent_id, l.log_offset, l.agent_id != '') AS `agent_id`,
+    argMinIf(l.agent_name, l.log_offset, l.agent_name != '') AS `agent_name`,
+    argMinIf(l.principal_id, l.log_offset, l.principal_id != '') AS `principal_id`,
+    min(l.observed_time) AS `observed_time`,
+    min(l.stored_at) AS `stored_at`
+FROM tacho.session_links_data AS l FINAL
+GROUP BY tenant, trace_id, partition_key
+COMMENT 'Which conversation, agent and principal a trace belongs to, each trace once.';
 
 -- Pairs of event ids that report one action.
 -- Sorted by twin key, because the store stage asks for all reports of one action.

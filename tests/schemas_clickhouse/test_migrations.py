@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
-from tachograph.pipeline.migrate import Layout, apply, migrate, migrations, statements
-from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.migrate import Layout, apply, apply_migrations, migrations, statements
+from tachograph.pipeline.settings import ClickHouseSettings, Settings
 from tachograph.pipeline.store import catalogue
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
@@ -109,9 +109,9 @@ def test_retention_follows_the_setting_in_old_tables_too(empty: Connection) -> N
 def test_migrate_waits_for_a_server_that_is_not_there_yet() -> None:
     naps: list[float] = []
     ticks = iter(range(100))
-    nowhere = ClickHouseSettings(url="http://127.0.0.1:9")
+    nowhere = Settings.from_env({"CLICKHOUSE_URL": "http://127.0.0.1:9"})
     with pytest.raises(RetryLater, match=r"127\.0\.0\.1:9"):
-        migrate(nowhere, Layout(), wait_s=3, sleep=naps.append, clock=lambda: next(ticks))
+        apply_migrations(nowhere, Layout(), wait_s=3, sleep=naps.append, clock=lambda: next(ticks))
     assert len(naps) >= 2
 
 
