@@ -147,13 +147,13 @@ def scan(
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
-    from tachograph.pipeline.migrate import command as migrate
+    from tachograph.pipeline.migrate import migrate
     from tachograph.pipeline.replay import replay
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
 
     app.command()(serve)
-    app.command("migrate")(migrate)
+    app.command()(migrate)
     app.command()(replay)
     app.command()(schema)
     app.add_typer(forward, name="forward")

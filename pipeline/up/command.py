@@ -17,7 +17,7 @@ from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError, RetryLater, TachoError
 from tachograph.pipeline.kafka.groups import unread
 from tachograph.pipeline.kafka.topics import provision
-from tachograph.pipeline.migrate import Layout, migrate
+from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.up import demo
@@ -143,8 +143,9 @@ def run_up(options: Options) -> int:
     with servers(options) as at:
         for limit in at.limits:
             _say(f"note: {limit}")
-        provision(at.settings)
-        migrate(at.settings.clickhouse, Layout.from_env(os.environ))
+        if not at.embedded:  # the stand-in creates topics at their first use, and only then
+            provision(at.settings)
+        apply_migrations(at.settings)
         summary = _run_stages(options, at, stop)
     if summary is None:
         return 0
