@@ -1,4 +1,7 @@
-"""`tacho forward`: run the stage, list destinations, try one. What it needs is imported when it runs."""
+"""`tacho forward`: run the stage, list destinations, try one.
+
+What a command needs is imported when it runs, so that help comes at once.
+"""
 
 import os
 from pathlib import Path

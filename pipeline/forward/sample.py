@@ -1,4 +1,4 @@
-"""One made-up alert, marked as such, to see whether a destination takes ours and how it shows them."""
+"""One made-up alert, marked as such, to see whether a destination takes ours and shows it well."""
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.schemas.alert import Alert, Observable, Reason, RuleHit

@@ -1,0 +1,66 @@
+"""Receivers as fixtures; without rsyslog its tests are skipped with the reason, but fail in CI."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, rsyslogd
+
+
+@pytest.fixture
+def start_rsyslog(tmp_path: Path) -> Iterator[Callable[..., Rsyslog]]:
+    """Start rsyslogd with a folder and port of its own; takes Rsyslog's options."""
+    if rsyslogd() is None:
+        reason = "rsyslogd is not installed (Debian: apt-get install rsyslog rsyslog-gnutls)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    started: list[Rsyslog] = []
+
+    def start(*, tls: dict[str, Path] | None = None) -> Rsyslog:
+        folder = tmp_path / f"rsyslog-{len(started)}"
+        folder.mkdir()
+        started.append(Rsyslog(folder, tls=tls))
+        return started[-1].start()
+
+    yield start
+    for daemon in started:
+        daemon.stop()
+
+
+@pytest.fixture
+def webhook() -> Iterator[WebhookReceiver]:
+    """A receiver of webhooks that answers as it is told."""
+    receiver = WebhookReceiver()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> dict[str, Path]:
+    """A throw-away CA, and a certificate of 127.0.0.1 and localhost signed by it."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    names = {name: folder / f"{name}.pem" for name in ("ca", "cakey", "cert", "key", "request")}
+    extension = folder / "extension"
+    extension.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    _openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-days", "2", "-subj", "/CN=test CA", "-keyout", names["cakey"], "-out", names["ca"]),
+    )
+    _openssl(
+        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-subj", "/CN=localhost", "-keyout", names["key"], "-out", names["request"]),
+    )
+    _openssl(
+        *("x509", "-req", "-in", names["request"], "-CA", names["ca"], "-CAkey", names["cakey"]),
+        *("-CAcreateserial", "-days", "2", "-extfile", extension, "-out", names["cert"]),
+    )
+    return names
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)

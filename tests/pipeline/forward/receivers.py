@@ -1,0 +1,170 @@
+"""Real receivers for the tests of `forward`: rsyslogd as an ordinary process, an HTTP server."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+WAIT_S = 20.0
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
+    """Wait for something that other processes bring about; fails with what was waited for."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(0.02)
+
+
+def rsyslogd() -> str | None:
+    """Path of the rsyslog daemon, which is often outside of an ordinary user's PATH."""
+    return shutil.which("rsyslogd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+class Rsyslog:
+    """A real rsyslogd with one TCP input on loopback; writes each message as it came."""
+
+    def __init__(self, folder: Path, *, tls: dict[str, Path] | None = None) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.output = folder / "received.log"
+        self._config = folder / "rsyslog.conf"
+        self._config.write_text(self._text(tls))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _text(self, tls: dict[str, Path] | None) -> str:
+        stream = ""
+        secure = ""
+        if tls:
+            secure = (
+                'global(defaultNetstreamDriver="gtls"'
+                f' defaultNetstreamDriverCAFile="{tls["ca"]}"'
+                f' defaultNetstreamDriverCertFile="{tls["cert"]}"'
+                f' defaultNetstreamDriverKeyFile="{tls["key"]}")\n'
+            )
+            stream = ' StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon"'
+        return (
+            f'global(workDirectory="{self.folder}" maxMessageSize="64k")\n{secure}'
+            f'module(load="imtcp"{stream})\n'
+            'template(name="raw" type="string" string="%rawmsg%\\n")\n'
+            f'input(type="imtcp" port="{self.port}" address="127.0.0.1" ruleset="keep")\n'
+            'ruleset(name="keep") {'
+            f' action(type="omfile" file="{self.output}" template="raw") }}\n'
+        )
+
+    def start(self) -> Self:
+        """Run the daemon in the foreground and wait until it listens."""
+        binary = rsyslogd()
+        assert binary is not None
+        with (self.folder / "stderr").open("ab") as complaints:
+            self._process = subprocess.Popen(
+                [binary, "-n", "-f", str(self._config), "-i", str(self.folder / "pid")],
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+            )
+        eventually(self._listens, f"rsyslogd listens: {self._complaints()}")
+        return self
+
+    def _complaints(self) -> str:
+        return (self.folder / "stderr").read_text(errors="replace")[-500:]
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the daemon that this object started, by its pid."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(number)
+            process.wait(WAIT_S)
+
+    def lines(self) -> list[str]:
+        """Messages received so far, as rsyslog wrote them."""
+        if not self.output.exists():
+            return []
+        return self.output.read_text(encoding="utf-8").splitlines()
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request that a webhook receiver saw."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class WebhookReceiver:
+    """A real HTTP server in a thread. `answers` are used up one a request; then it answers 204.
+
+    An answer is (status, headers); None accepts the request and never answers.
+    """
+
+    def __init__(self, answers: list[tuple[int, dict[str, str]] | None] | None = None) -> None:
+        self.answers = answers or []
+        self.requests: list[Request] = []
+        self.released = threading.Event()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.requests.append(Request(self.path, headers, body))
+                answer = receiver.answers.pop(0) if receiver.answers else (204, {})
+                if answer is None:
+                    receiver.released.wait(WAIT_S)
+                    self.close_connection = True
+                    return
+                status, extra = answer
+                text = b"" if status == 204 else f"said {status}".encode()
+                self.send_response(status)
+                for name, value in extra.items():
+                    self.send_header(name, value)
+                if status != 204:
+                    self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def deliveries(self) -> list[str]:
+        """Values of tacho-delivery in order of arrival."""
+        return [request.headers["tacho-delivery"] for request in self.requests]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(WAIT_S)
