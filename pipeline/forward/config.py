@@ -105,9 +105,7 @@ def _tables(path: Path) -> tuple[list[Any], list[str]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return [], [f"is no TOML: {error}"]
     tables = document.pop("destination", [])
-    problems = [
-        f"unknown table or key {name!r}; only [[destination]] is known" for name in document
-    ]
+    problems = [f"unknown key {name!r}; only [[destination]] is known" for name in document]
     if not isinstance(tables, list):
         return [], [*problems, "destination is a table; write [[destination]]"]
     if len(tables) > MAX_DESTINATIONS:

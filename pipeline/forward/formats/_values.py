@@ -1,6 +1,6 @@
 """What every format needs: names, clocks, severities, and values that stay inside their record."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
@@ -33,12 +33,13 @@ def visible(text: str, *, keep: str = "") -> str:
     return text.translate(shown)
 
 
-def cut(text: str, limit_bytes: int) -> str:
+def cut(text: str, limit_bytes: int, show: Callable[[str], str] = str) -> str:
     """The text in at most `limit_bytes` of UTF-8; what was cut is counted at its end: `…[+1200]`.
 
-    A lone surrogate, which UTF-8 cannot say, becomes a question mark.
+    `show` replaces characters one by one, of what is kept. A lone surrogate, which UTF-8 cannot
+    say, becomes a question mark.
     """
-    head = text[:limit_bytes].encode("utf-8", "replace")
+    head = show(text[:limit_bytes]).encode("utf-8", "replace")
     if len(head) <= limit_bytes and len(text) <= limit_bytes:
         return head.decode()
     marker_bytes = len(f"…[+{len(text)}]".encode())

@@ -167,8 +167,8 @@ def _header(signature: str, name: str, severity: int) -> str:
 
 
 def _header_value(text: str, limit_bytes: int) -> str:
-    harmless = visible(text).replace("|", "/")
-    return cut(harmless, limit_bytes).replace("\\", "\\\\")
+    harmless = cut(text, limit_bytes, lambda part: visible(part).replace("|", "/"))
+    return harmless.replace("\\", "\\\\")
 
 
 def _line(head: str, pairs: Pairs) -> bytes:
@@ -194,7 +194,7 @@ def _line(head: str, pairs: Pairs) -> bytes:
 
 
 def _value(text: str, limit_bytes: int) -> str:
-    bounded = cut(visible(text, keep="\n\r\t"), limit_bytes)
+    bounded = cut(text, limit_bytes, lambda part: visible(part, keep="\n\r\t"))
     return (
         bounded.replace("\\", "\\\\").replace("=", "\\=").replace("\n", "\\n").replace("\r", "\\r")
     )

@@ -63,5 +63,5 @@ def _structured(parameters: dict[str, str]) -> bytes:
 
 
 def _parameter(text: str) -> str:
-    bounded = cut(visible(text), _PARAMETER_BYTES)
+    bounded = cut(text, _PARAMETER_BYTES, visible)
     return re.sub(r'(["\\\]])', r"\\\1", bounded)

@@ -119,7 +119,8 @@ def test_one_alert_keeps_its_finding_uid_and_changes_its_record_uid() -> None:
 
 
 def test_the_example_carries_its_evidence_and_captured_state() -> None:
-    event = assert_valid(ocsf.render(alerts.examples()["secret_sent_outside"]))
+    example = alerts.examples()["secret_sent_outside"]
+    event = assert_valid(ocsf.render(example))
     info = event["finding_info"]
     assert info["analytic"]["uid"] == "secret-then-egress"
     assert [other["uid"] for other in info["related_analytics"]] == [
@@ -135,7 +136,7 @@ def test_the_example_carries_its_evidence_and_captured_state() -> None:
     assert event["evidences"][0]["actor"]["user"]["name"] == "dana@acme.example"
     assert event["evidences"][1]["data"]["file_path"] == "/srv/billing/.env"
     assert event["resources"] == [
-        {"uid": "billing-helper", "name": "Billing helper", "type": "AI Agent"}
+        {"uid": "billing-helper", "name": example.agent_name, "type": "AI Agent"}
     ]
     assert event["unmapped"]["state"]["last_actions"][4]["tool"] == "http_post"
     assert event["remediation"]["desc"].startswith("Revoke the key")
