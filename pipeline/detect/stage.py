@@ -16,8 +16,9 @@ from confluent_kafka import Message
 from tachograph.detectors.partition import Found
 from tachograph.detectors.ruleset import RuleErrors, RuleSet, load
 from tachograph.pipeline import metrics
-from tachograph.pipeline.clock import SECOND_US
+from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.kafka.reader import Place, Reader
@@ -55,6 +56,7 @@ class Detect:
         self._saved_s: dict[Place, float] = {}
         self._writer = Writer(settings)
         self._checkpoints = Checkpoints(settings, STAGE, self._writer)
+        self._health = HealthReporter(settings, STAGE)
         self._reader = Reader(
             settings, GROUP, [SOURCE], on_assign=self._take_over, on_revoke=self._hand_over
         )
@@ -157,17 +159,25 @@ class Detect:
         self._observe()
 
     def _observe(self) -> None:
-        metrics.LAG.labels(STAGE, SOURCE).set(sum(self._reader.lag().values()))
+        lag = sum(self._reader.lag().values())
+        metrics.LAG.labels(STAGE, SOURCE).set(lag)
         stalled = {place for shard in self._shards.values() for place in shard.ticks.stalled()}
         metrics.STALLED_PARTITIONS.labels(STAGE).set(len(stalled))
         marks = [shard.ticks.watermark_us() for shard in self._shards.values()]
         reached = [mark for mark in marks if mark is not None]
         if reached:
             metrics.WATERMARK.labels(STAGE).set(min(reached) / SECOND_US)
+        self._health.beat(
+            lag=lag,
+            watermark=to_datetime(min(reached)) if reached else None,
+            status="degraded" if stalled else "ok",
+            detail=f"raw partitions without a tick: {sorted(stalled)}" if stalled else None,
+        )
 
     def close(self) -> None:
         """Leave the group; what is owned is checkpointed by `_hand_over`."""
         self._reader.close()
+        self._health.close()
 
 
 def _by_place(messages: Iterable[Message]) -> dict[Place, list[Message]]:
