@@ -64,7 +64,7 @@ class Inflater:
         """Pieces of at most PIECE_BYTES. Raises RequestError 400 for what is no gzip."""
         self._fed = self._fed or bool(packed)
         piece = b""
-        while packed or len(piece) == PIECE_BYTES:
+        while packed or (len(piece) == PIECE_BYTES and not self._stream.eof):
             if self._stream.eof:
                 self._next_member()
             try:

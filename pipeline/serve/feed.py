@@ -47,6 +47,9 @@ class Facts(msgspec.Struct):
     rules: list[_Rule]
 
 
+_LINE_ENDS: Final = tuple(
+    (mark.encode(), b"\\u%04x" % ord(mark)) for mark in ("\u2028", "\u2029", "\u0085")
+)
 _FACTS: Final = msgspec.json.Decoder(Facts)
 
 
@@ -75,6 +78,9 @@ def item_of(message: Message) -> Item:
             # A line break outside a string is the only one JSON allows, and a watcher would
             # read on after it.
             value = msgspec.json.format(value, indent=-1)
+        # JSON lets these three stand inside strings, and some clients end a line at them.
+        for mark, escape in _LINE_ENDS:
+            value = value.replace(mark, escape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         DROPPED.labels("serve", "not_an_alert").inc()
         return Item(partition, offset, b"", None)
