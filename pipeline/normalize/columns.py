@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 import polars as pl
+
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.redact import Hit, Redactor, Secrets
 from tachograph.pipeline.normalize.rows import TEXTS
@@ -167,12 +168,16 @@ def cut(frame: pl.DataFrame) -> pl.DataFrame:
     if not long:
         return frame
     named: list[list[str]] = [
-        list(texts or ()) for texts in (frame["truncated"] if "truncated" in frame.columns else [None] * frame.height)
+        list(texts or ())
+        for texts in (frame["truncated"] if "truncated" in frame.columns else [None] * frame.height)
     ]
     changed = []
     for name, flags in long.items():
         places = flags.arg_true()
-        shorter = [text.encode()[: limits.TEXT_BYTES].decode("utf-8", "ignore") for text in frame[name].gather(places)]
+        shorter = [
+            text.encode()[: limits.TEXT_BYTES].decode("utf-8", "ignore")
+            for text in frame[name].gather(places)
+        ]
         changed.append(frame[name].scatter(places, shorter))
         for at in places:
             named[at].append(name)

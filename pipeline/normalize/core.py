@@ -5,12 +5,21 @@ from typing import Any, Final
 
 import msgspec
 import polars as pl
+
 from tachograph.pipeline.door_headers import DoorFacts, verify
-from tachograph.pipeline.normalize import derive, identity, limits, rows, times, unpack
+from tachograph.pipeline.normalize import derive, identity, rows, times, unpack
 from tachograph.pipeline.normalize.columns import Redaction, cut
-from tachograph.pipeline.normalize.decode import decode
+from tachograph.pipeline.normalize.decode import decode, rewrapped
 from tachograph.pipeline.normalize.raw import (
-    BadInput, Decoded, Fault, Format, Item, Normalized, RawRecord, Row, dead_letter,
+    BadInput,
+    Decoded,
+    Fault,
+    Format,
+    Item,
+    Normalized,
+    RawRecord,
+    Row,
+    dead_letter,
 )  # fmt: skip
 from tachograph.pipeline.normalize.redact import Secrets
 from tachograph.pipeline.secrets import derive as sub_key
@@ -65,10 +74,6 @@ class Normalizer:
             out.frame = self._frame(items, origins, out)
         return out
 
-    def forget_links(self) -> None:
-        """After a failed write: announce every link again."""
-        self._links.forget()
-
     # --- one record ---------------------------------------------------------------------------------------------------
 
     def _origin(self, record: RawRecord) -> _Origin:
@@ -110,7 +115,9 @@ class Normalizer:
 
     def _snapshots(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
         for snapshot in decoded.snapshots:
-            owned = msgspec.structs.replace(snapshot, tenant=origin.tenant, source="agent", alert_id=None)
+            owned = msgspec.structs.replace(
+                snapshot, tenant=origin.tenant, source="agent", alert_id=None
+            )
             out.snapshots.append(self._redaction.snapshot(owned))
 
     # --- all actions of a batch, a column at a time -------------------------------------------------------------------
@@ -156,7 +163,10 @@ class Normalizer:
         ids, twins = [], []
         for item, origin, moment in zip(items, origins, moments, strict=True):
             record = origin.record
-            producer = item.producer_id or f"{record.topic}/{record.partition}/{record.offset}/{item.index}"
+            producer = (
+                item.producer_id
+                or f"{record.topic}/{record.partition}/{record.offset}/{item.index}"
+            )
             ids.append(identity.event_id(self._ids, origin.tenant, item, producer, moment or 0))
             twins.append(identity.twin_key(self._ids, origin.tenant, item.row))
         filled = {
@@ -169,7 +179,9 @@ class Normalizer:
             "raw_offset": [origin.record.offset for origin in origins],
             "raw_index": [item.index for item in items],
             "authenticated_as": [origin.principal for origin in origins],
-            "assurance": ["authenticated" if origin.principal else "asserted" for origin in origins],
+            "assurance": [
+                "authenticated" if origin.principal else "asserted" for origin in origins
+            ],
         }
         dtypes = rows.COLUMNS
         return _fallbacks(
@@ -194,9 +206,7 @@ class Normalizer:
     ) -> None:
         for at, problem in sorted(faults.items()):
             item, origin = items[at], origins[at]
-            alone = len(origin.record.value) < limits.ACTION_BYTES and origins.count(origin) == 1
-            original = origin.record.value if alone else item.meaning
-            out.dead.append(_dead(origin, problem, Fault(item.index, problem, original)))
+            out.dead.append(_dead(origin, problem, Fault(item.index, problem, rewrapped(item))))
 
 
 _HASHED: Final = (
@@ -207,6 +217,7 @@ _HASHED: Final = (
 
 def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
     """Session and agent where nothing named them: the trace, and who reported."""
+
     def first(target: str, *sources: str) -> pl.Expr:
         return pl.coalesce([n for n in (target, *sources) if n in have]).alias(target)
 
@@ -231,7 +242,10 @@ def _missing_times(frame: pl.DataFrame, faults: rows.Faults) -> None:
         faults.setdefault(at, BadInput("missing", "an action has an event_time"))
     for at in times.impossible(frame).fill_null(value=False).arg_true():
         faults.setdefault(
-            at, BadInput("impossible_time", "event_time is before 2000 or years from when it was received")
+            at,
+            BadInput(
+                "impossible_time", "event_time is before 2000 or years from when it was received"
+            ),
         )
 
 
@@ -243,7 +257,11 @@ def _newest(items: list[Item]) -> int:
 
 def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any:
     return dead_letter(
-        origin.record, problem, observed_us=origin.observed_us or 0, tenant=origin.tenant, fault=fault
+        origin.record,
+        problem,
+        observed_us=origin.observed_us or 0,
+        tenant=origin.tenant,
+        fault=fault,
     )
 
 

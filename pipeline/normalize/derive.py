@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import polars as pl
+
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.messages import parsed
 from tachograph.pipeline.normalize.raw import Row
@@ -24,12 +25,16 @@ _COMMAND: Final = frozenset(
     {"command", "cmd", "command_line", "commandline", "shell_command", "full_command", "commands"}
 )
 # These hold a program only when the tool is one that runs programs.
-_PROGRAM: Final = frozenset({"code", "script", "input", "source", "python_code", "program", "query", "keystrokes"})
+_PROGRAM: Final = frozenset(
+    {"code", "script", "input", "source", "python_code", "program", "query", "keystrokes"}
+)
 _FILE: Final = frozenset(
     {"path", "file_path", "filepath", "file", "filename", "file_name", "notebook_path", "target_file",
      "absolute_path", "relative_path", "relative_workspace_path"}
 )  # fmt: skip
-_URL: Final = frozenset({"url", "uri", "href", "endpoint", "link", "webhook", "webhook_url", "base_url", "web_url"})
+_URL: Final = frozenset(
+    {"url", "uri", "href", "endpoint", "link", "webhook", "webhook_url", "base_url", "web_url"}
+)
 _RECIPIENTS: Final = frozenset(
     {"to", "cc", "bcc", "recipient", "recipients", "participants", "email_to", "to_email", "to_emails",
      "recipient_email", "email_address"}
@@ -42,7 +47,9 @@ _OTHER: Final[dict[str, str]] = {
     "table_name": "target_table",
     "currency": "currency",
 }
-_SHELL: Final = re.compile(r"(?i)bash|shell|terminal|exec|command|powershell|python|run_?code|interpreter|\bcmd\b|\bsh\b")
+_SHELL: Final = re.compile(
+    r"(?i)bash|shell|terminal|exec|command|powershell|python|run_?code|interpreter|\bcmd\b|\bsh\b"
+)
 _READS: Final = re.compile(r"(?i)read|cat|view|open|get|load|fetch|download")
 _WRITES: Final = re.compile(r"(?i)write|create|edit|save|append|replace|patch|upload|put")
 _DELETES: Final = re.compile(r"(?i)delete|remove|unlink|\brm\b")
@@ -77,7 +84,9 @@ def _hashable(value: Any) -> bytes:
 def _from_arguments(row: Row, args: Row) -> None:
     tool = row.get("tool_name")
     tool = tool if tool.__class__ is str else ""
-    for name, value in args.items() if len(args) <= MAX_ARGUMENTS else list(args.items())[:MAX_ARGUMENTS]:
+    for name, value in (
+        args.items() if len(args) <= MAX_ARGUMENTS else list(args.items())[:MAX_ARGUMENTS]
+    ):
         if value is None or value == "":
             continue
         low = name.lower()
@@ -171,7 +180,9 @@ def content_urls(frame: pl.DataFrame) -> pl.DataFrame:
     urls = pl.DataFrame({"at": places, "urls": found.list.head(limits.CONTENT_URLS)})
     at = pl.DataFrame({"at": pl.int_range(0, frame.height, dtype=places.dtype, eager=True)})
     joined = at.join(urls, on="at", how="left", maintain_order="left")["urls"]
-    named = joined.list.eval(pl.element().str.strip_chars_end(".,;:!?)")).list.unique(maintain_order=True)
+    named = joined.list.eval(pl.element().str.strip_chars_end(".,;:!?)")).list.unique(
+        maintain_order=True
+    )
     return frame.with_columns(named.alias("content_urls"))
 
 

@@ -162,8 +162,14 @@ def _events(row: Row, extra: Row, span: Span) -> None:
     for name, _, attributes in span.events:
         if name == "exception":
             put(row, "error_type", row.get("error_type") or attributes.get("exception.type"))
-            put(row, "error_message", row.get("error_message") or attributes.get("exception.message"))
-    extra["span.events"] = json_text([[name, at, attributes] for name, at, attributes in span.events])
+            put(
+                row,
+                "error_message",
+                row.get("error_message") or attributes.get("exception.message"),
+            )
+    extra["span.events"] = json_text(
+        [[name, at, attributes] for name, at, attributes in span.events]
+    )
 
 
 def _by_kind(row: Row, extra: Row, kind: str) -> None:

@@ -139,9 +139,7 @@ def _named(traces: dict[tuple[str, str], _Trace]) -> Iterator[Named]:
     for (place, trace_id), trace in traces.items():
         agent_id, agent_name = _only(trace.agents) or (None, None)
         for session in trace.sessions:
-            yield Named(
-                place, trace_id, session, agent_id, agent_name, _only(trace.principals)
-            )
+            yield Named(place, trace_id, session, agent_id, agent_name, _only(trace.principals))
 
 
 class LinkBook:
@@ -172,7 +170,3 @@ class LinkBook:
             principal_id=named.principal_id,
             observed_time=to_datetime(observed_us),
         )
-
-    def forget(self) -> None:
-        """After a failed write: everything is announced again."""
-        self._known.clear()

@@ -71,7 +71,9 @@ def row_of(log: Log, resource: Row, scope: str) -> Row | None:
         row, extra = _claude(log, name.removeprefix("claude_code."))
     elif name in _GENAI:
         row, extra = _genai(log, name)
-    elif any(session in attributes for session in _SESSIONS) or "gen_ai.operation.name" in attributes:
+    elif (
+        any(session in attributes for session in _SESSIONS) or "gen_ai.operation.name" in attributes
+    ):
         row, extra = _other(log, name)
     else:
         return None

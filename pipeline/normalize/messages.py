@@ -14,7 +14,12 @@ MAX_MESSAGES: Final = 200
 _FLAT: Final = re.compile(
     r"^(?:gen_ai\.(?P<gen>prompt|completion)|llm\.(?P<llm>input|output)_messages)\.(?P<at>\d{1,3})\.(?P<rest>.{1,200})$"
 )
-FLAT_PREFIXES: Final = ("gen_ai.prompt.", "gen_ai.completion.", "llm.input_messages.", "llm.output_messages.")
+FLAT_PREFIXES: Final = (
+    "gen_ai.prompt.",
+    "gen_ai.completion.",
+    "llm.input_messages.",
+    "llm.output_messages.",
+)
 # One of these is there when messages are flattened.
 FLAT_FIRST: Final = frozenset(
     {f"gen_ai.{side}.0.{part}" for side in ("prompt", "completion") for part in ("role", "content")}

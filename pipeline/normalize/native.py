@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item, Row
 from tachograph.schemas.alert import StateSnapshot

@@ -13,6 +13,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import BadInput
 
@@ -78,7 +79,9 @@ def logs(value: bytes) -> list[Group]:
         return list(_json_groups((r.resource, r.scopeLogs) for r in request.resourceLogs or ()))
     message = _message(ExportLogsServiceRequest, value)
     return [
-        Group(_attributes(r.resource.attributes), s.scope.name, [], [_log(x) for x in s.log_records])
+        Group(
+            _attributes(r.resource.attributes), s.scope.name, [], [_log(x) for x in s.log_records]
+        )
         for r in message.resource_logs
         for s in r.scope_logs
     ]
@@ -88,7 +91,9 @@ def _is_json(value: bytes) -> bool:
     first = value.lstrip()[:1]
     if first == b"{":
         return True
-    if value[:1] == b"\n" or not value:  # protobuf: field 1, length-delimited; empty: an empty request
+    if (
+        value[:1] == b"\n" or not value
+    ):  # protobuf: field 1, length-delimited; empty: an empty request
         return False
     raise BadInput("malformed", "neither OTLP protobuf nor OTLP JSON")
 
@@ -264,7 +269,9 @@ def _parsed(decoder: Any, value: bytes) -> Any:
         raise BadInput(reason, str(error)) from error
 
 
-def _json_groups(resources: Iterable[tuple[_Resource | None, list[_Scoped] | None]]) -> Iterator[Group]:
+def _json_groups(
+    resources: Iterable[tuple[_Resource | None, list[_Scoped] | None]],
+) -> Iterator[Group]:
     for resource, scopes in resources:
         shared = _json_attributes(resource.attributes) if resource else {}
         for scoped in scopes or ():

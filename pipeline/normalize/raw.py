@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 import polars as pl
+
 from tachograph.pipeline.clock import to_datetime
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.records import DeadLetter, SessionLink
@@ -50,7 +51,8 @@ class Item(msgspec.Struct, gc=False):
     index: int  # place inside the raw record
     partition_key: str
     producer_id: str | None
-    meaning: bytes  # canonical bytes of what the producer sent; freed once hashed
+    meaning: bytes  # canonical bytes of what the producer sent
+    group: Any = None  # OTLP: the resource and scope it came under
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import polars as pl
 import re2
+
 from tachograph.pipeline.normalize import patterns
 from tachograph.schemas.identity import Key
 
@@ -107,7 +108,9 @@ class Secrets:
         for at, name in enumerate(names):
             value = texts[at]
             if value and not value.startswith(_OPEN) and _speaks_of_secret(name, value):
-                hits.append(Hit(at, "keyword", self._key.digest(value.encode())[:FINGERPRINT_CHARS]))
+                hits.append(
+                    Hit(at, "keyword", self._key.digest(value.encode())[:FINGERPRINT_CHARS])
+                )
         if not hits:
             return texts, []
         tokens = [f"{_OPEN}secret:{hit.type}:{hit.fingerprint}{_CLOSE}" for hit in hits]
@@ -136,8 +139,33 @@ def _speaks_of_secret(name: str, value: str) -> bool:
     return _NAMED.search(name) is not None and _worth_hiding(name, value)
 
 
-_HARMLESS_START: Final = ("$", "%", "/", "./", "~", "*", "http://", "https://", "[", "xxx", "XXX", "...", "‹")
-_PLACEHOLDERS: Final = ("example", "changeme", "placeholder", "redacted", "your_", "your-", "dummy", "<", "****", "undefined")
+_HARMLESS_START: Final = (
+    "$",
+    "%",
+    "/",
+    "./",
+    "~",
+    "*",
+    "http://",
+    "https://",
+    "[",
+    "xxx",
+    "XXX",
+    "...",
+    "‹",
+)
+_PLACEHOLDERS: Final = (
+    "example",
+    "changeme",
+    "placeholder",
+    "redacted",
+    "your_",
+    "your-",
+    "dummy",
+    "<",
+    "****",
+    "undefined",
+)
 
 
 def _worth_hiding(name: str, value: str) -> bool:

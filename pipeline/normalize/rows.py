@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 import pyarrow as pa
+
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import BadInput, Row
 from tachograph.schemas.action import Action
@@ -24,6 +25,7 @@ JSON_TEXT: Final = frozenset(
     }
 )  # fmt: skip
 TEXTS: Final = pl.List(pl.String())
+LISTS: Final = frozenset(name for name, dtype in COLUMNS.items() if dtype == TEXTS)
 # Closed vocabularies of Action: column → admitted values.
 CHOICES: Final[dict[str, list[str]]] = {
     name: sorted(values)
@@ -49,10 +51,22 @@ def frame(rows: Sequence[Row]) -> tuple[pl.DataFrame, Faults]:
     into `attributes`. Never raises on what a producer can send.
     """
     names = set().union(*rows) & COLUMNS.keys() if rows else set()
+    _cut_lists(rows, names)
     faults: Faults = {}
     # In the order of the contract, so that the same rows give the same bytes.
     columns = [_column(name, rows, faults) for name in COLUMNS if name in names]
     return pl.DataFrame(columns), faults
+
+
+def _cut_lists(rows: Sequence[Row], names: set[str]) -> None:
+    """Lists beyond their limit are cut, and the row says so. In place, `names` too."""
+    for name in sorted(LISTS & names):
+        for row in rows:
+            value = row.get(name)
+            if value.__class__ is list and len(value) > limits.LIST_ITEMS:
+                row[name] = value[: limits.LIST_ITEMS]
+                row["truncated"] = [*row.get("truncated", ()), name]
+                names.add("truncated")
 
 
 def _column(name: str, rows: Sequence[Row], faults: Faults) -> pl.Series:
@@ -154,7 +168,7 @@ def _texts(name: str, values: list[Any], faults: Faults) -> pl.Series:
             continue
         offsets.append(len(flat))
         if value.__class__ is list and all(map(_is_text, value)):
-            flat.extend(value[: limits.LIST_ITEMS])
+            flat.extend(value)
         else:
             _refuse(faults, at, name, "a list of texts")
     offsets.append(len(flat))
@@ -186,7 +200,10 @@ def _attributes(name: str, values: list[Any], faults: Faults) -> pl.Series:
     offsets.append(len(keys))
     texts = [text if text.__class__ is str else json_text(text) for text in texts]
     pairs = pl.DataFrame(
-        {"key": pl.Series(_utf8(keys), dtype=pl.String), "value": pl.Series(_utf8(texts), dtype=pl.String)}
+        {
+            "key": pl.Series(_utf8(keys), dtype=pl.String),
+            "value": pl.Series(_utf8(texts), dtype=pl.String),
+        }
     ).to_struct()
     return lists(name, offsets, pairs)
 

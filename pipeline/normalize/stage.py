@@ -52,7 +52,7 @@ class Normalize:
         self._writer = Writer(settings, overrides=WRITER_OVERRIDES)
         self._count = self._writer.partitions(ACTIONS)
         self._batches = Batches(self._count)
-        self._raw_counts: dict[str, int] = {}
+        self._raw_counts = {topic: self._writer.partitions(topic) for topic in SOURCES}
         self._checked_us = clock()
         self._dead = DeadLetters(self._writer, STAGE)
         self._hopeless: dict[str, int] = {}
@@ -101,10 +101,14 @@ class Normalize:
         for link in found.links:
             self._control("session_link", codec.encode(link), link.tenant, link.partition_key)
         for record in self._batches.records(found.frame):
-            self._writer.send(ACTIONS, record.value, partition=record.partition, headers=record.headers)
+            self._writer.send(
+                ACTIONS, record.value, partition=record.partition, headers=record.headers
+            )
         for snapshot in found.snapshots:
             key = f"{snapshot.tenant}/{snapshot.agent_id or ''}".encode()
-            self._writer.send(STATE, codec.encode(snapshot), key=key, headers=_headers("state_snapshot"))
+            self._writer.send(
+                STATE, codec.encode(snapshot), key=key, headers=_headers("state_snapshot")
+            )
         for letter in found.dead:
             self._dead.send(letter)
 
@@ -148,7 +152,9 @@ class Normalize:
     def _revoked(self, places: list[Place]) -> None:
         self._ticks.lost(places)
 
-    def _measure(self, records: list[RawRecord], found: Normalized, sources: dict[str, int]) -> None:
+    def _measure(
+        self, records: list[RawRecord], found: Normalized, sources: dict[str, int]
+    ) -> None:
         frame = found.frame
         for topic in {record.topic for record in records}:
             count = sum(record.topic == topic for record in records)
@@ -190,7 +196,9 @@ class Normalize:
             sources=sources,
             drops={**self._drops, **({"dead_letter_bytes": bare} if bare else {})},
             status="degraded" if bare else "ok",
-            detail=f"{bare} dead letters above their source's limit kept only a hash" if bare else None,
+            detail=f"{bare} dead letters above their source's limit kept only a hash"
+            if bare
+            else None,
         )
 
 

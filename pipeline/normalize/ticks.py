@@ -22,9 +22,7 @@ EVERY_US: Final = SECOND_US
 class Ticks:
     """What the owned raw partitions have reached. `partitions`: raw topic → number of partitions."""
 
-    def __init__(
-        self, reader: Reader, partitions: Callable[[str], int], clock: Clock
-    ) -> None:
+    def __init__(self, reader: Reader, partitions: Callable[[str], int], clock: Clock) -> None:
         self._reader, self._partitions, self._clock = reader, partitions, clock
         self._reached: dict[Place, int] = {}
         self._told: dict[Place, int] = {}

@@ -4,6 +4,7 @@ Everything here is a property of the record alone: its headers, its Kafka timest
 """
 
 import polars as pl
+
 from tachograph.pipeline.door_headers import DoorFacts
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import RawRecord

@@ -4,6 +4,7 @@ import zlib
 from typing import Final
 
 import zstandard
+
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import BadInput
 
