@@ -17,10 +17,10 @@ from tachograph.detectors.partition import Found
 from tachograph.detectors.ruleset import RuleErrors, RuleSet, load
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
-from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.shard import Shard
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get

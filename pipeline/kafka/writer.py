@@ -96,13 +96,17 @@ class Writer:
         self._producer.poll(0)
 
     def partitions(self, topic: str, timeout_s: float = 10.0) -> int:
-        """Number of partitions of a topic; asking creates it where the broker does so. Raises
-        RetryLater.
+        """Number of partitions of a topic. Asking creates it where the broker does so, which takes
+        a moment: it is asked again until `timeout_s`. Raises RetryLater, Refused.
         """
-        try:
-            found = self._producer.list_topics(topic, timeout_s).topics[topic]
-        except KafkaException as error:
-            raise mapped(error.args[0], f"topic {topic}") from error
-        if found.error is not None or not found.partitions:
-            raise RetryLater(f"topic {topic} is not there yet")
-        return len(found.partitions)
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = self._producer.list_topics(topic, timeout_s).topics[topic]
+            except KafkaException as error:
+                raise mapped(error.args[0], f"topic {topic}") from error
+            if found.error is None and found.partitions:
+                return len(found.partitions)
+            if time.monotonic() >= end:
+                raise RetryLater(f"topic {topic} is not there yet")
+            time.sleep(0.1)
