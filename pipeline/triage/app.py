@@ -9,6 +9,7 @@ dies at, the records after the committed offset are judged again; those that an 
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -38,10 +39,17 @@ LETTERS_TOPIC = "agent.dead_letters"
 TABLE = "entries"
 CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
 
-MAX_BATCH = 500
+MAX_BATCH = 1_000
+# Records of one entity that arrive together cost one alert and one change of the table.
+LINGER_S = 0.02
+# Entries that need not be decoded again; larger ones always are.
+CACHED_ENTRIES = 1_024
+CACHED_BYTES = 65_536
 BUFFERED_RECORDS = 4_096
 MAX_REQUEST_BYTES = 8 * 1_048_576
 SEND_TIMEOUT_S = 60.0
+# How long a process that died keeps its partitions from the others.
+SESSION_S = 10.0
 QUIET_S = 86_400.0  # Faust's own watchdogs only write logs; lag and health say it better
 
 log = logs.get("triage")
@@ -63,12 +71,15 @@ class Adapter:
     not take what a batch caused, `failure` says so and nothing of the batch is committed).
     """
 
-    def __init__(self, settings: Settings, policy: Policy, *, partitions: int) -> None:
+    def __init__(
+        self, settings: Settings, policy: Policy, *, partitions: int, session_s: float = SESSION_S
+    ) -> None:
         """`partitions`: of agent.signal_groups and of the table's changelog alike."""
         self.failure: TachoError | None = None
-        self.app = _faust_app(settings)
+        self.app = _faust_app(settings, session_s)
         self._policy = policy
         self._shelf = Shelf()
+        self._cache: OrderedDict[str, Entry] = OrderedDict()
         self._pending: list[Any] = []
         self._done: dict[TP, int] = {}
         self._lock = asyncio.Lock()
@@ -86,9 +97,11 @@ class Adapter:
         self.app.on_partitions_revoked.connect(self._revoked)
 
     async def _consume(self, stream: Any) -> None:
-        """Everything that is there, up to a batch, at once; nothing waits for a batch to fill."""
+        """A moment after the first record, everything that is there, up to a batch."""
         async for event in _events(stream):
             self._pending.append(event)
+            if len(self._pending) == 1:
+                await asyncio.sleep(LINGER_S)
             if len(self._pending) < MAX_BATCH and not stream.channel.queue.empty():
                 continue
             try:
@@ -114,6 +127,9 @@ class Adapter:
             _count(outcome, len(events), time.monotonic() - began)
 
     def _entry(self, key: str) -> Entry | None:
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
         payload = self._table.data.get(key.encode())
         if payload is None:
             return None
@@ -125,20 +141,30 @@ class Adapter:
 
     async def _remember(self, outcome: Outcome) -> None:
         """Make the table's changes known, then hold them."""
-        changes = [(key.encode(), encode(e), e) for key, e in outcome.entries.items()]
+        changes = {key: encode(entry) for key, entry in outcome.entries.items()}
         await self._acknowledged(
-            (CHANGELOG_TOPIC, key, value, entry.partition, _ENTRY) for key, value, entry in changes
+            (CHANGELOG_TOPIC, key.encode(), value, outcome.entries[key].partition, _ENTRY)
+            for key, value in changes.items()
         )
-        for key, value, entry in changes:
-            self._table.data[key] = value
-            self._shelf.touch(key, entry.partition, entry.touched_ms, len(value))
+        for key, value in changes.items():
+            self._hold(key, value, outcome.entries[key])
         left = list(self._shelf.leaving())
         await self._acknowledged(
-            (CHANGELOG_TOPIC, key, None, partition, None) for key, partition, _ in left
+            (CHANGELOG_TOPIC, old, None, partition, None) for old, partition, _ in left
         )
-        for key, _, why in left:
-            self._table.data.pop(key, None)
+        for old, _, why in left:
+            self._table.data.pop(old, None)
+            self._cache.pop(old.decode(), None)
             metrics.EVICTED.labels("triage", f"entry_{why}").inc()
+
+    def _hold(self, key: str, value: bytes, entry: Entry) -> None:
+        self._table.data[key.encode()] = value
+        self._shelf.touch(key.encode(), entry.partition, entry.touched_ms, len(value))
+        self._cache.pop(key, None)
+        if len(value) <= CACHED_BYTES:
+            self._cache[key] = entry
+        while len(self._cache) > CACHED_ENTRIES:
+            self._cache.popitem(last=False)
 
     async def _acknowledged(self, sendings: Iterable[Sending]) -> None:
         """Send and wait until the broker has all of it. Raises RetryLater, Refused."""
@@ -174,6 +200,7 @@ class Adapter:
         """The table is complete: drop what others own now, and know what to expire."""
         owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == GROUPS_TOPIC}
         kept = []
+        self._cache.clear()
         for key, payload in list(self._table.data.items()):
             entry = self._entry(key.decode())
             if entry is None or entry.partition not in owned:
@@ -184,15 +211,15 @@ class Adapter:
         log.info("table recovered", entries=len(kept), partitions=sorted(owned))
 
 
-def _faust_app(settings: Settings) -> Any:
+def _faust_app(settings: Settings, session_s: float) -> Any:
     servers = settings.kafka.bootstrap.split(",")
     return faust.App(
         GROUP,
         broker=[f"kafka://{server.strip()}" for server in servers],
         broker_credentials=credentials(settings.kafka),
         broker_client_id=GROUP,
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=3.0,
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 3,
         broker_request_timeout=40.0,
         broker_commit_livelock_soft_timeout=QUIET_S,
         stream_processing_timeout=QUIET_S,

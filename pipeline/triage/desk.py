@@ -11,8 +11,8 @@ import msgspec
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.errors import Refused
-from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of
-from tachograph.pipeline.triage.judgement import alert_of, digest_of, stamped
+from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of, says_more
+from tachograph.pipeline.triage.judgement import alert_of, stamped
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import InvalidRecord, decode
@@ -90,31 +90,45 @@ def _judge_entry(
     outcome: Outcome,
 ) -> None:
     before = lookup(key) or fresh(group[0][1])
-    entry, last = before, None
+    entry, news = before, None
     for arrival, record in group:
-        if arrival.offset <= before.last_offset:
-            outcome.known += 1
+        changed = _applied(entry, before.last_offset, arrival, record, outcome)
+        if changed is entry:
             continue
-        try:
-            changed = apply(entry, record)
-        except Refused as error:
-            outcome.refusals.append(Refusal(arrival, "too_large", str(error)))
-            continue
-        if changed == entry:
-            outcome.known += 1
-            continue
-        entry, last = changed, arrival
-    if last is None:
+        if says_more(entry, changed):
+            news = arrival
+        entry = _held(changed, arrival)
+    if entry is before:
         return
     alert = alert_of(entry, policy)
-    digest = digest_of(alert) if alert else ""
-    if alert and digest != before.digest and (before.digest or alert.status != "retracted"):
-        at = to_datetime(last.at_ms * _MS_IN_US)
-        outcome.alerts.append(stamped(alert, last.offset, at))
-    outcome.entries[key] = msgspec.structs.replace(
+    outcome.entries[key] = entry
+    if alert and news and entry.opened:
+        at = to_datetime(news.at_ms * _MS_IN_US)
+        outcome.alerts.append(stamped(alert, news.offset, at))
+
+
+def _applied(
+    entry: Entry, judged_to: int, arrival: Arrival, record: TriageRecord, outcome: Outcome
+) -> Entry:
+    """The entry after one record; the same object when the record was known or is refused."""
+    if arrival.offset <= judged_to:
+        outcome.known += 1
+        return entry
+    try:
+        changed = apply(entry, record)
+    except Refused as error:
+        outcome.refusals.append(Refusal(arrival, "too_large", str(error)))
+        return entry
+    if changed == entry:
+        outcome.known += 1
+        return entry
+    return changed
+
+
+def _held(entry: Entry, arrival: Arrival) -> Entry:
+    return msgspec.structs.replace(
         entry,
-        partition=last.partition,
-        last_offset=last.offset,
-        touched_ms=last.at_ms,
-        digest=digest if alert and (before.digest or alert.status != "retracted") else "",
+        partition=arrival.partition,
+        last_offset=arrival.offset,
+        touched_ms=arrival.at_ms,
     )

@@ -45,7 +45,7 @@ class Entry(Record, frozen=True, kw_only=True):
     partition: int = 0
     last_offset: int = -1  # records up to it have been judged and their alert acknowledged
     touched_ms: int = 0  # Kafka's time of the newest record, for expiry
-    digest: str = ""  # of the alert last written; empty when none was
+    opened: bool = False  # a group has counted signals once, so its retraction is news
     groups: dict[str, SignalGroup] = {}  # noqa: RUF012 - msgspec copies it
     peaks: dict[str, Severity] = {}  # noqa: RUF012 - gravest severity a group ever had
     overflow: Severity | None = None  # gravest severity among the groups left out
@@ -74,6 +74,25 @@ def apply(entry: Entry, record: TriageRecord) -> Entry:
     return _with_answer(entry, record)
 
 
+def says_more(before: Entry, after: Entry) -> bool:
+    """Whether the alert of the entry may have changed: not by a revision or a closing alone.
+
+    It looks at the two entries only. So after a crash the same records are news again, even when
+    the batches they come in are cut differently.
+    """
+    if (before.overflow, before.contexts, before.answers) != (
+        after.overflow,
+        after.contexts,
+        after.answers,
+    ):
+        return True
+    return _plain(before.groups) != _plain(after.groups)
+
+
+def _plain(groups: dict[str, SignalGroup]) -> list[SignalGroup]:
+    return [msgspec.structs.replace(g, revision=0, closed=False) for g in groups.values()]
+
+
 def _with_group(entry: Entry, group: SignalGroup) -> Entry:
     key = group.group_id
     peak = _gravest([*(sample.severity for sample in group.samples), *_peak(entry, key)])
@@ -87,6 +106,7 @@ def _with_group(entry: Entry, group: SignalGroup) -> Entry:
         groups={name: groups[name] for name in sorted(kept)},
         peaks={name: value for name, value in peaks.items() if name in kept},
         overflow=_gravest(lost),
+        opened=entry.opened or group.count > 0,
     )
 
 

@@ -24,7 +24,6 @@ from tachograph.schemas.alert import (
     SignalGroup,
     Status,
 )
-from tachograph.schemas.codec import encode
 from tachograph.schemas.identity import plain_id
 
 MAX_SESSIONS = 20
@@ -80,11 +79,6 @@ def alert_id_of(entry: Entry, policy: Policy) -> str:
 def stamped(alert: Alert, revision: int, at: datetime) -> Alert:
     """The alert as caused by the record at offset `revision`, written at `at`."""
     return msgspec.structs.replace(alert, revision=revision, updated_at=at)
-
-
-def digest_of(alert: Alert) -> str:
-    """Hash of what an alert says, its stamp left out: equal digests need no second record."""
-    return plain_id(encode(stamped(alert, 0, alert.created_at)).decode())
 
 
 def _view(entry: Entry, policy: Policy) -> _View:

@@ -1,8 +1,10 @@
 """Triage as a stage: checks its topics, runs Faust in this process, commits, stops cleanly."""
 
 import asyncio
+import functools
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tachograph.pipeline import log as logs
@@ -16,6 +18,10 @@ from tachograph.pipeline.triage.quiet import hush
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 0.1
 STOP_WITHIN_S = 30.0
+SESSION_VARIABLE = "TACHO_TRIAGE_SESSION_S"
+# The least that a broker admits by default, and less than Faust's request timeout.
+MIN_SESSION_S = 6.0
+MAX_SESSION_S = 40.0
 
 log = logs.get("triage")
 
@@ -27,8 +33,35 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     hush()
     policy = policy_of(os.environ.get(PATH_VARIABLE))
+    session_s = session_of(os.environ.get(SESSION_VARIABLE))
     partitions = matching_partitions(settings)
-    asyncio.run(_serve(settings, policy, partitions, stop))
+    _make_home(settings.home)
+    adapter_of = functools.partial(
+        faust_app.Adapter, settings, policy, partitions=partitions, session_s=session_s
+    )
+    asyncio.run(_serve(adapter_of, stop))
+
+
+def _make_home(home: Path) -> None:
+    """Faust makes its folder there, but not the folders above it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"TACHO_HOME: cannot create {home}: {error.strerror}") from error
+
+
+def session_of(text: str | None) -> float:
+    """Seconds until a dead process loses its partitions. Raises ConfigError."""
+    try:
+        session_s = float(text) if text else faust_app.SESSION_S
+    except ValueError:
+        session_s = 0.0
+    if not MIN_SESSION_S <= session_s <= MAX_SESSION_S:
+        raise ConfigError(
+            f"{SESSION_VARIABLE}: {text!r} is not between {MIN_SESSION_S:.0f} and"
+            f" {MAX_SESSION_S:.0f} seconds"
+        )
+    return session_s
 
 
 def policy_of(path: str | None) -> Policy:
@@ -49,10 +82,8 @@ def matching_partitions(settings: Settings) -> int:
     return counts[faust_app.GROUPS_TOPIC]
 
 
-async def _serve(
-    settings: Settings, policy: Policy, partitions: int, stop: threading.Event
-) -> None:
-    adapter = faust_app.Adapter(settings, policy, partitions=partitions)
+async def _serve(adapter_of: Callable[[], faust_app.Adapter], stop: threading.Event) -> None:
+    adapter = adapter_of()
     starting = asyncio.create_task(adapter.app.start())
     committing = asyncio.create_task(_commit_regularly(adapter))
     try:

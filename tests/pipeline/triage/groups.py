@@ -86,3 +86,10 @@ def records() -> st.SearchStrategy[TriageRecord]:
         st.builds(context, st.sampled_from(RULES), st.integers(0, 9)),
         st.builds(answer, st.sampled_from("ab"), answered=st.booleans(), at_s=st.integers(0, 9)),
     )
+
+
+def owned(record: TriageRecord, entity: str) -> TriageRecord:
+    """The same record about another entity; its group is that entity's own."""
+    if isinstance(record, CaptureAnswer):
+        return msgspec.structs.replace(record, entity=entity)
+    return msgspec.structs.replace(record, entity=entity, group_id=record.group_id + entity)

@@ -18,7 +18,7 @@ from tachograph.pipeline.triage.entry import (
     apply,
     fresh,
 )
-from tachograph.pipeline.triage.judgement import alert_of, digest_of, risk_of, stamped
+from tachograph.pipeline.triage.judgement import alert_of, risk_of, stamped
 from tachograph.pipeline.triage.policy import DEFAULT_WEIGHTS, Policy, Suppression, rank
 from tachograph.schemas import contracts
 from tachograph.schemas.alert import Alert, Reason, SignalGroup, Witness
@@ -271,12 +271,6 @@ def test_a_group_about_something_else_is_named_by_its_entity() -> None:
     assert alert_for(one).title.startswith("paste.example: ")
 
 
-def test_the_digest_ignores_the_stamp_and_nothing_else() -> None:
-    alert = alert_for(make.group("a"))
-    assert digest_of(alert) == digest_of(stamped(alert, 77, make.BUCKET))
-    assert digest_of(alert) != digest_of(alert_for(make.group("a", revision=2, count=3)))
-
-
 def _huge() -> SignalGroup:
     fields = {f"field-{n}": "v" * 4_000 for n in range(100)}
     witness = Witness(events=[fields] * 20)
@@ -317,5 +311,5 @@ def test_a_group_that_counts_without_a_sample_is_refused() -> None:
 
 def test_an_entry_survives_the_table_as_it_was() -> None:
     entry = entry_of([make.group("a"), make.context("a"), make.answer("d", answered=True)])
-    kept = msgspec.structs.replace(entry, last_offset=9, partition=2, digest="x")
+    kept = msgspec.structs.replace(entry, last_offset=9, partition=2)
     assert decode(Entry, encode(kept)) == kept

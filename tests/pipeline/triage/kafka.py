@@ -1,0 +1,186 @@
+"""What the tests of triage on a broker share: a story of records, a process, what came out."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from tachograph.pipeline.kafka.topics import provision
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.triage.app import ALERTS_TOPIC, CHANGELOG_TOPIC, GROUP, GROUPS_TOPIC
+from tachograph.pipeline.triage.desk import Arrival, judge
+from tachograph.pipeline.triage.entry import TriageRecord
+from tachograph.pipeline.triage.policy import Policy
+from tachograph.schemas.alert import Alert, SignalGroup
+from tachograph.schemas.codec import decode, encode
+from tachograph.schemas.identity import plain_id
+from tachograph.schemas.records import CaptureAnswer, Context
+from tests.pipeline.triage import groups as make
+
+WAIT_S = 60.0
+NAMES: dict[type, str] = {
+    SignalGroup: "signal_group",
+    Context: "context",
+    CaptureAnswer: "capture_answer",
+}
+PROGRAM = "from tachograph.pipeline.runner import run_stage; run_stage('triage')"
+
+
+def story(seed: int, count: int, agents: int) -> list[TriageRecord]:
+    """Revisions, retractions, contexts, repeats and disorder of many agents, the same each time."""
+    chance = random.Random(seed)
+    told: list[TriageRecord] = []
+    for number in range(count):
+        agent = f"agent-{chance.randrange(agents)}"
+        rule = f"rule-{chance.randrange(6)}"
+        group_id = plain_id("group", agent, rule)
+        kind = chance.random()
+        if told and kind < 0.15:
+            told.append(chance.choice(told))
+        elif kind < 0.25:
+            told.append(make.context(rule, number % 60, entity=agent, group_id=group_id))
+        else:
+            told.append(_revision(chance, agent, rule, max(0, number - chance.randrange(20))))
+    return told
+
+
+def _revision(chance: random.Random, agent: str, rule: str, revision: int) -> SignalGroup:
+    severity = ("low", "medium", "high", "critical")[sum(rule.encode()) % 4]
+    count = chance.choice((0, 1, 10, 100))
+    return make.group(
+        rule,
+        severity,  # type: ignore[arg-type]
+        revision=revision,
+        count=count,
+        entity=agent,
+        group_id=plain_id("group", agent, rule),
+    )
+
+
+def send(writer: Writer, record: TriageRecord) -> None:
+    """Write one record as detect does."""
+    writer.send(
+        GROUPS_TOPIC,
+        encode(record),
+        key=f"{record.tenant}/{record.entity}".encode(),
+        headers={"tacho-record": NAMES[type(record)].encode()},
+    )
+
+
+def prepare(settings: Settings, partitions: int) -> Writer:
+    """Topics of triage, on a broker that creates them when told or when asked."""
+    provision(settings, partitions=partitions)
+    writer = Writer(settings)
+    for topic in (GROUPS_TOPIC, CHANGELOG_TOPIC, ALERTS_TOPIC):
+        writer.partitions(topic)
+    return writer
+
+
+def undisturbed(messages: list[Message]) -> dict[str, Alert]:
+    """Final alerts by id, of a run that nothing disturbs: no Kafka, no Faust, one pass."""
+    arrivals = [
+        Arrival(
+            partition=message.partition() or 0,
+            offset=message.offset() or 0,
+            at_ms=message.timestamp()[1],
+            kind=_kind(message),
+            payload=message.value() or b"",
+        )
+        for message in messages
+    ]
+    return {alert.alert_id: alert for alert in judge(arrivals, lambda _: None, Policy()).alerts}
+
+
+def _kind(message: Message) -> str:
+    headers: Any = message.headers() or []
+    return str(dict(headers)["tacho-record"], "ascii")
+
+
+def read_all(settings: Settings, topic: str) -> list[Message]:
+    """Every record of a topic, in the order of each partition."""
+    consumer = Consumer({**settings.kafka.client_config(), "group.id": "tests.read"})
+    found: list[Message] = []
+    try:
+        partitions = consumer.list_topics(topic, WAIT_S).topics[topic].partitions
+        for number in partitions:
+            place = TopicPartition(topic, number)
+            low, high = consumer.get_watermark_offsets(place, WAIT_S)
+            consumer.assign([TopicPartition(topic, number, low)])
+            while low < high:
+                message = consumer.poll(WAIT_S)
+                assert message is not None
+                assert message.error() is None, message.error()
+                found.append(message)
+                low = (message.offset() or 0) + 1
+    finally:
+        consumer.close()
+    return found
+
+
+def alerts_of(settings: Settings) -> list[Alert]:
+    """Every alert record there is, decoded."""
+    return [decode(Alert, message.value() or b"") for message in read_all(settings, ALERTS_TOPIC)]
+
+
+def lag(settings: Settings) -> int:
+    """Records that the group has not committed yet."""
+    consumer = Consumer({**settings.kafka.client_config(), "group.id": GROUP})
+    try:
+        partitions = consumer.list_topics(GROUPS_TOPIC, WAIT_S).topics[GROUPS_TOPIC].partitions
+        places = [TopicPartition(GROUPS_TOPIC, number) for number in partitions]
+        behind = 0
+        for place in consumer.committed(places, timeout=WAIT_S):
+            low, high = consumer.get_watermark_offsets(place, WAIT_S)
+            behind += high - max(low, place.offset)
+        return behind
+    finally:
+        consumer.close()
+
+
+class Process:
+    """`tacho triage` as a process of its own."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        security = {
+            f"KAFKA_{name.replace('.', '_').upper()}": value
+            for name, value in settings.kafka.security.items()
+        }
+        environment = os.environ | security | {
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap,
+            "TACHO_HOME": str(settings.home),
+            "TACHO_TRIAGE_SESSION_S": "6",
+        }  # fmt: skip
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM], env=environment, stdout=out, stderr=out
+            )
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end; its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(WAIT_S)
+
+    def running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self._process.poll() is None
+
+
+def wait_until_read(settings: Settings, process: Process) -> None:
+    """Wait until everything is committed. Fails when the process ends before."""
+    deadline = time.monotonic() + WAIT_S
+    while lag(settings):
+        assert process.running()
+        assert time.monotonic() < deadline, f"{lag(settings)} records are not judged"
+        time.sleep(0.3)
