@@ -142,7 +142,8 @@ def records(settings: Settings, topic: str, count: int, timeout_s: float = 20.0)
 
 def headers_of(message: Message) -> dict[str, bytes]:
     """Headers of a record by name."""
-    return {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}
+    pairs: Any = message.headers() or []
+    return {name: value for name, value in pairs if isinstance(value, bytes)}
 
 
 @pytest.fixture

@@ -126,17 +126,21 @@ def test_no_question_to_the_feed_makes_the_door_fail(
         assert answer.status_code in (200, 400, 503)  # 503: all places are taken
 
 
+POST = b"POST /v1/actions HTTP/1.1\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"
+
+
 @pytest.mark.parametrize("raw", [
-    b"\x00" * 1000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /v1/actions HTTP/1.1\r\n\r\n",
-    b"POST /v1/actions HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-    b"POST /v1/actions HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/actions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
-    b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: \x00\r\n\r\n",
+    b"\x00" * 1000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", POST + b"\r\n",
+    POST + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab",
+    POST + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+    GET + b"x: \x00\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n",
     b"GET http://[ HTTP/1.1\r\nhost: localhost\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00",
-    b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    GET + b"upgrade: websocket\r\nconnection: upgrade\r\n\r\n",
 ])  # fmt: skip
 def test_what_is_no_http_is_refused_and_the_next_is_served(
     standing_door: OpenDoor, raw: bytes

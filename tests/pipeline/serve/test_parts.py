@@ -206,7 +206,8 @@ def test_a_token_names_its_caller_and_anything_else_no_one(tmp_path: Path) -> No
     tokens = Tokens(path)
     alice, bob = tokens.authenticate(TOKEN), tokens.authenticate(f"{TOKEN}2")
     assert alice is not None
-    assert (alice.principal, alice.tenant, alice.roles) == ("alice", "acme", {"publish", "watch"})
+    assert (alice.principal, alice.tenant) == ("alice", "acme")
+    assert alice.roles == {"publish", "watch"}
     assert bob is not None
     assert bob.tenant is None
     assert tokens.authenticate("") is None
