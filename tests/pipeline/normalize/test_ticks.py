@@ -1,0 +1,112 @@
+"""Ticks: never beyond what was produced, by the clock only at the end of the log, never backwards."""
+
+from collections.abc import Iterable
+
+from tachograph.pipeline.clock import SECOND_US, to_us
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.kafka.reader import Place
+from tachograph.pipeline.normalize.limits import DOOR_HOLD_US
+from tachograph.pipeline.normalize.ticks import Ticks
+
+PLACE: Place = ("agent.raw", 0)
+
+
+class Log:
+    """One raw partition as the reader sees it: (first, next) offset, and where the reader is."""
+
+    def __init__(self) -> None:
+        self.low, self.high = 0, 0
+        self.at: int | None = None
+        self.done: dict[Place, int] = {}
+        self.away = False
+
+    def assignment(self) -> list[Place]:
+        return [PLACE]
+
+    def bounds(self, place: Place, *, cached: bool = False) -> tuple[int, int]:
+        if self.away:
+            raise RetryLater("no leader")
+        return self.low, self.high
+
+    def position(self, place: Place) -> int | None:
+        return self.at
+
+    def committed(self, places: Iterable[Place]) -> dict[Place, int]:
+        return self.done
+
+
+class Turned:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.us = 1_000_000 * SECOND_US
+
+    def __call__(self) -> int:
+        return self.us
+
+
+def ticks() -> tuple[Log, Turned, Ticks]:
+    log, clock = Log(), Turned()
+    return log, clock, Ticks(log, lambda topic: 4, clock)  # type: ignore[arg-type]
+
+
+def told(found: Ticks) -> list[tuple[int, bool]]:
+    return [(to_us(tick.observed_time), tick.by_clock) for tick in found.due()]
+
+
+def test_a_partition_with_records_to_read_ticks_with_its_records() -> None:
+    log, clock, found = ticks()
+    log.high, log.at = 10, 5
+    assert told(found) == []
+    clock.us += SECOND_US
+    found.reached({PLACE: 77 * SECOND_US})
+    assert told(found) == [(77 * SECOND_US - DOOR_HOLD_US, False)]
+
+
+def test_at_the_end_of_a_quiet_log_the_clock_ticks() -> None:
+    log, clock, found = ticks()
+    log.high = log.at = 10
+    assert told(found) == [(clock.us - DOOR_HOLD_US, True)]
+
+
+def test_an_empty_partition_that_was_never_read_is_quiet_and_one_with_records_is_not() -> None:
+    log, clock, found = ticks()
+    log.low = log.high = 4  # everything expired
+    assert told(found) == [(clock.us - DOOR_HOLD_US, True)]
+    log, clock, found = ticks()
+    log.high = 4
+    assert told(found) == []
+    clock.us += SECOND_US
+    log.done = {PLACE: 4}  # read by the owner before
+    assert told(found) == [(clock.us - DOOR_HOLD_US, True)]
+
+
+def test_a_leader_that_does_not_answer_is_stalled_and_not_quiet() -> None:
+    log, _, found = ticks()
+    log.high = log.at = 10
+    log.away = True
+    assert told(found) == []
+
+
+def test_ticks_come_once_a_second_and_never_go_back() -> None:
+    log, clock, found = ticks()
+    log.high = log.at = 10
+    assert len(told(found)) == 1
+    clock.us += SECOND_US // 2
+    assert told(found) == []
+    clock.us += SECOND_US
+    log.high = 11
+    found.reached({PLACE: 5 * SECOND_US})
+    assert told(found) == []
+    clock.us += SECOND_US
+    log.at = 11
+    assert told(found) == [(clock.us - DOOR_HOLD_US, True)]
+
+
+def test_a_lost_partition_is_forgotten() -> None:
+    log, clock, found = ticks()
+    log.high = log.at = 1
+    told(found)
+    assert found.watermark_us() == clock.us - DOOR_HOLD_US
+    found.lost([PLACE])
+    assert found.watermark_us() is None
