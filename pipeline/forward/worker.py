@@ -176,6 +176,7 @@ class Worker:
         self._log.warning(
             "tries again", error=str(error), wait_s=round(wait_s, 1), try_=self._tries
         )
+        self._beat(str(error))
         end = time.monotonic() + wait_s
         self._reader.pause(self._reader.assignment())
         while not stop.is_set() and time.monotonic() < end:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.forward.formats import cef, syslog
 from tachograph.pipeline.forward.formats._values import visible
 from tachograph.schemas.alert import SEVERITIES, Observable
@@ -83,7 +84,7 @@ def test_the_example_says_what_a_soc_needs_to_route_it() -> None:
     assert fields["fname"] == "/srv/billing/.env"
     assert fields["cat"] == "agent_operation"
     assert fields["act"] == "created"
-    assert fields["rt"] == "1795370409730"
+    assert fields["rt"] == str(to_us(example.updated_at) // 1000)
     assert "Revoke the key" in fields["tachoRunbook"]
 
 

@@ -92,7 +92,7 @@ def test_a_restart_of_rsyslog_in_mid_stream_loses_nothing(
 ) -> None:
     daemon = start_rsyslog()
     destination = sender(daemon, confirm=confirm)
-    restarts = threading.Thread(target=lambda: [restart(daemon) for _ in range(2)])
+    restarts = threading.Thread(target=restart_twice, args=(daemon,))
     restarts.start()
     sent = 0
     while restarts.is_alive() or sent % 100:
@@ -110,11 +110,12 @@ def test_a_restart_of_rsyslog_in_mid_stream_loses_nothing(
     assert all(len(different) == 1 for different in bodies.values())
 
 
-def restart(daemon: Rsyslog) -> None:
-    seen = len(daemon.lines())
-    eventually(lambda: len(daemon.lines()) > seen + 60, "a stream to break")
-    daemon.stop()
-    daemon.start()
+def restart_twice(daemon: Rsyslog) -> None:
+    for _ in range(2):
+        seen = len(daemon.lines())
+        eventually(lambda seen=seen: len(daemon.lines()) > seen + 60, "a stream to break")  # type: ignore[misc]
+        daemon.stop()
+        daemon.start()
 
 
 def send_until_taken(destination: SyslogTcp, batch: list[Outgoing]) -> None:
