@@ -74,9 +74,10 @@ def send(writer: Writer, record: TriageRecord) -> None:
     )
 
 
-def prepare(settings: Settings, partitions: int) -> Writer:
-    """Topics of triage, on a broker that creates them when told or when asked."""
-    provision(settings, partitions=partitions)
+def prepare(settings: Settings, partitions: int | None = None) -> Writer:
+    """Topics of triage: with `partitions` made as their contracts say, else made by asking."""
+    if partitions:
+        provision(settings, partitions=partitions)
     writer = Writer(settings)
     for topic in (GROUPS_TOPIC, CHANGELOG_TOPIC, ALERTS_TOPIC):
         writer.partitions(topic)

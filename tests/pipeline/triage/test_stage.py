@@ -1,0 +1,209 @@
+"""Triage as a stage: on both brokers, over TLS, with company, and when it must not go on."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import pytest
+
+from infra.kafka.broker import KafkaBroker
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.settings import KafkaSettings, Settings
+from tachograph.pipeline.standins.broker import MockBroker
+from tachograph.pipeline.triage import app, stage
+from tachograph.pipeline.triage.entry import TriageRecord
+from tachograph.schemas import contracts
+from tachograph.schemas.alert import Alert
+from tachograph.schemas.codec import decode
+from tachograph.schemas.records import DeadLetter
+from tests.pipeline.triage import groups as make
+from tests.pipeline.triage import kafka
+
+TOPICS = (app.GROUPS_TOPIC, app.CHANGELOG_TOPIC, app.ALERTS_TOPIC, app.LETTERS_TOPIC)
+SettingsFor = Callable[[str], Settings]
+
+
+class Running:
+    """The stage on a thread of this process; leaving the block stops it and raises what it did."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.error: Exception | None = None
+
+    def _run(self) -> None:
+        try:
+            stage.run(self._settings, self._stop)
+        except (ConfigError, RetryLater) as error:
+            self.error = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(kafka.WAIT_S)
+        assert not self._thread.is_alive(), "the stage does not stop"
+        if self.error:
+            raise self.error
+
+    def until_read(self) -> None:
+        """Wait until everything there is has been judged and committed."""
+        deadline = time.monotonic() + kafka.WAIT_S
+        while kafka.lag(self._settings):
+            assert self._thread.is_alive(), self.error
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def newest(alerts: list[Alert]) -> dict[str, Alert]:
+    """The newest revision of each alert."""
+    return {alert.alert_id: alert for alert in sorted(alerts, key=lambda alert: alert.revision)}
+
+
+def plain(alerts: dict[str, Alert]) -> dict[str, Alert]:
+    """Alerts without the stamp of the record that happened to be the last of its batch."""
+    bare = msgspec.structs.replace
+    return {key: bare(a, revision=0, updated_at=a.created_at) for key, a in alerts.items()}
+
+
+def test_the_example_groups_become_the_example_alert_on_a_broker(
+    settings_for: SettingsFor,
+) -> None:
+    with MockBroker(partitions=3, topics=TOPICS) as broker:
+        settings = settings_for(broker.bootstrap_servers)
+        writer = kafka.prepare(settings)
+        for kind, names in {
+            "signal_group": ("secret_then_egress", "instruction_in_tool_result", "credential_file"),
+            "context": ("session_before_the_egress",),
+        }.items():
+            for name in names:
+                writer.send(
+                    app.GROUPS_TOPIC,
+                    contracts.examples(kind).valid[name],
+                    key=b"acme/billing-helper",
+                    headers={"tacho-record": kind.encode()},
+                )
+        writer.flush()
+        with Running(settings) as running:
+            running.until_read()
+        example = decode(Alert, contracts.examples("alert").valid["secret_sent_outside"])
+        said = newest(kafka.alerts_of(settings))
+        assert plain(said) == plain({example.alert_id: example})
+        [record, *_] = kafka.read_all(settings, app.ALERTS_TOPIC)
+        assert record.key() == b"acme/billing-helper"
+        assert ("tacho-record", b"alert") in (record.headers() or [])
+
+
+def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(settings_for: SettingsFor) -> None:
+    with MockBroker(partitions=3, topics=TOPICS) as broker:
+        settings = settings_for(broker.bootstrap_servers)
+        writer = kafka.prepare(settings)
+        records = kafka.story(7, 300, agents=9)
+        for half in (records[:150], records[150:]):
+            for record in half:
+                kafka.send(writer, record)
+            writer.flush()
+            with Running(settings) as running:
+                running.until_read()
+        said = kafka.alerts_of(settings)
+        assert len({(alert.alert_id, alert.revision) for alert in said}) == len(said)
+        expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
+        assert plain(newest(said)) == plain(expected)
+
+
+def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes(settings_for: SettingsFor) -> None:
+    with MockBroker(partitions=3, topics=TOPICS) as broker:
+        settings = settings_for(broker.bootstrap_servers)
+        writer = kafka.prepare(settings)
+        rubbish = b'{"group_id": "cut off in the mid'
+        writer.send(app.GROUPS_TOPIC, rubbish, key=b"k", headers={"tacho-record": b"signal_group"})
+        writer.send(app.GROUPS_TOPIC, b"", key=b"k")
+        kafka.send(writer, make.group("a"))
+        writer.flush()
+        with Running(settings) as running:
+            running.until_read()
+        letters = [
+            decode(DeadLetter, message.value() or b"")
+            for message in kafka.read_all(settings, app.LETTERS_TOPIC)
+        ]
+        assert rubbish in {letter.original for letter in letters}
+        assert {letter.stage for letter in letters} == {"triage"}
+        assert len(letters) == 2
+        assert len(kafka.alerts_of(settings)) == 1
+
+
+def test_unequal_partition_counts_are_a_clear_error(settings_for: SettingsFor) -> None:
+    with MockBroker(partitions=3, topics=TOPICS[:1]) as broker:
+        broker.create_topic(app.CHANGELOG_TOPIC, 2)
+        with pytest.raises(ConfigError, match=r"signal_groups has 3, .*changelog has 2"):
+            stage.matching_partitions(settings_for(broker.bootstrap_servers))
+
+
+@pytest.mark.parametrize("text", ["3", "soon", "3600", "-1", "nan"])
+def test_a_session_time_out_of_bounds_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ConfigError, match="TACHO_TRIAGE_SESSION_S"):
+        stage.session_of(text)
+
+
+def test_a_home_that_cannot_be_made_is_refused_by_name(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    (tmp_path / "home").write_text("a file where a folder belongs")
+    with MockBroker(partitions=1, topics=TOPICS) as broker:
+        settings = settings_for(broker.bootstrap_servers)
+        with pytest.raises(ConfigError, match="TACHO_HOME"):
+            stage.run(settings, threading.Event())
+
+
+def test_a_broker_that_is_away_is_tried_again_later(settings_for: SettingsFor) -> None:
+    with pytest.raises(RetryLater):
+        stage.run(settings_for("127.0.0.1:9"), threading.Event())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_two_processes_share_the_work_over_tls_and_one_survives_the_other(
+    private_kafka: Callable[..., KafkaBroker], settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    broker = private_kafka(secure=True)
+    settings = settings_for(broker.bootstrap_servers)
+    writer = kafka.prepare(settings, 3)
+    secure = msgspec.structs.replace(settings, kafka=_secure(broker))
+    records = kafka.story(11, 1_500, agents=30)
+    log = tmp_path / "triage.log"
+    _send_all(writer, records[:500])
+    first = kafka.Process(secure, log)
+    kafka.wait_until_read(settings, first)
+    second = kafka.Process(settings, log)
+    _send_all(writer, records[500:1_000], pause_s=0.3)
+    kafka.wait_until_read(settings, second)
+    _send_all(writer, records[1_000:])
+    first.kill()
+    kafka.wait_until_read(settings, second)
+    assert second.stop() == 0
+    expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
+    said = kafka.alerts_of(settings)
+    assert plain(newest(said)) == plain(expected)
+    text = log.read_text()
+    assert broker.credentials.password not in text
+    assert "Title of rule" not in text
+
+
+def _secure(broker: KafkaBroker) -> KafkaSettings:
+    config = broker.credentials.client_config()
+    return KafkaSettings(bootstrap=broker.secure_bootstrap_servers, security=config)
+
+
+def _send_all(writer: Writer, records: list[TriageRecord], pause_s: float = 0.0) -> None:
+    for start in range(0, len(records), 50):
+        for record in records[start : start + 50]:
+            kafka.send(writer, record)
+        writer.flush()
+        time.sleep(pause_s)
