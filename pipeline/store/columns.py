@@ -83,7 +83,8 @@ class Column(NamedTuple):
 
 def quoted(text: str) -> str:
     """The text as a ClickHouse string literal."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    return f"'{escaped}'"
 
 
 def columns_of(contract: type[Record]) -> list[Column]:
@@ -100,7 +101,7 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
 
 def _column(name: str, hint: Any, *, required: bool) -> Column:
     comment = " ".join(filter(None, (_said(hint, "description"), _unit(hint))))
-    bare, optional = _bare(hint)
+    bare, optional = bare_type(hint)
     kind, arrow = _types(name, bare)
     if optional and not required and _can_be_null(bare):
         kind = f"Nullable({kind})"
@@ -118,13 +119,13 @@ def _unit(hint: Any) -> str:
     return f"[{units[0]}]" if units and units[0] else ""
 
 
-def _bare(hint: Any) -> tuple[Any, bool]:
+def bare_type(hint: Any) -> tuple[Any, bool]:
     """An annotation without its wrapping, and whether it may be None."""
     if get_origin(hint) is Annotated:
-        return _bare(get_args(hint)[0])
+        return bare_type(get_args(hint)[0])
     if get_origin(hint) in (typing.Union, types.UnionType):
         [inner] = [arg for arg in get_args(hint) if arg is not type(None)]
-        return _bare(inner)[0], True
+        return bare_type(inner)[0], True
     return hint, False
 
 
@@ -151,7 +152,7 @@ def _types(name: str, bare: Any) -> tuple[str, pa.DataType]:
     if bare in _SCALARS:
         return _SCALARS[bare]
     if get_origin(bare) is list:
-        inner, arrow = _types("", _bare(get_args(bare)[0])[0])
+        inner, arrow = _types("", bare_type(get_args(bare)[0])[0])
         return f"Array({inner})", pa.list_(arrow)
     if get_origin(bare) is dict:
         inner, arrow = _types("", get_args(bare)[1])
@@ -163,7 +164,7 @@ def _types(name: str, bare: Any) -> tuple[str, pa.DataType]:
 
 def _tuple(contract: type[Record]) -> tuple[str, pa.DataType]:
     parts = {
-        name: _types(name, _bare(hint)[0])
+        name: _types(name, bare_type(hint)[0])
         for name, hint in typing.get_type_hints(contract, include_extras=True).items()
     }
     inner = ", ".join(f"{name} {kind}" for name, (kind, _) in parts.items())

@@ -74,6 +74,7 @@ goes by stored_at, which no agent can choose.""",
     partition_by="toRelativeWeekNum(event_time, 'UTC') % 32",
     indexes=(
         "by_event_time event_time TYPE minmax GRANULARITY 1",
+        "by_stored_at stored_at TYPE minmax GRANULARITY 1",
         *map(_bloom, ("event_id", "agent_id", "session_id", "trace_id", "twin_key", "tool_name")),
         *map(_words, ("tool_args", "tool_result", "content_text", "process_command_line")),
     ),

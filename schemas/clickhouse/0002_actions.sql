@@ -232,6 +232,7 @@ CREATE TABLE IF NOT EXISTS tacho.actions_data ${on_cluster}
     `row_version` UInt64 DEFAULT toUInt64(281474976710656 - toUnixTimestamp64Milli(observed_time)) COMMENT 'which copy of the row holds: the highest' CODEC(ZSTD(1)),
     `stored_at` DateTime('UTC') DEFAULT now('UTC') COMMENT 'when this row was stored [UTC]' CODEC(Delta(4), ZSTD(1)),
     INDEX by_event_time event_time TYPE minmax GRANULARITY 1,
+    INDEX by_stored_at stored_at TYPE minmax GRANULARITY 1,
     INDEX by_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_agent_id agent_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_session_id session_id TYPE bloom_filter(0.01) GRANULARITY 1,

@@ -1,0 +1,238 @@
+"""Writing a batch into ClickHouse until it is there: every table it touches, then the mending.
+
+Runs off the polling thread. A step that may go through later is repeated for ever, on a fresh
+connection, with backoff and jitter; what can never go through is found by halving and becomes a
+dead letter. Everything may be repeated: tables and views count a thing once.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+
+import polars as pl
+import pyarrow as pa
+import tenacity
+
+from tachograph.pipeline import metrics
+from tachograph.pipeline.clock import Clock, system_us, to_datetime
+from tachograph.pipeline.errors import Refused, RetryLater
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.log import get
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.store import fold, frames, records
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.links import Links, Pair, Twins, traces_of
+from tachograph.pipeline.store.pending import STAGE, Pending
+from tachograph.schemas import codec
+from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
+from tachograph.schemas.records import DeadLetter, SameAs
+
+log = get("store.sink")
+
+ACTIONS_TABLE = "actions_data"
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 15.0
+# So many refused rows in one batch are no bad rows but a fault of ours: it is tried again, loudly.
+MAX_REFUSED = 1_000
+# Of a pair noticed here: it was in no record.
+_NOWHERE = records.Origin(("", -1), -1, b"")
+_LETTER = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
+
+Connect = Callable[[], Connection]
+
+
+class Stopped(RetryLater):
+    """The stage ends before the batch was stored: it will be read again."""
+
+
+class Sink:
+    """Stores batches, one after the other.
+
+    Used by one thread at a time; blocks as long as it takes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: Callable[[], bool],
+        *,
+        connect: Connect | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Clock = system_us,
+    ) -> None:
+        self._settings, self._stopping = settings, stopping
+        self._connect = connect or (lambda: Connection(settings.clickhouse))
+        self._sleep, self._clock = sleep, clock
+        self._connection: Connection | None = None
+        self._letters: Writer | None = None
+        self._links, self._twins = Links(), Twins()
+        self._stale = True
+        # Why the batch in hand is not stored yet, for the stage's own health.
+        self.problem: str | None = None
+
+    def forget(self) -> None:
+        """Partitions came or went: what the caches say of them may be out of date. Any thread."""
+        self._stale = True
+
+    def store(self, batch: Pending) -> None:
+        """Store all of the batch.
+
+        Raises Stopped when the stage ends first, Refused for a bad setting.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(RetryLater),
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            stop=lambda _state: self._stopping(),
+            sleep=self._sleep,
+            before_sleep=self._again,
+            reraise=True,
+        )
+        try:
+            retrying(self._once, batch)
+        except RetryLater as problem:
+            raise Stopped(str(problem)) from problem
+        self.problem = None
+
+    def _again(self, state: tenacity.RetryCallState) -> None:
+        metrics.RETRIES.labels(STAGE, "insert").inc()
+        self.problem = str(state.outcome.exception()) if state.outcome else None
+        log.warning("not stored yet", reason=self.problem, tries=state.attempt_number)
+
+    def _once(self, batch: Pending) -> None:
+        try:
+            connection = self._connection = self._connection or self._connect()
+            self._freshen(connection)
+            for step in self._steps(batch, connection):
+                step()
+        except RetryLater:
+            self._drop_connection()
+            raise
+
+    def _steps(self, batch: Pending, connection: Connection) -> Iterator[Callable[[], None]]:
+        """In this order:
+
+        what mends comes after what it mends, and letters after all that make them.
+        """
+        yield lambda: self._store_actions(batch, connection)
+        yield lambda: self._store_rows(batch, connection)
+        yield lambda: self._mend(batch, connection)
+        yield lambda: self._send_letters(batch)
+
+    def _freshen(self, connection: Connection) -> None:
+        if not self._stale:
+            return
+        self._stale = False
+        self._links.forget()
+        self._twins.forget()
+        for report in connection.rows(fold.recent_reports()):
+            self._twins.see(*report)
+
+    def _store_actions(self, batch: Pending, connection: Connection) -> None:
+        if not batch.frames or ACTIONS_TABLE in batch.stored:
+            return
+        frame = frames.joined(batch.frames)
+        for link in batch.links:
+            self._links.learn(link)
+        asked = self._links.unknown(traces_of(frame))
+        for keys in fold.sliced(asked):
+            self._links.answer(keys, connection.rows(fold.lookup(keys)))
+        for link in batch.links:
+            self._links.learn(link)
+        frame = frames.versioned(self._links.apply(frame))
+        self._insert_frame(batch, connection, frame)
+        self._note_twins(batch, frame)
+        batch.stored.add(ACTIONS_TABLE)
+        metrics.ROWS_STORED.labels("actions").inc(len(frame))
+
+    def _insert_frame(self, batch: Pending, connection: Connection, frame: pl.DataFrame) -> None:
+        try:
+            insert(connection, ACTIONS_TABLE, frames.arrow(frame))
+        except Refused as problem:
+            self._count_refused(batch)
+            if len(frame) > 1:
+                half = len(frame) // 2
+                self._insert_frame(batch, connection, frame[:half])
+                self._insert_frame(batch, connection, frame[half:])
+                return
+            batch.refuse_row(_NOWHERE, 0, frame.row(0, named=True), str(problem))
+
+    def _note_twins(self, batch: Pending, frame: pl.DataFrame) -> None:
+        """Pairs seen here become rows like those that the log names:
+
+        what mends reads them there.
+        """
+        seen = self._twins.pairs(frame)
+        now = to_datetime(self._clock())
+        batch.put(
+            records.row_of("same_as_data", SameAs(**pair._asdict(), observed_time=now), _NOWHERE)
+            for pair in seen
+        )
+        batch.pairs += seen
+
+    def _store_rows(self, batch: Pending, connection: Connection) -> None:
+        for table, rows in sorted(batch.rows.items()):
+            if table not in batch.stored:
+                self._insert_rows(batch, connection, table, rows)
+                batch.stored.add(table)
+                metrics.ROWS_STORED.labels(table.rpartition("_")[0]).inc(len(rows))
+
+    def _insert_rows(
+        self, batch: Pending, connection: Connection, table: str, rows: list[records.Row]
+    ) -> None:
+        try:
+            insert(connection, table, records.table_of(table, rows))
+        except Refused as problem:
+            self._count_refused(batch)
+            if len(rows) > 1:
+                half = len(rows) // 2
+                self._insert_rows(batch, connection, table, rows[:half])
+                self._insert_rows(batch, connection, table, rows[half:])
+                return
+            batch.refuse(rows[0].origin, str(problem), rows[0].origin.value)
+
+    def _count_refused(self, batch: Pending) -> None:
+        batch.refusals += 1
+        if batch.refusals > MAX_REFUSED:
+            batch.refusals = 0
+            raise RetryLater(f"ClickHouse refuses more than {MAX_REFUSED} inserts of one batch")
+
+    def _mend(self, batch: Pending, connection: Connection) -> None:
+        for keys in fold.sliced(batch.linked_traces()):
+            connection.command(fold.linked(keys))
+        named = [
+            Pair(same.tenant, same.partition_key, same.twin_key, same.event_id, same.same_as)
+            for same in batch.same
+        ]
+        for pairs in fold.sliced([*named, *batch.pairs]):
+            connection.command(fold.twinned(pairs))
+
+    def _send_letters(self, batch: Pending) -> None:
+        if not batch.letters:
+            return
+        self._letters = self._letters or Writer(self._settings)
+        for letter in batch.letters:
+            self._letters.send(
+                records.LETTERS_TOPIC, codec.encode(letter), key=_key(letter), headers=_LETTER
+            )
+        self._letters.flush()
+        batch.letters.clear()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._drop_connection()
+
+
+def _key(letter: DeadLetter) -> bytes:
+    return f"{letter.topic}/{letter.partition}".encode()
+
+
+def insert(connection: Connection, table: str, rows: pa.Table) -> None:
+    """Insert an Arrow table. The token is a hash of the content: a repetition is taken once."""
+    body = frames.stream(rows)
+    token = hashlib.blake2b(body, digest_size=16).hexdigest()
+    connection.insert(table, rows.column_names, body, token)

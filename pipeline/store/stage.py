@@ -1,0 +1,214 @@
+"""`store`: everything into ClickHouse, each row once.
+
+Two threads. This one polls, decodes and fills a batch; another stores the batch before it. Offsets
+are committed when every table their records touched has acknowledged. While a batch is full and the
+one before it is not stored, partitions are paused and polling goes on, so a ClickHouse that is away
+for an hour costs no membership and loses nothing.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import polars as pl
+from confluent_kafka import Message
+
+from tachograph.pipeline import metrics
+from tachograph.pipeline.clock import Clock, system_us
+from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
+from tachograph.pipeline.log import get
+from tachograph.pipeline.normalize.redact import Secrets
+from tachograph.pipeline.secrets import derive, operator_key
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.store.pending import STAGE, Pending
+from tachograph.pipeline.store.records import TOPICS, Origin, Redact
+from tachograph.pipeline.store.sink import Sink, Stopped
+from tachograph.schemas.contracts import RECORD_HEADER
+from tachograph.schemas.identity import Key
+
+log = get("store")
+
+GROUP = "tacho.store"
+# Few at a time: a record may hold a thousand actions, and what was read must fit in memory.
+READ_RECORDS = 64
+READ_WAIT_S = 0.1
+# How long the batch in flight may still take when partitions go or the stage ends.
+FINISH_WAIT_S = 5.0
+LAG_EVERY_S = 2.0
+
+
+def redactor(settings: Settings) -> Redact:
+    """Replaces secrets in a text, with the tokens that `normalize` gives them."""
+    secrets = Secrets(Key(derive(operator_key(settings.home), "redaction")))
+
+    def redact(text: str) -> str:
+        texts, _ = secrets.redact(pl.Series([text], dtype=pl.String))
+        return str(texts[0])
+
+    return redact
+
+
+class Store:
+    """The running stage. `round` is called by one thread; the sink works in a thread of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        *,
+        sink: Sink | None = None,
+        clock: Clock = system_us,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stop, self._ended = stop, threading.Event()
+        self._clock, self._now_s = clock, now_s
+        self._tenant, self._redact = settings.tenant, redactor(settings)
+        self._sink = sink or Sink(settings, self._stopping, sleep=self._nap)
+        self._pending = self._fresh()
+        self._flying: Pending | None = None
+        self._landed: Future[None] = Future()
+        self._paused: list[Place] = []
+        self._lag_s = -LAG_EVERY_S
+        self._health = HealthReporter(settings, STAGE)
+        self._reader = Reader(
+            settings, GROUP, TOPICS, on_assign=self._assigned, on_revoke=self._revoked
+        )
+
+    def _stopping(self) -> bool:
+        return self._stop.is_set() or self._ended.is_set()
+
+    def _nap(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _fresh(self) -> Pending:
+        return Pending(clock=self._clock, redact=self._redact, tenant=self._tenant)
+
+    def _assigned(self, _places: list[Place]) -> None:
+        self._sink.forget()
+        # A new assignment starts unpaused.
+        self._paused = []
+
+    def _revoked(self, places: list[Place]) -> None:
+        self._wait_for_landing()
+        self._settle()
+        for batch in (self._pending, self._flying):
+            if batch is not None:
+                batch.disown(places)
+        self._sink.forget()
+
+    def round(self) -> int:
+        """Commit what has landed, read, hand over what is due; the number of records read.
+
+        Raises RetryLater or Refused: what is not committed is read again.
+        """
+        self._settle()
+        self._hold_or_go()
+        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
+        for message in messages:
+            self._take(message)
+        if self._flying is None and self._pending.due(self._now_s()):
+            self._launch()
+        self._tell()
+        return len(messages)
+
+    def _take(self, message: Message) -> None:
+        place = (message.topic() or "", message.partition() or 0)
+        metrics.RECORDS_READ.labels(STAGE, place[0]).inc()
+        kind = headers_of(message).get(RECORD_HEADER, b"").decode("utf-8", "replace")
+        origin = Origin(place, message.offset() or 0, message.value() or b"")
+        self._pending.add(origin, kind, self._now_s())
+
+    def _hold_or_go(self) -> None:
+        """While no more fits, read on without fetching: the membership lives by reading."""
+        if self._pending.full and self._flying is not None:
+            held = self._reader.assignment()
+            if set(held) != set(self._paused):
+                self._reader.pause(held)
+                self._paused = held
+        elif self._paused:
+            owned = set(self._reader.assignment())
+            self._reader.resume([place for place in self._paused if place in owned])
+            self._paused = []
+
+    def _launch(self) -> None:
+        batch, self._pending = self._pending, self._fresh()
+        landed: Future[None] = Future()
+        self._flying, self._landed = batch, landed
+        threading.Thread(
+            target=_run, args=(self._sink, batch, landed), name="store-sink", daemon=True
+        ).start()
+
+    def _settle(self) -> None:
+        """Commit the offsets of a batch that is stored. Raises what the sink raised."""
+        batch = self._flying
+        if batch is None or not self._landed.done():
+            return
+        self._flying = None
+        self._landed.result()
+        self._reader.commit(batch.offsets)
+
+    def _wait_for_landing(self) -> None:
+        if self._flying is not None:
+            _wait(self._landed, FINISH_WAIT_S)
+
+    def _tell(self) -> None:
+        now_s = self._now_s()
+        if now_s - self._lag_s < LAG_EVERY_S:
+            return
+        self._lag_s = now_s
+        lag: dict[str, int] = {}
+        for (topic, _), records in self._reader.lag().items():
+            lag[topic] = lag.get(topic, 0) + records
+        for topic, behind in lag.items():
+            metrics.LAG.labels(STAGE, topic).set(behind)
+        problem = self._sink.problem
+        self._health.beat(
+            lag=sum(lag.values()), status="degraded" if problem else "ok", detail=problem
+        )
+
+    def close(self) -> None:
+        """Let the batch in flight land if it does so soon, commit it, leave the group.
+
+        What was read and not stored is read again by the next member.
+        """
+        try:
+            self._wait_for_landing()
+            if self._landed.done():
+                self._settle()
+        except Stopped as problem:
+            log.info("a batch is left for the next start", reason=str(problem))
+        finally:
+            self._ended.set()
+            self._health.close()
+            self._reader.close()
+            if self._flying is None:
+                self._sink.close()
+
+
+def _run(sink: Sink, batch: Pending, landed: "Future[None]") -> None:
+    """Store one batch; what it raises is raised where the batch is settled."""
+    try:
+        with metrics.BATCH_SECONDS.labels(STAGE).time():
+            sink.store(batch)
+    except BaseException as error:  # noqa: BLE001 - handed over, not swallowed
+        landed.set_exception(error)
+    else:
+        landed.set_result(None)
+
+
+def _wait(landed: "Future[None]", timeout_s: float) -> None:
+    done = threading.Event()
+    landed.add_done_callback(lambda _: done.set())
+    done.wait(timeout_s)
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Run until `stop`. Raises RetryLater (start again from what is committed) or Refused."""
+    store = Store(settings, stop)
+    try:
+        while not stop.is_set():
+            store.round()
+    finally:
+        store.close()
