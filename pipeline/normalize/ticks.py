@@ -60,7 +60,9 @@ class Ticks:
         # The clock is read first: what comes into the log after that is later than the tick.
         now_us = self._clock()
         quiet = self._at_end(place)
-        at_us = (now_us if quiet else self._reached.get(place, 0)) - limits.DOOR_HOLD_US
+        reached_us = self._reached.get(place, 0)
+        # The log's clock may be ahead of ours: what it has reached holds at its end, too.
+        at_us = (max(now_us, reached_us) if quiet else reached_us) - limits.DOOR_HOLD_US
         if at_us <= self._told.get(place, 0):
             return None
         self._told[place] = at_us
@@ -69,7 +71,7 @@ class Ticks:
             raw_partition=place[1],
             raw_partitions=self._partitions(place[0]),
             observed_time=to_datetime(at_us),
-            by_clock=quiet,
+            by_clock=quiet and now_us >= reached_us,
         )
 
     def _at_end(self, place: Place) -> bool:

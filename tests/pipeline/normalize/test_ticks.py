@@ -69,6 +69,16 @@ def test_at_the_end_of_a_quiet_log_the_clock_ticks() -> None:
     assert told(found) == [(clock.us - DOOR_HOLD_US, True)]
 
 
+def test_at_the_end_of_a_log_whose_clock_is_ahead_the_log_ticks() -> None:
+    log, clock, found = ticks()
+    log.high = log.at = 10
+    ahead_us = clock.us + 40 * SECOND_US
+    found.reached({PLACE: ahead_us})
+    assert told(found) == [(ahead_us - DOOR_HOLD_US, False)]
+    clock.us += 2 * SECOND_US
+    assert told(found) == []
+
+
 def test_an_empty_partition_that_was_never_read_is_quiet_and_one_with_records_is_not() -> None:
     log, clock, found = ticks()
     log.low = log.high = 4  # everything expired
