@@ -1,1 +1,1 @@
-"""Stand-ins that speak the real protocols on loopback: a broker and a ClickHouse, for a first look and for tests."""
+"""Stand-ins that speak the real protocols on loopback: a broker and a ClickHouse."""

@@ -1,7 +1,7 @@
-"""ClickHouse for a first look and for tests: the chDB engine behind a server that speaks ClickHouse's HTTP interface.
+"""ClickHouse for a first look and for tests: chDB behind a server with ClickHouse's HTTP interface.
 
-`serve` blocks and owns the process; `EmbeddedClickHouse` starts that process and stops it, so that a crash of the engine
-never takes the caller along.
+`serve` blocks and owns its process; `EmbeddedClickHouse` starts that process and stops it, so that
+a crash of the engine never takes the caller along.
 """
 
 import argparse
@@ -27,7 +27,9 @@ from tachograph.pipeline.standins.clickhouse_request import WRITER_NAME
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8123
-PASSWORD_VARIABLE = "TACHO_CLICKHOUSE_WRITER_PASSWORD"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
+SECRET_VARIABLE = "TACHO_CLICKHOUSE_WRITER_PASSWORD"  # noqa: S105  (the name, not the secret)
+SECRET_FILE = "clickhouse.secret"  # noqa: S105
 
 
 def serve(
@@ -41,10 +43,11 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Serve the database under `path` until `stop` is set or SIGTERM or SIGINT comes. Changes the working directory.
+    """Serve the database under `path` until `stop` is set or SIGTERM or SIGINT comes.
 
-    `on_ready` is called once with the URL. Port 0 takes a free one. Raises ConfigError if the port is in use or another
-    process has the database open."""
+    Owns the process: changes its working directory and time zone. `on_ready` is called once, with
+    the URL. Port 0 takes a free one. Raises ConfigError if the port is in use or another process
+    has the database open."""
     limits = limits or Limits()
     listener = _listen(host, port, port_option)
     home = path.resolve()
@@ -58,11 +61,14 @@ def serve(
         engine = Engine(home, limits)
     except ClickHouseError as error:
         listener.close()
-        text = f"the embedded ClickHouse cannot open {home}: {error.text} Does another process have it open?"
+        text = f"ClickHouse cannot open {home} (is another process using it?): {error.text}"
         raise ConfigError(text) from error
     interface = Interface(engine, limits, writer_password)
     bound_host, bound_port = listener.getsockname()[:2]
-    server = _Server(_server_config(interface), f"http://{bound_host}:{bound_port}", on_ready)
+    hosts = (*LOOPBACK_NAMES, host, *limits.host_names)
+    if host not in LOOPBACK_NAMES and not limits.host_names:
+        hosts = ("*",)  # opened to a network on purpose, under names that we cannot know
+    server = _Server(_server_config(interface, hosts), _url(bound_host, bound_port), on_ready)
     watcher = threading.Thread(target=_stop_when_set, args=(stop, server), daemon=True)
     watcher.start()
     try:
@@ -72,9 +78,13 @@ def serve(
         engine.close()
 
 
-def _server_config(interface: Interface) -> uvicorn.Config:
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _server_config(interface: Interface, hosts: tuple[str, ...]) -> uvicorn.Config:
     return uvicorn.Config(
-        application(interface),
+        application(interface, hosts),
         # h11 rather than httptools: it alone bounds the request line and the headers.
         http="h11",
         h11_max_incomplete_event_size=bounds.MAX_URL_AND_HEADER_BYTES,
@@ -117,7 +127,7 @@ def _listen(host: str, port: int, port_option: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        text = f"ClickHouse cannot listen on {host}:{port} ({error.strerror}); choose another port with {port_option}"
+        text = f"ClickHouse cannot listen on {host}:{port} ({error.strerror}); use {port_option}"
         raise ConfigError(text) from error
     listener.listen(bounds.MAX_CONNECTIONS)
     return listener
@@ -150,8 +160,20 @@ class EmbeddedClickHouse(Child):
             f"--port-option={port_option}",
             "--parent-pipe",
         ]
-        super().__init__(__name__, arguments, {PASSWORD_VARIABLE: self.writer_password})
+        super().__init__(__name__, arguments, {SECRET_VARIABLE: self.writer_password})
         self.url = str(self.report["url"])
+
+
+def new_secret(path: Path) -> str:
+    """A writer's secret for this run, left in a file beside the database that only we can read."""
+    secret = secrets.token_urlsafe(24)
+    file = path.resolve().parent / SECRET_FILE
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(secret)
+    return secret
 
 
 def main() -> int:
@@ -171,7 +193,7 @@ def main() -> int:
             options.path,
             options.host,
             options.port,
-            writer_password=os.environ.get(PASSWORD_VARIABLE) or secrets.token_urlsafe(24),
+            writer_password=os.environ.get(SECRET_VARIABLE) or new_secret(options.path),
             port_option=options.port_option,
             on_ready=lambda url: report(url=url),
             stop=stop,

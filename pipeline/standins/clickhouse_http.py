@@ -1,21 +1,22 @@
 """ClickHouse's HTTP interface in front of the embedded engine, as a Starlette application.
 
-Statements run on threads: one pool for the writer, one for readers, so that no reader delays an insert. The event loop
-only moves bytes. A client that goes away stops its query.
+Statements run on threads: one pool for the writer, one for readers, so that no reader delays an
+insert. The event loop only moves bytes. A client that goes away stops its query.
 """
 
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -25,6 +26,7 @@ from tachograph.pipeline.standins import clickhouse_errors as errors
 from tachograph.pipeline.standins import clickhouse_limits as bounds
 from tachograph.pipeline.standins.clickhouse_engine import Answer, Engine, Statement, Summary
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
+from tachograph.pipeline.standins.clickhouse_lanes import Lane
 from tachograph.pipeline.standins.clickhouse_limits import Limits
 from tachograph.pipeline.standins.clickhouse_request import (
     Compressor,
@@ -35,66 +37,38 @@ from tachograph.pipeline.standins.clickhouse_request import (
     read_form,
     read_wish,
 )
-from tachograph.pipeline.standins.clickhouse_sql import is_insert, split_insert
+from tachograph.pipeline.standins.clickhouse_sql import is_insert, split_insert, statement_text
 
-T = TypeVar("T")
 _NOT_FOUND = (
     "There is no handle {path}\n\nUse / or /ping for health checks.\n"
     "Send queries with the POST method, or with GET /?query=…\n"
 )
 
 
-@dataclass(frozen=True)
+class ResultCutShort(Exception):
+    """A result failed after its first bytes were sent: the client must see a broken response."""
+
+
+@dataclass
+class Job:
+    """One request at work. `stoppable` once it is known to be a read: inserts are let finish."""
+
+    request: Request
+    wish: Wish
+    writes: bool
+    lane: Lane
+    query_id: str
+    tag: str = field(default_factory=lambda: secrets.token_hex(16))
+    stoppable: bool = True
+
+
+@dataclass
 class Reply:
-    """A statement's answer on its way out: headers, and the pieces of the body with the first one already at hand."""
+    """An answer on its way out: the first bytes of its body, and whether they are all of it."""
 
-    format: str
+    answer: Answer
     first: bytes
-    rest: Iterator[bytes]
-    summary: Summary
     complete: bool
-
-
-class Lane:
-    """Threads for one kind of client. `enter` queues, within bounds, and then raises ClickHouse's own refusal."""
-
-    def __init__(self, name: str, threads: int, queued: int, timeout_s: float) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"clickhouse-{name}")
-        self._slots = asyncio.Semaphore(threads)
-        self._threads = threads
-        self._room = threads + queued
-        self._timeout_s = timeout_s
-        self._inside = 0
-
-    @contextlib.asynccontextmanager
-    async def enter(self) -> AsyncIterator[None]:
-        """Wait for a thread. Raises ClickHouseError 202 if too many wait already, or for too long."""
-        if self._inside >= self._room:
-            raise self._refusal()
-        self._inside += 1
-        try:
-            try:
-                await asyncio.wait_for(self._slots.acquire(), self._timeout_s)
-            except TimeoutError:
-                raise self._refusal() from None
-            try:
-                yield
-            finally:
-                self._slots.release()
-        finally:
-            self._inside -= 1
-
-    def _refusal(self) -> ClickHouseError:
-        text = f"Too many simultaneous queries. Maximum: {self._threads}."
-        return ClickHouseError(errors.TOO_MANY_SIMULTANEOUS_QUERIES, text)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run on one of the threads. Cancelling the caller does not stop the thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    def close(self) -> None:
-        """Wait for the running statements and end the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Interface:
@@ -105,15 +79,21 @@ class Interface:
         self._writer_password = writer_password
         self._host = socket.gethostname()
         reader = limits.reader
+        self._reader_deadline_s = reader.max_execution_time_s + reader.kill_grace_s
         self._readers = Lane("reader", reader.concurrency, reader.queued, reader.queue_timeout_s)
-        # The writer is one trusted process; its queue is bounded by the connections it may open.
+        # The writer is one trusted process; its queue is bounded by the connections there may be.
         self._writers = Lane("writer", limits.writer_concurrency, bounds.MAX_CONNECTIONS, 3600.0)
+        self._running: dict[str, Job] = {}
 
     def close(self) -> None:
+        """Stop what reads, wait for what writes."""
+        for job in list(self._running.values()):
+            if job.stoppable:
+                self._engine.cancel(job.tag)
         self._readers.close()
         self._writers.close()
 
-    async def ping(self, request: Request) -> Response:
+    async def ping(self, _request: Request) -> Response:
         return PlainTextResponse("Ok.\n")
 
     async def no_handler(self, request: Request) -> Response:
@@ -125,12 +105,13 @@ class Interface:
             return PlainTextResponse("Ok.\n")
         query_id = str(uuid.uuid4())
         try:
-            url = dict(request.query_params.multi_items())
-            writes = is_writer(credentials(request.headers, url), self._writer_password)
-            wish = read_wish(request.query_params.multi_items(), request.headers)
+            pairs = request.query_params.multi_items()
+            who = credentials(request.headers, dict(pairs))
+            writes = is_writer(who, self._writer_password)
+            wish = read_wish(pairs, request.headers)
             query_id = wish.query_id or query_id
             lane = self._writers if writes else self._readers
-            return await self._answer(request, wish, writes, lane, query_id)
+            return await self._answer(Job(request, wish, writes, lane, query_id))
         except ClickHouseError as error:
             return self._refuse(error, query_id)
         except ClientDisconnect:
@@ -145,136 +126,143 @@ class Interface:
 
     def _refuse(self, error: ClickHouseError, query_id: str) -> Response:
         headers = {**self._headers(query_id), "X-ClickHouse-Exception-Code": str(error.code)}
-        if error.code == errors.REQUIRED_PASSWORD:
-            headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
+        if error.code == errors.TOO_MANY_SIMULTANEOUS_QUERIES:
+            headers["Retry-After"] = "1"
         return PlainTextResponse(error.body(self._engine.version), error.http_status, headers)
 
-    async def _answer(
-        self, request: Request, wish: Wish, writes: bool, lane: Lane, query_id: str
-    ) -> Response:
+    async def _answer(self, job: Job) -> Response:
         async with contextlib.AsyncExitStack() as stack:
-            if writes:  # bodies are large: hold no more of them than there are threads
-                await stack.enter_async_context(lane.enter())
-            body = await _read_body(
-                request, bounds.MAX_INSERT_BODY_BYTES if writes else bounds.MAX_QUERY_BYTES
-            )
-            if not writes:
-                await stack.enter_async_context(lane.enter())
-            tag = secrets.token_hex(16)
-            job = lane.run(lambda: self._execute(request, wish, body, writes, tag))
-            reply = await self._until_done_or_gone(request, job, tag)
-            compressor = Compressor(
-                request.headers.get("accept-encoding", ""), wish.compress_response
-            )
-            headers = self._reply_headers(reply, compressor, query_id)
+            if job.writes:  # bodies are large: hold no more of them than there are threads
+                await stack.enter_async_context(job.lane.enter())
+            limit = bounds.MAX_INSERT_BODY_BYTES if job.writes else bounds.MAX_QUERY_BYTES
+            body = await _read_body(job.request, limit)
+            if not job.writes:
+                await stack.enter_async_context(job.lane.enter())
+            self._running[job.tag] = job
+            stack.callback(self._running.pop, job.tag, None)
+            reply = await self._run(job, body)
+            accepted = job.request.headers.get("accept-encoding", "")
+            compressor = Compressor(accepted if job.wish.compress_response else "")
+            headers = self._reply_headers(reply.answer, compressor, job.query_id)
             if reply.complete:
                 content = compressor.feed(reply.first) + compressor.finish()
                 return Response(content, headers=headers)
+            tag = headers["X-ClickHouse-Exception-Tag"] = secrets.token_hex(8)
             held = stack.pop_all()
-            pieces = self._stream(reply, lane, compressor, tag, held)
+            pieces = self._stream(job, reply, compressor, tag, held)
             return StreamingResponse(pieces, headers=headers)
 
-    def _reply_headers(self, reply: Reply, compressor: Compressor, query_id: str) -> dict[str, str]:
+    def _reply_headers(
+        self, answer: Answer, compressor: Compressor, query_id: str
+    ) -> dict[str, str]:
         headers = self._headers(query_id)
-        headers["Content-Type"] = _content_type(reply.format)
-        headers["X-ClickHouse-Format"] = reply.format
-        headers["X-ClickHouse-Summary"] = _summary(reply.summary)
+        headers["Content-Type"] = _content_type(answer.format)
+        headers["X-ClickHouse-Format"] = answer.format
+        headers["X-ClickHouse-Summary"] = _summary(answer.summary)
         if compressor.coding:
             headers["Content-Encoding"] = compressor.coding
         return headers
 
-    def _execute(self, request: Request, wish: Wish, body: bytes, writes: bool, tag: str) -> Reply:
-        """On a thread: decode the body, run the statement, fetch the first piece of its result."""
-        limit = bounds.MAX_DECOMPRESSED_BYTES if writes else bounds.MAX_QUERY_BYTES
+    async def _run(self, job: Job, body: bytes) -> Reply:
+        """Wait for the first piece; stop the statement if the client leaves or time is up."""
+        work = asyncio.ensure_future(job.lane.run(lambda: self._execute(job, body)))
+        gone = asyncio.ensure_future(_disconnected(job.request))
+        deadline_s = None if job.writes else self._reader_deadline_s
+        try:
+            await asyncio.wait(
+                {work, gone}, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not work.done() and job.stoppable:
+                await asyncio.to_thread(self._engine.cancel, job.tag)
+            return await asyncio.shield(work)
+        finally:
+            gone.cancel()
+
+    def _execute(self, job: Job, body: bytes) -> Reply:
+        """On a thread: unpack the body, run the statement, fetch the first piece of its result."""
+        request, wish = job.request, job.wish
+        limit = bounds.MAX_DECOMPRESSED_BYTES if job.writes else bounds.MAX_QUERY_BYTES
         body = decompress(body, request.headers.get("content-encoding", ""), limit)
         content_type = request.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/form-data"):
             fields = read_form(body, content_type)
             wish = read_wish([*request.query_params.multi_items(), *fields], request.headers)
             body = b""
-        text = (
-            wish.query.encode() + b"\n" + body
-            if wish.query and body
-            else wish.query.encode() or body
-        )
-        statement = Statement(
-            sql="",
-            tag=tag,
-            reader=not writes,
-            get_request=request.method in ("GET", "HEAD"),
-            database=wish.database,
-            default_format=wish.default_format or "TabSeparated",
-            params=wish.params,
-            settings=wish.settings,
-        )
-        insert = split_insert(text) if writes and is_insert(text) else None
+        text = b"\n".join(part for part in (wish.query.encode(), body) if part)
+        statement = _statement(job, wish)
+        insert = split_insert(text) if job.writes and is_insert(text) else None
         if insert is not None and not statement.get_request:
+            job.stoppable = False
             summary = self._engine.insert(statement, insert, memoryview(text)[insert.data_start :])
-            return Reply("TabSeparated", b"", iter(()), summary, complete=True)
-        answer = self._engine.execute(replace(statement, sql=_text(text)))
-        return _reply(answer, streams=writes and not wish.wait_end)
-
-    async def _until_done_or_gone(
-        self, request: Request, job: "asyncio.Future[Reply] | object", tag: str
-    ) -> Reply:
-        """Wait for the statement, and stop it if the client leaves first."""
-        task = asyncio.ensure_future(job)  # type: ignore[arg-type]
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                await asyncio.to_thread(self._engine.cancel, tag)
-            reply: Reply = await task
-            return reply
-        finally:
-            gone.cancel()
+            answer = Answer("TabSeparated", iter(()), summary, lambda: None)
+            return Reply(answer, b"", complete=True)
+        answer = self._engine.execute(replace(statement, sql=statement_text(text)))
+        return _reply(answer, streams=job.writes and not wish.wait_end)
 
     async def _stream(
         self,
+        job: Job,
         reply: Reply,
-        lane: Lane,
         compressor: Compressor,
         tag: str,
         held: contextlib.AsyncExitStack,
     ) -> AsyncIterator[bytes]:
+        pieces = reply.answer.pieces
         async with held:
             try:
                 yield compressor.feed(reply.first)
-                while (piece := await lane.run(lambda: next(reply.rest, None))) is not None:
+                while (piece := await job.lane.run(lambda: next(pieces, None))) is not None:
                     yield compressor.feed(piece)
                 yield compressor.finish()
+            except ClickHouseError as error:
+                yield compressor.feed(_failure(error, tag, self._engine.version))
+                yield compressor.finish()
+                raise ResultCutShort from error
             finally:
-                await lane.run(reply.rest.close)  # type: ignore[attr-defined]
+                # Also where the client left: whoever waits for this task may be gone already.
+                await asyncio.shield(job.lane.run(reply.answer.close))
 
 
-def _reply(answer: Answer, streams: bool) -> Reply:
-    pieces = [next(answer.chunks, b"")]
-    second = next(answer.chunks, None)
-    if second is not None and not streams:
-        pieces += [second, *answer.chunks]
-        second = None
-    if second is None:
-        return Reply(answer.format, b"".join(pieces), iter(()), answer.summary, complete=True)
-    return Reply(answer.format, pieces[0] + second, answer.chunks, answer.summary, complete=False)
+def _statement(job: Job, wish: Wish) -> Statement:
+    return Statement(
+        sql="",
+        tag=job.tag,
+        reader=not job.writes,
+        get_request=job.request.method in ("GET", "HEAD"),
+        database=wish.database,
+        default_format=wish.default_format or "TabSeparated",
+        params=wish.params,
+        settings=wish.settings,
+        session_id=wish.session_id,
+        session_timeout_s=wish.session_timeout_s,
+    )
 
 
-def _text(raw: bytes) -> str:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise ClickHouseError(errors.SYNTAX_ERROR, "The query is not valid UTF-8.") from None
-    if "\0" in text:
-        raise ClickHouseError(errors.SYNTAX_ERROR, "Syntax error: the query has a NUL byte.")
-    return text
+def _reply(answer: Answer, *, streams: bool) -> Reply:
+    pieces = [next(answer.pieces, b"")]
+    second = next(answer.pieces, None)
+    if second is not None:
+        pieces.append(second)
+        if streams:
+            return Reply(answer, b"".join(pieces), complete=False)
+        pieces += answer.pieces
+    answer.close()
+    return Reply(answer, b"".join(pieces), complete=True)
+
+
+def _failure(error: ClickHouseError, tag: str, version: str) -> bytes:
+    """The mark by which ClickHouse's clients know that a result failed after it had begun."""
+    text = error.body(version).encode()
+    head = f"\r\n__exception__\r\n{tag}\r\n".encode()
+    return head + text + f"{len(text)} {tag}\r\n__exception__\r\n".encode()
 
 
 async def _read_body(request: Request, limit_bytes: int) -> bytes:
     """The body as it came. Raises ClickHouseError if it is too large or comes too slowly."""
+    text = f"The request is larger than {limit_bytes} bytes."
+    too_large = ClickHouseError(errors.QUERY_IS_TOO_LARGE, text)
     declared = request.headers.get("content-length", "")
-    too_large = ClickHouseError(
-        errors.QUERY_IS_TOO_LARGE, f"The request is larger than {limit_bytes} bytes."
-    )
-    if declared.isdecimal() and int(declared) > limit_bytes:
+    if declared.isascii() and declared.isdigit() and int(declared) > limit_bytes:
         raise too_large
     body = bytearray()
     try:
@@ -284,9 +272,8 @@ async def _read_body(request: Request, limit_bytes: int) -> bytes:
                 if len(body) > limit_bytes:
                     raise too_large
     except TimeoutError:
-        raise ClickHouseError(
-            errors.TIMEOUT_EXCEEDED, "The request's body did not arrive in time."
-        ) from None
+        text = "The request's body did not arrive in time."
+        raise ClickHouseError(errors.TIMEOUT_EXCEEDED, text) from None
     return bytes(body)
 
 
@@ -307,31 +294,37 @@ def _summary(summary: Summary) -> str:
         "result_bytes": summary.result_bytes,
         "elapsed_ns": summary.elapsed_ns,
     }
-    return json.dumps({name: str(value) for name, value in values.items()}, separators=(",", ":"))
+    texts = {name: str(value) for name, value in values.items()}
+    return json.dumps(texts, separators=(",", ":"))
+
+
+_BINARY = ("native", "rowbinary", "arrow", "parquet", "orc", "avro", "msgpack", "npy", "bson")
 
 
 def _content_type(output_format: str) -> str:
     name = output_format.lower()
     if name.startswith("json") or name == "ndjson":
-        each_row = "eachrow" in name or name in ("jsonlines", "jsonl", "ndjson")
-        return (
-            "application/x-ndjson; charset=UTF-8" if each_row else "application/json; charset=UTF-8"
-        )
+        by_line = "eachrow" in name or name in ("jsonlines", "jsonl", "ndjson")
+        return f"application/{'x-ndjson' if by_line else 'json'}; charset=UTF-8"
     if name.startswith(("tabseparated", "tsv")):
         return "text/tab-separated-values; charset=UTF-8"
     if name.startswith("csv"):
-        return "text/csv; charset=UTF-8; header=" + ("present" if "withnames" in name else "absent")
-    if name.startswith(
-        ("native", "rowbinary", "arrow", "parquet", "orc", "avro", "msgpack", "npy")
-    ):
+        return f"text/csv; charset=UTF-8; header={'present' if 'withnames' in name else 'absent'}"
+    if name.startswith(_BINARY):
         return "application/octet-stream"
-    if name == "xml":
-        return "application/xml; charset=UTF-8"
     return "text/plain; charset=UTF-8"
 
 
-def application(interface: Interface) -> ASGIApp:
-    """The routes of the interface."""
+class _HideCutShort(logging.Filter):
+    """A result that was cut short was counted an error by its client already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], ResultCutShort))
+
+
+def application(interface: Interface, hosts: tuple[str, ...]) -> ASGIApp:
+    """The routes. `hosts` may be named by a client, so that no web page can reach in by a name."""
+    logging.getLogger("uvicorn.error").addFilter(_HideCutShort())
     methods = ["GET", "HEAD", "POST"]
     return Starlette(
         routes=[
@@ -339,5 +332,6 @@ def application(interface: Interface) -> ASGIApp:
             Route("/replicas_status", interface.ping, methods=["GET", "HEAD"]),
             Route("/", interface.query, methods=methods),
             Route("/{path:path}", interface.no_handler, methods=methods),
-        ]
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
     )

@@ -1,4 +1,4 @@
-"""Every limit of the embedded ClickHouse, in one place. The engine or the HTTP door enforces each; none can be raised by a reader."""
+"""Every limit of the embedded ClickHouse, in one place. None can be raised by a reader."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,6 @@ MAX_SESSIONS = 64
 BODY_READ_TIMEOUT_S = 60.0
 SESSION_TIMEOUT_S = 60
 MAX_SESSION_TIMEOUT_S = 3600
-STREAM_BUFFER_CHUNKS = 4  # results on the way to a client that reads slowly
-CLIENT_STALL_TIMEOUT_S = 60.0  # a client that takes nothing for this long loses its query
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,19 @@ class ReaderLimits:
     max_threads: int = 2
     max_result_rows: int = 1_000_000
     max_result_bytes: int = 64 * MiB
+    max_text_growth_bytes: int = 256 * MiB
+    max_spill_bytes: int = 1024 * MiB
+    kill_grace_s: float = 5.0
 
     def settings(self) -> dict[str, int | str]:
-        """The engine's names for these limits. Set on every reader's connection before it becomes read-only."""
+        """The engine's names for them, set on a connection before it becomes read-only."""
         return {
             "max_execution_time": self.max_execution_time_s,
             "max_memory_usage": self.max_memory_bytes,
             "max_threads": self.max_threads,
             "max_result_rows": self.max_result_rows,
             "max_result_bytes": self.max_result_bytes,
+            "max_temporary_data_on_disk_size_for_query": self.max_spill_bytes,
             "max_query_size": MAX_QUERY_BYTES,
             "result_overflow_mode": "throw",
             "timeout_overflow_mode": "throw",
@@ -56,16 +58,22 @@ class Limits:
     reader: ReaderLimits = ReaderLimits()
     writer_concurrency: int = 4
     max_server_memory_bytes: int = 4096 * MiB
+    # Names besides loopback's and the bound one by which clients may call the server.
+    host_names: tuple[str, ...] = ()
 
 
 def describe(limits: Limits) -> tuple[str, ...]:
     """Sentences for a person who starts the stand-in."""
     reader = limits.reader
     return (
-        "ClickHouse is the embedded chDB engine behind a local HTTP port: one process, one disk, no replication.",
-        f"Readers need no password and can change nothing: {reader.concurrency} queries at a time, "
-        f"{reader.max_execution_time_s} s, {reader.max_memory_bytes // MiB} MiB and {reader.max_threads} threads each, "
-        f"results up to {reader.max_result_rows:,} rows and {reader.max_result_bytes // MiB} MiB.",
-        "Files, URLs and other servers cannot be read through it, and only this run's writer may insert.",
-        "External tables, LZ4 block compression (compress=1, decompress=1), TLS and the native TCP port are not offered.",
+        "ClickHouse is the embedded chDB engine on a local HTTP port: one process, one disk, no "
+        "replication.",
+        f"Readers need no password and can change nothing: {reader.concurrency} queries at a time; "
+        f"{reader.max_execution_time_s} s, {reader.max_memory_bytes // MiB} MiB and "
+        f"{reader.max_threads} threads each; results up to {reader.max_result_rows:,} rows and "
+        f"{reader.max_result_bytes // MiB} MiB.",
+        "Nothing outside the database (files, URLs, other servers) can be read through it, and "
+        "only this run's writer may insert.",
+        "It offers no external tables, no block compression (compress=1, decompress=1), no TLS "
+        "and no native TCP port.",
     )

@@ -1,4 +1,4 @@
-"""An HTTP request as ClickHouse reads it: credentials, statement, parameters, settings, codings. Pure; no I/O."""
+"""An HTTP request as ClickHouse reads it: who asks, for what, how it is packed. No I/O."""
 
 import base64
 import binascii
@@ -11,24 +11,29 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
 from tachograph.pipeline.standins import clickhouse_errors as errors
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
-from tachograph.pipeline.standins.clickhouse_limits import MAX_PARAMS
+from tachograph.pipeline.standins.clickhouse_limits import (
+    MAX_PARAMS,
+    MAX_SESSION_TIMEOUT_S,
+    SESSION_TIMEOUT_S,
+)
 
 READER_NAME = "default"
 WRITER_NAME = "tacho"
 # Parameters that steer the HTTP interface and are no settings of the engine.
 _TRANSPORT = frozenset(
     {
-        "query", "user", "password", "database", "default_format", "query_id", "quota_key", "role", "session_id",
-        "session_timeout", "session_check", "close_session", "compress", "decompress", "buffer_size",
-        "wait_end_of_query", "client_protocol_version", "stacktrace", "enable_http_compression", "http_zlib_compression_level",
-        "send_progress_in_http_headers", "http_headers_progress_interval_ms", "add_http_cors_header",
-        "cancel_http_readonly_queries_on_client_close", "http_response_buffer_size", "http_wait_end_of_query",
-        "http_write_exception_in_output_format", "http_response_headers",
+        "query", "user", "password", "database", "default_format", "query_id", "quota_key", "role",
+        "session_id", "session_timeout", "session_check", "close_session", "compress", "decompress",
+        "buffer_size", "wait_end_of_query", "client_protocol_version", "stacktrace", "log_comment",
+        "enable_http_compression", "http_zlib_compression_level", "add_http_cors_header",
+        "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+        "cancel_http_readonly_queries_on_client_close", "http_response_buffer_size",
+        "http_wait_end_of_query", "http_write_exception_in_output_format", "http_response_headers",
     }
 )  # fmt: skip
 _QUERY_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -52,6 +57,7 @@ class Wish:
     default_format: str = ""
     query_id: str = ""
     session_id: str = ""
+    session_timeout_s: int = SESSION_TIMEOUT_S
     params: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     wait_end: bool = False
@@ -59,7 +65,7 @@ class Wish:
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credentials:
-    """From X-ClickHouse-User and -Key, else Basic, else the URL; nothing at all is the reader. Raises ClickHouseError."""
+    """From X-ClickHouse-User and -Key, else Basic, else the URL; with none it is the reader."""
     if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
         user = headers.get("x-clickhouse-user") or READER_NAME
         return Credentials(user, headers.get("x-clickhouse-key", ""))
@@ -78,25 +84,30 @@ def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credent
 
 
 def is_writer(who: Credentials, writer_password: str) -> bool:
-    """True for the writer, False for the anonymous reader. Raises ClickHouseError for anyone else."""
+    """True for the writer, False for the anonymous reader; anyone else is refused."""
     if who.user == WRITER_NAME and hmac.compare_digest(
         who.password.encode(), writer_password.encode()
     ):
         return True
     if who.user == READER_NAME and not who.password:
         return False
-    text = f"{who.user[:64]}: Authentication failed: password is incorrect, or there is no user with such name."
+    text = (
+        f"{who.user[:64]}: Authentication failed: password is incorrect, or there is no user with "
+        "such name."
+    )
     raise ClickHouseError(errors.AUTHENTICATION_FAILED, text)
 
 
 def read_wish(pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Wish:
-    """Sort the parameters of the URL (and of a form) into what they mean. Raises ClickHouseError."""
+    """Sort the parameters of the URL (and of a form) by what they mean. Raises ClickHouseError."""
     if len(pairs) > MAX_PARAMS:
         raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, f"More than {MAX_PARAMS} parameters.")
     values = dict(pairs)
+    if any("\0" in name or "\0" in value for name, value in values.items()):
+        raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, "A parameter has a NUL character.")
     for unsupported in ("compress", "decompress"):
         if values.get(unsupported, "0") in _TRUE:
-            text = f"The embedded server has no block compression ({unsupported}=1); use HTTP compression."
+            text = f"No block compression here ({unsupported}=1): use HTTP compression."
             raise ClickHouseError(errors.NOT_IMPLEMENTED, text)
     settings, params = {}, {}
     for name, value in values.items():
@@ -115,6 +126,7 @@ def read_wish(pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Wish:
         default_format=values.get("default_format") or headers.get("x-clickhouse-format", ""),
         query_id=query_id,
         session_id=values.get("session_id", ""),
+        session_timeout_s=_session_timeout(values.get("session_timeout", "")),
         params=params,
         settings=settings,
         wait_end=values.get("wait_end_of_query", "0") in _TRUE,
@@ -122,8 +134,19 @@ def read_wish(pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Wish:
     )
 
 
+def _session_timeout(text: str) -> int:
+    if not text:
+        return SESSION_TIMEOUT_S
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_SESSION_TIMEOUT_S):
+        raise ClickHouseError(
+            errors.INVALID_SESSION_TIMEOUT,
+            f"Invalid session timeout {text[:32]!r}: 0 to {MAX_SESSION_TIMEOUT_S} seconds.",
+        )
+    return int(text)
+
+
 def read_form(body: bytes, content_type: str) -> list[tuple[str, str]]:
-    """The text fields of a multipart form. Raises ClickHouseError for files (external tables) and for nonsense."""
+    """The text fields of a multipart form. Raises ClickHouseError for files and for nonsense."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode("utf-8", "replace")
     message = BytesParser(policy=HTTP).parsebytes(head + body)
     fields = []
@@ -147,7 +170,9 @@ def read_form(body: bytes, content_type: str) -> list[tuple[str, str]]:
 
 
 def decompress(body: bytes, coding: str, limit_bytes: int) -> bytes:
-    """Undo a Content-Encoding. Raises ClickHouseError if it is unknown, broken or larger than `limit_bytes` unpacked."""
+    """Undo a Content-Encoding.
+
+    Raises ClickHouseError if it is unknown, broken, or larger than `limit_bytes` when unpacked."""
     coding = coding.strip().lower()
     if coding in ("", "identity"):
         return body
@@ -215,14 +240,16 @@ _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
+# The cheapest first: the client is on this machine.
+_CODINGS = ("lz4", "zstd", "gzip", "deflate")
+
+
 class Compressor:
     """A running encoder for a response body. `coding` is '' where nothing is to be done."""
 
-    def __init__(self, accept_encoding: str, wanted: bool) -> None:
+    def __init__(self, accept_encoding: str) -> None:
         offered = {item.partition(";")[0].strip().lower() for item in accept_encoding.split(",")}
-        self.coding = next(
-            (name for name in ("lz4", "zstd", "gzip", "deflate") if wanted and name in offered), ""
-        )
+        self.coding = next((name for name in _CODINGS if name in offered), "")
         self._encoder: Any = None
         if self.coding == "lz4":
             self._encoder = lz4.frame.LZ4FrameCompressor()

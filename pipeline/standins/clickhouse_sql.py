@@ -1,4 +1,4 @@
-"""The little we must know of ClickHouse's SQL: where the data of an INSERT begins, and how to quote."""
+"""The little we must know of SQL: where the rows of an INSERT begin, and how to quote."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _DATA_GAP = re.compile(rb"[ \t\f]*;?[ \t\f]*\r?\n?")
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT that carries its rows: the statement up to its FORMAT or VALUES, the format, where rows begin."""
+    """An INSERT with rows: the statement up to FORMAT or VALUES, the format, where rows begin."""
 
     statement: str
     format: str
@@ -53,7 +53,7 @@ def split_insert(text: bytes) -> Insert | None:
                 return None
             gap = _DATA_GAP.match(text, match.end())
             start = gap.end() if gap else match.end()
-            return Insert(_utf8(head[:expects_format]), token.decode("ascii"), start)
+            return Insert(statement_text(head[:expects_format]), token.decode("ascii"), start)
         depth += {b"(": 1, b")": -1}.get(token, 0)
         if kind != "word" or depth:
             continue
@@ -61,7 +61,7 @@ def split_insert(text: bytes) -> Insert | None:
         if keyword == b"FORMAT":
             expects_format = match.start()
         elif keyword == b"VALUES":
-            return Insert(_utf8(head[: match.start()]), "Values", match.end())
+            return Insert(statement_text(head[: match.start()]), "Values", match.end())
         elif keyword in (b"SELECT", b"WITH", b"INFILE", b"WATCH"):
             return None
     if len(text) > MAX_INSERT_HEAD_BYTES:
@@ -69,11 +69,15 @@ def split_insert(text: bytes) -> Insert | None:
     return None
 
 
-def _utf8(raw: bytes) -> str:
+def statement_text(raw: bytes) -> str:
+    """A statement as text. Raises ClickHouseError for what is no text."""
     try:
-        return raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
-        raise ClickHouseError(errors.SYNTAX_ERROR, "The statement is not valid UTF-8.") from None
+        raise ClickHouseError(errors.SYNTAX_ERROR, "The query is not valid UTF-8.") from None
+    if "\0" in text:
+        raise ClickHouseError(errors.SYNTAX_ERROR, "Syntax error: the query has a NUL byte.")
+    return text
 
 
 def quote_string(value: str) -> str:
