@@ -25,6 +25,8 @@ GAPS_KEPT = 16
 SILENT_GAPS = 3
 MIN_SILENCE_S = 60
 STALL_S = 60
+# A pause of the monitor's own (a suspended machine) is nobody's silence.
+BLIND_S = 30
 MAX_SUBJECTS = 10_000
 # Of one look at the clock; the rest is decided at the next.
 MAX_DECISIONS = 100
@@ -73,9 +75,10 @@ class _Stage(msgspec.Struct):
             self.watermark is None or health.watermark > self.watermark
         )
         if later or lag == 0 or lag < self.lag:
-            self.progress_us, self.lag = self.beat_us, lag
+            self.progress_us = self.beat_us
         if later:
             self.watermark = health.watermark
+        self.lag = lag
 
 
 class Monitor:
@@ -84,18 +87,17 @@ class Monitor:
     def __init__(self, started_us: int) -> None:
         # Nobody is judged for what happened while nobody watched.
         self._started_us = started_us
+        self._judged_us: int | None = None
         self._sources: dict[Key, _Source] = {}
         self._stages: dict[Key, _Stage] = {}
         # Subjects that are not well, and since when: as the log says, or as just decided.
         self._unwell: dict[Key, Health] = {}
-        self._latest_us = 0
 
     def read(self, health: Health) -> bool:
         """Take in one record; true when it is a decision that changes what holds."""
         if health.component.startswith((SOURCE, STAGE)):
             return self._decided(health)
         at_us = to_us(health.at)
-        self._latest_us = max(self._latest_us, at_us)
         key = (health.tenant, health.component)
         stage = self._stages.get(key)
         if stage is not None:
@@ -109,6 +111,9 @@ class Monitor:
 
     def judge(self, now_us: int) -> list[Health]:
         """Decisions that are due: to be written to the log before anything follows from them."""
+        if self._judged_us is not None and now_us - self._judged_us > BLIND_S * SECOND_US:
+            self._started_us = now_us
+        self._judged_us = now_us
         due = [
             *self._silent(now_us),
             *self._stalled(now_us),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Message
 
-from tachograph.pipeline.clock import Clock, system_us
+from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.forward.monitor import Monitor, Overview
 from tachograph.pipeline.forward.own_signals import group_of
 from tachograph.pipeline.health import HEADERS, HEALTH_TOPIC, HealthReporter, record_key
@@ -27,7 +27,8 @@ GROUP = "tacho.forward"
 SIGNALS = "agent.signals"
 SIGNAL_GROUPS = "agent.signal_groups"
 READ_RECORDS = 500
-READ_WAIT_S = 1.0
+READ_WAIT_S = 0.2
+JUDGE_EVERY_S = 1
 
 log = get("forward.monitor")
 
@@ -58,6 +59,7 @@ class Watch:
     def __init__(self, settings: Settings, overview: Overview, *, clock: Clock = system_us) -> None:
         self._clock, self._overview = clock, overview
         self._shards: dict[Place, _Shard] = {}
+        self._judged_us = 0
         self._writer = Writer(settings)
         self._reporter = HealthReporter(settings, "forward", clock=clock)
         self._reader = Reader(
@@ -85,10 +87,13 @@ class Watch:
                 for place in _places(messages) & set(self._shards)
             }
         )
-        for place, shard in self._shards.items():
-            if shard.caught_up:
-                self._judge(place, shard)
-        self._writer.flush()
+        now_us = self._clock()
+        if now_us - self._judged_us >= JUDGE_EVERY_S * SECOND_US:
+            self._judged_us = now_us
+            for place, shard in self._shards.items():
+                if shard.caught_up:
+                    self._judge(place, shard, now_us)
+            self._writer.flush()
         self._reporter.beat(lag=sum(self._reader.lag().values()))
 
     def _take(self, places: list[Place]) -> Mapping[Place, int]:
@@ -139,8 +144,8 @@ class Watch:
             headers={RECORD_HEADER: b"signal_group"},
         )
 
-    def _judge(self, place: Place, shard: _Shard) -> None:
-        for decision in shard.monitor.judge(self._clock()):
+    def _judge(self, place: Place, shard: _Shard, now_us: int) -> None:
+        for decision in shard.monitor.judge(now_us):
             mark = (decision.tenant, decision.component, decision.status)
             if mark in shard.pending:
                 continue

@@ -32,7 +32,7 @@ STAGE = "forward"
 ALERTS = "agent.alerts"
 DEAD_LETTERS = "agent.dead_letters"
 MAX_READ_RECORDS = 100
-READ_WAIT_S = 0.5
+READ_WAIT_S = 0.1
 # What one read may hold at most, whatever alerts weigh.
 QUEUED_KB = 16_384
 
@@ -181,7 +181,7 @@ class Worker:
         self._reader.pause(self._reader.assignment())
         while not stop.is_set() and time.monotonic() < end:
             # Only a place that was just assigned can give something here.
-            fresh = self._reader.read(1, min(READ_WAIT_S, max(0.0, end - time.monotonic())))
+            fresh = self._reader.read(1, min(0.5, max(0.0, end - time.monotonic())))
             if fresh:
                 self._rewind(fresh)
                 self._reader.pause(self._reader.assignment())
