@@ -60,6 +60,11 @@ class Child:
         """Whether the child still runs."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended; None while it runs, negative if a signal ended it."""
+        return self._process.poll()
+
     def close(self) -> None:
         """Stop the child, gently at first. May be called twice."""
         if self._process.poll() is None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -68,14 +69,21 @@ def serve(
     hosts = (*LOOPBACK_NAMES, host, *limits.host_names)
     if host not in LOOPBACK_NAMES and not limits.host_names:
         hosts = ("*",)  # opened to a network on purpose, under names that we cannot know
-    server = _Server(_server_config(interface, hosts), _url(bound_host, bound_port), on_ready)
-    watcher = threading.Thread(target=_stop_when_set, args=(stop, server), daemon=True)
-    watcher.start()
+    stop = stop or threading.Event()
+    url = _url(bound_host, bound_port)
+    server = _Server(_server_config(interface, hosts), url, on_ready, stop)
+    threading.Thread(target=_end, args=(stop, interface, server), daemon=True).start()
     try:
         server.run(sockets=[listener])
     finally:
         interface.close()
         engine.close()
+
+
+def _end(stop: threading.Event, interface: Interface, server: uvicorn.Server) -> None:
+    stop.wait()
+    interface.stop_reads()
+    server.should_exit = True
 
 
 def _url(host: str, port: int) -> str:
@@ -99,25 +107,27 @@ def _server_config(interface: Interface, hosts: tuple[str, ...]) -> uvicorn.Conf
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Tells when it listens, and leaves the end to `stop`, so that a signal ends it with code 0."""
 
     def __init__(
-        self, config: uvicorn.Config, url: str, on_ready: Callable[[str], None] | None
+        self,
+        config: uvicorn.Config,
+        url: str,
+        on_ready: Callable[[str], None] | None,
+        stop: threading.Event,
     ) -> None:
         super().__init__(config)
         self._url = url
         self._on_ready = on_ready
+        self._stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._on_ready is not None:
             self._on_ready(self._url)
 
-
-def _stop_when_set(stop: threading.Event | None, server: uvicorn.Server) -> None:
-    if stop is not None:
-        stop.wait()
-        server.should_exit = True
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stop.set()
 
 
 def _listen(host: str, port: int, port_option: str) -> socket.socket:

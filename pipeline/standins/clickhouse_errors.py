@@ -13,10 +13,10 @@ AUTHENTICATION_FAILED = 516
 REQUIRED_PASSWORD = 194
 ACCESS_DENIED = 497
 TOO_MANY_SIMULTANEOUS_QUERIES = 202
-QUERY_IS_TOO_LARGE = 291
+QUERY_IS_TOO_LARGE = 229
 NOT_IMPLEMENTED = 48
 BAD_ARGUMENTS = 36
-BAD_REQUEST_PARAMETER = 344
+BAD_REQUEST_PARAMETER = 408
 CANNOT_DECOMPRESS = 271
 UNKNOWN_COMPRESSION_METHOD = 89
 SESSION_NOT_FOUND = 372
@@ -27,7 +27,7 @@ TIMEOUT_EXCEEDED = 159
 TOO_MANY_ROWS_OR_BYTES = 396
 UNKNOWN_EXCEPTION = 1002
 
-_NAMES = {
+NAMES = {
     READONLY: "READONLY",
     SYNTAX_ERROR: "SYNTAX_ERROR",
     UNKNOWN_FORMAT: "UNKNOWN_FORMAT",
@@ -87,7 +87,7 @@ class ClickHouseError(Exception):
         super().__init__(f"Code: {code}. DB::Exception: {text}")
         self.code = code
         self.text = text
-        self.name = name or _NAMES.get(code, "UNKNOWN_EXCEPTION")
+        self.name = name or NAMES.get(code, "UNKNOWN_EXCEPTION")
 
     @property
     def http_status(self) -> int:

@@ -85,11 +85,15 @@ class Interface:
         self._writers = Lane("writer", limits.writer_concurrency, bounds.MAX_CONNECTIONS, 3600.0)
         self._running: dict[str, Job] = {}
 
-    def close(self) -> None:
-        """Stop what reads, wait for what writes."""
+    def stop_reads(self) -> None:
+        """Cancel every statement that only reads. From any thread."""
         for job in list(self._running.values()):
             if job.stoppable:
                 self._engine.cancel(job.tag)
+
+    def close(self) -> None:
+        """Stop what reads, wait for what writes."""
+        self.stop_reads()
         self._readers.close()
         self._writers.close()
 
