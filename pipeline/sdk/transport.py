@@ -1,0 +1,42 @@
+"""How records leave: the seam, and what every way of sending answers."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple, Protocol
+
+from tachograph.pipeline.sdk.buffer import Kind, Queued
+
+
+class Outcome(NamedTuple):
+    """What became of a batch: records acknowledged, refused for good, and those to send again."""
+
+    sent: int
+    refused: int = 0
+    again: Sequence[Queued] = ()
+    wait_s: float | None = None  # how long the other side asks to wait; None: as the sender thinks
+    problem: str | None = None
+
+
+class Transport(Protocol):
+    """A way to the pipeline. Used by the sender's thread alone; may block, but no longer than
+    its timeout.
+    """
+
+    def send(self, kind: Kind, records: Sequence[Queued]) -> Outcome:
+        """Send records of one kind, in order, and wait for the answer. Raises nothing that is
+        foreseen.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+    def abandon(self) -> None:
+        """Forget connections without touching them: they belong to the process this one was
+        forked from.
+        """
+
+
+def runs(records: Sequence[Queued]) -> Iterator[tuple[Kind, list[Queued]]]:
+    """Neighbours of one kind."""
+    for kind, run in groupby(records, key=lambda record: record.kind):
+        yield kind, list(run)
