@@ -20,6 +20,7 @@ from tachograph.schemas.records import Health
 HEALTH_TOPIC = "agent.health"
 BEAT_EVERY_S = 10
 MAX_SOURCES = 1_000
+MAX_SOURCE_CHARS = 200
 OTHER_SOURCES = "(other)"
 HEADERS = {RECORD_HEADER: b"health", VERSION_HEADER: b"1"}
 # A beat that cannot be delivered soon is worth nothing; none may pile up.
@@ -108,7 +109,8 @@ class HealthReporter:
             log.debug("last beat lost", of=self._component, error=str(error))
 
     def _count(self, sources: Mapping[str, int]) -> None:
-        for source, count in sources.items():
+        for given, count in sources.items():
+            source = given[:MAX_SOURCE_CHARS]
             known = source in self._sources or len(self._sources) < MAX_SOURCES
             name = source if known else OTHER_SOURCES
             self._sources[name] = self._sources.get(name, 0) + count

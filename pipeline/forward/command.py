@@ -25,30 +25,33 @@ ConfigPath = Annotated[
 @app.callback()
 def forward(context: typer.Context, config: ConfigPath = None) -> None:
     """Bring alerts to every destination of forward.toml; runs until it is told to stop."""
-    from tachograph.pipeline.forward.config import PATH_VARIABLE
-
-    if config is not None:
-        os.environ[PATH_VARIABLE] = str(config)
+    context.obj = config
     if context.invoked_subcommand is None:
+        from tachograph.pipeline.forward.config import PATH_VARIABLE
         from tachograph.pipeline.runner import run_stage
 
+        if config is not None:
+            os.environ[PATH_VARIABLE] = str(config)
         run_stage("forward")
 
 
 @app.command("list")
-def list_destinations() -> None:
+def list_destinations(context: typer.Context) -> None:
     """Show the destinations as JSON lines; secrets and URL paths are left out."""
     import msgspec
 
     from tachograph.pipeline.forward.config import load
     from tachograph.pipeline.settings import Settings
 
-    for configured in load(Settings.from_env()):
+    for configured in load(Settings.from_env(), context.obj):
         typer.echo(msgspec.json.encode(configured.shown()).decode())
 
 
 @app.command()
-def test(name: Annotated[str, typer.Argument(help="a destination of forward.toml")]) -> None:
+def test(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="a destination of forward.toml")],
+) -> None:
     """Send one sample alert, marked synthetic, and say what the other end answered."""
     from tachograph.pipeline.clock import system_us
     from tachograph.pipeline.errors import ConfigError, TachoError
@@ -58,7 +61,7 @@ def test(name: Annotated[str, typer.Argument(help="a destination of forward.toml
     from tachograph.pipeline.settings import Settings
 
     settings = Settings.from_env()
-    found = {configured.route.name: configured for configured in load(settings)}
+    found = {configured.route.name: configured for configured in load(settings, context.obj)}
     chosen = found.get(name)
     if chosen is None:
         known = ", ".join(found) or "none: write TACHO_HOME/forward.toml"

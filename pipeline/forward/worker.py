@@ -199,9 +199,11 @@ class Worker:
             self._log.warning("health record not taken", error=str(error))
 
     def _beat(self, trouble: str | None = None) -> None:
+        lag = max(self._behind, sum(self._reader.lag().values()))
+        metrics.LAG.labels(f"{STAGE}.{self._name}", ALERTS).set(lag)
         self._reporter.beat(
             watermark=self._outbox.watermark,
-            lag=max(self._behind, sum(self._reader.lag().values())),
+            lag=lag,
             drops=self._outbox.drops,
             status="degraded" if trouble else "ok",
             detail=trouble[:500] if trouble else None,

@@ -9,6 +9,7 @@ from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import (
     BEAT_EVERY_S,
     HEALTH_TOPIC,
+    MAX_SOURCE_CHARS,
     MAX_SOURCES,
     OTHER_SOURCES,
     HealthReporter,
@@ -114,6 +115,12 @@ def test_very_many_sources_are_summed_up() -> None:
     sources = bench.sent.beats[-1].sources
     assert len(sources) == MAX_SOURCES + 1
     assert sources[OTHER_SOURCES] == 500
+
+
+def test_a_source_with_an_endless_name_is_cut() -> None:
+    bench = Bench()
+    bench.reporter.beat(sources={"x" * 5_000: 1})
+    assert list(bench.sent.beats[0].sources) == ["x" * MAX_SOURCE_CHARS]
 
 
 def test_a_broken_broker_never_reaches_the_stage_and_loses_no_count() -> None:

@@ -88,7 +88,7 @@ def framed(record: bytes) -> bytes:
 class SyslogTcp:
     """Sends batches of syslog records; see the module for when one counts as delivered."""
 
-    batch_records = 200
+    batch_records = 100
 
     def __init__(self, options: Options) -> None:
         self._options = options

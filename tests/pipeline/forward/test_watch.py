@@ -124,6 +124,7 @@ def test_a_silent_source_becomes_a_signal_group_and_is_taken_back(log: Log) -> N
     closed(watch)
 
 
+@pytest.mark.slow
 def test_a_restart_does_not_say_it_twice(log: Log) -> None:
     watch = owner(log)
     silent_source(log, watch)

@@ -1,0 +1,103 @@
+"""`tacho forward list` and `tacho forward test`, as a person types them."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.forward.command import app
+from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, eventually
+
+SECRET = "a secret of at least 16 bytes"
+
+
+@pytest.fixture
+def tacho(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Write forward.toml and run `tacho forward` with arguments."""
+    monkeypatch.setenv("TACHO_HOME", str(tmp_path))
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    monkeypatch.delenv("TACHO_FORWARD_CONFIG", raising=False)
+
+    def run(config: str, *arguments: str) -> Result:
+        (tmp_path / "forward.toml").write_text(config)
+        return CliRunner().invoke(app, list(arguments))
+
+    return run
+
+
+def hook(url: str) -> str:
+    return (
+        '[[destination]]\nname = "hook"\ntype = "webhook"\n'
+        f'url = "{url}"\nsecret_env = "HOOK_SECRET"\n'
+    )
+
+
+def test_a_sample_reaches_the_webhook_and_its_answer_is_shown(
+    tacho: Callable[..., Result], webhook: WebhookReceiver
+) -> None:
+    webhook.answers = [(202, {})]
+    result = tacho(hook(webhook.url), "test", "hook")
+    assert result.exit_code == 0
+    assert "the other end said: 202 Accepted: said 202" in result.stdout
+    [request] = webhook.requests
+    event = json.loads(request.body)
+    assert event["finding_info"]["analytic"]["uid"] == "tacho.sample"
+    assert event["unmapped"]["synthetic"] is True
+    assert request.headers["tacho-delivery"] in result.stdout
+
+
+def test_a_sample_that_is_not_taken_says_why_and_exits_1(
+    tacho: Callable[..., Result], webhook: WebhookReceiver
+) -> None:
+    webhook.answers = [(403, {})]
+    result = tacho(hook(webhook.url), "test", "hook")
+    assert result.exit_code == 1
+    assert "not delivered: 403 Forbidden: said 403" in result.stderr
+
+
+def test_a_sample_reaches_rsyslog(
+    tacho: Callable[..., Result], start_rsyslog: Callable[..., Rsyslog]
+) -> None:
+    daemon = start_rsyslog()
+    config = '[[destination]]\nname = "siem"\ntype = "syslog"\naddress = "127.0.0.1:%d"\n'
+    result = tacho(config % daemon.port, "test", "siem")
+    assert result.exit_code == 0
+    assert "read to the end by the receiver" in result.stdout
+    eventually(lambda: len(daemon.lines()) == 1, "the sample")
+    assert "|tacho.sample|Test alert of Tachograph" in daemon.lines()[0]
+
+
+def test_a_receiver_that_is_away_is_told_apart_from_a_wrong_name(
+    tacho: Callable[..., Result],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+    assert tacho(hook(url), "test", "hook").exit_code == 1
+    unknown = tacho(hook(url), "test", "siem")
+    assert isinstance(unknown.exception, ConfigError)
+    assert "no destination 'siem'; there is hook" in str(unknown.exception)
+
+
+def test_the_list_shows_what_each_destination_gets_and_no_secret(
+    tacho: Callable[..., Result],
+) -> None:
+    result = tacho(hook("https://hooks.example/T0/token"), "list")
+    shown = json.loads(result.stdout)
+    assert (shown["name"], shown["format"], shown["url"]) == (
+        "hook",
+        "ocsf",
+        "https://hooks.example/…",
+    )
+    assert SECRET not in result.stdout
+    assert "token" not in result.stdout
+
+
+def test_another_file_can_be_named(tacho: Callable[..., Result], tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text('[[destination]]\nname = "other"\ntype = "syslog"\naddress = "a:1"\n')
+    result = tacho(hook("https://a.example/"), "--config", str(other), "list")
+    assert json.loads(result.stdout)["name"] == "other"
