@@ -169,7 +169,7 @@ class Monitor:
                     subject, "stalled", now_us, stage.beat_us, f"no beat for {quiet_s} s"
                 )
             elif self._stands(stage, now_us):
-                text = f"{stage.lag} records behind and no progress"
+                text = f"{stage.lag} records behind, no progress seen"
                 yield _decision(subject, "stalled", now_us, stage.progress_us, text)
 
     def _recovered(self, now_us: int) -> Iterable[Health]:

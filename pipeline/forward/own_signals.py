@@ -50,7 +50,6 @@ def group_of(decision: Health, offset: int) -> SignalGroup:
     bucket_us = since_us - since_us % _BUCKET_US
     same = (decision.tenant, rule.rule_id, _RULE_VERSION, decision.component)
     signal = _signal(decision, rule, offset, plain_id("signal", *same, str(since_us)))
-    gone = decision.status == "ok"
     return SignalGroup(
         group_id=plain_id("group", *same, str(bucket_us)),
         revision=offset << 20,
@@ -60,7 +59,7 @@ def group_of(decision: Health, offset: int) -> SignalGroup:
         bucket_start=to_datetime(bucket_us),
         bucket_s=ALERT_BUCKET_S,
         rule_id=rule.rule_id,
-        count=0 if gone else 1,
+        count=0 if decision.status == "ok" else 1,
         first_seen=signal.event_time,
         last_seen=signal.event_time,
         samples=[signal],
@@ -70,14 +69,15 @@ def group_of(decision: Health, offset: int) -> SignalGroup:
 def _signal(decision: Health, rule: _Rule, offset: int, signal_id: str) -> Signal:
     since_us = to_us(decision.watermark or decision.at)
     kind, _, name = decision.component.partition(":")
+    gone = decision.status == "ok"
     return Signal(
         signal_id=signal_id,
         revision=offset << 20,
-        change="retracted" if decision.status == "ok" else "new",
+        change="retracted" if gone else "new",
         tenant=decision.tenant,
         rule_id=rule.rule_id,
         rule_version=_RULE_VERSION,
-        title=f"{rule.title}: {name}",
+        title=rule.title,
         severity="high",
         confidence=80,
         kind="window",
@@ -94,6 +94,6 @@ def _signal(decision: Health, rule: _Rule, offset: int, signal_id: str) -> Signa
             fields={"component": decision.component, "decided_at": decision.at.isoformat()},
         ),
         witness=Witness(window={"since": to_datetime(since_us).isoformat()}),
-        blind_spots=[f"{decision.component} is {decision.status}: {decision.detail}"],
+        blind_spots=[] if gone else [f"{name} is {decision.status}: {decision.detail}"],
         runbook=rule.runbook,
     )

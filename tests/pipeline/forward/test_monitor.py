@@ -121,7 +121,7 @@ def test_a_stage_that_beats_but_falls_behind_without_progress_stands_still() -> 
     [decision] = decide(watch, 111)
     assert (told([decision]), decision.detail) == (
         [("stage:store", "stalled")],
-        "11 records behind and no progress",
+        "11 records behind, no progress seen",
     )
     later = alerts.START + timedelta(seconds=1)
     watch.read(beat(120, "store", lag=50, watermark=later))
