@@ -1,0 +1,143 @@
+import gzip
+import json
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.scan.command import Options, run_scan
+
+START = datetime(2026, 11, 22, 18, tzinfo=UTC)
+RULE = """
+title: A shell was started
+id: 2d9c1a34-60d6-4d0b-8a53-4f2a3f6a0001
+logsource: {product: test}
+detection:
+  shell: {process.name|endswith: sh}
+  condition: shell
+level: medium
+"""
+
+
+def deletes(agent: str, count: int, gap_s: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "tool_call",
+            "event_time": (START + timedelta(seconds=n * gap_s)).isoformat(),
+            "agent_id": agent,
+            "session_id": f"{agent}-session",
+            "producer_id": f"{agent}-{n}",
+            "tool_name": "delete_file",
+            "tool_args": {"path": f"/data/{n}"},
+            "outcome": "succeeded",
+        }
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TACHO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TACHO_OPERATOR_KEY", "0123456789abcdef" * 4)
+
+
+def scan(path: Path, **options: Any) -> list[dict[str, Any]]:
+    out = path.with_suffix(".found")
+    assert run_scan(Options(files=[path], out=out, **options)) == 0
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_burst_of_deletions_is_found_in_a_file_of_actions(tmp_path: Path) -> None:
+    rows = deletes("swift", 8, 1.0) + deletes("slow", 8, 600.0)
+    found = scan(written(tmp_path / "a.ndjson", rows))
+    windows = [f for f in found if f["kind"] == "window"]
+    assert {f["agent_id"] for f in windows} == {"swift"}
+    assert windows[0]["severity"] in ("high", "critical")
+    assert windows[0]["session_id"] == "swift-session"
+    assert windows[0]["reason"]
+
+
+def test_a_shuffled_and_repeated_file_gives_the_same_findings(tmp_path: Path) -> None:
+    rows = deletes("swift", 12, 3.0) + deletes("other", 6, 1.0)
+    shuffled = rows * 2
+    random.Random(5).shuffle(shuffled)
+    one = scan(written(tmp_path / "a.ndjson", rows))
+    two = scan(written(tmp_path / "b.ndjson", shuffled))
+    assert one
+    key = lambda f: (f["signal_id"], f["event_id"], f["event_time"])  # noqa: E731
+    assert sorted(map(key, one)) == sorted(map(key, two))
+
+
+def test_raw_objects_are_matched_by_dotted_names_and_named_by_their_line(tmp_path: Path) -> None:
+    rule = tmp_path / "rule.yml"
+    rule.write_text(RULE)
+    path = tmp_path / "raw.ndjson.gz"
+    lines = ['{"process": {"name": "bash"}}', "", "no json", '{"process": {"name": "vim"}}']
+    path.write_bytes(gzip.compress("\n".join([*lines, '{"process": {"name": "ZSH"}}']).encode()))
+    found = scan(path, format="raw", rules=[rule], builtin=False)
+    assert [f["event_index"] for f in found] == [0, 4]
+    assert {f["rule_id"] for f in found} == {"2d9c1a34-60d6-4d0b-8a53-4f2a3f6a0001"}
+
+
+def test_fail_on_makes_it_a_gate(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.ndjson", deletes("swift", 8, 1.0))
+    out = tmp_path / "o"
+    assert run_scan(Options(files=[path], out=out, fail_on="high")) == 1
+    rule = tmp_path / "rule.yml"
+    rule.write_text(RULE)
+    only_medium = Options(files=[path], out=out, builtin=False, rules=[rule], fail_on="high")
+    assert run_scan(only_medium) == 0
+
+
+def test_a_table_shows_agents_words_as_text(tmp_path: Path) -> None:
+    rows = [row | {"agent_id": "[red]\x1b[2J"} for row in deletes("x", 8, 1.0)]
+    path, out = written(tmp_path / "a.ndjson", rows), tmp_path / "table"
+    run_scan(Options(files=[path], out=out, format_out="table"))
+    assert "\x1b[2J" not in out.read_text()
+    assert "Bulk delete" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"format": "xml"}, "--format"),
+        ({"format_out": "csv"}, "--format-out"),
+        ({"fail_on": "awful"}, "--fail-on"),
+        ({"files": [Path("/nowhere")]}, "/nowhere"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(
+    tmp_path: Path, options: dict[str, Any], named: str
+) -> None:
+    path = written(tmp_path / "a.ndjson", [])
+    with pytest.raises(ConfigError, match=named):
+        run_scan(Options(**({"files": [path]} | options)))
+
+
+def test_a_rule_that_cannot_be_honoured_is_named_with_its_file(tmp_path: Path) -> None:
+    rule = tmp_path / "broken.yml"
+    rule.write_text(RULE.replace("condition: shell", "condition: shell and nothing_of_that_name"))
+    path = written(tmp_path / "a.ndjson", deletes("x", 1, 1.0))
+    with pytest.raises(ConfigError, match="broken"):
+        run_scan(Options(files=[path], rules=[rule], builtin=False))
+
+
+def test_standard_input_is_read_and_nothing_but_findings_goes_to_standard_output() -> None:
+    text = "".join(json.dumps(row) + "\n" for row in deletes("swift", 8, 1.0))
+    done = subprocess.run(
+        [sys.executable, "-m", "tachograph.pipeline.cli", "scan", "-"],
+        input=text, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert all(json.loads(line)["rule_id"] for line in done.stdout.splitlines())
+    assert done.stdout
+    assert "8 events" in done.stderr
