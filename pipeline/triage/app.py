@@ -24,7 +24,7 @@ from tachograph.pipeline.errors import Refused, RetryLater, TachoError
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage.desk import Arrival, Outcome, Refusal, judge
 from tachograph.pipeline.triage.entry import Entry
-from tachograph.pipeline.triage.letters import letter_of
+from tachograph.pipeline.triage.letters import Letters
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.pipeline.triage.security import credentials
 from tachograph.pipeline.triage.shelf import Shelf
@@ -78,10 +78,13 @@ class Adapter:
         self.failure: TachoError | None = None
         self.app = _faust_app(settings, session_s)
         self._policy = policy
+        self.letters = Letters(GROUPS_TOPIC)
         self._shelf = Shelf()
         self._cache: OrderedDict[str, Entry] = OrderedDict()
         self._pending: list[Any] = []
         self._done: dict[TP, int] = {}
+        self._reached: dict[TP, int] = {}
+        self.watermark: float | None = None  # Kafka's time of the newest record judged, s
         self._lock = asyncio.Lock()
         self._table = self.app.Table(
             TABLE,
@@ -120,10 +123,12 @@ class Adapter:
                 return
             began = time.monotonic()
             outcome = judge(map(_arrival, events), self._entry, self._policy)
-            await self._acknowledged(_told(outcome))
+            await self._acknowledged(self._told(outcome))
             await self._remember(outcome)
             for event in events:
                 self._done[event.message.tp] = event.message.offset + 1
+            self._reached |= self._done
+            self.watermark = max(event.message.timestamp or 0.0 for event in events)
             _count(outcome, len(events), time.monotonic() - began)
 
     def _entry(self, key: str) -> Entry | None:
@@ -138,6 +143,19 @@ class Adapter:
         except InvalidRecord:
             metrics.EVICTED.labels("triage", "unreadable_entry").inc()
             return None
+
+    def _told(self, outcome: Outcome) -> list[Sending]:
+        letters = [
+            (LETTERS_TOPIC, _place(refusal), self.letters.write(refusal), None, _LETTER)
+            for refusal in outcome.refusals
+        ]
+        return [*letters, *map(_alert, outcome.alerts)]
+
+    def lag(self) -> int:
+        """Records that are there and not judged yet, as far as the client knows."""
+        owned = self.app.consumer.assignment() & self._reached.keys()
+        ends = {tp: self.app.consumer.highwater(tp) or 0 for tp in owned}
+        return sum(max(0, end - self._reached[tp]) for tp, end in ends.items())
 
     async def _remember(self, outcome: Outcome) -> None:
         """Make the table's changes known, then hold them."""
@@ -194,6 +212,7 @@ class Adapter:
         """Partitions are taken away: finish the batch in hand, commit it, forget the rest."""
         async with self._lock:
             self._pending.clear()
+            self._reached.clear()
             await self._commit_done()
 
     async def _recovered(self) -> None:
@@ -259,18 +278,13 @@ def _arrival(event: Any) -> Arrival:
     )
 
 
-def _told(outcome: Outcome) -> list[Sending]:
-    return [*map(_letter, outcome.refusals), *map(_alert, outcome.alerts)]
-
-
 def _alert(alert: Alert) -> Sending:
     key = f"{alert.tenant}/{alert.entity}".encode()
     return ALERTS_TOPIC, key, encode(alert), None, _ALERT
 
 
-def _letter(refusal: Refusal) -> Sending:
-    key = f"{GROUPS_TOPIC}/{refusal.arrival.partition}".encode()
-    return LETTERS_TOPIC, key, letter_of(refusal, GROUPS_TOPIC), None, _LETTER
+def _place(refusal: Refusal) -> bytes:
+    return f"{GROUPS_TOPIC}/{refusal.arrival.partition}".encode()
 
 
 def _mapped(error: BaseException) -> TachoError:
@@ -285,7 +299,7 @@ def _count(outcome: Outcome, records: int, took_s: float) -> None:
     metrics.RECORDS_READ.labels("triage", GROUPS_TOPIC).inc(records)
     metrics.DUPLICATES.labels("triage").inc(outcome.known)
     metrics.BATCH_SECONDS.labels("triage").observe(took_s)
+    now = time.time()
     for alert in outcome.alerts:
         metrics.ALERTS.labels(alert.severity, alert.status).inc()
-    for refusal in outcome.refusals:
-        metrics.DEAD_LETTERS.labels("triage", refusal.reason).inc()
+        metrics.ALERT_LATENCY_SECONDS.observe(max(0.0, now - alert.last_seen.timestamp()))

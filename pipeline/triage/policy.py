@@ -80,9 +80,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return next((rule.reason for rule in self.suppressions if rule.covers(group)), None)
 
 
+_RANKS = {severity: place for place, severity in enumerate(SEVERITIES)}
+
+
 def rank(severity: Severity) -> int:
     """Order of severities: informational is 0."""
-    return SEVERITIES.index(severity)
+    return _RANKS[severity]
 
 
 def load(path: Path) -> Policy:

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tachograph.pipeline import log as logs
+from tachograph.pipeline import metrics
+from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage import app as faust_app
@@ -39,7 +42,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     adapter_of = functools.partial(
         faust_app.Adapter, settings, policy, partitions=partitions, session_s=session_s
     )
-    asyncio.run(_serve(adapter_of, stop))
+    asyncio.run(_serve(adapter_of, stop, HealthReporter(settings, "triage")))
 
 
 def _make_home(home: Path) -> None:
@@ -82,10 +85,12 @@ def matching_partitions(settings: Settings) -> int:
     return counts[faust_app.GROUPS_TOPIC]
 
 
-async def _serve(adapter_of: Callable[[], faust_app.Adapter], stop: threading.Event) -> None:
+async def _serve(
+    adapter_of: Callable[[], faust_app.Adapter], stop: threading.Event, health: HealthReporter
+) -> None:
     adapter = adapter_of()
     starting = asyncio.create_task(adapter.app.start())
-    committing = asyncio.create_task(_commit_regularly(adapter))
+    committing = asyncio.create_task(_commit_regularly(adapter, health))
     try:
         while not stop.is_set():
             _raise_for(adapter, starting, committing)
@@ -95,12 +100,23 @@ async def _serve(adapter_of: Callable[[], faust_app.Adapter], stop: threading.Ev
     finally:
         committing.cancel()
         await _stopped(adapter, starting)
+        health.close()
 
 
-async def _commit_regularly(adapter: faust_app.Adapter) -> None:
+async def _commit_regularly(adapter: faust_app.Adapter, health: HealthReporter) -> None:
+    """Commit what is finished and say how we are."""
     while True:
         await asyncio.sleep(COMMIT_EVERY_S)
         await adapter.commit()
+        lag, reached = adapter.lag(), adapter.watermark
+        metrics.LAG.labels("triage", faust_app.GROUPS_TOPIC).set(lag)
+        if reached is not None:
+            metrics.WATERMARK.labels("triage").set(reached)
+        health.beat(
+            lag=lag,
+            watermark=to_datetime(int(reached * SECOND_US)) if reached is not None else None,
+            drops=adapter.letters.written,
+        )
 
 
 def _raise_for(

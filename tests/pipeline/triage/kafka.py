@@ -173,6 +173,10 @@ class Process:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(WAIT_S)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        return self._process.wait(WAIT_S)
+
     def running(self) -> bool:
         """Whether it has not ended by itself."""
         return self._process.poll() is None

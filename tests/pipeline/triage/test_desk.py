@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tachograph.pipeline.triage import desk
 from tachograph.pipeline.triage.desk import Arrival, judge
 from tachograph.pipeline.triage.entry import MAX_NAME_CHARS, Entry, TriageRecord
 from tachograph.pipeline.triage.judgement import stamped
@@ -161,3 +162,32 @@ def test_a_fault_in_one_entry_is_a_dead_letter_and_spares_the_others() -> None:
     assert [refusal.reason for refusal in outcome.refusals] == ["judgement_failed"]
     assert [alert.entity for alert in outcome.alerts] == ["y"]
     assert len(outcome.entries) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", *desk.KINDS]),
+            st.one_of(
+                st.binary(max_size=80),
+                st.sampled_from(
+                    [p for k in desk.KINDS for p in contracts.examples(k).valid.values()]
+                ),
+            ),
+            st.binary(max_size=6),
+            st.integers(0, 400),
+        ),
+        max_size=8,
+    )
+)
+def test_no_bytes_whatever_stop_the_desk(drawn: list[tuple[str, bytes, bytes, int]]) -> None:
+    log = [
+        Arrival(partition=0, offset=n, at_ms=0, kind=kind,
+                payload=payload[:at] + patch + payload[at + len(patch):] if n % 2 else payload)
+        for n, (kind, payload, patch, at) in enumerate(drawn)
+    ]  # fmt: skip
+    outcome = judge(log, nothing, POLICY)
+    assert all(refusal.detail for refusal in outcome.refusals)
+    for refusal in outcome.refusals:
+        assert refusal.reason != "judgement_failed", refusal

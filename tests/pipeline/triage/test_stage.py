@@ -8,6 +8,7 @@ from typing import Self
 
 import msgspec
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.errors import ConfigError, RetryLater
@@ -101,7 +102,11 @@ def test_the_example_groups_become_the_example_alert_on_a_broker(
         assert ("tacho-record", b"alert") in (record.headers() or [])
 
 
-def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(settings_for: SettingsFor) -> None:
+def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The stand-in lets a member join again only after a whole session.
+    monkeypatch.setenv(stage.SESSION_VARIABLE, "6")
     with MockBroker(partitions=3, topics=TOPICS) as broker:
         settings = settings_for(broker.bootstrap_servers)
         writer = kafka.prepare(settings)
@@ -165,6 +170,45 @@ def test_a_home_that_cannot_be_made_is_refused_by_name(
 def test_a_broker_that_is_away_is_tried_again_later(settings_for: SettingsFor) -> None:
     with pytest.raises(RetryLater):
         stage.run(settings_for("127.0.0.1:9"), threading.Event())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_broker_that_dies_and_comes_back_costs_nothing_and_a_refusal_commits_nothing(
+    private_kafka: Callable[..., KafkaBroker], settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    broker = private_kafka()
+    settings = settings_for(broker.bootstrap_servers)
+    writer = kafka.prepare(settings, 3)
+    records = kafka.story(5, 600, agents=20)
+    process = kafka.Process(settings, tmp_path / "triage.log")
+    _send_all(writer, records[:300])
+    broker.kill()
+    time.sleep(3)
+    broker.start()
+    _send_all(writer, records[300:])
+    kafka.wait_until_read(settings, process)
+    expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
+    assert plain(newest(kafka.alerts_of(settings))) == plain(expected)
+
+    _limit_alerts(settings, max_bytes=10)
+    kafka.send(writer, make.group("never-told", entity="someone-new"))
+    writer.flush()
+    assert process.wait() != 0
+    assert kafka.lag(settings) == 1
+
+
+def _limit_alerts(settings: Settings, max_bytes: int) -> None:
+    """Make the broker refuse every alert for its size."""
+    admin = AdminClient(settings.kafka.client_config())
+    entry = ConfigEntry(
+        "max.message.bytes", str(max_bytes), incremental_operation=AlterConfigOpType.SET
+    )
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC, app.ALERTS_TOPIC, incremental_configs=[entry]
+    )
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(kafka.WAIT_S)
 
 
 @pytest.mark.slow
