@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
+
 from tachograph.pipeline.secrets import derive
 
 PRINCIPAL = "tacho-principal"

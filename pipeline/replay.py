@@ -148,7 +148,9 @@ def summary(outcome: Outcome, *, dry_run: bool) -> str:
     verb = "would put back" if dry_run else "put back"
     lines = [f"{verb} {outcome.total} dead letters{_by_topic(outcome.replayed)}"]
     if outcome.without_bytes:
-        lines.append(f"{outcome.without_bytes} cannot be: only their hash was kept (above the source's limit)")
+        lines.append(
+            f"{outcome.without_bytes} cannot be: only their hash was kept (above the source's limit)"
+        )
     if outcome.no_raw_topic:
         lines.append(f"{outcome.no_raw_topic} are left: they were refused behind the entrance")
     if outcome.unreadable:
@@ -162,7 +164,9 @@ def _by_topic(counts: Mapping[str, int]) -> str:
 
 def replay(
     *,
-    reason: Annotated[str | None, typer.Option(help="only this class of fault, as mistyped")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="only this class of fault, as mistyped")
+    ] = None,
     source: Annotated[str | None, typer.Option(help="only this source, as otlp_spans/0")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="put back at most so many")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="count, change nothing")] = False,

@@ -30,6 +30,13 @@ class Key:
             raise ValueError("an identity key has 16 to 64 bytes")
         self._keyed = hashlib.blake2b(digest_size=ID_BYTES, key=secret)
 
+    def after(self, *parts: str) -> "Key":
+        """The same key with these parts hashed already, for the many ids that begin with them."""
+        begun = Key.__new__(Key)
+        begun._keyed = self._keyed.copy()
+        begun._keyed.update(_joined(parts) + _SEPARATOR)
+        return begun
+
     def digest(self, payload: bytes) -> str:
         """128-bit hex keyed hash of the bytes."""
         state = self._keyed.copy()

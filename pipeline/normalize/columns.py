@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from tachograph.pipeline.normalize import limits
-from tachograph.pipeline.normalize.redact import Hit, Redactor, Secrets
+from tachograph.pipeline.normalize.redact import SPEAKING_NAME, Hit, Redactor, Secrets
 from tachograph.pipeline.normalize.rows import TEXTS
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import ATTRIBUTES
@@ -28,23 +28,67 @@ class Redaction:
 
     def __init__(self, redactors: Sequence[Redactor]) -> None:
         self._redactors = redactors
+        self._suspects = "|".join(f"(?:{redactor.suspects})" for redactor in redactors)
 
     def frame(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The frame with tokens, `redactions`, `secret_types` and `secret_fingerprints`; and counts by type."""
+        """The frame with tokens, `redactions`, `secret_types` and `secret_fingerprints`; and counts
+        by type.
+        """
+        places = self._suspicious(frame)
+        if not places.len():
+            return frame, {}
+        some = frame[places]
         found: dict[int, list[Hit]] = defaultdict(list)
-        changed = []
-        for series in frame:
+        cleaned: list[pl.Series] = []
+        for series in some:
             if series.name in OURS:
                 continue
-            cleaned, hits = self._column(series)
+            clean, hits = self._column(series)
             if hits:
-                changed.append(cleaned)
+                cleaned.append(clean)
                 for row, hit in hits:
                     found[row].append(hit)
         if not found:
             return frame, {}
+        cleaned += _tags(some, found)
         counts = Counter(hit.type for hits in found.values() for hit in hits)
-        return frame.with_columns(changed).with_columns(_tags(frame, found)), dict(counts)
+        return _placed(frame, places, cleaned), dict(counts)
+
+    def _suspicious(self, frame: pl.DataFrame) -> pl.Series:
+        """Places of the rows that hold anything to look at.
+
+        All texts of a row are looked at as one: a regular expression costs more to start than to
+        read a short text.
+        """
+        names = [
+            name
+            for name, dtype in frame.schema.items()
+            if name not in OURS and dtype in (pl.String, TEXTS)
+        ]
+        texts = [
+            pl.col(name).list.join("\n") if frame.schema[name] == TEXTS else pl.col(name)
+            for name in names
+        ]
+        joined = pl.concat_str(texts, separator="\n", ignore_nulls=True)
+        flags = frame.select(joined.str.contains(self._suspects)).to_series()
+        for name, dtype in frame.schema.items():
+            if dtype == ATTRIBUTES:
+                flags |= self._suspicious_attributes(frame[name])
+        return flags.arg_true()
+
+    def _suspicious_attributes(self, series: pl.Series) -> pl.Series:
+        exploded, rows = _explode(series)
+        names, values = exploded.struct.field("key"), exploded.struct.field("value")
+        pairs = pl.DataFrame([names.alias("key"), values.alias("value")])
+        flags = pairs.select(
+            pl.concat_str("key", "value", separator="\n", ignore_nulls=True).str.contains(
+                self._suspects
+            )
+            | pl.col("key").str.contains(SPEAKING_NAME)
+        ).to_series()
+        found = pl.repeat(False, len(series), dtype=pl.Boolean, eager=True)
+        places = rows.filter(flags).unique()
+        return found.scatter(places, True) if places.len() else found
 
     def _column(self, series: pl.Series) -> tuple[pl.Series, list[tuple[int, Hit]]]:
         if series.dtype == pl.String:
@@ -134,6 +178,22 @@ def _imploded(series: pl.Series, rows: pl.Series, values: pl.Series) -> pl.Serie
     return joined.select(pl.coalesce("value", "old").alias(series.name)).to_series()
 
 
+def _placed(frame: pl.DataFrame, places: pl.Series, columns: list[pl.Series]) -> pl.DataFrame:
+    """The frame with the columns' values at those rows."""
+    height = frame.height
+    at = pl.DataFrame({"at": pl.int_range(0, height, dtype=places.dtype, eager=True)})
+    some = pl.DataFrame({"at": places}).with_columns(*columns)
+    spread = at.join(some, on="at", how="left", maintain_order="left")
+    touched = at["at"].is_in(places.implode())
+    made = [
+        frame[series.name].zip_with(~touched, spread[series.name])
+        if series.name in frame.columns
+        else spread[series.name]
+        for series in columns
+    ]
+    return frame.with_columns(made)
+
+
 def _tags(frame: pl.DataFrame, found: dict[int, list[Hit]]) -> list[pl.Series]:
     size = frame.height
     given = {
@@ -159,12 +219,14 @@ def _merged(one: list[str] | None, other: list[str]) -> list[str]:
 
 def cut(frame: pl.DataFrame) -> pl.DataFrame:
     """Texts cut at their limit, named in `truncated`. After redaction, so that no half of a secret stays."""
+    texts = frame.select(pl.col(pl.String))
+    sizes = texts.select(pl.all().str.len_bytes().max())
+    longest = sizes.row(0, named=True) if texts.width else {}
     long = {
-        series.name: (series.str.len_bytes() > limits.TEXT_BYTES).fill_null(value=False)
-        for series in frame
-        if series.dtype == pl.String
+        name: (frame[name].str.len_bytes() > limits.TEXT_BYTES).fill_null(value=False)
+        for name, size in longest.items()
+        if size is not None and size > limits.TEXT_BYTES
     }
-    long = {name: flags for name, flags in long.items() if flags.any()}
     if not long:
         return frame
     named: list[list[str]] = [

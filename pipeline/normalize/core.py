@@ -38,7 +38,7 @@ class _Origin(msgspec.Struct, gc=False):
     tenant: str
     observed_us: int | None
     principal: str | None
-    faults: int = 0
+    place: str
 
 
 class Normalizer:
@@ -50,7 +50,7 @@ class Normalizer:
 
     def __init__(self, secret: bytes, tenant: str, *, observed_from_event: bool = False) -> None:
         self._secret, self._tenant = secret, tenant
-        self._ids = Key(sub_key(secret, "ids"))
+        self._ids = identity.Ids(Key(sub_key(secret, "ids")))
         self._hashes = Key(sub_key(secret, "content"))
         self._from_event = observed_from_event
         self._redaction = Redaction([Secrets(Key(sub_key(secret, "redaction")))])
@@ -70,6 +70,8 @@ class Normalizer:
             self._snapshots(decoded, origin, out)
             items.extend(decoded.items)
             origins.extend([origin] * len(decoded.items))
+        if out.links:
+            out.links = self._redacted_links(out.links)
         if items:
             out.frame = self._frame(items, origins, out)
         return out
@@ -84,6 +86,7 @@ class Normalizer:
             (door.tenant if door else None) or self._tenant,
             times.observed_us(record, door),
             door.principal if door else None,
+            f"{record.topic}/{record.partition}/{record.offset}",
         )
 
     def _decoded(self, record: RawRecord, origin: _Origin, out: Normalized) -> Decoded | None:
@@ -104,14 +107,16 @@ class Normalizer:
             observed = origin.observed_us or _newest(decoded.items)
             link = self._links.fresh(origin.tenant, named, observed)
             if link:
-                out.links.append(self._redacted_link(link))
+                out.links.append(link)
 
-    def _redacted_link(self, link: SessionLink) -> SessionLink:
-        """One text everywhere: a link names things as the actions do."""
-        names = ("partition_key", "session_id", "agent_id", "agent_name", "principal_id")
-        texts = self._redaction.texts([getattr(link, name) for name in names])
-        changes: dict[str, Any] = dict(zip(names, texts, strict=True))
-        return msgspec.structs.replace(link, **changes)
+    def _redacted_links(self, links: list[SessionLink]) -> list[SessionLink]:
+        """One text everywhere: links name things as the actions do."""
+        texts = self._redaction.texts([getattr(link, n) for link in links for n in _LINK_TEXTS])
+        rows_of_texts = zip(*[iter(texts)] * len(_LINK_TEXTS), strict=True)
+        return [
+            msgspec.structs.replace(link, **dict(zip(_LINK_TEXTS, named, strict=True)))
+            for link, named in zip(links, rows_of_texts, strict=True)
+        ]
 
     def _snapshots(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
         for snapshot in decoded.snapshots:
@@ -161,32 +166,19 @@ class Normalizer:
     ) -> pl.DataFrame:
         moments = frame["event_time"].cast(US).to_list()
         ids, twins = [], []
+        event_id, twin_key = self._ids.event_id, self._ids.twin_key
         for item, origin, moment in zip(items, origins, moments, strict=True):
-            record = origin.record
-            producer = (
-                item.producer_id
-                or f"{record.topic}/{record.partition}/{record.offset}/{item.index}"
-            )
-            ids.append(identity.event_id(self._ids, origin.tenant, item, producer, moment or 0))
-            twins.append(identity.twin_key(self._ids, origin.tenant, item.row))
-        filled = {
+            producer = item.producer_id or f"{origin.place}/{item.index}"
+            ids.append(event_id(origin.tenant, item, producer, moment or 0))
+            twins.append(twin_key(origin.tenant, item.row))
+        own = {
             "event_id": ids,
             "twin_key": twins,
-            "tenant": [origin.tenant for origin in origins],
             "partition_key": [item.partition_key for item in items],
-            "raw_topic": [origin.record.topic for origin in origins],
-            "raw_partition": [origin.record.partition for origin in origins],
-            "raw_offset": [origin.record.offset for origin in origins],
             "raw_index": [item.index for item in items],
-            "authenticated_as": [origin.principal for origin in origins],
-            "assurance": [
-                "authenticated" if origin.principal else "asserted" for origin in origins
-            ],
         }
-        dtypes = rows.COLUMNS
-        return _fallbacks(
-            frame.with_columns(pl.Series(n, values, dtypes[n]) for n, values in filled.items())
-        )
+        made = [pl.Series(name, values, rows.COLUMNS[name]) for name, values in own.items()]
+        return _fallbacks(frame.with_columns(*made, *_of_records(origins)))
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Keyed hashes and sizes of contents as they came, where the producer gave none."""
@@ -209,31 +201,53 @@ class Normalizer:
             out.dead.append(_dead(origin, problem, Fault(item.index, problem, rewrapped(item))))
 
 
+_LINK_TEXTS: Final = ("partition_key", "session_id", "agent_id", "agent_name", "principal_id")
 _HASHED: Final = (
     ("content_text", "content_hash", "content_bytes"),
     ("tool_result", "tool_result_hash", "tool_result_bytes"),
 )
 
 
+_FALLEN: Final = ("agent_id", "session_id")
+
+
+def _of_records(origins: list[_Origin]) -> pl.DataFrame:
+    """Columns that are the same for all actions of a record: made once a record."""
+    distinct: list[_Origin] = []
+    at: list[int] = []
+    for origin in origins:
+        if not distinct or distinct[-1] is not origin:
+            distinct.append(origin)
+        at.append(len(distinct) - 1)
+    of_record = {
+        "tenant": [origin.tenant for origin in distinct],
+        "raw_topic": [origin.record.topic for origin in distinct],
+        "raw_partition": [origin.record.partition for origin in distinct],
+        "raw_offset": [origin.record.offset for origin in distinct],
+        "authenticated_as": [origin.principal for origin in distinct],
+        "assurance": ["authenticated" if o.principal else "asserted" for o in distinct],
+    }
+    schema = {name: rows.COLUMNS[name] for name in of_record}
+    return pl.DataFrame(of_record, schema)[at]
+
+
 def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Session and agent where nothing named them: the trace, and who reported."""
+    """Session and agent where nothing named them: the trace, and who reported.
 
-    def first(target: str, *sources: str) -> pl.Expr:
-        return pl.coalesce([n for n in (target, *sources) if n in have]).alias(target)
-
-    have = set(frame.columns)
-    made = []
-    if have & {"session_id", "trace_id"}:
-        made.append(first("session_id", "trace_id"))
-    if "agent_name" in have and "service_name" in have and "agent_id" not in have:
-        frame = frame.with_columns(pl.lit(None, pl.String).alias("agent_id"))
-        have.add("agent_id")
-    if "agent_name" in have and "service_name" in have:
-        named = pl.concat_str(["service_name", "agent_name"], separator="/")
-        made.append(pl.coalesce("agent_id", named, "agent_name", "service_name").alias("agent_id"))
-    else:
-        made.append(first("agent_id", "agent_name", "service_name", "partition_key"))
-    return frame.with_columns(made)
+    An action of a trace whose agent nobody named keeps none: a session link may still name it, and
+    what reads the action falls back to the partition key until then.
+    """
+    asked = ("agent_id", "agent_name", "service_name", "session_id", "trace_id")
+    absent = [name for name in asked if name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+    named = pl.concat_str(["service_name", "agent_name"], separator="/")
+    untraced = pl.coalesce("service_name", "partition_key")
+    reporter = pl.when(pl.col("trace_id").is_null()).then(untraced)
+    frame = frame.with_columns(
+        pl.coalesce("session_id", "trace_id").alias("session_id"),
+        pl.coalesce("agent_id", named, "agent_name", reporter).alias("agent_id"),
+    )
+    return frame.select(name for name in frame.columns if name not in absent or name in _FALLEN)
 
 
 def _missing_times(frame: pl.DataFrame, faults: rows.Faults) -> None:

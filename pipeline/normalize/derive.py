@@ -6,6 +6,7 @@ A producer's own value always holds. Before redaction, so that what is derived i
 import re
 import shlex
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,32 +21,26 @@ from tachograph.schemas.identity import Key
 _canonical = msgspec.json.Encoder(order="sorted").encode
 MAX_ARGUMENTS: Final = 200
 MAX_VALUE_CHARS: Final = 16_000
+MAX_TOOL_CHARS: Final = 200
 
-_COMMAND: Final = frozenset(
-    {"command", "cmd", "command_line", "commandline", "shell_command", "full_command", "commands"}
-)
-# These hold a program only when the tool is one that runs programs.
-_PROGRAM: Final = frozenset(
-    {"code", "script", "input", "source", "python_code", "program", "query", "keystrokes"}
-)
-_FILE: Final = frozenset(
-    {"path", "file_path", "filepath", "file", "filename", "file_name", "notebook_path", "target_file",
-     "absolute_path", "relative_path", "relative_workspace_path"}
-)  # fmt: skip
-_URL: Final = frozenset(
-    {"url", "uri", "href", "endpoint", "link", "webhook", "webhook_url", "base_url", "web_url"}
-)
-_RECIPIENTS: Final = frozenset(
-    {"to", "cc", "bcc", "recipient", "recipients", "participants", "email_to", "to_email", "to_emails",
-     "recipient_email", "email_address"}
-)  # fmt: skip
-_OTHER: Final[dict[str, str]] = {
-    "branch": "target_branch",
-    "repo": "target_repo",
-    "repository": "target_repo",
-    "table": "target_table",
-    "table_name": "target_table",
-    "currency": "currency",
+# What an argument of this name is; `program` only when the tool is one that runs programs.
+_ROLES: Final[dict[str, str]] = {
+    name: role
+    for role, names in {
+        "command": "command cmd command_line commandline shell_command full_command commands",
+        "program": "code script input source python_code program query keystrokes",
+        "file": "path file_path filepath file filename file_name notebook_path target_file"
+        " absolute_path relative_path relative_workspace_path",
+        "url": "url uri href endpoint link webhook webhook_url base_url web_url",
+        "recipients": "to cc bcc recipient recipients participants email_to to_email to_emails"
+        " recipient_email email_address",
+        "amount": "amount",
+        "target_branch": "branch",
+        "target_repo": "repo repository",
+        "target_table": "table table_name",
+        "currency": "currency",
+    }.items()
+    for name in names.split()
 }
 _SHELL: Final = re.compile(
     r"(?i)bash|shell|terminal|exec|command|powershell|python|run_?code|interpreter|\bcmd\b|\bsh\b"
@@ -82,29 +77,43 @@ def _hashable(value: Any) -> bytes:
 
 
 def _from_arguments(row: Row, args: Row) -> None:
-    tool = row.get("tool_name")
-    tool = tool if tool.__class__ is str else ""
-    for name, value in (
-        args.items() if len(args) <= MAX_ARGUMENTS else list(args.items())[:MAX_ARGUMENTS]
-    ):
-        if value is None or value == "":
-            continue
-        low = name.lower()
-        if low in _COMMAND or (low in _PROGRAM and _SHELL.search(tool or "")):
-            _set(row, "process_command_line", _command(value))
-        elif low in _FILE and value.__class__ is str:
-            _set(row, "file_path", value)
-            _set(row, "file_op", _operation(tool or ""))
-        elif low in _URL and value.__class__ is str:
-            _set(row, "target_url", value)
-        elif low in _RECIPIENTS:
-            _recipients(row, value)
-        elif low == "amount" and value.__class__ in (int, float):
-            _set(row, "amount", value)
-        elif low in _OTHER and value.__class__ is str:
-            _set(row, _OTHER[low], value)
+    if len(args) > MAX_ARGUMENTS:
+        args = dict(list(args.items())[:MAX_ARGUMENTS])
+    for name, value in args.items():
+        role = _ROLES.get(name) or _ROLES.get(name.lower())
+        if role is not None and value is not None and value != "":
+            _take(row, role, value)
     if "target_url" not in row:
         _url_inside(row, args)
+
+
+def _take(row: Row, role: str, value: Any) -> None:
+    if role == "command":
+        _set(row, "process_command_line", _command(value))
+    elif role == "recipients":
+        _recipients(row, value)
+    elif role == "amount":
+        if value.__class__ in (int, float):
+            _set(row, "amount", value)
+    elif role == "program":
+        if _runs_programs(_tool(row)):
+            _set(row, "process_command_line", _command(value))
+    elif value.__class__ is str:
+        if role == "file":
+            _set(row, "file_path", value)
+            _set(row, "file_op", _operation(_tool(row)))
+        else:
+            _set(row, "target_url" if role == "url" else role, value)
+
+
+def _tool(row: Row) -> str:
+    tool = row.get("tool_name")
+    return tool[:MAX_TOOL_CHARS] if tool.__class__ is str else ""  # type: ignore[index]
+
+
+@lru_cache(limits.CACHED_TEXTS)
+def _runs_programs(tool: str) -> bool:
+    return _SHELL.search(tool) is not None
 
 
 def _set(row: Row, field: str, value: Any) -> None:
@@ -120,6 +129,7 @@ def _command(value: Any) -> str | None:
     return None
 
 
+@lru_cache(limits.CACHED_TEXTS)
 def _operation(tool: str) -> str | None:
     for pattern, operation in ((_DELETES, "delete"), (_WRITES, "write"), (_READS, "read")):
         if pattern.search(tool):

@@ -5,7 +5,7 @@ Joins use the export batch alone (SEMANTICS: identity); what a later batch teach
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.normalize import limits
@@ -14,44 +14,42 @@ from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
 
 T = TypeVar("T")
-# No UTF-8 text contains it.
-_SEPARATOR = b"\xff"
 
 
-def event_id(key: Key, tenant: str, item: Item, producer: str, event_us: int) -> str:
-    """Keyed id of an action: equal for a repeated record, different for another action under a used id."""
-    head = (tenant, item.partition_key, producer, str(event_us))
-    return key.digest(_SEPARATOR.join([*map(str.encode, head), item.meaning]))
+class Ids:
+    """Keyed ids of actions. What is the same for many actions is hashed once."""
 
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._heads: dict[tuple[str, str], Key] = {}
 
-def twin_key(key: Key, tenant: str, row: Row) -> str | None:
-    """Equal for two reports of one action. By call or response id; MCP server and client spans meet by span id."""
-    trace, call = row.get("trace_id"), row.get("tool_call_id")
-    if not trace:
-        return None
-    if call:
-        return key.id("twin", tenant, str(trace), _family(row), str(call))
-    extra = row.get("attributes")
-    response = extra.get("gen_ai.response.id") if extra.__class__ is dict else None  # type: ignore[union-attr]
-    return key.id("twin", tenant, str(trace), "response", str(response)) if response else None
+    def event_id(self, tenant: str, item: Item, producer: str, event_us: int) -> str:
+        """Equal for a repeated record, different for another action under a used id."""
+        place = (tenant, item.partition_key)
+        head = self._heads.get(place)
+        if head is None:
+            if len(self._heads) >= limits.CACHED_TEXTS:
+                self._heads.clear()
+            head = self._heads[place] = self._key.after(*place)
+        return head.digest(b"%b\xff%d\xff%b" % (producer.encode(), event_us, item.meaning))
 
+    def twin_key(self, tenant: str, row: Row) -> str | None:
+        """Equal for two reports of one action, by call or response id; None when it has neither.
 
-def _family(row: Row) -> str:
-    """A call and its later result, or the decision on it, are different actions and no twins."""
-    return str(row.get("kind"))
-
-
-class _Trace:
-    """What one export batch says of one trace of one service."""
-
-    __slots__ = ("agents", "parents", "principals", "rows", "sessions")
-
-    def __init__(self) -> None:
-        self.sessions: dict[str, None] = {}
-        self.agents: dict[tuple[str | None, str | None], None] = {}
-        self.principals: dict[str, None] = {}
-        self.parents: dict[str, str] = {}
-        self.rows: dict[str, Row] = {}
+        A call, its later result and the decision on it are different actions and no twins.
+        """
+        trace = row.get("trace_id")
+        if not trace:
+            return None
+        call, kind = row.get("tool_call_id"), row.get("kind")
+        if not call:
+            extra = row.get("attributes")
+            call = extra.get("gen_ai.response.id") if extra.__class__ is dict else None  # type: ignore[union-attr]
+            kind = "response"
+            if not call:
+                return None
+        text = f"twin/{kind}/{len(str(trace))}/{trace}/{len(tenant)}/{tenant}/{call}"
+        return self._key.digest(text.encode("utf-8", "replace"))
 
 
 class Named(NamedTuple):
@@ -65,81 +63,109 @@ class Named(NamedTuple):
     principal_id: str | None
 
 
-def join_spans(items: Iterable[Item], naming: Iterable[tuple[str, Row]]) -> list[Named]:
-    """Give spans without conversation or agent those of their ancestors, or of their trace if it has just one.
+class _Trace:
+    """The spans that one export batch holds of one trace of one service."""
 
-    `naming`: (partition key, row) of spans that were left out but name something. Rows are changed in place.
-    Returns every pair named.
-    """
-    traces: dict[tuple[str, str], _Trace] = {}
-    lacking: list[tuple[_Trace, Row]] = []
-    every = [(item.partition_key, item.row) for item in items]
-    for place, row in (*every, *naming):
-        trace_id = row.get("trace_id")
-        if not trace_id:
-            continue
-        trace = traces.get((place, trace_id))
-        if trace is None:
-            trace = traces[place, trace_id] = _Trace()
-        _learn(trace, row)
-        if "session_id" not in row or not ("agent_id" in row or "agent_name" in row):
-            lacking.append((trace, row))
-    for trace, row in lacking:
-        _fill(trace, row)
-    return list(_named(traces))
+    __slots__ = ("_by_span", "agents", "principals", "rows", "sessions")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.sessions: dict[str, None] = {}
+        self.principals: dict[str, None] = {}
+        self.agents: dict[tuple[str | None, str | None], None] = {}
+        self._by_span: dict[str, Row] | None = None
+
+    def add(self, row: Row) -> None:
+        """Take a span in. Types are checked later, a column at a time: until then a value may be
+        anything.
+        """
+        self.rows.append(row)
+        session, principal = row.get("session_id"), row.get("principal_id")
+        if session.__class__ is str and session:
+            self.sessions[session] = None  # type: ignore[index]
+        if principal.__class__ is str and principal:
+            self.principals[principal] = None  # type: ignore[index]
+        agent, name = row.get("agent_id"), row.get("agent_name")
+        if (agent or name) and agent.__class__ in _TEXT and name.__class__ in _TEXT:
+            self.agents[agent, name] = None
+
+    def fill(self) -> None:
+        """Give what is the trace's to the spans that lack it."""
+        session, principal = _only(self.sessions), _only(self.principals)
+        agent = _only(self.agents)
+        for row in self.rows:
+            if self.sessions and row.get("session_id") is None:
+                _give(row, "session_id", session or self._ancestor(row, "session_id"))
+            if self.agents and row.get("agent_id") is None and row.get("agent_name") is None:
+                pair = agent or [self._ancestor(row, n) for n in _AGENT]
+                for name, value in zip(_AGENT, pair, strict=True):
+                    _give(row, name, value)
+            if principal and row.get("principal_id") is None:
+                row["principal_id"] = principal
+
+    def named(self, place: str, trace_id: str) -> Iterator[Named]:
+        """The pairs it names."""
+        who = _only(self.agents) or (None, None)
+        principal = _only(self.principals)
+        for session in self.sessions:
+            yield Named(place, trace_id, session, *who, principal)
+
+    def _ancestor(self, row: Row, field: str) -> str | None:
+        """What the nearest ancestor in the batch says; None: none does within the limit."""
+        if self._by_span is None:
+            self._by_span = {
+                row["span_id"]: row for row in self.rows if row.get("span_id").__class__ is str
+            }
+        span = row.get("parent_span_id")
+        for _ in range(limits.ANCESTORS):
+            parent = self._by_span.get(span) if span.__class__ is str else None  # type: ignore[arg-type]
+            if parent is None:
+                return None
+            value = parent.get(field)
+            if value.__class__ is str and value:
+                return str(value)
+            span = parent.get("parent_span_id")
+        return None
 
 
-def _learn(trace: _Trace, row: Row) -> None:
-    session, principal = row.get("session_id"), row.get("principal_id")
-    if session:
-        trace.sessions[session] = None
-    if row.get("agent_id") or row.get("agent_name"):
-        trace.agents[row.get("agent_id"), row.get("agent_name")] = None
-    if principal:
-        trace.principals[principal] = None
-    span = row.get("span_id")
-    if span:
-        trace.rows[span] = row
-        trace.parents[span] = row.get("parent_span_id") or ""
-
-
-def _fill(trace: _Trace, row: Row) -> None:
-    if "session_id" not in row and trace.sessions:
-        found = _only(trace.sessions) or _ancestor(trace, row, "session_id")
-        if found:
-            row["session_id"] = found
-    if "agent_id" not in row and "agent_name" not in row and trace.agents:
-        pair = _only(trace.agents)
-        if pair is None:
-            pair = (_ancestor(trace, row, "agent_id"), _ancestor(trace, row, "agent_name"))
-        row.update({n: v for n, v in zip(("agent_id", "agent_name"), pair, strict=True) if v})
-    if "principal_id" not in row and trace.principals:
-        principal = _only(trace.principals)
-        if principal:
-            row["principal_id"] = principal
+_TEXT = (str, type(None))
+_AGENT = ("agent_id", "agent_name")
 
 
 def _only(found: dict[T, None]) -> T | None:
     return next(iter(found)) if len(found) == 1 else None
 
 
-def _ancestor(trace: _Trace, row: Row, field: str) -> str | None:
-    span = row.get("parent_span_id") or ""
-    for _ in range(limits.ANCESTORS):
-        parent = trace.rows.get(span)
-        if parent is None:
-            return None
-        if parent.get(field):
-            return str(parent[field])
-        span = trace.parents[span]
-    return None
+def _give(row: Row, field: str, value: str | None) -> None:
+    if value:
+        row[field] = value
 
 
-def _named(traces: dict[tuple[str, str], _Trace]) -> Iterator[Named]:
-    for (place, trace_id), trace in traces.items():
-        agent_id, agent_name = _only(trace.agents) or (None, None)
-        for session in trace.sessions:
-            yield Named(place, trace_id, session, agent_id, agent_name, _only(trace.principals))
+def join_spans(items: Iterable[Item], naming: Iterable[tuple[str, Row]]) -> list[Named]:
+    """Give spans without conversation or agent those of their ancestors, or of their trace if it
+    has just one.
+
+    `naming`: (partition key, row) of spans that were left out but name something. Rows are changed
+    in place. Returns every pair named.
+    """
+    traces: dict[tuple[str, str], _Trace] = {}
+    for item in items:
+        _sort_in(traces, item.partition_key, item.row)
+    for place, row in naming:
+        _sort_in(traces, place, row)
+    for trace in traces.values():
+        trace.fill()
+    return [named for place, trace in traces.items() for named in trace.named(*place)]
+
+
+def _sort_in(traces: dict[tuple[str, str], _Trace], place: str, row: Row) -> None:
+    trace_id = row.get("trace_id")
+    if trace_id.__class__ is not str or not trace_id:
+        return
+    trace = traces.get((place, trace_id))  # type: ignore[arg-type]
+    if trace is None:
+        trace = traces[place, trace_id] = _Trace()  # type: ignore[index]
+    trace.add(row)
 
 
 class LinkBook:

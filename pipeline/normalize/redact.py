@@ -39,7 +39,13 @@ class Hit(NamedTuple):
 
 
 class Redactor(Protocol):
-    """Called by `normalize` alone, once a batch. Does no I/O and never raises on any text."""
+    """Called by `normalize` alone, a few times a batch. Does no I/O and never raises on any text.
+
+    `suspects` is a regular expression of Rust's: texts that it does not match hold nothing, so that
+    a clean column is never given to `redact`.
+    """
+
+    suspects: str
 
     def redact(self, texts: pl.Series) -> tuple[pl.Series, list[Hit]]:
         """Texts (String, nulls allowed) with tokens in place of values, and what was replaced."""
@@ -51,7 +57,7 @@ class Secrets:
     def __init__(self, key: Key) -> None:
         self._key = key
         everything = [pattern.regex for pattern in patterns.PROVIDERS] + [patterns.KEYWORD]
-        self._any = _for_rust("|".join(f"(?:{regex})" for regex in everything))
+        self.suspects = _for_rust("|".join(f"(?:{regex})" for regex in everything))
         self._exact = [(p.type, p.literals, re2.compile(p.regex)) for p in patterns.PROVIDERS]
         self._keyword = re2.compile(patterns.KEYWORD)
 
@@ -75,7 +81,7 @@ class Secrets:
     def _candidates(self, texts: pl.Series) -> pl.Series:
         """Places of the texts that match a pattern."""
         long = (texts.str.len_bytes() >= MIN_TEXT_BYTES).arg_true()
-        return long.gather(texts.gather(long).str.contains(self._any).arg_true())
+        return long.gather(texts.gather(long).str.contains(self.suspects).arg_true())
 
     def _one(self, text: str, at: int, hits: list[Hit]) -> str:
         """The text with tokens; the very same object when nothing was found."""
@@ -125,11 +131,12 @@ def _is_secret(text: str, match: Any, kind: str | None) -> bool:
 
 
 _LEAST_PEM: Final = 64
-_NAMED: Final = re.compile(
-    r"(?i)(?:^|[._-])(?:.{0,40}(?:passw(?:or)?d|passphrase|secret|token|credential)"
-    r"|.{0,40}(?:api|access|private|auth|account|signing|encryption|session)[_-]?key"
-    r"|authorization|cookie|set-cookie|pwd)s?$"
+# Names of attributes whose value is a secret; the same for Python and for Rust.
+SPEAKING_NAME: Final = (
+    r"(?i)(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|authorization|cookie"
+    r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)s?$"
 )
+_NAMED: Final = re.compile(SPEAKING_NAME)
 MAX_NAMED_BYTES: Final = 4_096
 
 

@@ -169,7 +169,7 @@ def test_children_without_a_conversation_take_it_from_their_trace_or_their_paren
     stranger = span("c2" * 8, gen_ai__operation__name="execute_tool")
     found = spans(rows, tool, grandchild, stranger, root, other)
     assert [row["session_id"] for row in found] == ["c1", "c2", "bb" * 16, "c1", "c2"]
-    assert [row["agent_id"] for row in found[:3]] == ["shop/A", "shop/B", "shop"]
+    assert [row.get("agent_id") for row in found[:3]] == ["shop/A", "shop/B", None]
 
 
 def test_another_service_in_the_batch_cannot_name_a_session(core: Normalizer) -> None:
