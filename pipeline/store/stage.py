@@ -16,6 +16,7 @@ from confluent_kafka import Message
 
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import Clock, system_us
+from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
 from tachograph.pipeline.log import get
@@ -36,6 +37,8 @@ READ_RECORDS = 64
 READ_WAIT_S = 0.1
 # How long the batch in flight may still take when partitions go or the stage ends.
 FINISH_WAIT_S = 5.0
+# A rebalance that takes longer than this is no rebalance.
+COMMIT_WITHIN_S = 60.0
 LAG_EVERY_S = 2.0
 
 
@@ -69,6 +72,8 @@ class Store:
         self._pending = self._fresh()
         self._flying: Pending | None = None
         self._landed: Future[None] = Future()
+        self._owed: dict[Place, int] = {}
+        self._owed_since_s: float | None = None
         self._paused: list[Place] = []
         self._lag_s = -LAG_EVERY_S
         self._health = HealthReporter(settings, STAGE)
@@ -96,6 +101,8 @@ class Store:
         for batch in (self._pending, self._flying):
             if batch is not None:
                 batch.disown(places)
+        for place in places:
+            self._owed.pop(place, None)
         self._sink.forget()
 
     def round(self) -> int:
@@ -104,6 +111,7 @@ class Store:
         Raises RetryLater or Refused: what is not committed is read again.
         """
         self._settle()
+        self._commit()
         self._hold_or_go()
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         for message in messages:
@@ -141,13 +149,29 @@ class Store:
         ).start()
 
     def _settle(self) -> None:
-        """Commit the offsets of a batch that is stored. Raises what the sink raised."""
+        """Owe the offsets of a batch that is stored, and commit. Raises what the sink raised."""
         batch = self._flying
         if batch is None or not self._landed.done():
             return
         self._flying = None
         self._landed.result()
-        self._reader.commit(batch.offsets)
+        self._owed |= batch.offsets
+        self._commit()
+
+    def _commit(self) -> None:
+        """Commit what is owed; during a rebalance it stays owed for a while."""
+        if not self._owed:
+            return
+        now_s = self._now_s()
+        self._owed_since_s = self._owed_since_s or now_s
+        try:
+            self._reader.commit(self._owed)
+        except RetryLater as problem:
+            if now_s - self._owed_since_s > COMMIT_WITHIN_S:
+                raise
+            log.info("commit is put off", reason=str(problem))
+            return
+        self._owed, self._owed_since_s = {}, None
 
     def _wait_for_landing(self) -> None:
         if self._flying is not None:
@@ -175,8 +199,8 @@ class Store:
         """
         try:
             self._wait_for_landing()
-            if self._landed.done():
-                self._settle()
+            self._settle()
+            self._commit()
         except Stopped as problem:
             log.info("a batch is left for the next start", reason=str(problem))
         finally:

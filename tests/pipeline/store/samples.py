@@ -1,5 +1,6 @@
 """Records for the store's tests, made from a few words."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -67,7 +68,8 @@ class Feed:
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
-        self._offset = 0
+        # A place in Kafka is a key of the logs: no two tests may use the same.
+        self._offset = zlib.crc32(tenant.encode()) << 20
 
     def empty(self) -> Pending:
         return Pending(clock=lambda: 0, redact=lambda text: text, tenant=self.tenant)

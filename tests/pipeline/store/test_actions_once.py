@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - our own names in our own questions
 """tacho.actions: each action once, under its conversation, with all who reported it."""
 
 from collections.abc import Sequence
