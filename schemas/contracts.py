@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from typing import Literal
 
 import msgspec
+
 from tachograph.schemas import action, alert
 from tachograph.schemas import records as small
 from tachograph.schemas.fields import Record

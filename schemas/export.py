@@ -6,6 +6,7 @@ A developer's tool: the files are committed, and a test says when they and the s
 from pathlib import Path
 
 import msgspec
+
 from tachograph.schemas import contracts
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

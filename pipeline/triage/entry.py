@@ -162,8 +162,6 @@ def _smallest(found: dict[str, T], limit: int, order: Callable[[T], object]) -> 
 
 
 def _bounded_group(group: SignalGroup) -> SignalGroup:
-    if group.count and not group.samples:
-        raise Refused("a group that counts signals has samples of them")
     ordered = sorted(group.samples, key=lambda sample: (sample.event_time, sample.signal_id))
     for samples, cut in ((MAX_SAMPLES, False), (2, True), (1, True)):
         kept = [_bounded_signal(s, witness=not cut and at == 0, hard=samples == 1)

@@ -131,6 +131,9 @@ def _decayed(weight: int, last: datetime, time: datetime, half_life_s: int) -> i
 
 def _severity(view: _View, entry: Entry) -> Severity:
     found: list[Severity] = [s.severity for m in view.counted for s in m.group.samples]
+    # A group that lost its samples is as grave as it ever was.
+    bare = [m.group.group_id for m in view.counted if not m.group.samples]
+    found += [entry.peaks[key] for key in bare if key in entry.peaks]
     if entry.overflow:
         found.append(entry.overflow)
     return max(found, key=rank, default="informational")
@@ -190,18 +193,18 @@ def _described(entry: Entry, policy: Policy, view: _View) -> Alert:
 
 
 def _bare(entry: Entry, policy: Policy, view: _View) -> Alert:
-    """An alert whose groups carry no sample: they were retracted, and little can be said."""
+    """An alert whose groups carry no sample, as retracted ones may: little can be said."""
     groups = [member.group for member in view.members]
     name = _printable(entry.entity)
+    more = f" (+{len(groups) - 1} more)" if len(groups) > 1 else ""
+    gone = ", retracted" if _status(view) == "retracted" else ""
     return Alert(
         alert_id=alert_id_of(entry, policy),
         revision=0,
         tenant=entry.tenant,
         status=_status(view),
         stage=stage_of(entry),
-        title=f"{name}: {groups[0].rule_id} and {len(groups) - 1} more, retracted"
-        if len(groups) > 1
-        else f"{name}: {groups[0].rule_id}, retracted",
+        title=f"{name}: {groups[0].rule_id}{more}{gone}",
         severity=_severity(view, entry),
         risk=0,
         risk_category="agent_operation",

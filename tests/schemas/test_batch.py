@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tachograph.schemas import batch, contracts
 from tachograph.schemas.action import Action
 from tachograph.schemas.codec import InvalidRecord, decode, encode

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+
 from tachograph.schemas import contracts, export
 from tachograph.schemas.codec import InvalidRecord, canonical, decode, encode
 

@@ -5,6 +5,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.partitioner import murmur2 as murmur2_of_aiokafka
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tachograph.schemas.identity import Key, murmur2, partition_of, plain_id
 
 KEY = Key(b"sixteen bytes or more")

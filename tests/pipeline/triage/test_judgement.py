@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.triage.entry import (
     MAX_CONTEXTS,
     MAX_GROUP_BYTES,
@@ -304,9 +303,11 @@ def test_a_full_entry_and_its_alert_fit_one_record() -> None:
     assert len(encode(alert)) < 500_000
 
 
-def test_a_group_that_counts_without_a_sample_is_refused() -> None:
-    with pytest.raises(Refused, match="samples"):
-        entry_of([make.group("a", samples=[], count=3)])
+def test_a_group_that_lost_its_samples_is_as_grave_as_it_ever_was() -> None:
+    bare = make.group("a", revision=2, samples=[], count=3)
+    alert = alert_for(make.group("a", "critical"), bare)
+    assert (alert.status, alert.severity, alert.signal_count) == ("open", "critical", 3)
+    assert alert.title == "billing-helper: a"
 
 
 def test_an_entry_survives_the_table_as_it_was() -> None:
