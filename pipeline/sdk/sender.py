@@ -20,6 +20,8 @@ LINGER_S: Final = 0.02
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 LONGEST_ASKED_S: Final = 60.0
+# For the thread to count what it gives up at the deadline.
+GRACE_S: Final = 0.5
 
 
 class Sender:
@@ -42,7 +44,7 @@ class Sender:
         self._buffer.close()
         self._closing.set()
         if threading.current_thread() is not self._thread:
-            self._thread.join(deadline_s)
+            self._thread.join(deadline_s + GRACE_S)
 
     def _run(self) -> None:
         while waiting := self._buffer.wait(IDLE_S) or not self._closing.is_set():

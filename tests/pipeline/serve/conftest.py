@@ -115,8 +115,15 @@ def limits(**changed: Any) -> Limits:
     return msgspec.structs.replace(Limits(), **changed)
 
 
-def records(settings: Settings, topic: str, count: int, timeout_s: float = 20.0) -> list[Message]:
-    """The first `count` records of a topic, over all partitions; fails when they do not come."""
+def records(
+    settings: Settings,
+    topic: str,
+    count: int,
+    *,
+    weight: Callable[[Message], int] = lambda _: 1,
+    timeout_s: float = 20.0,
+) -> list[Message]:
+    """The first records of a topic, over all partitions, that together weigh `count`."""
     consumer = Consumer(
         {
             **settings.kafka.client_config(),
@@ -130,11 +137,11 @@ def records(settings: Settings, topic: str, count: int, timeout_s: float = 20.0)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         found: list[Message] = []
         end = time.monotonic() + timeout_s
-        while len(found) < count and time.monotonic() < end:
+        while sum(map(weight, found)) < count and time.monotonic() < end:
             message = consumer.poll(0.2)
             if message is not None and message.error() is None:
                 found.append(message)
-        assert len(found) == count
+        assert sum(map(weight, found)) == count
         return found
     finally:
         consumer.close()
