@@ -20,7 +20,7 @@ SOURCE, STAGE = "source:", "stage:"
 PIPELINE = "pipeline"
 
 # A source that was seen in so many beats is expected to go on.
-MIN_SIGHTINGS = 12
+MIN_SIGHTINGS = 8
 GAPS_KEPT = 16
 SILENT_GAPS = 3
 MIN_SILENCE_S = 60

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tachograph.detectors.signals import ALERT_BUCKET_S
 from tachograph.pipeline.clock import SECOND_US, to_datetime, to_us
-from tachograph.schemas.alert import Reason, Signal, SignalGroup, Witness
+from tachograph.schemas.alert import Reason, Severity, Signal, SignalGroup, Witness
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Health
 
@@ -26,18 +26,22 @@ _FRAMEWORKS = [
 class _Rule(NamedTuple):
     rule_id: str
     title: str
+    severity: Severity
     runbook: str
 
 
 _SILENT = _Rule(
     "tacho.source_silent",
     "A source of telemetry fell silent",
+    # Agents also end their work: without a second witness that it still acts, no more than medium.
+    "medium",
     "Look whether its agents still act (gateway, billing, network). If they do, telemetry was"
     " switched off or cut: treat what they did meanwhile as unseen.",
 )
 _STALLED = _Rule(
     "tacho.stage_stalled",
     "A stage of the pipeline stands still",
+    "high",
     "Look at the stage's log and at what it waits for (broker, ClickHouse, a destination). Until it"
     " is back, what it does is not done: alerts may be late.",
 )
@@ -78,7 +82,7 @@ def _signal(decision: Health, rule: _Rule, offset: int, signal_id: str) -> Signa
         rule_id=rule.rule_id,
         rule_version=_RULE_VERSION,
         title=rule.title,
-        severity="high",
+        severity=rule.severity,
         confidence=80,
         kind="window",
         risk_category="governance",

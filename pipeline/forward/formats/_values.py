@@ -29,8 +29,12 @@ def product_version() -> str:
 
 def visible(text: str, *, keep: str = "") -> str:
     """The text with control characters and line ends shown as signs (NUL as ␀), but for `keep`."""
-    shown = {code: sign for code, sign in _BREAKS.items() if chr(code) not in keep}
-    return text.translate(shown)
+    return text if text.isprintable() else text.translate(_signs(keep))
+
+
+@cache
+def _signs(keep: str) -> dict[int, str]:
+    return {code: sign for code, sign in _BREAKS.items() if chr(code) not in keep}
 
 
 def cut(text: str, limit_bytes: int, show: Callable[[str], str] = str) -> str:
@@ -39,6 +43,8 @@ def cut(text: str, limit_bytes: int, show: Callable[[str], str] = str) -> str:
     `show` replaces characters one by one, of what is kept. A lone surrogate, which UTF-8 cannot
     say, becomes a question mark.
     """
+    if len(text) <= limit_bytes and text.isascii() and text.isprintable():
+        return show(text)
     head = show(text[:limit_bytes]).encode("utf-8", "replace")
     if len(head) <= limit_bytes and len(text) <= limit_bytes:
         return head.decode()
