@@ -56,7 +56,6 @@ class Pending:
         # What the sink has done with it: a repetition passes over tables that hold it already.
         self.stored: set[str] = set()
         self.pairs: list[Pair] = []
-        self.refusals = 0
 
     @property
     def full(self) -> bool:

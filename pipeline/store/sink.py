@@ -32,8 +32,8 @@ log = get("store.sink")
 ACTIONS_TABLE = "actions_data"
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 15.0
-# So many refused rows in one batch are no bad rows but a fault of ours: it is tried again, loudly.
-MAX_REFUSED = 1_000
+# More refused rows in one insert are no bad rows but a fault of ours: it is tried again, loudly.
+MAX_REFUSED = 100
 # Of a pair noticed here: it was in no record.
 _NOWHERE = records.Origin(("", -1), -1, b"")
 _LETTER = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
@@ -59,12 +59,14 @@ class Sink:
         connect: Connect | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Clock = system_us,
+        post: Callable[[list[DeadLetter]], None] | None = None,
     ) -> None:
         self._settings, self._stopping = settings, stopping
         self._connect = connect or (lambda: Connection(settings.clickhouse))
         self._sleep, self._clock = sleep, clock
         self._connection: Connection | None = None
-        self._letters: Writer | None = None
+        self._post = post or self._to_kafka
+        self._writer: Writer | None = None
         self._links, self._twins = Links(), Twins()
         self._stale = True
         # Why the batch in hand is not stored yet, for the stage's own health.
@@ -145,16 +147,11 @@ class Sink:
         metrics.ROWS_STORED.labels("actions").inc(len(frame))
 
     def _insert_frame(self, batch: Pending, connection: Connection, frame: pl.DataFrame) -> None:
-        try:
-            insert(connection, ACTIONS_TABLE, frames.arrow(frame))
-        except Refused as problem:
-            self._count_refused(batch)
-            if len(frame) > 1:
-                half = len(frame) // 2
-                self._insert_frame(batch, connection, frame[:half])
-                self._insert_frame(batch, connection, frame[half:])
-                return
-            batch.refuse_row(_NOWHERE, 0, frame.row(0, named=True), str(problem))
+        def piece(begin: int, end: int) -> None:
+            insert(connection, ACTIONS_TABLE, frames.arrow(frame[begin:end]))
+
+        for at, problem in halving(len(frame), piece):
+            batch.refuse_row(_NOWHERE, at, frame.row(at, named=True), problem)
 
     def _note_twins(self, batch: Pending, frame: pl.DataFrame) -> None:
         """Pairs seen here become rows like those that the log names:
@@ -179,22 +176,11 @@ class Sink:
     def _insert_rows(
         self, batch: Pending, connection: Connection, table: str, rows: list[records.Row]
     ) -> None:
-        try:
-            insert(connection, table, records.table_of(table, rows))
-        except Refused as problem:
-            self._count_refused(batch)
-            if len(rows) > 1:
-                half = len(rows) // 2
-                self._insert_rows(batch, connection, table, rows[:half])
-                self._insert_rows(batch, connection, table, rows[half:])
-                return
-            batch.refuse(rows[0].origin, str(problem), rows[0].origin.value)
+        def piece(begin: int, end: int) -> None:
+            insert(connection, table, records.table_of(table, rows[begin:end]))
 
-    def _count_refused(self, batch: Pending) -> None:
-        batch.refusals += 1
-        if batch.refusals > MAX_REFUSED:
-            batch.refusals = 0
-            raise RetryLater(f"ClickHouse refuses more than {MAX_REFUSED} inserts of one batch")
+        for at, problem in halving(len(rows), piece):
+            batch.refuse(rows[at].origin, problem, rows[at].origin.value)
 
     def _mend(self, batch: Pending, connection: Connection) -> None:
         for keys in fold.sliced(batch.linked_traces()):
@@ -207,15 +193,17 @@ class Sink:
             connection.command(fold.twinned(pairs))
 
     def _send_letters(self, batch: Pending) -> None:
-        if not batch.letters:
-            return
-        self._letters = self._letters or Writer(self._settings)
-        for letter in batch.letters:
-            self._letters.send(
+        if batch.letters:
+            self._post(batch.letters)
+            batch.letters.clear()
+
+    def _to_kafka(self, letters: list[DeadLetter]) -> None:
+        writer = self._writer = self._writer or Writer(self._settings)
+        for letter in letters:
+            writer.send(
                 records.LETTERS_TOPIC, codec.encode(letter), key=_key(letter), headers=_LETTER
             )
-        self._letters.flush()
-        batch.letters.clear()
+        writer.flush()
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -236,3 +224,27 @@ def insert(connection: Connection, table: str, rows: pa.Table) -> None:
     body = frames.stream(rows)
     token = hashlib.blake2b(body, digest_size=16).hexdigest()
     connection.insert(table, rows.column_names, body, token)
+
+
+def halving(size: int, piece: Callable[[int, int], None]) -> list[tuple[int, str]]:
+    """Insert rows [0, size) in pieces, halving those that are refused; (row, why) of bad rows.
+
+    Raises RetryLater when so many are refused that the fault must be elsewhere.
+    """
+    bad: list[tuple[int, str]] = []
+    todo = [(0, size)]
+    while todo:
+        begin, end = todo.pop()
+        try:
+            piece(begin, end)
+        except Refused as problem:
+            if end - begin > 1:
+                middle = (begin + end) // 2
+                todo += [(begin, middle), (middle, end)]
+                continue
+            bad.append((begin, str(problem)))
+            if len(bad) > MAX_REFUSED:
+                raise RetryLater(
+                    f"more than {MAX_REFUSED} rows are refused: {problem}"
+                ) from problem
+    return bad
