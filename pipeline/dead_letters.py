@@ -1,7 +1,7 @@
 """Dead letters: what could not be used, kept with its bytes, within a limit a source.
 
-Above the limit a source's letters lose their bytes (the hash stays), the loss is counted and said on agent.health,
-and every other source goes on as before.
+Above the limit a source's letters lose their bytes (the hash stays), the loss is counted and said
+on agent.health, and every other source goes on as before.
 """
 
 from collections import OrderedDict
@@ -65,7 +65,9 @@ class Quota:
 
 
 class DeadLetters:
-    """Sends dead letters; used by the stage's thread. The stage flushes and commits as for all it sends."""
+    """Sends dead letters; used by the stage's thread. The stage flushes and commits as for all it
+    sends.
+    """
 
     def __init__(self, writer: Writer, stage: str, quota: Quota | None = None) -> None:
         self._writer, self._stage = writer, stage

@@ -1,8 +1,9 @@
 """What the door says of a record, in Kafka headers, signed so that a direct producer cannot say it.
 
-`tacho-principal` (who authenticated), `tacho-observed` (when it came, µs since 1970), `tacho-tenant`, and `tacho-door`:
-HMAC-SHA256 under the operator's key over the three and the SHA-256 of the value. Moved to another value, or changed
-in any part, the signature no longer holds.
+`tacho-principal` (who authenticated), `tacho-observed` (when it came, µs since 1970),
+`tacho-tenant`, and `tacho-door`: HMAC-SHA256 under the operator's key over the three and the
+SHA-256 of the value. Moved to another
+value, or changed in any part, the signature no longer holds.
 """
 
 import hashlib
@@ -22,7 +23,9 @@ MAX_HEADER_BYTES = 1024
 
 
 class DoorFacts(msgspec.Struct, frozen=True):
-    """What a verified door said: the principal (None: nobody had to authenticate), the time, the tenant."""
+    """What a verified door said: the principal (None: nobody had to authenticate), the time, the
+    tenant.
+    """
 
     principal: str | None
     observed_us: int
@@ -61,7 +64,9 @@ def sign(
 
 
 def verify(key: bytes, value: bytes, headers: Mapping[str, bytes]) -> DoorFacts | None:
-    """What the door said of this value, or None: no signature, or one that does not hold. Never raises."""
+    """What the door said of this value, or None: no signature, or one that does not hold. Never
+    raises.
+    """
     claimed = headers.get(SIGNATURE)
     if not claimed or OBSERVED not in headers:
         return None

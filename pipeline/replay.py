@@ -1,7 +1,8 @@
 """`tacho replay`: put dead letters back on their topic after a fix.
 
-Reads agent.dead_letters from its start to where it ended when the command began, and sends the original bytes with
-their headers again. An action that was accepted meanwhile is known by its id and changes nothing.
+Reads agent.dead_letters from its start to where it ended when the command began, and sends the
+original bytes with their headers again. An action that was accepted meanwhile is known by its id
+and changes nothing.
 """
 
 import sys
@@ -149,7 +150,7 @@ def summary(outcome: Outcome, *, dry_run: bool) -> str:
     lines = [f"{verb} {outcome.total} dead letters{_by_topic(outcome.replayed)}"]
     if outcome.without_bytes:
         lines.append(
-            f"{outcome.without_bytes} cannot be: only their hash was kept (above the source's limit)"
+            f"{outcome.without_bytes} cannot be: only their hash was kept (above a source's limit)"
         )
     if outcome.no_raw_topic:
         lines.append(f"{outcome.no_raw_topic} are left: they were refused behind the entrance")
@@ -171,7 +172,9 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="put back at most so many")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="count, change nothing")] = False,
 ) -> None:
-    """Put dead letters back on their topic after a fix. What was accepted meanwhile changes nothing."""
+    """Put dead letters back on their topic after a fix. What was accepted meanwhile changes
+    nothing.
+    """
     choice = Choice(reason=reason, source=source, limit=limit)
     outcome = run_replay(Settings.from_env(), choice, dry_run=dry_run)
     sys.stdout.write(summary(outcome, dry_run=dry_run) + "\n")

@@ -1,7 +1,9 @@
-"""The operator's key: made at the first start, kept in TACHO_HOME, split into one sub-key a purpose.
+"""The operator's key: made at the first start, kept in TACHO_HOME, split into one sub-key a
+purpose.
 
-Losing it changes every id and redaction token from then on, so it belongs in the backup. `TACHO_OPERATOR_KEY`
-(64 hex digits) or `TACHO_OPERATOR_KEY_FILE` name it where several machines must share one.
+Losing it changes every id and redaction token from then on, so it belongs in the backup.
+`TACHO_OPERATOR_KEY` (64 hex digits) or `TACHO_OPERATOR_KEY_FILE` name it where several machines
+must share one.
 """
 
 import hashlib
@@ -25,7 +27,9 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 
 def operator_key(home: Path, environ: Mapping[str, str] | None = None) -> bytes:
-    """The operator's 32-byte key, made at first use. Raises ConfigError when it cannot be read or made."""
+    """The operator's 32-byte key, made at first use. Raises ConfigError when it cannot be read or
+    made.
+    """
     environ = os.environ if environ is None else environ
     if environ.get(ENVIRONMENT):
         return _parse(environ[ENVIRONMENT], ENVIRONMENT)
@@ -45,7 +49,9 @@ def _read_or_make(home: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Write a new key beside its place, then link it there: two first starts at once agree on one key."""
+    """Write a new key beside its place, then link it there: two first starts at once agree on one
+    key.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
     try:

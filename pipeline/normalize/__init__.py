@@ -1,1 +1,3 @@
-"""From what producers write to actions: decoded, typed, identified, redacted. Pure but for stage.py and command.py."""
+"""From what producers write to actions: decoded, typed, identified, redacted. Pure but for
+stage.py and command.py.
+"""

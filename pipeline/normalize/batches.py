@@ -1,4 +1,6 @@
-"""Actions to records of agent.actions: one Arrow record a partition and flush, bounded by rows and bytes."""
+"""Actions to records of agent.actions: one Arrow record a partition and flush, bounded by rows and
+bytes.
+"""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,6 @@
-"""Redaction and size limits over a whole frame: every text column, list and attribute through the same redactors."""
+"""Redaction and size limits over a whole frame: every text column, list and attribute through the
+same redactors.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -121,7 +123,7 @@ class Redaction:
         named: list[Hit] = []
         for redactor in self._redactors:
             if isinstance(redactor, Secrets):
-                values, more = redactor.named(names, values)
+                values, more = redactor.named(names.to_list(), values)
                 named += more
         new_values, others = self._flat(values)
         hits = hits + named + others
@@ -181,7 +183,7 @@ def _imploded(series: pl.Series, rows: pl.Series, values: pl.Series) -> pl.Serie
 def _placed(frame: pl.DataFrame, places: pl.Series, columns: list[pl.Series]) -> pl.DataFrame:
     """The frame with the columns' values at those rows."""
     height = frame.height
-    at = pl.DataFrame({"at": pl.int_range(0, height, dtype=places.dtype, eager=True)})
+    at = pl.DataFrame({"at": pl.int_range(0, height, dtype=pl.UInt32, eager=True)})
     some = pl.DataFrame({"at": places}).with_columns(*columns)
     spread = at.join(some, on="at", how="left", maintain_order="left")
     touched = at["at"].is_in(places.implode())
@@ -196,7 +198,7 @@ def _placed(frame: pl.DataFrame, places: pl.Series, columns: list[pl.Series]) ->
 
 def _tags(frame: pl.DataFrame, found: dict[int, list[Hit]]) -> list[pl.Series]:
     size = frame.height
-    given = {
+    given: dict[str, list[list[str] | None]] = {
         name: frame[name].to_list() if name in frame.columns else [None] * size
         for name in ("secret_types", "secret_fingerprints")
     }
@@ -218,7 +220,9 @@ def _merged(one: list[str] | None, other: list[str]) -> list[str]:
 
 
 def cut(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts cut at their limit, named in `truncated`. After redaction, so that no half of a secret stays."""
+    """Texts cut at their limit, named in `truncated`. After redaction, so that no half of a secret
+    stays.
+    """
     texts = frame.select(pl.col(pl.String))
     sizes = texts.select(pl.all().str.len_bytes().max())
     longest = sizes.row(0, named=True) if texts.width else {}

@@ -1,4 +1,6 @@
-"""The core of `normalize`: raw records in, actions out. No Kafka, no clock, no I/O: `scan` uses it as it is."""
+"""The core of `normalize`: raw records in, actions out. No Kafka, no clock, no I/O: `scan` uses it
+as it is.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -23,6 +25,7 @@ from tachograph.pipeline.normalize.raw import (
 )  # fmt: skip
 from tachograph.pipeline.normalize.redact import Secrets
 from tachograph.pipeline.secrets import derive as sub_key
+from tachograph.schemas.batch import COLUMNS, TIME
 from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
@@ -44,8 +47,8 @@ class _Origin(msgspec.Struct, gc=False):
 class Normalizer:
     """Turns raw records into actions. One thread; keeps nothing but the links it has announced.
 
-    `secret` is the operator's key. `observed_from_event`: for files, where no hop of ours saw the record: observed
-    time is what the file says, else the event's own time.
+    `secret` is the operator's key. `observed_from_event`: for files, where no hop of ours saw the
+    record: observed time is what the file says, else the event's own time.
     """
 
     def __init__(self, secret: bytes, tenant: str, *, observed_from_event: bool = False) -> None:
@@ -76,7 +79,7 @@ class Normalizer:
             out.frame = self._frame(items, origins, out)
         return out
 
-    # --- one record ---------------------------------------------------------------------------------------------------
+    # --- one record ---
 
     def _origin(self, record: RawRecord) -> _Origin:
         headers = record.headers
@@ -125,7 +128,7 @@ class Normalizer:
             )
             out.snapshots.append(self._redaction.snapshot(owned))
 
-    # --- all actions of a batch, a column at a time -------------------------------------------------------------------
+    # --- all actions of a batch, a column at a time ---
 
     def _frame(self, items: list[Item], origins: list[_Origin], out: Normalized) -> pl.DataFrame:
         table = [self._derived(item.row) for item in items]
@@ -151,7 +154,7 @@ class Normalizer:
 
     def _timed(self, frame: pl.DataFrame, origins: list[_Origin]) -> pl.DataFrame:
         observed = pl.Series("_seen", [origin.observed_us for origin in origins], US)
-        frame = frame.with_columns(observed.cast(rows.TIME))
+        frame = frame.with_columns(observed.cast(TIME))
         known = [pl.col("_seen")]
         if self._from_event:
             known += [pl.col(n) for n in ("observed_time", "event_time") if n in frame.columns]
@@ -171,13 +174,13 @@ class Normalizer:
             producer = item.producer_id or f"{origin.place}/{item.index}"
             ids.append(event_id(origin.tenant, item, producer, moment or 0))
             twins.append(twin_key(origin.tenant, item.row))
-        own = {
+        own: dict[str, list[Any]] = {
             "event_id": ids,
             "twin_key": twins,
             "partition_key": [item.partition_key for item in items],
             "raw_index": [item.index for item in items],
         }
-        made = [pl.Series(name, values, rows.COLUMNS[name]) for name, values in own.items()]
+        made = [pl.Series(name, values, COLUMNS[name]) for name, values in own.items()]
         return _fallbacks(frame.with_columns(*made, *_of_records(origins)))
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -227,7 +230,7 @@ def _of_records(origins: list[_Origin]) -> pl.DataFrame:
         "authenticated_as": [origin.principal for origin in distinct],
         "assurance": ["authenticated" if o.principal else "asserted" for o in distinct],
     }
-    schema = {name: rows.COLUMNS[name] for name in of_record}
+    schema = {name: COLUMNS[name] for name in of_record}
     return pl.DataFrame(of_record, schema)[at]
 
 

@@ -45,10 +45,10 @@ def _exploded(groups: list[otlp.Group], name: str) -> Decoded:
             except BadInput as problem:
                 original = original_of(one, group.resource, group.scope)
                 decoded.faults.append(Fault(index, problem, original))
-        for problem, broken in group.faults:
+        for fault, broken in group.faults:
             index += 1
             original = rewrap.request(name, msgspec.Raw(broken), group.resource, group.scope)
-            decoded.faults.append(Fault(index, problem, original))
+            decoded.faults.append(Fault(index, fault, original))
     if index >= limits.ITEMS:
         raise BadInput("too_many", f"a record may hold {limits.ITEMS} spans or log records")
     return decoded
@@ -109,6 +109,9 @@ def rewrapped(item: Item) -> bytes:
     group = item.group
     if not isinstance(group, otlp.Group):
         return item.meaning
-    kind = otlp.Span if group.spans else otlp.Log
-    one = msgspec.json.decode(item.meaning, type=kind)
+    one: otlp.Span | otlp.Log
+    if group.spans:
+        one = msgspec.json.decode(item.meaning, type=otlp.Span)
+    else:
+        one = msgspec.json.decode(item.meaning, type=otlp.Log)
     return original_of(one, group.resource, group.scope)

@@ -1,6 +1,8 @@
-"""Fields that rules ask for and producers leave inside the arguments: command line, file, URL, recipients, amounts.
+"""Fields that rules ask for and producers leave inside the arguments: command line, file, URL,
+recipients, amounts.
 
-A producer's own value always holds. Before redaction, so that what is derived is redacted like the rest.
+A producer's own value always holds. Before redaction, so that what is derived is redacted like the
+rest.
 """
 
 import re
@@ -55,7 +57,9 @@ _RUST_URL: Final = URL.replace(r"\b", r"(?-u:\b)")
 
 
 def arguments(row: Row, key: Key) -> None:
-    """Fill what the tool's arguments tell, and their keyed hash. In place; never raises on any row."""
+    """Fill what the tool's arguments tell, and their keyed hash. In place; never raises on any
+    row.
+    """
     given = row.get("tool_args")
     if given is None or given == "":
         return
@@ -108,7 +112,7 @@ def _take(row: Row, role: str, value: Any) -> None:
 
 def _tool(row: Row) -> str:
     tool = row.get("tool_name")
-    return tool[:MAX_TOOL_CHARS] if tool.__class__ is str else ""  # type: ignore[index]
+    return tool[:MAX_TOOL_CHARS] if tool.__class__ is str else ""
 
 
 @lru_cache(limits.CACHED_TEXTS)
@@ -160,7 +164,9 @@ _FIRST_URL: Final = re.compile(URL)
 
 
 def destination(row: Row) -> None:
-    """Host, domain and port of the target URL, and the number of recipients. In place; never raises."""
+    """Host, domain and port of the target URL, and the number of recipients. In place; never
+    raises.
+    """
     url = row.get("target_url")
     if url.__class__ is str and "target_domain" not in row:
         try:
@@ -188,7 +194,7 @@ def content_urls(frame: pl.DataFrame) -> pl.DataFrame:
         return frame
     found = text.gather(places).str.extract_all(_RUST_URL)
     urls = pl.DataFrame({"at": places, "urls": found.list.head(limits.CONTENT_URLS)})
-    at = pl.DataFrame({"at": pl.int_range(0, frame.height, dtype=places.dtype, eager=True)})
+    at = pl.DataFrame({"at": pl.int_range(0, frame.height, dtype=pl.UInt32, eager=True)})
     joined = at.join(urls, on="at", how="left", maintain_order="left")["urls"]
     named = joined.list.eval(pl.element().str.strip_chars_end(".,;:!?)")).list.unique(
         maintain_order=True

@@ -1,6 +1,9 @@
-"""One span of an agent → one action. The kind comes from gen_ai.operation.name, mcp.method.name, openinference.span.kind
-or traceloop.span.kind; a client span of plain HTTP is an `http` action. Other spans tell nothing of an agent: they are
-left out and counted, and so are CHAIN, workflow and task spans, which only wrap others (but they still name sessions).
+"""One span of an agent → one action. The kind comes from gen_ai.operation.name, mcp.method.name,
+openinference.span.kind or traceloop.span.kind; a client span of plain HTTP is an `http` action.
+Other spans tell nothing
+of an agent: they are left out and counted, and so are CHAIN, workflow and task spans, which only
+wrap others (but they
+still name sessions).
 """
 
 from typing import Any, Final
@@ -60,7 +63,9 @@ _MODEL_CALL: Final = ("gen_ai.request.model", "gen_ai.system", "llm.request.type
 
 
 def row_of(span: Span, kind: str, resource: Row) -> Row:
-    """The row of a span. `resource` is what its resource says. Raises BadInput when it has no time."""
+    """The row of a span. `resource` is what its resource says. Raises BadInput when it has no
+    time.
+    """
     row, extra = fields(span.attributes)
     for name, value in resource.items():
         if name == "attributes":
@@ -109,7 +114,9 @@ def fields(attributes: Attributes) -> tuple[Row, Row]:
 
 
 def put(row: Row, field: str, value: Any) -> bool:
-    """Set a field from a value of any type; False when it does not fit (it is kept as an attribute)."""
+    """Set a field from a value of any type; False when it does not fit (it is kept as an
+    attribute).
+    """
     if value is None or value == "":
         return True
     fitted = _fitted(field, value)
@@ -173,7 +180,9 @@ def _events(row: Row, extra: Row, span: Span) -> None:
 
 
 def _by_kind(row: Row, extra: Row, kind: str) -> None:
-    """What only the kind tells: where a library's input and output belong, the words, the memory operation."""
+    """What only the kind tells: where a library's input and output belong, the words, the memory
+    operation.
+    """
     if "traceloop.entity.name" in extra:
         name = extra["traceloop.entity.name"]
         row.setdefault("tool_name" if kind == "tool_call" else "agent_name", str(name))

@@ -1,11 +1,13 @@
-"""Who, where and which: partition key, event id, twin key, session and agent, and the links a batch teaches.
+"""Who, where and which: partition key, event id, twin key, session and agent, and the links a
+batch teaches.
 
-Joins use the export batch alone (SEMANTICS: identity); what a later batch teaches goes out as a session link.
+Joins use the export batch alone (SEMANTICS: identity); what a later batch teaches goes out as a
+session link.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.normalize import limits
@@ -44,7 +46,7 @@ class Ids:
         call, kind = row.get("tool_call_id"), row.get("kind")
         if not call:
             extra = row.get("attributes")
-            call = extra.get("gen_ai.response.id") if extra.__class__ is dict else None  # type: ignore[union-attr]
+            call = extra.get("gen_ai.response.id") if extra.__class__ is dict else None
             kind = "response"
             if not call:
                 return None
@@ -53,7 +55,9 @@ class Ids:
 
 
 class Named(NamedTuple):
-    """One pair a batch names: the trace belongs to this conversation and, perhaps, agent and principal."""
+    """One pair a batch names: the trace belongs to this conversation and, perhaps, agent and
+    principal.
+    """
 
     partition_key: str
     trace_id: str
@@ -82,9 +86,9 @@ class _Trace:
         self.rows.append(row)
         session, principal = row.get("session_id"), row.get("principal_id")
         if session.__class__ is str and session:
-            self.sessions[session] = None  # type: ignore[index]
+            self.sessions[session] = None
         if principal.__class__ is str and principal:
-            self.principals[principal] = None  # type: ignore[index]
+            self.principals[principal] = None
         agent, name = row.get("agent_id"), row.get("agent_name")
         if (agent or name) and agent.__class__ in _TEXT and name.__class__ in _TEXT:
             self.agents[agent, name] = None
@@ -118,7 +122,7 @@ class _Trace:
             }
         span = row.get("parent_span_id")
         for _ in range(limits.ANCESTORS):
-            parent = self._by_span.get(span) if span.__class__ is str else None  # type: ignore[arg-type]
+            parent = self._by_span.get(span) if span.__class__ is str else None
             if parent is None:
                 return None
             value = parent.get(field)
@@ -162,14 +166,14 @@ def _sort_in(traces: dict[tuple[str, str], _Trace], place: str, row: Row) -> Non
     trace_id = row.get("trace_id")
     if trace_id.__class__ is not str or not trace_id:
         return
-    trace = traces.get((place, trace_id))  # type: ignore[arg-type]
+    trace = traces.get((place, trace_id))
     if trace is None:
-        trace = traces[place, trace_id] = _Trace()  # type: ignore[index]
+        trace = traces[place, trace_id] = _Trace()
     trace.add(row)
 
 
 class LinkBook:
-    """Links announced already, bounded: a forgotten one is announced again, which changes nothing."""
+    """Links announced already, bounded: a forgotten one is told again, which changes nothing."""
 
     def __init__(self, capacity: int = limits.KNOWN_LINKS) -> None:
         self._known: OrderedDict[tuple[str, Named], None] = OrderedDict()

@@ -1,4 +1,6 @@
-"""Every limit of `normalize`, in one place. Beyond one, the item is a dead letter or is cut and says so."""
+"""Every limit of `normalize`, in one place. Beyond one, the item is a dead letter or is cut and
+says so.
+"""
 
 from typing import Final
 

@@ -1,4 +1,5 @@
-"""Log records of agents → actions: GenAI events, Claude Code, and others that name a session or an agent.
+"""Log records of agents → actions: GenAI events, Claude Code, and others that name a session or an
+agent.
 
 A log record that does none of this tells nothing of an agent and is counted, not kept.
 """
@@ -64,7 +65,9 @@ _SESSIONS: Final = ("gen_ai.conversation.id", "session.id", "conversation.id")
 
 
 def row_of(log: Log, resource: Row, scope: str) -> Row | None:
-    """The row of a log record; None: it tells nothing of an agent. Raises BadInput when it has no time."""
+    """The row of a log record; None: it tells nothing of an agent. Raises BadInput when it has no
+    time.
+    """
     attributes = log.attributes
     name = _event_name(log)
     if scope.startswith(CLAUDE_SCOPE):
@@ -93,7 +96,9 @@ def row_of(log: Log, resource: Row, scope: str) -> Row | None:
 
 
 def producer_id(log: Log) -> str | None:
-    """What tells this record from others of its kind, whichever way it comes; None: its place in the log must."""
+    """What tells this record from others of its kind, whichever way it comes; None: its place in
+    the log must.
+    """
     attributes = log.attributes
     session, sequence = attributes.get("session.id"), attributes.get("event.sequence")
     if session is not None and sequence is not None:

@@ -1,7 +1,9 @@
-"""Native actions and state snapshots from agent.raw: one JSON object, a JSON array, or NDJSON per record.
+"""Native actions and state snapshots from agent.raw: one JSON object, a JSON array, or NDJSON per
+record.
 
-`tool_name`, `tool.name` and `{"tool": {"name": …}}` are one field. What is no field of Action goes into `attributes`.
-What only `normalize` may say (event_id, tenant, assurance, …) is ignored when a producer says it.
+`tool_name`, `tool.name` and `{"tool": {"name": …}}` are one field. What is no field of Action goes
+into `attributes`. What only `normalize` may say (event_id, tenant, assurance, …) is ignored when a
+producer says it.
 """
 
 import json
@@ -16,7 +18,8 @@ from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import COLUMNS
 
 FIELDS: Final = frozenset(COLUMNS)
-# Filled by `normalize`; a producer's word on them is ignored (on observed_time too, but where there is no hop of ours).
+# Filled by `normalize`; a producer's word on them is ignored (on observed_time too, but where
+# there is no hop of ours).
 SERVER_FILLED: Final = frozenset(
     {
         "event_id", "tenant", "partition_key", "raw_topic", "raw_partition", "raw_offset",
@@ -113,7 +116,7 @@ def _split(value: bytes) -> list[bytes]:
 
 
 def _original(value: bytes, index: int, item: Any) -> bytes:
-    """The bytes of one item: its line, the whole record if it is alone, else it is encoded again."""
+    """The bytes of one item: its line, the whole record if alone, else it is encoded again."""
     if value.lstrip()[:1] == b"[":
         try:
             return _canonical(item)
@@ -217,8 +220,9 @@ def _take(item: Row, extra: Row, path: str, value: Any) -> None:
 def _refuse_duplicates(value: bytes, decoded: Decoded, colons: int) -> None:
     """A key given twice says two things: readers disagree which counts, so the item is refused.
 
-    Every key of the bytes brings a colon, and decoding drops the first of two equal keys with its value, so
-    equal counts of colons prove that there is none. Colons written as an escape take the slow way.
+    Every key of the bytes brings a colon, and decoding drops the first of two equal keys with its
+    value, so equal counts of colons prove that there is none. Colons written as an escape take the
+    slow way.
     """
     if not decoded.faults and value.count(b":") == colons and b"\\u003" not in value:
         return

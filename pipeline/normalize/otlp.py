@@ -1,7 +1,7 @@
 """OTLP export requests, protobuf and JSON, to one light form of spans and log records.
 
-Both encodings give equal spans, so the same span has the same id whichever way it came. Attribute values become plain
-Python values; of equal keys the last holds.
+Both encodings give equal spans, so the same span has the same id whichever way it came. Attribute
+values become plain Python values; of equal keys the last holds.
 """
 
 import base64
@@ -98,7 +98,7 @@ def _is_json(value: bytes) -> bool:
     raise BadInput("malformed", "neither OTLP protobuf nor OTLP JSON")
 
 
-# --- protobuf ---------------------------------------------------------------------------------------------------------
+# --- protobuf
 
 
 def _message(kind: type[Any], value: bytes) -> Any:
@@ -155,8 +155,9 @@ def _log(record: Any) -> Log:
     )  # fmt: skip
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------------
-# Names are OTLP's. 64-bit numbers come as decimal texts and as bare numbers; absent, null and default are the same.
+# --- JSON
+# Names are OTLP's. 64-bit numbers come as decimal texts and as bare numbers; absent, null and
+# default are the same.
 
 Number = int | str | None
 
@@ -325,7 +326,7 @@ def _real(value: float | str | None) -> float | None:
     if value.__class__ is not str:
         return value  # type: ignore[return-value]
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except ValueError:
         raise BadInput("mistyped", "doubleValue: expected a number") from None
 
@@ -333,7 +334,7 @@ def _real(value: float | str | None) -> float | None:
 def _number(value: Number) -> int:
     if value is None or value == "":
         return 0
-    if value.__class__ is str and not (len(value) <= 20 and value.lstrip("-").isdecimal()):  # type: ignore[arg-type, union-attr]
+    if value.__class__ is str and not (len(value) <= 20 and value.lstrip("-").isdecimal()):
         raise BadInput("mistyped", _DECIMAL)
     try:
         number = int(value)

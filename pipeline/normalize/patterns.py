@@ -1,8 +1,9 @@
 """Patterns of secrets: what providers' keys look like. Data; redact.py uses it.
 
-A pattern's group 1 is the secret, or the whole match where it has no group. `literals` are texts one of which every
-match contains (lower case): they say which patterns are worth trying on a text. All patterns run in linear time (RE2 and
-Rust's regex), and none crosses a quote, so that JSON text stays JSON text.
+A pattern's group 1 is the secret, or the whole match where it has no group. `literals` are texts
+one of which every match contains (lower case): they say which patterns are worth trying on a text.
+All patterns run
+in linear time (RE2 and Rust's regex), and none crosses a quote, so that JSON text stays JSON text.
 """
 
 from typing import Final
@@ -29,7 +30,8 @@ _PEM: Final = r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
 
 PROVIDERS: Final = (
     _p("private_key", "-----begin",
-       _PEM + r"(?:[A-Za-z0-9+/=:,.\s-]|\\+[nrt])*?-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
+       _PEM + r"(?:[A-Za-z0-9+/=:,.\s-]|\\+[nrt])*?"
+       r"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
     # Cut off before its end: what looks like its body goes.
     _p("private_key", "-----begin", _PEM + r"(?:[A-Za-z0-9+/=\s]|\\+[nrt])*"),
     _p("jwt", "eyj", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
@@ -49,8 +51,10 @@ PROVIDERS: Final = (
     _p("slack_token", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd-",
        r"\bxox[abceoprsd]-[A-Za-z0-9-]{10,}"),
     _p("slack_token", "xapp-", r"\bxapp-[A-Za-z0-9-]{10,}"),
-    _p("slack_webhook", "hooks.slack.com/", r"hooks\.slack\.com/(?:services|workflows)/([A-Za-z0-9/_-]{20,})"),
-    _p("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_", r"\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    _p("slack_webhook", "hooks.slack.com/",
+       r"hooks\.slack\.com/(?:services|workflows)/([A-Za-z0-9/_-]{20,})"),
+    _p("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_",
+       r"\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"),
     _p("stripe_webhook_secret", "whsec_", r"\bwhsec_[A-Za-z0-9+/=]{24,}"),
     _p("anthropic_key", "sk-ant-", r"\bsk-ant-[A-Za-z0-9_-]{20,}"),
     _p("openai_key", "sk-proj- sk-svcacct- sk-admin-",
@@ -85,8 +89,9 @@ PROVIDERS: Final = (
     _p("supabase_token", "sbp_", r"\bsbp_[a-f0-9]{40}\b"),
     _p("age_key", "age-secret-key-1", r"\bAGE-SECRET-KEY-1[A-Z0-9]{58}"),
     _p("connection_string", "://",
-       r"(?i)\b(?:postgres(?:ql)?|mysql|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|oracle|clickhouse|kafka"
-       r"|ldaps?|smtps?|ftps?|sftp|nats)(?:\+[a-z0-9]{1,20})?://" + r"[^\s/?#:@\"'\\<>‹›]*:"
+       r"(?i)\b(?:postgres(?:ql)?|mysql|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|oracle"
+       r"|clickhouse|kafka|ldaps?|smtps?|ftps?|sftp|nats)(?:\+[a-z0-9]{1,20})?://"
+       r"[^\s/?#:@\"'\\<>‹›]*:"
        r"([^\s/?#@\"'\\<>‹›]{1,})@"),
     _p("url_password", "://",
        r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s/?#:@\"'\\<>‹›]*:([^\s/?#@\"'\\<>‹›]{1,})@"),
@@ -96,9 +101,11 @@ PROVIDERS: Final = (
 
 # After these words a value that looks random is a secret, whoever made it.
 KEYWORDS: Final = (
-    "passw", "pwd", "passphrase", "secret", "token", "api_key", "apikey", "api-key", "access_key", "access-key",
-    "accesskey", "private_key", "privatekey", "private-key", "auth_key", "authkey", "account_key",
-    "signing_key", "encryption_key", "session_key", "credential", "x-api-key",
+    "passw", "pwd", "passphrase", "secret", "token", "credential",
+    "api_key", "apikey", "api-key", "access_key", "access-key", "accesskey",
+    "private_key", "privatekey", "private-key", "auth_key", "authkey", "auth-key",
+    "account_key", "account-key", "accountkey", "signing_key", "signing-key", "signingkey",
+    "encryption_key", "encryption-key", "encryptionkey", "session_key", "session-key", "sessionkey",
 )  # fmt: skip
 # Group 1: the name, group 2: the value.
 KEYWORD: Final = (
@@ -109,7 +116,8 @@ KEYWORD: Final = (
 )
 # What follows these names is about a secret, not a secret.
 ABOUT: Final = (
-    "name", "id", "url", "uri", "path", "file", "type", "count", "limit", "length", "policy", "version",
-    "expires", "expiry", "expiration", "expires_at", "expires_in", "ttl", "usage", "endpoint", "field", "env",
+    "name", "id", "url", "uri", "path", "file", "type", "count", "limit", "length", "policy",
+    "version", "expires", "expiry", "expiration", "expires_at", "expires_in", "ttl", "usage",
+    "endpoint", "field", "env",
     "manager", "header", "size", "arn", "budget", "provider", "scope", "ref", "format", "hash",
 )  # fmt: skip

@@ -1,4 +1,6 @@
-"""What goes into the core and what comes out: raw records, actions as a frame, links, snapshots, dead letters."""
+"""What goes into the core and what comes out: raw records, actions as a frame, links, snapshots,
+dead letters.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -34,9 +36,11 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class BadInput(Exception):
-    """Input that cannot be used. `reason` is a class of fault, `detail` tells a person what and why.
+    """Input that cannot be used. `reason` is a class of fault, `detail` tells a person what and
+    why.
 
-    The detail never quotes the payload: it goes into logs and to people without the rights for raw data.
+    The detail never quotes the payload: it goes into logs and to people without the rights for raw
+    data.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -74,7 +78,9 @@ class Decoded(msgspec.Struct):
 
 
 class Normalized(msgspec.Struct):
-    """What some raw records became. `frame` has every column that holds a value, rows in input order."""
+    """What some raw records became. `frame` has every column that holds a value, rows in input
+    order.
+    """
 
     frame: pl.DataFrame
     links: list[SessionLink]

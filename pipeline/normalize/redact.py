@@ -1,10 +1,12 @@
-"""Redaction: a secret becomes a typed keyed token, everywhere and once (SEMANTICS: one entrance, one text).
+"""Redaction: a secret becomes a typed keyed token, everywhere and once (SEMANTICS: one entrance,
+one text).
 
-A `Redactor` looks at a column of texts and gives back the texts with tokens and what it found. Secrets are the first;
-personal data and operators' own rules join the list later.
+A `Redactor` looks at a column of texts and gives back the texts with tokens and what it found.
+Secrets are the first; personal data and operators' own rules join the list later.
 
-Fast because nearly every text is clean: one pass of all patterns at once (a lazy DFA, faster here than a multi-literal
-search before it), then Python only on the texts that matched. Every step is linear in the text.
+Fast because nearly every text is clean: one pass of all patterns at once (a lazy DFA, faster here
+than a multi-literal search before it), then Python only on the texts that matched. Every step is
+linear in the text.
 """
 
 import math
@@ -26,7 +28,9 @@ _OPEN, _CLOSE = "‹", "›"
 
 
 def _for_rust(regex: str) -> str:
-    """The same expression for Rust: with its Unicode `\\b` one character beyond ASCII costs a factor of 800."""
+    """The same expression for Rust: with its Unicode `\\b` one character beyond ASCII costs a
+    factor of 800.
+    """
     return regex.replace(r"\b", r"(?-u:\b)")
 
 
@@ -52,7 +56,9 @@ class Redactor(Protocol):
 
 
 class Secrets:
-    """Keys of providers, tokens, PEM blocks, passwords in URLs, and random values after a key word."""
+    """Keys of providers, tokens, PEM blocks, passwords in URLs, and random values after a key
+    word.
+    """
 
     def __init__(self, key: Key) -> None:
         self._key = key
@@ -176,7 +182,9 @@ _PLACEHOLDERS: Final = (
 
 
 def _worth_hiding(name: str, value: str) -> bool:
-    """Whether a value after a key word looks like a secret rather than a word, a place or a number."""
+    """Whether a value after a key word looks like a secret rather than a word, a place or a
+    number.
+    """
     low_name = name.lower().rstrip("_-")
     if low_name.endswith(patterns.ABOUT) or value.startswith(_HARMLESS_START):
         return False

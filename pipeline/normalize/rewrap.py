@@ -1,4 +1,6 @@
-"""One bad span or log record as an export request of its own, so that its dead letter can be put back on its topic."""
+"""One bad span or log record as an export request of its own, so that its dead letter can be put
+back on its topic.
+"""
 
 import math
 from typing import Any
@@ -21,7 +23,9 @@ def log_request(log: Log, resource: Attributes, scope: str) -> bytes:
 
 
 def request(name: str, item: Any, resource: Attributes, scope: str) -> bytes:
-    """A request of one item (a mapping, or encoded JSON). Bytes that no UTF-8 carries are lost: b""."""
+    """A request of one item (a mapping, or encoded JSON). Bytes that no UTF-8 carries are lost:
+    b"".
+    """
     outer, inner = (
         ("resourceSpans", "scopeSpans") if name == "spans" else ("resourceLogs", "scopeLogs")
     )

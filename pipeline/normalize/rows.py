@@ -1,7 +1,8 @@
-"""Rows to typed columns. A row is a mapping of Action field → value; only fields that occur become columns.
+"""Rows to typed columns. A row is a mapping of Action field → value; only fields that occur become
+columns.
 
-Fast when all is well: a column is built in one call. Only when a column refuses its type are its values looked at
-one by one, and only the rows that hold a bad one are given back with the reason.
+Fast when all is well: a column is built in one call. Only when a column refuses its type are its
+values looked at one by one, and only the rows that hold a bad one are given back with the reason.
 """
 
 import typing
@@ -45,10 +46,11 @@ def json_text(value: Any) -> str:
 
 
 def frame(rows: Sequence[Row]) -> tuple[pl.DataFrame, Faults]:
-    """Typed columns of the rows, and what is wrong with the bad ones (their cells are null in the frame).
+    """Typed columns of the rows, and what is wrong with the bad ones (their cells are null in the
+    frame).
 
-    Times are microseconds as int, or RFC 3339 text with an offset. Unknown keys are ignored: decoders put them
-    into `attributes`. Never raises on what a producer can send.
+    Times are microseconds as int, or RFC 3339 text with an offset. Unknown keys are ignored:
+    decoders put them into `attributes`. Never raises on what a producer can send.
     """
     names = set().union(*rows) & COLUMNS.keys() if rows else set()
     _cut_lists(rows, names)
@@ -176,14 +178,18 @@ def _texts(name: str, values: list[Any], faults: Faults) -> pl.Series:
 
 
 def lists(name: str, offsets: list[int | None], flat: pl.Series) -> pl.Series:
-    """A list column from where each row's part begins (None: the row has no list) and the flat values."""
+    """A list column from where each row's part begins (None: the row has no list) and the flat
+    values.
+    """
     inner = flat.to_arrow()
     array = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), inner)
     return pl.Series(name, pl.from_arrow(array), dtype=pl.List(flat.dtype))
 
 
 def _attributes(name: str, values: list[Any], faults: Faults) -> pl.Series:
-    """Name to text; what is no text becomes JSON text. Through two flat columns: per pair, not per row."""
+    """Name to text; what is no text becomes JSON text. Through two flat columns: per pair, not per
+    row.
+    """
     keys: list[str] = []
     texts: list[Any] = []
     offsets: list[int | None] = []

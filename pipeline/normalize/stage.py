@@ -1,7 +1,7 @@
 """`normalize`: raw topics in, agent.actions and agent.state out.
 
-Order of every round, which is what makes `kill -9` harmless: read, decode, send, wait until all of it is
-acknowledged, commit, and only then tick.
+Order of every round, which is what makes `kill -9` harmless: read, decode, send, wait until all of
+it is acknowledged, commit, and only then tick.
 """
 
 import threading
@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from tachograph.pipeline import metrics, secrets
+from tachograph.pipeline import dead_letters, metrics, secrets
 from tachograph.pipeline.clock import Clock, system_us, to_datetime
 from tachograph.pipeline.dead_letters import DeadLetters
 from tachograph.pipeline.errors import Refused
@@ -36,7 +36,8 @@ READ_RECORDS: Final = 2_000
 READ_WAIT_S: Final = 0.05
 # Raw bytes decoded at once: bounds memory, and is far above what a batch needs to be quick.
 STRETCH_BYTES: Final = 4_000_000
-# Records of one topic in a row without a single usable item: then the topic, not a producer, is wrong.
+# Records of one topic in a row without a single usable item: then the topic, not a producer, is
+# wrong.
 HOPELESS_RECORDS: Final = 5_000
 PARTITION_CHECK_US: Final = 60_000_000
 # A dead letter holds the largest raw record in base64.
@@ -62,7 +63,9 @@ class Normalize:
         self._drops: dict[str, int] = {}
 
     def round(self) -> int:
-        """One round; the number of raw records read. Raises RetryLater or Refused: nothing is committed then."""
+        """One round; the number of raw records read. Raises RetryLater or Refused: nothing is
+        committed then.
+        """
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         if messages:
             with metrics.BATCH_SECONDS.labels(STAGE).time():
@@ -145,8 +148,9 @@ class Normalize:
         found = self._writer.partitions(ACTIONS)
         if found != self._count:
             raise Refused(
-                f"{ACTIONS} had {self._count} partitions and now has {found}: agents would change their partition."
-                " Put the number back, or start a new generation of the topic and rebuild state"
+                f"{ACTIONS} had {self._count} partitions and now has {found}: agents would change"
+                " their partition. Put the number back, or start a new generation of the topic"
+                " and rebuild state"
             )
 
     def _revoked(self, places: list[Place]) -> None:
@@ -175,7 +179,9 @@ class Normalize:
         self._judge_topics(records, found)
 
     def _judge_topics(self, records: list[RawRecord], found: Normalized) -> None:
-        """Stop when a whole topic decodes to nothing: then it is set up wrongly, and going on would empty it."""
+        """Stop when a whole topic decodes to nothing: then it is set up wrongly, and going on
+        would empty it.
+        """
         refused = {(d.topic, d.partition, d.offset) for d in found.dead if d.index is None}
         for record in records:
             if (record.topic, record.partition, record.offset) not in refused:
@@ -184,8 +190,9 @@ class Normalize:
             count = self._hopeless[record.topic] = self._hopeless.get(record.topic, 0) + 1
             if count >= HOPELESS_RECORDS:
                 raise Refused(
-                    f"{record.topic}: {count} records in a row could not be decoded; see {'agent.dead_letters'}"
-                    " for the reason, mend the producer or the encoding, and start again"
+                    f"{record.topic}: {count} records in a row could not be decoded; see"
+                    f" {dead_letters.TOPIC} for the reason, mend the producer or the encoding, and"
+                    " start again"
                 )
 
     def _beat(self, sources: Mapping[str, int]) -> None:
@@ -236,7 +243,9 @@ def _stretches(messages: Iterable[Message]) -> Iterator[list[Message]]:
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Run until `stop`; what was read is finished first. Raises RetryLater (start again) or Refused."""
+    """Run until `stop`; what was read is finished first. Raises RetryLater (start again) or
+    Refused.
+    """
     stage = Normalize(settings)
     try:
         while not stop.is_set():

@@ -1,8 +1,11 @@
-"""Ticks: how far each owned raw partition has come, so that `detect` knows which windows are complete.
+"""Ticks: how far each owned raw partition has come, so that `detect` knows which windows are
+complete.
 
-A tick at T says: every action of this raw partition observed before T is in agent.actions. It is sent only after
-everything it speaks of was acknowledged, and it never goes back. It stays DOOR_HOLD behind what was reached: a record
-of the door carries the door's clock, which may be that much older than its place in the log.
+A tick at T says: every action of this raw partition observed before T is in agent.actions. It is
+sent only after everything it speaks of was acknowledged, and it never goes back. It stays
+DOOR_HOLD behind what
+was reached: a record of the door carries the door's clock, which may be that much older than its
+place in the log.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +23,7 @@ EVERY_US: Final = SECOND_US
 
 
 class Ticks:
-    """What the owned raw partitions have reached. `partitions`: raw topic → number of partitions."""
+    """What the owned raw partitions have reached. `partitions`: raw topic → how many it has."""
 
     def __init__(self, reader: Reader, partitions: Callable[[str], int], clock: Clock) -> None:
         self._reader, self._partitions, self._clock = reader, partitions, clock
@@ -75,7 +78,9 @@ class Ticks:
         )
 
     def _at_end(self, place: Place) -> bool:
-        """Whether nothing is left to read. A leader that does not answer is not quiet, but stalled."""
+        """Whether nothing is left to read. A leader that does not answer is not quiet, but
+        stalled.
+        """
         try:
             low, high = self._reader.bounds(place)
             at = self._reader.position(place)

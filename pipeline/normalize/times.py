@@ -1,6 +1,8 @@
-"""Time of an action: what the first hop of ours saw, and whether the action is late, far or impossible.
+"""Time of an action: what the first hop of ours saw, and whether the action is late, far or
+impossible.
 
-Everything here is a property of the record alone: its headers, its Kafka timestamp, its own times. Never the clock.
+Everything here is a property of the record alone: its headers, its Kafka timestamp, its own times.
+Never the clock.
 """
 
 import polars as pl
@@ -16,8 +18,8 @@ _US = pl.Int64
 def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
     """When our first hop received the record, in µs; None for a file.
 
-    The door's clock counts while it agrees with the log's: a signed record that was kept and sent again later was
-    observed when it came to the log.
+    The door's clock counts while it agrees with the log's: a signed record that was kept and sent
+    again later was observed when it came to the log.
     """
     logged = record.timestamp_us
     if door is None:

@@ -1,4 +1,6 @@
-"""Values that a producer compressed itself, unpacked within a bound: a bomb costs no more than the bound."""
+"""Values that a producer compressed itself, unpacked within a bound: a bomb costs no more than the
+bound.
+"""
 
 import zlib
 from typing import Final

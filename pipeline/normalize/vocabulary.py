@@ -1,4 +1,5 @@
-"""Which attribute is which field of Action: GenAI and MCP conventions of all generations, OpenInference, OpenLLMetry.
+"""Which attribute is which field of Action: GenAI and MCP conventions of all generations,
+OpenInference, OpenLLMetry.
 
 Data. `NEW` are today's names; `OLD` are names that count only where today's are absent.
 """
@@ -100,7 +101,8 @@ OLD: Final[dict[str, str]] = {
     "parent_agent_id": "parent_agent_id",
 }
 
-# Of the OTLP resource. Everything else there is kept as attributes, but for what describes the runtime only.
+# Of the OTLP resource. Everything else there is kept as attributes, but for what describes the
+# runtime only.
 RESOURCE: Final[dict[str, str]] = {
     "service.name": "service_name",
     "service.version": "agent_version",
@@ -151,7 +153,8 @@ METHODS: Final[dict[str, str]] = {
     "sampling/createMessage": "completion",
     "elicitation/create": "message",
 }
-# CHAIN, workflow and task spans wrap others and repeat their content: left out and counted, but they name sessions.
+# CHAIN, workflow and task spans wrap others and repeat their content: left out and counted, but
+# they name sessions.
 OPENINFERENCE: Final[dict[str, str]] = {
     "LLM": "completion",
     "TOOL": "tool_call",

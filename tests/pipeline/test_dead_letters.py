@@ -1,4 +1,6 @@
-"""Dead letters: bytes within a limit a source, hash and count above it, and one source never costs another."""
+"""Dead letters: bytes within a limit a source, hash and count above it, and one source never costs
+another.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,10 +18,19 @@ from tachograph.schemas.records import DeadLetter
 def letter(source: str = "agent.raw/0", original: bytes = b"{", **more: Any) -> DeadLetter:
     """A dead letter of a source."""
     facts: dict[str, Any] = {
-        "topic": "agent.raw", "partition": 0, "offset": 1, "stage": "normalize", "reason": "truncated",
-        "detail": "cut off", "observed_time": datetime(2026, 11, 22, tzinfo=UTC), "sha256": "0" * 64,
-        "size_bytes": len(original), "original": original, "source": source, **more,
-    }  # fmt: skip
+        "topic": "agent.raw",
+        "partition": 0,
+        "offset": 1,
+        "stage": "normalize",
+        "reason": "truncated",
+        "detail": "cut off",
+        "observed_time": datetime(2026, 11, 22, tzinfo=UTC),
+        "sha256": "0" * 64,
+        "size_bytes": len(original),
+        "original": original,
+        "source": source,
+        **more,
+    }
     return DeadLetter(**facts)
 
 

@@ -1,4 +1,6 @@
-"""Hostile bytes at every decoder: never an exception, always actions or dead letters, always the same ids."""
+"""Hostile bytes at every decoder: never an exception, always actions or dead letters, always the
+same ids.
+"""
 
 from typing import Any
 
@@ -20,13 +22,22 @@ FORMATS: tuple[Format, ...] = ("actions", "state", "otlp_spans", "otlp_logs")
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
-    | st.sampled_from([NOON, "1970-01-01T00:00:00Z", "2099-12-31T23:59:60Z", "tool_call", "", "\x00", "‹"])
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=30)
+    | st.sampled_from(
+        [NOON, "1970-01-01T00:00:00Z", "2099-12-31T23:59:60Z", "tool_call", "", "\x00", "‹"]
+    )
+)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 names = (
     st.sampled_from(sorted(COLUMNS))
     | st.text(max_size=12)
@@ -37,35 +48,72 @@ likely = st.builds(lambda more: {**action(), **more}, natives)
 
 attribute_names = (
     st.sampled_from(sorted({**vocabulary.NEW, **vocabulary.OLD, **vocabulary.RESOURCE}))
-    | st.sampled_from(["openinference.span.kind", "traceloop.span.kind", "traceloop.entity.name",
-                       "traceloop.entity.input", "input.value", "gen_ai.prompt.0.content",
-                       "llm.input_messages.0.message.role", "event.name", "event.sequence"])
+    | st.sampled_from(
+        [
+            "openinference.span.kind",
+            "traceloop.span.kind",
+            "traceloop.entity.name",
+            "traceloop.entity.input",
+            "input.value",
+            "gen_ai.prompt.0.content",
+            "llm.input_messages.0.message.role",
+            "event.name",
+            "event.sequence",
+        ]
+    )
     | st.text(max_size=12)
-)  # fmt: skip
+)
 any_values = st.recursive(
-    st.fixed_dictionaries({}, optional={
-        "stringValue": st.text(max_size=20) | st.sampled_from(['[{"role":1}]', '{"command":["a",1]}', "chat", "TOOL"]),
-        "intValue": st.integers() | st.text(max_size=5) | st.just("7"),
-        "doubleValue": st.floats(allow_nan=False, allow_infinity=False) | st.just("NaN"),
-        "boolValue": st.booleans(), "bytesValue": st.just("AAEC")}),
-    lambda inner: st.builds(lambda v: {"arrayValue": {"values": v}}, st.lists(inner, max_size=3))
-    | st.builds(lambda k, v: {"kvlistValue": {"values": [{"key": k, "value": v}]}}, st.text(max_size=4), inner),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "stringValue": st.text(max_size=20)
+            | st.sampled_from(['[{"role":1}]', '{"command":["a",1]}', "chat", "TOOL"]),
+            "intValue": st.integers() | st.text(max_size=5) | st.just("7"),
+            "doubleValue": st.floats(allow_nan=False, allow_infinity=False) | st.just("NaN"),
+            "boolValue": st.booleans(),
+            "bytesValue": st.just("AAEC"),
+        },
+    ),
+    lambda inner: (
+        st.builds(lambda v: {"arrayValue": {"values": v}}, st.lists(inner, max_size=3))
+        | st.builds(
+            lambda k, v: {"kvlistValue": {"values": [{"key": k, "value": v}]}},
+            st.text(max_size=4),
+            inner,
+        )
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 pairs = st.lists(st.fixed_dictionaries({"key": attribute_names, "value": any_values}), max_size=8)
 times = (
     st.integers(-5, 2**64 + 5) | st.text(max_size=6) | st.just("1795370400000000000") | st.none()
 )
 spans = st.fixed_dictionaries(
-    {"attributes": pairs, "endTimeUnixNano": times, "startTimeUnixNano": times,
-     "traceId": st.sampled_from(["ab" * 16, "", "x"]), "spanId": st.sampled_from(["ab" * 8, "", "zz"])},
-    optional={"kind": st.integers(), "name": st.text(max_size=5), "status": st.just({"code": 2, "message": "m"}),
-              "events": st.lists(st.fixed_dictionaries({"name": st.just("exception"), "attributes": pairs}), max_size=2)},
-)  # fmt: skip
+    {
+        "attributes": pairs,
+        "endTimeUnixNano": times,
+        "startTimeUnixNano": times,
+        "traceId": st.sampled_from(["ab" * 16, "", "x"]),
+        "spanId": st.sampled_from(["ab" * 8, "", "zz"]),
+    },
+    optional={
+        "kind": st.integers(),
+        "name": st.text(max_size=5),
+        "status": st.just({"code": 2, "message": "m"}),
+        "events": st.lists(
+            st.fixed_dictionaries({"name": st.just("exception"), "attributes": pairs}), max_size=2
+        ),
+    },
+)
 logs = st.fixed_dictionaries(
     {"attributes": pairs, "timeUnixNano": times, "body": any_values},
-    optional={"eventName": st.sampled_from(["gen_ai.choice", "gen_ai.user.message", "gen_ai.tool.message", "x"])},
-)  # fmt: skip
+    optional={
+        "eventName": st.sampled_from(
+            ["gen_ai.choice", "gen_ai.user.message", "gen_ai.tool.message", "x"]
+        )
+    },
+)
 scopes = st.sampled_from(["", "com.anthropic.claude_code.events", "s"])
 
 
@@ -151,8 +199,18 @@ JSON = msgspec.json.encode(
 NATIVE = msgspec.json.encode([action(tool_args={"command": "ls"}, tags=["x"])])
 
 
-@given(st.sampled_from([(PROTOBUF, "otlp_spans"), (JSON, "otlp_spans"), (NATIVE, "actions"), (PROTOBUF, "otlp_logs")]),
-       st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, 1000))  # fmt: skip
+@given(
+    st.sampled_from(
+        [
+            (PROTOBUF, "otlp_spans"),
+            (JSON, "otlp_spans"),
+            (NATIVE, "actions"),
+            (PROTOBUF, "otlp_logs"),
+        ]
+    ),
+    st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=6),
+    st.integers(0, 1000),
+)
 @FUZZ
 def test_good_records_with_broken_bytes(
     sample: tuple[bytes, Format], changes: list[tuple[int, int]], cut: int

@@ -52,8 +52,11 @@ def test_without_an_id_of_the_producer_the_place_in_the_log_tells_actions_apart(
 
 def test_tenant_and_operators_key_are_part_of_every_id() -> None:
     value = action(producer_id="p")
-    ids = {one(Normalizer(key, tenant), value)["event_id"]
-           for key in (KEY, bytes(32)) for tenant in ("a", "b")}  # fmt: skip
+    ids = {
+        one(Normalizer(key, tenant), value)["event_id"]
+        for key in (KEY, bytes(32))
+        for tenant in ("a", "b")
+    }
     assert len(ids) == 4
 
 
@@ -77,9 +80,15 @@ def test_two_reports_of_a_call_are_twins_and_its_result_is_not(core: Normalizer)
 
 @pytest.mark.parametrize(
     ("behind_s", "late", "far"),
-    [(0, False, False), (60, False, False), (61, True, False), (7 * 86400 + 1, True, True),
-     (-600, False, False), (-601, False, True)],
-)  # fmt: skip
+    [
+        (0, False, False),
+        (60, False, False),
+        (61, True, False),
+        (7 * 86400 + 1, True, True),
+        (-600, False, False),
+        (-601, False, True),
+    ],
+)
 def test_late_and_far_are_properties_of_the_record(
     core: Normalizer, behind_s: int, late: bool, far: bool
 ) -> None:
@@ -137,6 +146,10 @@ def test_links_are_remembered_within_a_bound() -> None:
     book = LinkBook(capacity=2)
     named = [Named("p", f"t{n}", "s", None, None, None) for n in range(3)]
     assert [book.fresh("t", one, 0) is not None for one in (*named, named[2], named[0])] == [
-        True, True, True, False, True,
-    ]  # fmt: skip
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
     assert book.evicted == 2

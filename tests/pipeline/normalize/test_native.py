@@ -50,9 +50,17 @@ def test_unknown_fields_are_kept_as_attributes(rows: Rows) -> None:
 
 
 def test_what_only_normalize_may_say_is_ignored_from_a_producer(rows: Rows) -> None:
-    claims = {"event_id": "f" * 32, "tenant": "other", "assurance": "authenticated", "late": True,
-              "authenticated_as": "root", "redactions": ["x"], "partition_key": "y",
-              "observed_time": "2001-01-01T00:00:00Z", "raw_offset": 7}  # fmt: skip
+    claims = {
+        "event_id": "f" * 32,
+        "tenant": "other",
+        "assurance": "authenticated",
+        "late": True,
+        "authenticated_as": "root",
+        "redactions": ["x"],
+        "partition_key": "y",
+        "observed_time": "2001-01-01T00:00:00Z",
+        "raw_offset": 7,
+    }
     row = only(rows(action(**claims)))
     assert row["event_id"] != "f" * 32
     assert (row["tenant"], row["assurance"], row["late"]) == ("acme", "asserted", False)
@@ -211,12 +219,15 @@ def test_arguments_tell_command_file_url_and_recipients(rows: Rows) -> None:
     assert (file["file_path"], file["file_op"]) == ("/etc/passwd", "delete")
     url = derived("post", body="see https://evil.example:8443/x?y=1.")
     assert (url["target_url"], url["target_domain"], url["target_port"]) == (
-        "https://evil.example:8443/x?y=1", "evil.example", 8443,
-    )  # fmt: skip
+        "https://evil.example:8443/x?y=1",
+        "evil.example",
+        8443,
+    )
     mail = derived("send", to="a@x.example, b@x.example", cc=["c@x.example"])
     assert (mail["recipients"], mail["recipient_count"]) == (
-        ["a@x.example", "b@x.example", "c@x.example"], 3,
-    )  # fmt: skip
+        ["a@x.example", "b@x.example", "c@x.example"],
+        3,
+    )
     kept = only(rows(action(tool_args={"command": "ls"}, process_command_line="mine")))
     assert kept["process_command_line"] == "mine"
 

@@ -51,9 +51,13 @@ def spans(rows: Rows, *given: dict[str, Any], **more: Any) -> list[dict[str, Any
 def test_both_encodings_give_the_same_actions_under_the_same_ids(core: Normalizer) -> None:
     value = request(
         span(gen_ai__operation__name="chat", gen_ai__usage__input_tokens=5, x=True, y=1.5),
-        span("cc" * 8, gen_ai__operation__name="execute_tool", gen_ai__tool__name="t",
-             gen_ai__tool__call__arguments='{"a":1}'),
-    )  # fmt: skip
+        span(
+            "cc" * 8,
+            gen_ai__operation__name="execute_tool",
+            gen_ai__tool__name="t",
+            gen_ai__tool__call__arguments='{"a":1}',
+        ),
+    )
     value["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"] += [
         {"key": "list", "value": {"arrayValue": {"values": [{"intValue": "1"}, {}]}}},
         {"key": "map", "value": {"kvlistValue": {"values": [attribute("k", "v")]}}},
@@ -100,9 +104,14 @@ def test_spans_of_no_agent_are_counted_and_left_out(core: Normalizer) -> None:
 def test_new_names_win_over_old_ones_and_old_ones_still_count(rows: Rows) -> None:
     [row] = spans(
         rows,
-        span(gen_ai__operation__name="chat", gen_ai__system="old", gen_ai__provider__name="new",
-             gen_ai__usage__prompt_tokens=7, deployment__environment="dev"),
-    )  # fmt: skip
+        span(
+            gen_ai__operation__name="chat",
+            gen_ai__system="old",
+            gen_ai__provider__name="new",
+            gen_ai__usage__prompt_tokens=7,
+            deployment__environment="dev",
+        ),
+    )
     assert (row["model_provider"], row["usage_input_tokens"]) == ("new", 7)
     assert row["environment"] == "dev"
 
@@ -110,32 +119,50 @@ def test_new_names_win_over_old_ones_and_old_ones_still_count(rows: Rows) -> Non
 def test_flattened_messages_of_older_producers_become_messages(rows: Rows) -> None:
     [row] = spans(
         rows,
-        span(**{"gen_ai__operation__name": "chat", "gen_ai.prompt.0.role": "user",
-                "gen_ai.prompt.0.content": "hi", "gen_ai.completion.0.role": "assistant",
-                "gen_ai.completion.0.content": "hello"}),
-    )  # fmt: skip
+        span(
+            **{
+                "gen_ai__operation__name": "chat",
+                "gen_ai.prompt.0.role": "user",
+                "gen_ai.prompt.0.content": "hi",
+                "gen_ai.completion.0.role": "assistant",
+                "gen_ai.completion.0.content": "hello",
+            }
+        ),
+    )
     assert json.loads(row["input_messages"]) == [{"role": "user", "content": "hi"}]
     assert row["content_text"] == "hello"
 
 
 def test_the_words_of_a_completion_are_its_content(rows: Rows) -> None:
-    messages = [{"role": "assistant", "parts": [
-        {"type": "text", "content": "one"}, {"type": "tool_call", "name": "x"},
-        {"type": "text", "content": "two"}]}]  # fmt: skip
+    messages = [
+        {
+            "role": "assistant",
+            "parts": [
+                {"type": "text", "content": "one"},
+                {"type": "tool_call", "name": "x"},
+                {"type": "text", "content": "two"},
+            ],
+        }
+    ]
     [row] = spans(
         rows, span(gen_ai__operation__name="chat", gen_ai__output__messages=json.dumps(messages))
     )
     assert (row["content_text"], row["content_role"], row["content_direction"]) == (
-        "one\ntwo", "assistant", "out",
-    )  # fmt: skip
+        "one\ntwo",
+        "assistant",
+        "out",
+    )
 
 
 def test_numbers_as_texts_count_and_what_does_not_fit_is_kept_as_an_attribute(rows: Rows) -> None:
     [row] = spans(
         rows,
-        span(gen_ai__operation__name="chat", gen_ai__usage__input_tokens="12",
-             gen_ai__usage__output_tokens="many"),
-    )  # fmt: skip
+        span(
+            gen_ai__operation__name="chat",
+            gen_ai__usage__input_tokens="12",
+            gen_ai__usage__output_tokens="many",
+        ),
+    )
     assert row["usage_input_tokens"] == 12
     assert {"key": "gen_ai.usage.output_tokens", "value": "many"} in row["attributes"]
 
@@ -227,8 +254,13 @@ def test_what_is_no_export_request_is_a_dead_letter(core: Normalizer, value: byt
 
 
 def test_numbers_may_be_bare_ids_upper_case_and_values_null(rows: Rows) -> None:
-    odd = {**span(gen_ai__operation__name="chat"), "traceId": "BB" * 16, "endTimeUnixNano": NOON_US * 1000,
-           "status": None, "events": None}  # fmt: skip
+    odd = {
+        **span(gen_ai__operation__name="chat"),
+        "traceId": "BB" * 16,
+        "endTimeUnixNano": NOON_US * 1000,
+        "status": None,
+        "events": None,
+    }
     odd["attributes"].append({"key": "n", "value": None})
     [row] = spans(rows, odd)
     assert row["trace_id"] == "bb" * 16
@@ -248,8 +280,11 @@ def test_values_nested_beyond_the_limit_are_refused(core: Normalizer) -> None:
 def test_events_of_coding_agents_become_actions(rows: Rows) -> None:
     def event(name: str, **attributes: Any) -> dict[str, Any]:
         named = {"event.name": name, "session.id": "s", "event.sequence": 3, **attributes}
-        return {"timeUnixNano": str(NOON_US * 1000), "body": {"stringValue": f"claude_code.{name}"},
-                "attributes": [attribute(key, value) for key, value in named.items()]}  # fmt: skip
+        return {
+            "timeUnixNano": str(NOON_US * 1000),
+            "body": {"stringValue": f"claude_code.{name}"},
+            "attributes": [attribute(key, value) for key, value in named.items()],
+        }
 
     records = [
         event("user_prompt", prompt="do it"),
@@ -263,8 +298,16 @@ def test_events_of_coding_agents_become_actions(rows: Rows) -> None:
         ),
         event("permission_mode_changed", to_mode="bypassPermissions"),
     ]
-    value = {"resourceLogs": [{"resource": {"attributes": [attribute("service.name", "claude-code")]},
-             "scopeLogs": [{"scope": {"name": "com.anthropic.claude_code.events"}, "logRecords": records}]}]}  # fmt: skip
+    value = {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": [attribute("service.name", "claude-code")]},
+                "scopeLogs": [
+                    {"scope": {"name": "com.anthropic.claude_code.events"}, "logRecords": records}
+                ],
+            }
+        ]
+    }
     prompt, decision, result, mode = rows(value, topic="otlp_logs")
     assert (prompt["kind"], prompt["content_text"]) == ("prompt", "do it")
     assert (decision["policy_decision"], decision["outcome"]) == ("deny", "denied")

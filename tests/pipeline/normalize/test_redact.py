@@ -109,8 +109,12 @@ def test_what_is_redacted_once_is_not_redacted_again(head: str, kind: str, tail:
     assert redacted(once) == once
 
 
-@given(st.recursive(st.none() | st.booleans() | st.text() | st.sampled_from(sorted(FOUND.values())),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text() | st.sampled_from(sorted(FOUND.values())),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_redaction_never_breaks_json(value: Any) -> None:
     for text in (
@@ -125,10 +129,22 @@ def test_every_text_list_and_attribute_is_covered_and_the_action_says_what_was_f
     core: Normalizer,
 ) -> None:
     key = FOUND["aws_access_key"]
-    found = core.normalize([record(action(
-        agent_id=f"agent {key}", content_text=key, tool_args={"x": [key]}, tags=["a", key],
-        attributes={"k": key, key: "v", "service.api_key": "a1b2c3d4e5f6g7"}, newer={"y": key},
-        session_id=key, secret_types=["canary"]))])  # fmt: skip
+    found = core.normalize(
+        [
+            record(
+                action(
+                    agent_id=f"agent {key}",
+                    content_text=key,
+                    tool_args={"x": [key]},
+                    tags=["a", key],
+                    attributes={"k": key, key: "v", "service.api_key": "a1b2c3d4e5f6g7"},
+                    newer={"y": key},
+                    session_id=key,
+                    secret_types=["canary"],
+                )
+            )
+        ]
+    )
     assert found.dead == []
     [row] = found.frame.to_dicts()
     assert key not in repr(row)
@@ -152,8 +168,10 @@ def test_links_name_things_as_the_actions_do(core: Normalizer) -> None:
 
 def test_ids_do_not_depend_on_how_texts_are_redacted(core: Normalizer) -> None:
     """The id is made of what was sent, so a later pattern does not give old actions new ids."""
-    one, two = (core.normalize([record(action(content_text=text))]).frame["event_id"][0]
-                for text in (FOUND["npm_token"], FOUND["npm_token"][:-1] + "z"))  # fmt: skip
+    one, two = (
+        core.normalize([record(action(content_text=text))]).frame["event_id"][0]
+        for text in (FOUND["npm_token"], FOUND["npm_token"][:-1] + "z")
+    )
     assert one != two
 
 
@@ -174,16 +192,22 @@ def test_ids_do_not_depend_on_how_texts_are_redacted(core: Normalizer) -> None:
     ],
 )
 def test_no_text_takes_more_than_linear_time(text: str) -> None:
-    """A quadratic pattern would need minutes for these; the bound is wide because machines differ."""
+    """A quadratic pattern would need minutes; the bound is wide because machines differ."""
     start = time.process_time()
     redacted(text)
     assert time.process_time() - start < 5
 
 
 def test_snapshots_are_redacted_in_every_text(core: Normalizer) -> None:
-    value = {"snapshot_id": "s", "tenant": "t", "taken_at": "2026-11-22T18:00:00Z", "source": "stream",
-             "alert_id": "forged", "goals": [FOUND["npm_token"]],
-             "last_actions": [{"tool": FOUND["keyword"]}]}  # fmt: skip
+    value = {
+        "snapshot_id": "s",
+        "tenant": "t",
+        "taken_at": "2026-11-22T18:00:00Z",
+        "source": "stream",
+        "alert_id": "forged",
+        "goals": [FOUND["npm_token"]],
+        "last_actions": [{"tool": FOUND["keyword"]}],
+    }
     found = core.normalize([record(value, headers={"tacho-record": b"state_snapshot"})])
     [snapshot] = found.snapshots
     text = msgspec.json.encode(snapshot).decode()

@@ -1,4 +1,6 @@
-"""The stage against a broker: what goes in raw comes out identified, with ticks, and commits come last."""
+"""The stage against a broker: what goes in raw comes out identified, with ticks, and commits come
+last.
+"""
 
 import threading
 import time
@@ -67,7 +69,7 @@ def produce(
 def follow(
     settings: Settings, done: Callable[[dict[str, list[Any]]], bool]
 ) -> dict[str, list[Any]]:
-    """Everything the stage wrote, by kind of record, as (partition, headers, value), until `done`."""
+    """What the stage wrote, by kind of record, as (partition, headers, value), until `done`."""
     consumer = Consumer(
         {**settings.kafka.client_config(), "group.id": "test", "auto.offset.reset": "earliest"}
     )
@@ -78,7 +80,7 @@ def follow(
         assert time.monotonic() < end, {kind: len(values) for kind, values in found.items()}
         for message in consumer.consume(500, 0.2):
             if message.error() is None:
-                headers = dict(message.headers() or [])
+                headers: dict[str, Any] = dict(message.headers() or [])
                 kind = headers["tacho-record"].decode()
                 found[kind].append((message.partition(), headers, message.value()))
     consumer.close()
@@ -168,8 +170,13 @@ def test_the_doors_word_is_believed_and_a_forged_one_is_not(
 def test_snapshots_go_to_agent_state_without_their_secrets(
     settings: Settings, stage: object
 ) -> None:
-    value = {"snapshot_id": "s1", "tenant": "", "taken_at": "2026-11-22T18:00:00Z", "agent_id": "a",
-             "memory": {"note": "key AKIAIOSFODNN7ABCDEFG"}}  # fmt: skip
+    value = {
+        "snapshot_id": "s1",
+        "tenant": "",
+        "taken_at": "2026-11-22T18:00:00Z",
+        "agent_id": "a",
+        "memory": {"note": "key AKIAIOSFODNN7ABCDEFG"},
+    }
     produce(settings, "agent.raw", value, headers={"tacho-record": b"state_snapshot"})
     found = follow(settings, lambda found: bool(found["state_snapshot"]))
     [(_, _, payload)] = found["state_snapshot"]
@@ -177,13 +184,17 @@ def test_snapshots_go_to_agent_state_without_their_secrets(
     assert "‹secret:aws_access_key:".encode() in payload
 
 
+def _rounds(stage: Normalize) -> None:
+    while True:
+        stage.round()
+
+
 def test_what_was_not_committed_is_written_again_under_the_same_ids(settings: Settings) -> None:
     produce(settings, "agent.raw", *[now_action(sequence=n) for n in range(5)])
     first = Normalize(settings)
     first._reader.commit = lambda offsets: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        while True:
-            first.round()
+        _rounds(first)
     first.close()
     stop = threading.Event()
     second = threading.Thread(target=run, args=(settings, stop))

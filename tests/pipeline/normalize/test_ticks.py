@@ -1,4 +1,4 @@
-"""Ticks: never beyond what was produced, by the clock only at the end of the log, never backwards."""
+"""Ticks: never beyond what was produced, by the clock only at the end of a log, never back."""
 
 from collections.abc import Iterable
 
