@@ -138,6 +138,8 @@ class SyslogTcp:
             _send(self._connection, self._unconfirmed(), end)
         _send(self._connection, frames, end)
         _drain(self._connection, end)
+        if _has_ended(self._connection):
+            raise ConnectionResetError("the receiver closed after this batch")
         self._tail.extend((time.monotonic(), frame) for frame in frames)
 
     def _unconfirmed(self) -> list[bytes]:

@@ -20,10 +20,10 @@ def start_rsyslog(tmp_path: Path) -> Iterator[Callable[..., Rsyslog]]:
         pytest.skip(reason)
     started: list[Rsyslog] = []
 
-    def start(*, tls: dict[str, Path] | None = None) -> Rsyslog:
+    def start(*, tls: dict[str, Path] | None = None, clients: str = "anon") -> Rsyslog:
         folder = tmp_path / f"rsyslog-{len(started)}"
         folder.mkdir()
-        started.append(Rsyslog(folder, tls=tls))
+        started.append(Rsyslog(folder, tls=tls, clients=clients))
         return started[-1].start()
 
     yield start

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -41,7 +42,10 @@ def rsyslogd() -> str | None:
 class Rsyslog:
     """A real rsyslogd with one TCP input on loopback; writes each message as it came."""
 
-    def __init__(self, folder: Path, *, tls: dict[str, Path] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, tls: dict[str, Path] | None = None, clients: str = "anon"
+    ) -> None:
+        self._clients = clients
         self.port = free_port()
         self.folder = folder
         self.output = folder / "received.log"
@@ -59,7 +63,10 @@ class Rsyslog:
                 f' defaultNetstreamDriverCertFile="{tls["cert"]}"'
                 f' defaultNetstreamDriverKeyFile="{tls["key"]}")\n'
             )
-            stream = ' StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon"'
+            stream = (
+                ' StreamDriver.Name="gtls" StreamDriver.Mode="1"'
+                f' StreamDriver.AuthMode="{self._clients}"'
+            )
         return (
             f'global(workDirectory="{self.folder}" maxMessageSize="64k")\n{secure}'
             f'module(load="imtcp"{stream})\n'
@@ -117,7 +124,13 @@ class WebhookReceiver:
     An answer is (status, headers); None accepts the request and never answers.
     """
 
-    def __init__(self, answers: list[tuple[int, dict[str, str]] | None] | None = None) -> None:
+    def __init__(
+        self,
+        answers: list[tuple[int, dict[str, str]] | None] | None = None,
+        *,
+        tls: dict[str, Path] | None = None,
+    ) -> None:
+        self._scheme = "https" if tls else "http"
         self.answers = answers or []
         self.requests: list[Request] = []
         self.released = threading.Event()
@@ -150,13 +163,17 @@ class WebhookReceiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls["cert"], tls["key"])
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_port}/hook"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}/hook"
 
     def deliveries(self) -> list[str]:
         """Values of tacho-delivery in order of arrival."""

@@ -87,6 +87,22 @@ def test_a_receiver_without_a_trusted_certificate_gets_nothing(
 
 
 @pytest.mark.parametrize("confirm", ["close", "drain"])
+def test_a_receiver_that_asks_for_our_certificate_confirms_nothing_without_it(
+    start_rsyslog: StartRsyslog, certificates: dict[str, Path], confirm: str
+) -> None:
+    daemon = start_rsyslog(tls=certificates, clients="x509/certvalid")
+    ca_file = str(certificates["ca"])
+    record = outgoing(alerts.alert())
+    with pytest.raises(RetryLater):
+        sender(daemon, tls=True, ca_file=ca_file, confirm=confirm).deliver([record])
+    pair = {"cert_file": str(certificates["cert"]), "key_file": str(certificates["key"])}
+    known = sender(daemon, tls=True, ca_file=ca_file, confirm=confirm, **pair)
+    known.deliver([record])
+    eventually(lambda: len(daemon.lines()) == 1, "the record")
+    known.close()
+
+
+@pytest.mark.parametrize("confirm", ["close", "drain"])
 def test_a_restart_of_rsyslog_in_mid_stream_loses_nothing(
     start_rsyslog: StartRsyslog, confirm: str
 ) -> None:

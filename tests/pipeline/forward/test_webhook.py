@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +144,21 @@ def test_an_endless_answer_is_read_no_further_than_needed(webhook: WebhookReceiv
     destination = hook(webhook.url)
     assert len(destination.deliver([outgoing()])) < 300
     destination.close()
+
+
+def test_only_a_receiver_that_the_ca_vouches_for_gets_anything(
+    certificates: dict[str, Path],
+) -> None:
+    receiver = WebhookReceiver(tls=certificates)
+    stranger = hook(receiver.url)
+    with pytest.raises(RetryLater, match="CERTIFICATE_VERIFY_FAILED"):
+        stranger.deliver([outgoing()])
+    stranger.close()
+    known = hook(receiver.url, ca_file=str(certificates["ca"]))
+    known.deliver([outgoing()])
+    known.close()
+    receiver.close()
+    assert len(receiver.requests) == 1
 
 
 def test_nobody_listening_is_tried_again() -> None:
