@@ -5,12 +5,13 @@ Everything follows from the decision record and its offset, so that a repeated o
 
 from typing import NamedTuple
 
-from tachograph.detectors.signals import ALERT_BUCKET_S
 from tachograph.pipeline.clock import SECOND_US, to_datetime, to_us
 from tachograph.schemas.alert import Reason, Severity, Signal, SignalGroup, Witness
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Health
 
+# As long as the detectors' own; not imported from there, because Polars comes with it.
+ALERT_BUCKET_S = 3_600
 _BUCKET_US = ALERT_BUCKET_S * SECOND_US
 _RULE_VERSION = "1"
 # Detection L01, telemetry silence.

@@ -5,8 +5,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tachograph.detectors import signals
 from tachograph.pipeline.clock import SECOND_US, to_datetime, to_us
 from tachograph.pipeline.forward import monitor as module
+from tachograph.pipeline.forward import own_signals
 from tachograph.pipeline.forward.monitor import Monitor, Overview
 from tachograph.pipeline.forward.own_signals import group_of
 from tachograph.schemas.records import Health
@@ -198,6 +200,10 @@ def test_a_group_follows_from_its_decision_alone(cut: int, offset: int) -> None:
     assert group.revision < gone.revision
     assert group.rule_id == "tacho.source_silent"
     assert group.samples[0].risk_category == "governance"
+
+
+def test_own_signals_fall_into_the_same_buckets_as_those_of_detectors() -> None:
+    assert own_signals.ALERT_BUCKET_S == signals.ALERT_BUCKET_S
 
 
 def test_a_stage_and_a_source_of_one_name_are_two_subjects() -> None:
