@@ -26,7 +26,7 @@ log = get("serve.feed")
 
 TOPIC: Final = "agent.alerts"
 CALL_TIMEOUT_S: Final = 5.0
-POLL_S: Final = 0.5
+POLL_S: Final = 0.1
 RETRY_S: Final = 1.0
 PARTITIONS_AGE_S: Final = 30.0
 READ_RECORDS: Final = 500

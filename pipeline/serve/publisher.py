@@ -22,7 +22,7 @@ from tachograph.pipeline.settings import Settings
 
 log = get("serve.publisher")
 
-POLL_S: Final = 0.2
+POLL_S: Final = 0.1
 PROBE_TIMEOUT_S: Final = 2.0
 PROBE_AGE_S: Final = 2.0
 # What librdkafka itself adds to a record, with room to spare.

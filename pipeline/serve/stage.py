@@ -29,7 +29,7 @@ from tachograph.pipeline.settings import Settings
 
 log = get("serve")
 
-WATCH_S: Final = 0.1
+WATCH_S: Final = 0.05
 TOKENS_AGE_S: Final = 5.0
 DRAIN_S: Final = 10
 FLUSH_S: Final = 8.0
