@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,10 @@ _NOT_FOUND = (
     "There is no handle {path}\n\nUse / or /ping for health checks.\n"
     "Send queries with the POST method, or with GET /?query=…\n"
 )
+
+
+CANCEL_AGAIN_S = 0.2
+CLOSE_TIMEOUT_S = 8.0
 
 
 class ResultCutShort(Exception):
@@ -84,6 +89,7 @@ class Interface:
         # The writer is one trusted process; its queue is bounded by the connections there may be.
         self._writers = Lane("writer", limits.writer_concurrency, bounds.MAX_CONNECTIONS, 3600.0)
         self._running: dict[str, Job] = {}
+        self._ending: set[asyncio.Future[None]] = set()
 
     def stop_reads(self) -> None:
         """Cancel every statement that only reads. From any thread."""
@@ -92,8 +98,13 @@ class Interface:
                 self._engine.cancel(job.tag)
 
     def close(self) -> None:
-        """Stop what reads, wait for what writes."""
-        self.stop_reads()
+        """Stop what reads, wait for what writes. From any thread but the event loop's."""
+        end = time.monotonic() + CLOSE_TIMEOUT_S
+        while any(job.stoppable for job in list(self._running.values())):
+            if time.monotonic() > end:
+                break
+            self.stop_reads()
+            time.sleep(CANCEL_AGAIN_S)
         self._readers.close()
         self._writers.close()
 
@@ -142,8 +153,6 @@ class Interface:
             body = await _read_body(job.request, limit)
             if not job.writes:
                 await stack.enter_async_context(job.lane.enter())
-            self._running[job.tag] = job
-            stack.callback(self._running.pop, job.tag, None)
             reply = await self._run(job, body)
             accepted = job.request.headers.get("accept-encoding", "")
             compressor = Compressor(accepted if job.wish.compress_response else "")
@@ -169,21 +178,38 @@ class Interface:
 
     async def _run(self, job: Job, body: bytes) -> Reply:
         """Wait for the first piece; stop the statement if the client leaves or time is up."""
-        work = asyncio.ensure_future(job.lane.run(lambda: self._execute(job, body)))
         gone = asyncio.ensure_future(_disconnected(job.request))
-        deadline_s = None if job.writes else self._reader_deadline_s
         try:
+            await asyncio.sleep(0)  # lets `gone` see a client that left while it waited in line
+            if gone.done():
+                raise ClientDisconnect
+            work = asyncio.ensure_future(job.lane.run(lambda: self._execute(job, body)))
+            deadline_s = None if job.writes else self._reader_deadline_s
             await asyncio.wait(
                 {work, gone}, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED
             )
-            if not work.done() and job.stoppable:
+            while not work.done() and job.stoppable:
                 await asyncio.to_thread(self._engine.cancel, job.tag)
+                # Again, for the statement may only be about to start.
+                await asyncio.wait({work}, timeout=CANCEL_AGAIN_S)
             return await asyncio.shield(work)
         finally:
             gone.cancel()
 
     def _execute(self, job: Job, body: bytes) -> Reply:
-        """On a thread: unpack the body, run the statement, fetch the first piece of its result."""
+        """On a thread: run the statement, and remember it while a thread or a stream holds it."""
+        self._running[job.tag] = job
+        streams = False
+        try:
+            reply = self._first_piece(job, body)
+            streams = not reply.complete
+            return reply
+        finally:
+            if not streams:
+                self._running.pop(job.tag, None)
+
+    def _first_piece(self, job: Job, body: bytes) -> Reply:
+        """Unpack the body, run the statement, fetch the first piece of its result."""
         request, wish = job.request, job.wish
         limit = bounds.MAX_DECOMPRESSED_BYTES if job.writes else bounds.MAX_QUERY_BYTES
         body = decompress(body, request.headers.get("content-encoding", ""), limit)
@@ -212,19 +238,40 @@ class Interface:
         held: contextlib.AsyncExitStack,
     ) -> AsyncIterator[bytes]:
         pieces = reply.answer.pieces
+        fetch: asyncio.Future[bytes | None] | None = None
+        try:
+            yield compressor.feed(reply.first)
+            while True:
+                fetch = asyncio.ensure_future(job.lane.run(lambda: next(pieces, None)))
+                piece = await asyncio.shield(fetch)
+                if piece is None:
+                    break
+                yield compressor.feed(piece)
+            yield compressor.finish()
+        except ClickHouseError as error:
+            yield compressor.feed(_failure(error, tag, self._engine.version))
+            yield compressor.finish()
+            raise ResultCutShort from error
+        finally:
+            # A task of its own: where the client left, whoever runs this is being cancelled.
+            end = asyncio.ensure_future(self._end_stream(job, reply, fetch, held))
+            self._ending.add(end)
+            end.add_done_callback(self._ending.discard)
+
+    async def _end_stream(
+        self,
+        job: Job,
+        reply: Reply,
+        fetch: "asyncio.Future[bytes | None] | None",
+        held: contextlib.AsyncExitStack,
+    ) -> None:
+        """Give thread and connection back; a piece that is being fetched is given up first."""
         async with held:
-            try:
-                yield compressor.feed(reply.first)
-                while (piece := await job.lane.run(lambda: next(pieces, None))) is not None:
-                    yield compressor.feed(piece)
-                yield compressor.finish()
-            except ClickHouseError as error:
-                yield compressor.feed(_failure(error, tag, self._engine.version))
-                yield compressor.finish()
-                raise ResultCutShort from error
-            finally:
-                # Also where the client left: whoever waits for this task may be gone already.
-                await asyncio.shield(job.lane.run(reply.answer.close))
+            while fetch is not None and not fetch.done():
+                await asyncio.to_thread(self._engine.cancel, job.tag)
+                await asyncio.wait({fetch}, timeout=CANCEL_AGAIN_S)
+            await job.lane.run(reply.answer.close)
+            self._running.pop(job.tag, None)
 
 
 def _statement(job: Job, wish: Wish) -> Statement:

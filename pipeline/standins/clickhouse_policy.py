@@ -1,4 +1,4 @@
-"""What a reader may do. Three fences, each tested alone:
+"""What a reader may do. Three fences:
 
 1. the engine's only user has no grant for files, URLs or other servers (`GRANTS`);
 2. a reader's connection is `readonly = 1`, set after its limits and after those of its own settings

@@ -1,6 +1,6 @@
 """What an anonymous reader of the embedded ClickHouse may not do, tried in every way we know."""
 
-import concurrent.futures
+import contextlib
 import http.server
 import socket
 import threading
@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tachograph.pipeline.standins import clickhouse_limits as bounds
@@ -366,43 +365,45 @@ def _running(door: Door, marker: str) -> int:
     return int(door.do(f"SELECT count() FROM system.processes WHERE {mine}").text)
 
 
+def _send(door: Door, marker: str) -> socket.socket:
+    """A slow query of a reader that nobody waits for."""
+    body = f"SELECT '{marker}', {SLOW.removeprefix('SELECT ')}"
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection = socket.create_connection(("127.0.0.1", door.port))
+    connection.sendall((head + body).encode())
+    return connection
+
+
 def test_a_reader_that_leaves_takes_its_query_along(door: Door) -> None:
-    body = f"SELECT 'leaver', {SLOW.removeprefix('SELECT ')}"
-    request = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    with socket.create_connection(("127.0.0.1", door.port)) as connection:
-        connection.sendall(request.encode())
+    with _send(door, "leaver"):
         _until(lambda: _running(door, "leaver") == 1)
     _until(lambda: _running(door, "leaver") == 0)
 
 
+def test_a_stream_that_is_left_halfway_gives_its_thread_back(door: Door) -> None:
+    sql = "SELECT number AS halfway_left FROM system.numbers"
+    for _ in range(2 * bounds.Limits().writer_concurrency):
+        with door.http.stream("POST", "/", content=sql, auth=door.auth) as answer:
+            assert next(answer.iter_bytes()).startswith(b"0\n1\n")
+    _until(lambda: _running(door, "halfway_left") == 0)
+    assert door.do("SELECT 1").text == "1\n"
+
+
 def test_slow_readers_delay_no_insert_and_too_many_are_refused(door: Door) -> None:
-    limits = bounds.ReaderLimits()
-    table = door.table()
-    crowd = limits.concurrency + limits.queued + 4
-    stop = threading.Event()
-
-    def slow(_: int) -> str:
-        with httpx.Client(base_url=door.server.url, timeout=60) as http:
-            sql = f"SELECT 'crowd', {SLOW.removeprefix('SELECT ')}"
-            answer = http.post("/", content=sql, params={"max_execution_time": "1"})
-        return answer.headers["x-clickhouse-exception-code"]
-
-    def write() -> int:
-        count = 0
-        while not stop.is_set():
-            assert door.do(f"INSERT INTO {table} VALUES ({count}, 'x')").status_code == 200
-            count += 1
-        return count
-
-    with concurrent.futures.ThreadPoolExecutor(crowd + 1) as pool:
-        writing = pool.submit(write)
-        codes = list(pool.map(slow, range(crowd)))
-        stop.set()
-        inserted = writing.result()
-    assert set(codes) <= {"159", "202"}
-    assert codes.count("202") >= 4
-    assert inserted > limits.concurrency, "inserts went on while readers were slow"
-    assert door.ask(f"SELECT count() FROM {table}").text == f"{inserted}\n"
+    limits, table = bounds.ReaderLimits(), door.table()
+    with contextlib.ExitStack() as crowd:
+        for _ in range(limits.concurrency + limits.queued):
+            crowd.enter_context(_send(door, "crowd"))
+        _until(lambda: _running(door, "crowd") == limits.concurrency)
+        refused = door.ask("SELECT 1")
+        for row in range(50):
+            assert door.do(f"INSERT INTO {table} VALUES ({row}, 'x')").status_code == 200
+        assert _running(door, "crowd") == limits.concurrency
+    assert refused.headers["x-clickhouse-exception-code"] == "202"
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    _until(lambda: _running(door, "crowd") == 0)
+    assert door.ask(f"SELECT count() FROM {table}").text == "50\n"
 
 
 def _until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
