@@ -20,7 +20,7 @@ from tachograph.pipeline.triage.quiet import hush
 
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 0.1
-STOP_WITHIN_S = 30.0
+STOP_WITHIN_S = 10.0
 SESSION_VARIABLE = "TACHO_TRIAGE_SESSION_S"
 # The least that a broker admits by default, and less than Faust's request timeout.
 MIN_SESSION_S = 6.0
