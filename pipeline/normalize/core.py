@@ -41,7 +41,17 @@ class _Origin(msgspec.Struct, gc=False):
     tenant: str
     observed_us: int | None
     principal: str | None
-    place: str
+
+    @property
+    def place(self) -> str:
+        """Where the record is in the log."""
+        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
+
+    @property
+    def source(self) -> str:
+        """Whose dead letters are counted together: the principal the door named, else the place."""
+        topic = self.record.topic
+        return f"{topic}/{self.principal}" if self.principal else f"{topic}/{self.record.partition}"
 
 
 class Normalizer:
@@ -70,7 +80,8 @@ class Normalizer:
             if decoded is None:
                 continue
             self._names(decoded, origin, out)
-            self._snapshots(decoded, origin, out)
+            if decoded.snapshots:
+                self._snapshots(decoded, origin, out)
             items.extend(decoded.items)
             origins.extend([origin] * len(decoded.items))
         if out.links:
@@ -89,7 +100,6 @@ class Normalizer:
             (door.tenant if door else None) or self._tenant,
             times.observed_us(record, door),
             door.principal if door else None,
-            f"{record.topic}/{record.partition}/{record.offset}",
         )
 
     def _decoded(self, record: RawRecord, origin: _Origin, out: Normalized) -> Decoded | None:
@@ -99,13 +109,12 @@ class Normalizer:
         except BadInput as problem:
             out.dead.append(_dead(origin, problem))
             return None
-        out.dead += [_dead(origin, fault.problem, fault) for fault in decoded.faults]
+        if decoded.faults:
+            out.dead += [_dead(origin, fault.problem, fault) for fault in decoded.faults]
         out.foreign += decoded.foreign
         return decoded
 
     def _names(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
-        if not any(item.row.get("trace_id") for item in decoded.items) and not decoded.naming:
-            return
         for named in identity.join_spans(decoded.items, decoded.naming):
             observed = origin.observed_us or _newest(decoded.items)
             link = self._links.fresh(origin.tenant, named, observed)
@@ -243,6 +252,10 @@ def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
     asked = ("agent_id", "agent_name", "service_name", "session_id", "trace_id")
     absent = [name for name in asked if name not in frame.columns]
     frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+    # An empty name is none.
+    frame = frame.with_columns(
+        pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in asked
+    )
     named = pl.concat_str(["service_name", "agent_name"], separator="/")
     untraced = pl.coalesce("service_name", "partition_key")
     reporter = pl.when(pl.col("trace_id").is_null()).then(untraced)
@@ -278,6 +291,7 @@ def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any
         problem,
         observed_us=origin.observed_us or 0,
         tenant=origin.tenant,
+        source=origin.source,
         fault=fault,
     )
 

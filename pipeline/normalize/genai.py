@@ -20,12 +20,13 @@ CLIENT: Final = 3
 WRAPPER: Final = "wrapper"
 _ASSISTANT: Final = frozenset({"assistant", "model", "ai"})
 USER: Final = frozenset({"user", "human"})
-_NEW, _OLD = vocabulary.NEW, vocabulary.OLD
+_OLD = vocabulary.OLD
 # Python type that a column takes as it is.
 _PLAIN: Final = {
     name: {"String": str, "Int64": int, "Float64": float}.get(str(dtype))
     for name, dtype in COLUMNS.items()
 }
+_TODAY: Final = {name: (field, _PLAIN[field]) for name, field in vocabulary.NEW.items()}
 
 
 def kind_of(span: Span) -> str | None:
@@ -67,11 +68,10 @@ def row_of(span: Span, kind: str, resource: Row) -> Row:
     time.
     """
     row, extra = fields(span.attributes)
-    for name, value in resource.items():
-        if name == "attributes":
-            extra = {**value, **extra}
-        elif name not in row:
-            row[name] = value
+    row = {**resource, **row}
+    shared = row.pop("attributes", None)
+    if shared:
+        extra = {**shared, **extra}
     end_ns = span.end_ns or span.start_ns
     if end_ns <= 0:
         raise BadInput("missing", "a span has an end time")
@@ -97,15 +97,15 @@ def fields(attributes: Attributes) -> tuple[Row, Row]:
     extra: Row = {}
     late: list[tuple[str, str, Any]] = []
     for name, value in attributes.items():
-        field = _NEW.get(name)
-        if field is None:
+        known = _TODAY.get(name)
+        if known is None:
             if name in _OLD:
                 late.append((_OLD[name], name, value))
             elif value is not None:
                 extra[name] = value
-        elif value.__class__ is _PLAIN[field]:
-            row[field] = value
-        elif not put(row, field, value):
+        elif value.__class__ is known[1] and value != "":
+            row[known[0]] = value
+        elif not put(row, known[0], value):
             extra[name] = value
     for field, name, value in late:
         if field in row or not put(row, field, value):

@@ -6,7 +6,7 @@ session link.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from tachograph.pipeline.clock import to_datetime
@@ -145,13 +145,15 @@ def _give(row: Row, field: str, value: str | None) -> None:
         row[field] = value
 
 
-def join_spans(items: Iterable[Item], naming: Iterable[tuple[str, Row]]) -> list[Named]:
+def join_spans(items: Sequence[Item], naming: Sequence[tuple[str, Row]]) -> list[Named]:
     """Give spans without conversation or agent those of their ancestors, or of their trace if it
     has just one.
 
     `naming`: (partition key, row) of spans that were left out but name something. Rows are changed
     in place. Returns every pair named.
     """
+    if len(items) == 1 and not naming:
+        return _alone(items[0])
     traces: dict[tuple[str, str], _Trace] = {}
     for item in items:
         _sort_in(traces, item.partition_key, item.row)
@@ -160,6 +162,15 @@ def join_spans(items: Iterable[Item], naming: Iterable[tuple[str, Row]]) -> list
     for trace in traces.values():
         trace.fill()
     return [named for place, trace in traces.items() for named in trace.named(*place)]
+
+
+def _alone(item: Item) -> list[Named]:
+    """An action that came by itself, as most of an SDK's do: there is nothing to join."""
+    row = item.row
+    texts = [row.get(name) for name in ("trace_id", "session_id", *_AGENT, "principal_id")]
+    if not texts[0] or not texts[1] or any(one.__class__ not in _TEXT for one in texts):
+        return []
+    return [Named(item.partition_key, *texts)]
 
 
 def _sort_in(traces: dict[tuple[str, str], _Trace], place: str, row: Row) -> None:

@@ -96,6 +96,7 @@ def dead_letter(
     *,
     observed_us: int,
     tenant: str,
+    source: str,
     fault: Fault | None = None,
 ) -> DeadLetter:
     """The dead letter of a record, or of one item of it (then `original` is that item alone)."""
@@ -108,7 +109,7 @@ def dead_letter(
         stage=STAGE,
         reason=problem.reason,
         detail=problem.detail[:MAX_DETAIL_CHARS],
-        source=f"{record.topic}/{record.partition}",
+        source=source,
         tenant=tenant,
         observed_time=to_datetime(observed_us),
         sha256=hashlib.sha256(original).hexdigest(),

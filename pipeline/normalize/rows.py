@@ -38,6 +38,9 @@ _CONTAINERS: Final = (dict, list)
 _json = msgspec.json.Encoder().encode
 _INT64: Final = 2**63
 Faults = dict[int, BadInput]
+# With more kinds of rows than this, or fewer rows of a kind, sorting them costs more than it saves.
+MOST_KINDS: Final = 64
+LEAST_OF_A_KIND: Final = 8
 
 
 def json_text(value: Any) -> str:
@@ -54,10 +57,49 @@ def frame(rows: Sequence[Row]) -> tuple[pl.DataFrame, Faults]:
     """
     names = set().union(*rows) & COLUMNS.keys() if rows else set()
     _cut_lists(rows, names)
-    faults: Faults = {}
+    table = _Table(rows)
+    found: Faults = {}
     # In the order of the contract, so that the same rows give the same bytes.
-    columns = [_column(name, rows, faults) for name in COLUMNS if name in names]
-    return pl.DataFrame(columns), faults
+    columns = [_column(name, table.values(name), found) for name in COLUMNS if name in names]
+    made = pl.DataFrame(columns)
+    if table.order is None:
+        return made, found
+    return made[table.places()], {table.order[at]: problem for at, problem in found.items()}
+
+
+class _Table:
+    """Rows by the names they have: rows of one kind are turned into columns in one go.
+
+    Values come in the order of `order` (None: the rows' own), which `places` undoes.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for at, row in enumerate(rows):
+            groups.setdefault(tuple(row), []).append(at)
+        self._rows = rows
+        self._kinds: list[tuple[int, dict[str, tuple[Any, ...]]]] = []
+        self.order: list[int] | None = None
+        if len(groups) > MOST_KINDS or len(groups) * LEAST_OF_A_KIND > len(rows):
+            return
+        for names, places in groups.items():
+            values = zip(*[rows[at].values() for at in places], strict=True)
+            self._kinds.append((len(places), dict(zip(names, values, strict=True))))
+        if len(groups) > 1:
+            self.order = [at for places in groups.values() for at in places]
+
+    def values(self, name: str) -> list[Any]:
+        """The values of one column, None where a row has none."""
+        if not self._kinds:
+            return [row.get(name) for row in self._rows]
+        values: list[Any] = []
+        for size, columns in self._kinds:
+            values += columns.get(name) or (None,) * size
+        return values
+
+    def places(self) -> pl.Series:
+        """Where each row, in their own order, stands among the values."""
+        return pl.Series(self.order, dtype=pl.UInt32).arg_sort()
 
 
 def _cut_lists(rows: Sequence[Row], names: set[str]) -> None:
@@ -71,8 +113,7 @@ def _cut_lists(rows: Sequence[Row], names: set[str]) -> None:
                 names.add("truncated")
 
 
-def _column(name: str, rows: Sequence[Row], faults: Faults) -> pl.Series:
-    values = [row.get(name) for row in rows]
+def _column(name: str, values: list[Any], faults: Faults) -> pl.Series:
     dtype = COLUMNS[name]
     if dtype == ATTRIBUTES:
         return _attributes(name, values, faults)

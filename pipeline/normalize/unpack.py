@@ -19,7 +19,7 @@ def bounded(value: bytes) -> bytes:
     """The value, unpacked if it is gzip or zstd. Raises BadInput beyond the limits."""
     if len(value) > limits.RECORD_BYTES:
         raise BadInput("too_large", f"a record may have {limits.RECORD_BYTES} bytes")
-    if not value.strip():
+    if not value or value.isspace():
         raise BadInput("empty", "the record has no value")
     if value[:2] == _GZIP:
         return _gunzipped(value)

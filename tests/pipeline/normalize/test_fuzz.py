@@ -19,7 +19,7 @@ from .conftest import KEY, NOON, action, record, request, span
 
 CORE = Normalizer(KEY, "acme")
 FORMATS: tuple[Format, ...] = ("actions", "state", "otlp_spans", "otlp_logs")
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = (
     st.none()

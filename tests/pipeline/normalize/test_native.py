@@ -248,6 +248,11 @@ def test_equal_arguments_have_equal_hashes_however_they_are_written(rows: Rows) 
     assert len(hashes) == 1
 
 
+def test_an_empty_session_is_none(rows: Rows) -> None:
+    row = only(rows(action(session_id="", trace_id="t")))
+    assert row["session_id"] == "t"
+
+
 def test_urls_of_the_content_are_listed(rows: Rows) -> None:
     row = only(
         rows(
