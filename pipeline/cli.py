@@ -144,16 +144,22 @@ def scan(
     raise typer.Exit(run_scan(options))
 
 
+@app.command()
+def migrate() -> None:
+    """Create or update ClickHouse's tables; harmless to repeat."""
+    from tachograph.pipeline.migrate import migrate as run_migrate
+
+    run_migrate()
+
+
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
-    from tachograph.pipeline.migrate import migrate
     from tachograph.pipeline.replay import replay
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
 
     app.command()(serve)
-    app.command()(migrate)
     app.command()(replay)
     app.command()(schema)
     app.add_typer(forward, name="forward")

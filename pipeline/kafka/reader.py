@@ -4,6 +4,7 @@ A `Reader` never commits by itself: the stage commits the next offsets once ever
 input caused is acknowledged. It is used by one thread.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -21,6 +22,7 @@ OnAssign = Callable[[list[Place]], Mapping[Place, int] | None]
 # Longer than any deadline inside a stage, so that a slow ClickHouse never costs the membership.
 MAX_POLL_INTERVAL_MS = 300_000
 CALL_TIMEOUT_S = 30.0
+TELL_EVERY_S = 10.0
 # What one reader may hold that its stage has not asked for yet.
 QUEUED_KB = 65_536
 
@@ -71,6 +73,7 @@ class Reader:
     ) -> None:
         self._on_assign, self._on_revoke = on_assign, on_revoke
         self._failure: TachoError | None = None
+        self._told_s = -TELL_EVERY_S
         self.group = group
         self._consumer = Consumer(
             {
@@ -127,7 +130,9 @@ class Reader:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _FATAL or error.fatal():
             self._failure = mapped(error, f"group {self.group}")
-        else:
+        elif (now_s := time.monotonic()) - self._told_s >= TELL_EVERY_S:
+            # While a broker is away the client reports every try: once in a while is enough.
+            self._told_s = now_s
             log.warning("broker", group=self.group, error=error.str())
 
     def read(self, max_records: int, timeout_s: float) -> list[Message]:
