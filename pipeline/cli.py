@@ -28,21 +28,6 @@ _STAGES = {
 }
 
 
-def _stage_command(name: str) -> Callable[[], None]:
-    def command() -> None:
-        from tachograph.pipeline.runner import run_stage
-
-        run_stage(name)
-
-    return command
-
-
-for _name, _help in _STAGES.items():
-    app.command(_name, help=f"{_help} One process of the stage; runs until it is told to stop.")(
-        _stage_command(_name)
-    )
-
-
 @app.command()
 def up(
     *,
@@ -71,6 +56,37 @@ def up(
         demo=demo, for_s=for_s, door_port=door_port, clickhouse_port=clickhouse_port, plain=plain
     )
     raise typer.Exit(run_up(options))
+
+
+@app.command()
+def scan(
+    files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
+    *,
+    format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option(help="rule files or folders beside the shipped ones"),
+    ] = None,
+    builtin: Annotated[bool, typer.Option(help="--no-builtin leaves the shipped rules out")] = True,
+    time_field: Annotated[
+        str | None,
+        typer.Option(help="raw: the field that holds the time"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write here")] = None,
+    format_out: Annotated[str, typer.Option(help="ndjson or table")] = "ndjson",
+    fail_on: Annotated[
+        str | None,
+        typer.Option(help="exit 1 on a match of this severity or above"),
+    ] = None,
+) -> None:
+    """Judge files with the engine of the stream: one JSON object a line for every match."""
+    from tachograph.pipeline.scan.command import Options, run_scan
+
+    options = Options(
+        files=files, format=format_, rules=rules or [], builtin=builtin, time_field=time_field,
+        out=out, format_out=format_out, fail_on=fail_on,
+    )  # fmt: skip
+    raise typer.Exit(run_scan(options.sorted_out()))
 
 
 @app.command()
@@ -113,35 +129,19 @@ def clickhouse(
     serve_clickhouse(port)
 
 
-@app.command()
-def scan(
-    files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
-    *,
-    format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
-    rules: Annotated[
-        list[Path] | None,
-        typer.Option(help="rule files or folders beside the shipped ones"),
-    ] = None,
-    builtin: Annotated[bool, typer.Option(help="--no-builtin leaves the shipped rules out")] = True,
-    time_field: Annotated[
-        str | None,
-        typer.Option(help="raw: the field that holds the time"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="write here")] = None,
-    format_out: Annotated[str, typer.Option(help="ndjson or table")] = "ndjson",
-    fail_on: Annotated[
-        str | None,
-        typer.Option(help="exit 1 on a match of this severity or above"),
-    ] = None,
-) -> None:
-    """Judge files with the engine of the stream: one JSON object a line for every match."""
-    from tachograph.pipeline.scan.command import Options, run_scan
+def _stage_command(name: str) -> Callable[[], None]:
+    def command() -> None:
+        from tachograph.pipeline.runner import run_stage
 
-    options = Options(
-        files=files, format=format_, rules=rules or [], builtin=builtin, time_field=time_field,
-        out=out, format_out=format_out, fail_on=fail_on,
-    )  # fmt: skip
-    raise typer.Exit(run_scan(options))
+        run_stage(name)
+
+    return command
+
+
+for _name, _help in _STAGES.items():
+    app.command(_name, help=f"{_help} One process of the stage; runs until it is told to stop.")(
+        _stage_command(_name)
+    )
 
 
 @app.command()

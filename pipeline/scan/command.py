@@ -25,6 +25,7 @@ from tachograph.schemas.alert import SEVERITIES
 
 FORMATS = ("auto", "actions", "otlp", "raw")
 FIELDS = {"actions": ACTIONS, "otlp": ACTIONS, "raw": RAW}
+RULE_SUFFIXES = (".yml", ".yaml")
 OUTPUTS = ("ndjson", "table")
 TABLE_ROWS_MAX = 1_000
 
@@ -40,6 +41,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     out: Path | None = None
     format_out: str = "ndjson"
     fail_on: str | None = None
+
+    def sorted_out(self) -> "Options":
+        """With `--rules A B` the words after the first look like files to judge: folders and
+        YAML files are rules.
+        """
+        if not self.rules:
+            return self
+        more = [p for p in self.files if p.is_dir() or p.suffix in RULE_SUFFIXES]
+        files = [path for path in self.files if path not in more]
+        return msgspec.structs.replace(self, files=files, rules=[*self.rules, *more])
 
     def check(self) -> None:
         """Raises ConfigError naming the option."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
@@ -141,3 +142,14 @@ def test_standard_input_is_read_and_nothing_but_findings_goes_to_standard_output
     assert all(json.loads(line)["rule_id"] for line in done.stdout.splitlines())
     assert done.stdout
     assert "8 events" in done.stderr
+
+
+def test_rules_may_follow_one_option_as_several_words(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yml", tmp_path / "two.yml"
+    one.write_text(RULE)
+    two.write_text(RULE.replace("6a0001", "6a0002").replace("endswith: sh", "startswith: v"))
+    path = written(tmp_path / "raw.ndjson", [{"process": {"name": n}} for n in ("bash", "vim")])
+    options = Options(files=[two, path], rules=[one], builtin=False, format="raw").sorted_out()
+    out = tmp_path / "found"
+    run_scan(msgspec.structs.replace(options, out=out))
+    assert [json.loads(line)["event_index"] for line in out.read_text().splitlines()] == [0, 1]
