@@ -48,7 +48,7 @@ def _text(value: Any) -> str:
 
 
 def rows(message: Message) -> Iterator[dict[str, Any]]:
-    """A record as rows: an action batch gives one a row, everything else one in all."""
+    """A record as rows: one for each row of an action batch, and for each line of JSON."""
     headers = headers_of(message)
     record = (headers.get(RECORD_HEADER) or b"").decode("ascii", "replace")
     place = {
@@ -61,11 +61,20 @@ def rows(message: Message) -> Iterator[dict[str, Any]]:
         for row in batch.decode(payload).iter_rows(named=True):
             yield place | {name: value for name, value in row.items() if value is not None}
         return
+    for value in _values(payload):
+        yield place | (value if isinstance(value, dict) else {"_value": value})
+
+
+def _values(payload: bytes) -> list[Any]:
+    """What a record says: one JSON value, several on lines (raw topics), or bytes of another kind."""
     try:
-        value = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        value = {"_base64": base64.b64encode(payload).decode()}
-    yield place | (value if isinstance(value, dict) else {"_value": value})
+        return msgspec.json.Decoder().decode_lines(payload) if payload else [None]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return [msgspec.json.decode(payload)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [{"_base64": base64.b64encode(payload).decode()}]
 
 
 def _places(consumer: Consumer, topic: str, *, from_start: bool) -> list[TopicPartition]:

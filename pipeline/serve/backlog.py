@@ -6,17 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from tachograph.pipeline.kafka.groups import READERS
 from tachograph.pipeline.settings import Settings
 
 STANDIN: Final = "TACHO_STANDIN_BROKER"
 RETRY_AFTER_S: Final = 1.0
-# Who has to read what before the stand-in broker drops it.
-READERS: Final[dict[str, tuple[str, ...]]] = {
-    "otlp_spans": ("tacho.normalize",),
-    "otlp_logs": ("tacho.normalize",),
-    "agent.raw": ("tacho.normalize",),
-    "agent.actions": ("tacho.detect", "tacho.store"),
-}
 
 
 class Backlog(Protocol):

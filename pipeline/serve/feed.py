@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tachograph.pipeline.kafka.reader import _SILENT
+from tachograph.pipeline.kafka.reader import SILENT
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED
 from tachograph.pipeline.serve.cursor import Cursor
@@ -97,10 +97,10 @@ def _consumer(settings: Settings, **overrides: Any) -> Consumer:
             "client.id": "tacho.serve",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 50,
             "allow.auto.create.topics": True,
             "queued.max.messages.kbytes": 4096,
-            "logger": _SILENT,
+            "logger": SILENT,
             **overrides,
         }
     )

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from tachograph.pipeline.kafka.reader import _SILENT
+from tachograph.pipeline.kafka.reader import SILENT
 from tachograph.pipeline.log import get
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.limits import Limits
@@ -102,7 +102,7 @@ class Publisher:
                 "delivery.timeout.ms": int(limits.delivery_timeout_s * 1000),
                 "topic.metadata.refresh.interval.ms": 10_000,
                 "error_cb": self._on_error,
-                "logger": _SILENT,
+                "logger": SILENT,
                 **(overrides or {}),
             }
         )

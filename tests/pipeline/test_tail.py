@@ -66,3 +66,11 @@ def test_limit_ends_the_tail(filled: Settings, topic_name: str) -> None:
 def test_a_filter_without_a_value_says_how_to_write_one() -> None:
     with pytest.raises(ConfigError, match="field=value"):
         Filters.parse(["severity"], None)
+
+
+def test_a_raw_record_of_several_lines_gives_a_line_each(filled: Settings, topic_name: str) -> None:
+    writer = Writer(filled)
+    writer.send(topic_name, b'{"step": 1}\n{"step": 2}', partition=0)
+    writer.flush()
+    found = lines(filled, topic_name, Filters())
+    assert [(row["_offset"], row["step"]) for row in found if "step" in row] == [(3, 1), (3, 2)]
