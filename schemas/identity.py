@@ -32,9 +32,10 @@ class Key:
 
     def after(self, *parts: str) -> "Key":
         """The same key with these parts hashed already, for the many ids that begin with them."""
+        keyed = self._keyed.copy()
+        keyed.update(_joined(parts) + _SEPARATOR)
         begun = Key.__new__(Key)
-        begun._keyed = self._keyed.copy()
-        begun._keyed.update(_joined(parts) + _SEPARATOR)
+        begun._keyed = keyed  # noqa: SLF001 - it is a Key as well
         return begun
 
     def digest(self, payload: bytes) -> str:

@@ -49,3 +49,10 @@ def test_a_key_that_is_too_short_or_too_long_is_refused() -> None:
     for secret in (b"short", b"x" * 65):
         with pytest.raises(ValueError, match="16 to 64"):
             Key(secret)
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3), st.lists(st.text(), min_size=1, max_size=3))
+def test_a_key_begun_with_some_parts_gives_the_ids_of_all_parts(
+    first: list[str], rest: list[str]
+) -> None:
+    assert KEY.after(*first).id(*rest) == KEY.id(*first, *rest)
