@@ -66,7 +66,7 @@ def rows(message: Message) -> Iterator[dict[str, Any]]:
 
 
 def _values(payload: bytes) -> list[Any]:
-    """What a record says: one JSON value, several on lines (raw topics), or bytes of another kind."""
+    """What a record says: one JSON value, several on lines (raw topics), or other bytes."""
     try:
         return msgspec.json.Decoder().decode_lines(payload) if payload else [None]
     except (msgspec.DecodeError, UnicodeDecodeError):
