@@ -129,7 +129,9 @@ class Engine:
 
     def _unmask_default_database(self, *, first_start: bool) -> None:
         """chDB lays the file system over `default`: a table's name may be a path. Undo that."""
-        if first_start:
+        tables = "SELECT count() FROM system.tables WHERE database = 'default'"
+        # Empty, it is made anew: chDB cannot attach an empty database that it has detached.
+        if first_start or self._text(tables) == "0":
             self._admin.query("DROP DATABASE default")
             self._admin.query("CREATE DATABASE default ENGINE = Atomic")
         else:

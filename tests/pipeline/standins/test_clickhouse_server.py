@@ -54,6 +54,16 @@ def test_acknowledged_rows_survive_kill_9_in_every_database(tmp_path: Path) -> N
             assert _do(server, "SELECT count() FROM default.t") == "1\n"
 
 
+def test_a_database_whose_default_is_empty_opens_again_and_again(tmp_path: Path) -> None:
+    with EmbeddedClickHouse(tmp_path / "ch") as server:
+        _do(server, "CREATE DATABASE tacho")
+        _do(server, "CREATE TABLE tacho.t (a UInt64) ENGINE = MergeTree ORDER BY a")
+        _do(server, "INSERT INTO tacho.t VALUES (7)")
+    for _ in range(2):
+        with EmbeddedClickHouse(tmp_path / "ch") as server:
+            assert _do(server, "SELECT a FROM tacho.t") == "7\n"
+
+
 def test_a_second_process_on_the_same_path_is_told_so(tmp_path: Path) -> None:
     with (
         EmbeddedClickHouse(tmp_path / "ch") as server,
