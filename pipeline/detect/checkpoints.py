@@ -95,8 +95,12 @@ class Checkpoints:
                 headers={RECORD_HEADER: b"checkpoint"},
             )
 
-    def load(self, place: Place) -> tuple[int, bytes] | None:
-        """(offset, state) of the newest checkpoint of a place, or None. Raises RetryLater."""
+    def load(self, place: Place, *, until: int | None = None) -> tuple[int, bytes] | None:
+        """(offset, state) of the newest checkpoint of a place, or None. Raises RetryLater.
+
+        `until`: one beyond this offset is passed over. It holds what was judged but is not
+        committed, so what that caused would never be said.
+        """
         mine, slots = [], {}
         for key, payload in self._read(self._partition(place)):
             stage, topic, partition, slot, _ = key.rsplit("/", 4)
@@ -106,6 +110,8 @@ class Checkpoints:
                 record = codec.decode(Checkpoint, payload)
             except codec.InvalidRecord as error:
                 log.warning("checkpoint cannot be read", place=list(place), error=str(error))
+                continue
+            if until is not None and record.offset > until:
                 continue
             mine.append(record)
             slots[record.offset, record.digest] = int(slot)

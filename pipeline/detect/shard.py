@@ -49,10 +49,22 @@ class Part(msgspec.Struct):
 class Shard:
     """State and judgement of one partition."""
 
-    def __init__(self, place: Place, rules: RuleSet, *, start: int, muted_until: int) -> None:
+    def __init__(
+        self,
+        place: Place,
+        rules: RuleSet,
+        *,
+        start: int,
+        muted_until: int,
+        careful_until: int = 0,
+    ) -> None:
+        """`careful_until`: how far the owner before may have come without committing it."""
         self.place = place
         self.next_offset = start
         self.muted_until = muted_until
+        self.careful_until = careful_until
+        # Everything before it was acknowledged and committed.
+        self.committed = muted_until
         self.changed = False
         self.actions = 0
         self.ticks = TickBook()
@@ -78,10 +90,15 @@ class Shard:
         """Still taking in what was emitted before."""
         return self.next_offset < self.muted_until
 
+    @property
+    def settled(self) -> bool:
+        """Nothing was taken in whose effects may be unknown: the state may become a checkpoint."""
+        return self.next_offset == self.committed
+
     def process(self, messages: Sequence[Message]) -> list[Found]:
         """Judge records of this partition, in order; what was committed before comes back empty."""
         found: list[Found] = []
-        for muted, stretch in groupby(messages, key=lambda m: (m.offset() or 0) < self.muted_until):
+        for (muted, _), stretch in groupby(messages, key=self._stretch):
             for part in _parts(list(stretch)):
                 results = self._judge(part)
                 found += [] if muted else results
@@ -89,6 +106,17 @@ class Shard:
             self.next_offset = (messages[-1].offset() or 0) + 1
             self.changed = True
         return found
+
+    def _stretch(self, message: Message) -> tuple[bool, int]:
+        """Whether a record is muted, and which others are judged together with it.
+
+        The owner before may have died between saying something and committing it. How it had cut
+        its stretches is not known, and what stood at the end of one may be undone by the very next
+        record. Judged one by one, these records say all that may have been said, and take it back.
+        """
+        offset = message.offset() or 0
+        muted = offset < self.muted_until
+        return muted, offset if not muted and offset < self.careful_until else -1
 
     def _judge(self, part: Part) -> list[Found]:
         revision = part.last_offset << REVISION_SHIFT

@@ -69,10 +69,19 @@ class Detect:
 
     def _recovered(self, place: Place, committed: int | None) -> Shard:
         """The shard as the log has it: newest checkpoint, else everything that is still kept."""
-        earliest, _ = self._reader.bounds(place)
-        kept = self._checkpoints.load(place)
+        earliest, end = self._reader.bounds(place)
+        muted_until = committed or 0
+        # The owner before had at most one reading in hand when it went.
+        careful_until = min(max(muted_until, earliest) + READ_RECORDS, end)
+        kept = self._checkpoints.load(place, until=muted_until)
         if kept is not None and kept[0] >= earliest:
-            shard = Shard(place, self._rules, start=kept[0], muted_until=committed or 0)
+            shard = Shard(
+                place,
+                self._rules,
+                start=kept[0],
+                muted_until=muted_until,
+                careful_until=careful_until,
+            )
             try:
                 shard.load(kept[1])
             except ValueError as error:
@@ -81,13 +90,19 @@ class Detect:
                 log.info("state from checkpoint", place=list(place), offset=kept[0])
                 return shard
         log.info("state from the earliest record kept", place=list(place), offset=earliest)
-        return Shard(place, self._rules, start=earliest, muted_until=committed or 0)
+        return Shard(
+            place,
+            self._rules,
+            start=earliest,
+            muted_until=muted_until,
+            careful_until=careful_until,
+        )
 
     def _hand_over(self, places: list[Place]) -> None:
         for place in places:
             shard = self._shards.pop(place, None)
             self._saved_s.pop(place, None)
-            if shard is not None and shard.changed and not shard.muted:
+            if shard is not None and shard.changed and shard.settled:
                 self._save(shard)
         self._writer.flush()
 
@@ -111,15 +126,17 @@ class Detect:
                     self._emit(found)
                 metrics.ACTIONS.labels(STAGE).inc(shard.actions - before)
             self._writer.flush()
-            self._reader.commit(self._committable(_by_place(messages)))
+            self._commit(_by_place(messages))
         metrics.RECORDS_READ.labels(STAGE, SOURCE).inc(len(messages))
         self._checkpoint_due()
         return len(messages)
 
-    def _committable(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Next offsets; a shard that is still replaying leaves the committed offset where it is."""
-        shards = (self._shards[place] for place in places)
-        return {s.place: s.next_offset for s in shards if not s.muted}
+    def _commit(self, places: Iterable[Place]) -> None:
+        """Commit what was judged; a shard that is still replaying leaves its offset where it is."""
+        shards = [shard for place in places if not (shard := self._shards[place]).muted]
+        self._reader.commit({shard.place: shard.next_offset for shard in shards})
+        for shard in shards:
+            shard.committed = shard.next_offset
 
     def _emit(self, found: Found) -> None:
         for signal in found.signals:
@@ -149,7 +166,7 @@ class Detect:
             shard
             for shard in self._shards.values()
             if shard.changed
-            and not shard.muted
+            and shard.settled
             and now_s - self._saved_s.setdefault(shard.place, now_s) >= CHECKPOINT_EVERY_S
         ]
         for shard in due:

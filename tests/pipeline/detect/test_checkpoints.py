@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.detect import checkpoints
@@ -19,6 +19,7 @@ def state_of(size: int, seed: int = 7) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_newest_complete_set_holds_whatever_chunks_are_missing(data: Any) -> None:
     sets = [chunks_of("detect", PLACE, at, "h", state_of(CHUNK_BYTES * 2 + 9, at)) for at in (5, 9)]
