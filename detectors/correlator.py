@@ -1,28 +1,25 @@
 """One correlation over one partition: takes matching events, says what changed.
 
-What stands is a function of the set of events taken; `live` remembers what was said last, and only the
-difference goes out. Groups are judged anew when an event of theirs comes, leaves (a session link) or is late.
+What stands is a function of the set of events taken; `_live` remembers what was said last, and only the difference goes
+out. A group is judged anew when an event of its comes, leaves (a session link) or is late.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
-from tachograph.detectors.crossings import Chains, Frame, chains, counts
-from tachograph.detectors.facts import Facts
-from tachograph.detectors.ledger import Group, Ints, Ledger, LedgerState
+from tachograph.detectors.crossings import Frame, chains, counts, merged, sizes_of
+from tachograph.detectors.facts import Facts, FactStore, Places
+from tachograph.detectors.ledger import Bools, Columns, Ints, Ledger, LedgerState, Words
 from tachograph.detectors.limits import Limits
-from tachograph.detectors.links import Linked
 from tachograph.detectors.rule import Correlation, Window
 from tachograph.detectors.signals import MAX_EVIDENCE, Evidence, SignalMaker, changed
 from tachograph.schemas.alert import Signal
 
-# Columns of a group that a session link can change.
-_LINKED = ("session_id", "agent_id")
+_LONG_AGO = -(2**62)
 
 
 class CorrelatorStats(msgspec.Struct):
@@ -34,291 +31,342 @@ class CorrelatorStats(msgspec.Struct):
     evicted_groups: int = 0
 
 
+class Crossing(msgspec.Struct, frozen=True):
+    """Where the condition first holds in one bucket of a group. Places are those of the ledger."""
+
+    gid: int
+    bucket: int
+    last: int
+    events: list[int]
+    count: int
+
+
+class Live(msgspec.Struct):
+    """What was said last of a group in a bucket, and the numbers it rests on."""
+
+    signal: Signal
+    footprint: tuple[int, ...] = ()
+
+
 class CorrelatorState(msgspec.Struct, frozen=True, array_like=True):
     """A correlator as it is dumped."""
 
     ledger: LedgerState
-    live: dict[int, dict[int, Signal]]
+    live: dict[int, dict[int, Live]]
     evicted_until: int
 
 
 class Correlator:
-    """State and judgement of one rule. `columns` are the group-by columns, in the rule's order."""
+    """State and judgement of one rule.
+
+    `shown`: fields that each step of the rule shows; `by`: the group's values in a fact frame.
+    """
 
     def __init__(
-        self, rule: Correlation, columns: Sequence[str], maker: SignalMaker, limits: Limits
+        self,
+        rule: Correlation,
+        shown: Mapping[int, Sequence[str]],
+        by: Sequence[pl.Expr],
+        *,
+        maker: SignalMaker,
+        store: FactStore,
+        limits: Limits,
     ) -> None:
         self.rule = rule
+        self.by = by
         self.stats = CorrelatorStats()
-        self._columns = list(columns)
+        self._shown = shown
+        self.ledger = Ledger()
         self._maker = maker
+        self._store = store
         self._limits = limits
-        self._ledger = Ledger()
-        # What was said last: group number → bucket → signal.
-        self._live: dict[int, dict[int, Signal]] = {}
+        self._live: dict[int, dict[int, Live]] = {}
         # Events before this time cannot come any more, save late ones.
-        self._floor_us: int | None = None
+        self._floor_us = _LONG_AGO
         # Windows that reach back to here may miss what was evicted.
-        self._evicted_until = -(2**62)
+        self._evicted_until = _LONG_AGO
 
-    def take(
-        self,
-        groups: Sequence[Group],
-        steps: Ints,
-        blind: npt.NDArray[np.bool_],
-        facts: Sequence[Facts],
-    ) -> set[int]:
-        """Remember events with their groups; the numbers of the groups to judge."""
-        times = np.fromiter((event.time_us for event in facts), np.int64, len(facts))
-        if self._floor_us is not None:
-            blind = blind | (times < self._floor_us)
-            useful = times >= self._horizon(self._floor_us)
-        else:
-            useful = np.ones(len(facts), np.bool_)
-        self.stats.events += len(facts)
-        self.stats.late += int(blind.sum())
-        chosen = np.flatnonzero(useful)
-        numbers = np.fromiter(
-            (self._ledger.number(groups[at]) for at in chosen), np.int64, len(chosen)
-        )
-        self._ledger.append(numbers, steps[chosen], blind[chosen], [facts[at] for at in chosen])
-        return set(numbers.tolist())
+    def take(self, columns: Columns) -> Words:
+        """Remember events; the groups to judge."""
+        time = columns["time"]
+        self.stats.events += len(time)
+        if self._floor_us > _LONG_AGO:
+            columns = {**columns, "blind": columns["blind"] | (time < self._floor_us)}
+            useful = time >= self._horizon()
+            if not useful.all():
+                columns = {name: values[useful] for name, values in columns.items()}
+        self.stats.late += int(columns["blind"].sum())
+        self.ledger.append(columns)
+        return np.unique(columns["gid"]).astype(np.uint64)
 
-    def judge(self, gids: Iterable[int], revision: int) -> list[Signal]:
-        """What changed for these groups."""
-        numbers = np.fromiter(gids, np.int64)
-        if not len(numbers):
+    def judge(self, gids: Words, revision: int, *, anew: bool = False) -> list[Signal]:
+        """What changed for these groups. `anew`: facts may have changed where numbers did not."""
+        if not len(gids):
             return []
-        self._trim_groups(numbers)
-        places = self._ledger.of(numbers)
-        found = self._found(places)
-        out: list[Signal] = []
-        for gid in sorted(set(found) | {g for g in numbers.tolist() if g in self._live}):
-            out += self._difference(gid, found.get(gid, {}), revision)
+        places = self._trimmed(self.ledger.of(gids))
+        found: dict[int, dict[int, Crossing]] = {}
+        for crossing in self._crossings(places[~self._column("blind")[places]]):
+            if not self._closed(crossing.bucket):
+                found.setdefault(crossing.gid, {})[crossing.bucket] = crossing
+        late = self._late_times(places)
+        due: list[tuple[Crossing, tuple[int, ...]]] = []
+        for gid, buckets in found.items():
+            live = self._live.get(gid, {})
+            for bucket, crossing in buckets.items():
+                footprint = self._footprint(crossing, late.get(gid, []))
+                said = live.get(bucket)
+                if said is not None and (
+                    self._cut(gid, bucket) or (said.footprint == footprint and not anew)
+                ):
+                    continue
+                due.append((crossing, footprint))
+        out = self._say(due, late, revision)
+        out += self._retract(gids, found, revision)
         self._trim()
         return out
 
-    def relink(self, links: Mapping[str, Linked], revision: int) -> list[Signal]:
-        """Move the events of traces that turned out to belong elsewhere; what changed."""
-        ledger, touched = self._ledger, set[int]()
-        for place, event in enumerate(ledger.facts):
-            link = links.get(event.trace_id) if event.trace_id else None
-            moved = link.applied(event) if link is not None else None
-            if moved is None:
-                continue
-            gid = int(ledger.gid[place])
-            ledger.facts[place] = moved
-            values = list(ledger.values[gid])
-            for at, column in enumerate(self._columns, start=1):
-                if column in _LINKED:
-                    values[at] = group_value(moved, column) or values[at]
-            ledger.gid[place] = ledger.number(tuple(values))
-            touched |= {gid, int(ledger.gid[place])}
-        return self.judge(sorted(touched), revision)
+    def moved(self, places: Ints, gids: Words, revision: int) -> list[Signal]:
+        """Events at these places belong to other groups than was thought; what changed."""
+        column = self.ledger.gid
+        touched = np.unique(np.concatenate([column[places], gids]))
+        column[places] = gids
+        return self.judge(touched, revision, anew=True)
 
     def advance(self, watermark_us: int) -> None:
         """Forget what no event to come can change."""
         floor = watermark_us - self._limits.allowed_lateness_us
-        if self._floor_us is not None and floor <= self._floor_us:
+        if floor <= self._floor_us:
             return
         self._floor_us = floor
-        fresh = self._ledger.time >= self._horizon(floor)
+        fresh = self.ledger.time >= self._horizon()
         if not fresh.all():
-            self._ledger.keep(fresh)
+            self.ledger.keep(fresh)
         for gid, buckets in list(self._live.items()):
             for bucket in [bucket for bucket in buckets if self._closed(bucket)]:
                 del buckets[bucket]
             if not buckets:
                 del self._live[gid]
-        self._ledger.forget_groups(self._live)
+        cuts = self.ledger.cuts
+        for gid in [gid for gid, cut in cuts.items() if cut < self._horizon()]:
+            del cuts[gid]
 
     def state(self) -> CorrelatorState:
-        return CorrelatorState(self._ledger.state(), self._live, self._evicted_until)
+        return CorrelatorState(self.ledger.state(), self._live, self._evicted_until)
 
     def restore(self, state: CorrelatorState, floor_us: int | None) -> None:
-        self._ledger = Ledger.of_state(state.ledger)
+        self.ledger = Ledger.of_state(state.ledger)
         self._live = state.live
         self._evicted_until = state.evicted_until
-        self._floor_us = floor_us
+        self._floor_us = _LONG_AGO if floor_us is None else floor_us
 
-    @property
-    def groups(self) -> int:
-        return len(self._ledger.values)
+    def _column(self, name: str) -> npt.NDArray[np.generic]:
+        return self.ledger.column(name)
 
-    def _horizon(self, floor_us: int) -> int:
-        """Oldest event that a bucket still open can need: its window, and the bucket before it ends."""
-        return floor_us - 2 * self.rule.timespan_us
+    def _horizon(self) -> int:
+        """Oldest event that a bucket still open can need: the bucket itself and the window before it.
+
+        A sequence needs one window more, to know whether an event repeats an earlier report.
+        """
+        spans = 2 if isinstance(self.rule, Window) else 3
+        return self._floor_us - spans * self.rule.timespan_us
 
     def _closed(self, bucket: int) -> bool:
-        return self._floor_us is not None and (bucket + 1) * self.rule.timespan_us <= self._floor_us
-
-    def _found(self, places: Ints) -> dict[int, dict[int, Evidence]]:
-        """By group and bucket, what holds over the remembered events."""
-        ledger = self._ledger
-        seen = places[~ledger.blind[places]]
-        if not len(seen):
-            return {}
-        match self.rule:
-            case Window() as rule:
-                evidence = self._windows(rule, seen)
-            case _:
-                evidence = self._sequences(*self._merged(seen))
-        late = self._late_times(places)
-        found: dict[int, dict[int, Evidence]] = defaultdict(dict)
-        for gid, item in evidence:
-            if not self._closed(item.bucket):
-                found[gid][item.bucket] = self._with_blind_spots(gid, item, late.get(gid, []))
-        return found
-
-    def _windows(self, rule: Window, places: Ints) -> list[tuple[int, Evidence]]:
-        ledger = self._ledger
-        frame = Frame.of(ledger.gid[places], ledger.time[places], rule.timespan_us)
-        events = ledger.facts[places]
-        twins = any(event.twin is not None for event in events)
-        keys = [event.key for event in events] if twins else None
-        count, start, stop = counts(frame, keys)
-        found = []
-        for at in frame.firsts(count >= rule.threshold).tolist():
-            gid = int(ledger.gid[places[at]])
-            window = _first_distinct(events[start[at] : stop[at]])
-            found.append((gid, self._evidence(gid, events[at], window, int(count[at]))))
-        return found
-
-    def _sequences(self, places: Ints, steps: Ints) -> list[tuple[int, Evidence]]:
-        ledger = self._ledger
-        frame = Frame.of(ledger.gid[places], ledger.time[places], self.rule.timespan_us)
-        number = len(self.rule.detections)
-        chained: Chains = chains(frame, steps, number)
-        events = ledger.facts[places]
-        found = []
-        for at in frame.firsts(chained.complete()).tolist():
-            gid = int(ledger.gid[places[at]])
-            chain = [events[step] for step in chained.back(at)]
-            found.append((gid, self._evidence(gid, events[at], chain, number)))
-        return found
-
-    def _merged(self, places: Ints) -> tuple[Ints, Ints]:
-        """Reports of one action as one event, the first of them, that matches what any of them matches."""
-        ledger = self._ledger
-        steps = ledger.steps[places]
-        if not any(ledger.facts[place].twin is not None for place in places):
-            return places, steps
-        first: dict[tuple[int, str], int] = {}
-        for at, place in enumerate(places.tolist()):
-            key = (int(ledger.gid[place]), ledger.facts[place].key)
-            steps[first.setdefault(key, at)] |= steps[at]
-        kept = np.fromiter(sorted(first.values()), np.int64)
-        return places[kept], steps[kept]
-
-    def _evidence(self, gid: int, last: Facts, events: list[Facts], count: int) -> Evidence:
-        values = self._ledger.values[gid]
-        return Evidence(
-            last=last,
-            events=events[:MAX_EVIDENCE],
-            count=count,
-            bucket=last.time_us // self.rule.timespan_us,
-            group=dict(zip(self.rule.group_by, values[1:], strict=True)),
-        )
-
-    def _late_times(self, places: Ints) -> dict[int, list[int]]:
-        late: dict[int, list[int]] = defaultdict(list)
-        for place in places[self._ledger.blind[places]].tolist():
-            late[int(self._ledger.gid[place])].append(int(self._ledger.time[place]))
-        return late
-
-    def _with_blind_spots(self, gid: int, found: Evidence, late: list[int]) -> Evidence:
-        end = found.last.time_us
-        opens = end - self.rule.timespan_us
-        blind = []
-        missed = sum(opens < time <= end for time in late)
-        if missed:
-            blind.append(f"{missed} late action(s) of this group were left out of the window")
-        if self._evicted_until > opens or self._ledger.cuts.get(gid, opens) > opens:
-            blind.append("the rule held too much and forgot actions that this window may need")
-        return msgspec.structs.replace(found, blind=blind) if blind else found
-
-    def _difference(self, gid: int, found: dict[int, Evidence], revision: int) -> list[Signal]:
-        live = self._live.get(gid, {})
-        out = []
-        for bucket, item in found.items():
-            said = live.get(bucket)
-            if said is not None and self._cut(gid, bucket):
-                continue  # what it rests on may be forgotten: it stands as it was said
-            change: Literal["new", "revised"] = "new" if said is None else "revised"
-            signal = self._maker.of_group(self.rule, item, revision, change)
-            if said is not None and _same(said, signal):
-                continue
-            live[bucket] = signal
-            out.append(signal)
-        for bucket in [bucket for bucket in live if bucket not in found]:
-            if self._closed(bucket) or self._cut(gid, bucket):
-                continue
-            out.append(changed(live.pop(bucket), "retracted", revision))
-        if live:
-            self._live[gid] = live
-        else:
-            self._live.pop(gid, None)
-        return out
+        return (bucket + 1) * self.rule.timespan_us <= self._floor_us
 
     def _cut(self, gid: int, bucket: int) -> bool:
         """Whether events that the bucket may rest on were dropped from the group."""
-        cut = self._ledger.cuts.get(gid)
-        return cut is not None and (bucket - 1) * self.rule.timespan_us < cut
+        cut = self.ledger.cuts.get(gid)
+        return cut is not None and (bucket - 2) * self.rule.timespan_us < cut
 
-    def _trim_groups(self, gids: Ints) -> None:
+    # --- what holds -------------------------------------------------------------------------------
+
+    def _crossings(self, places: Ints) -> Iterator[Crossing]:
+        if not len(places):
+            return iter(())
+        match self.rule:
+            case Window() as rule:
+                return self._windows(rule, places)
+            case _:
+                return self._sequences(places)
+
+    def _windows(self, rule: Window, places: Ints) -> Iterator[Crossing]:
+        _, sizes = sizes_of(self.ledger.gid[places])
+        places = places[np.repeat(sizes >= rule.threshold, sizes)]
+        frame = Frame.of(self.ledger.gid[places], self.ledger.time[places], rule.timespan_us)
+        keys = self._column("key")[places].astype(np.uint64)
+        count, start, stop = counts(frame, keys)
+        for at in frame.firsts(count >= rule.threshold).tolist():
+            window = slice(int(start[at]), int(stop[at]))
+            first = _first_distinct(places[window], keys[window])
+            yield self._crossing(places[at], first, int(count[at]))
+
+    def _sequences(self, places: Ints) -> Iterator[Crossing]:
+        span_us, number = self.rule.timespan_us, len(self.rule.detections)
+        kept, steps = merged(
+            self.ledger.gid[places],
+            self._column("key")[places].astype(np.uint64),
+            self.ledger.time[places],
+            self._column("steps")[places].astype(np.int64),
+            span_us,
+        )
+        places = places[kept]
+        first, sizes = sizes_of(self.ledger.gid[places])
+        reached = np.bitwise_or.reduceat(steps, first) if len(first) else first
+        whole = np.repeat(reached == (1 << number) - 1, sizes)
+        places, steps = places[whole], steps[whole]
+        frame = Frame.of(self.ledger.gid[places], self.ledger.time[places], span_us)
+        chained = chains(frame, steps, number)
+        for at in frame.firsts(chained.complete()).tolist():
+            yield self._crossing(places[at], places[chained.back(at)].tolist(), number)
+
+    def _crossing(self, last: np.int64, events: list[int], count: int) -> Crossing:
+        at = int(last)
+        bucket = int(self.ledger.time[at]) // self.rule.timespan_us
+        return Crossing(int(self.ledger.gid[at]), bucket, at, events, count)
+
+    def _late_times(self, places: Ints) -> dict[int, list[int]]:
+        late: dict[int, list[int]] = {}
+        blind = places[self._column("blind")[places].astype(np.bool_)]
+        for gid, time in zip(
+            self.ledger.gid[blind].tolist(), self.ledger.time[blind].tolist(), strict=True
+        ):
+            late.setdefault(gid, []).append(time)
+        return late
+
+    # --- what is said -----------------------------------------------------------------------------
+
+    def _missed(self, crossing: Crossing, late: list[int]) -> int:
+        end = int(self.ledger.time[crossing.last])
+        return sum(end - self.rule.timespan_us < time <= end for time in late)
+
+    def _incomplete(self, crossing: Crossing) -> bool:
+        opens = int(self.ledger.time[crossing.last]) - self.rule.timespan_us
+        return self._evicted_until > opens or self.ledger.cuts.get(crossing.gid, opens) > opens
+
+    def _footprint(self, crossing: Crossing, late: list[int]) -> tuple[int, ...]:
+        """Numbers that differ when what a signal says would."""
+        high, low = self._column("high"), self._column("low")
+        ids = [int(number) for at in crossing.events for number in (high[at], low[at])]
+        return (crossing.count, self._missed(crossing, late), int(low[crossing.last]), *ids)
+
+    def _say(
+        self,
+        due: list[tuple[Crossing, tuple[int, ...]]],
+        late: Mapping[int, list[int]],
+        revision: int,
+    ) -> list[Signal]:
+        facts = self._facts([at for crossing, _ in due for at in (crossing.last, *crossing.events)])
+        out = []
+        for crossing, footprint in due:
+            live = self._live.setdefault(crossing.gid, {})
+            said = live.get(crossing.bucket)
+            evidence = self._evidence(crossing, facts, late.get(crossing.gid, []))
+            change = "new" if said is None else "revised"
+            signal = self._maker.of_group(self.rule, evidence, revision, change)
+            live[crossing.bucket] = Live(signal, footprint)
+            if said is None or not _same(said.signal, signal):
+                out.append(signal)
+            else:
+                live[crossing.bucket].signal = said.signal
+        return out
+
+    def _facts(self, places: list[int]) -> dict[int, Facts]:
+        wanted = np.unique(np.array(places, np.int64))
+        if not len(wanted):
+            return {}
+        steps = self._column("steps")[wanted].astype(np.int64)
+        # What an event shows are the fields of the first detection it matched.
+        step = np.log2(steps & -steps).astype(np.int64)
+        table, row = (self._column(name)[wanted].astype(np.int64) for name in ("table", "row"))
+        found = self._store.facts(Places(table, row, step), self._shown, self.by)
+        return dict(zip(wanted.tolist(), found, strict=True))
+
+    def _evidence(
+        self, crossing: Crossing, facts: Mapping[int, Facts], late: list[int]
+    ) -> Evidence:
+        blind = []
+        missed = self._missed(crossing, late)
+        if missed:
+            blind.append(f"{missed} late action(s) of this group were left out of the window")
+        if self._incomplete(crossing):
+            blind.append("the rule held too much and forgot actions that this window may need")
+        last = facts[crossing.last]
+        return Evidence(
+            last=last,
+            events=[facts[at] for at in crossing.events],
+            count=crossing.count,
+            bucket=crossing.bucket,
+            group=dict(zip(self.rule.group_by, last.group, strict=True)),
+            blind=blind,
+        )
+
+    def _retract(
+        self, gids: Words, found: Mapping[int, Mapping[int, Crossing]], revision: int
+    ) -> list[Signal]:
+        out = []
+        for gid in gids.tolist() if self._live else ():
+            live = self._live.get(gid)
+            if live is None:
+                continue
+            for bucket in [bucket for bucket in live if bucket not in found.get(gid, {})]:
+                if not self._closed(bucket) and not self._cut(gid, bucket):
+                    out.append(changed(live.pop(bucket).signal, "retracted", revision))
+            if not live:
+                del self._live[gid]
+        return out
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    def _trimmed(self, places: Ints) -> Ints:
         """Hold each of these groups to its limit: the newest events stay."""
-        ledger, limit = self._ledger, self._limits.events_per_group
-        sizes = np.bincount(ledger.gid, minlength=int(gids.max()) + 1)
-        for gid in gids[sizes[gids] > limit].tolist():
-            places = ledger.of(np.array([gid]))
-            dropped = places[: len(places) - limit]
-            mask = np.ones(len(ledger), np.bool_)
+        limit = self._limits.events_per_group
+        first, sizes = sizes_of(self.ledger.gid[places])
+        if not (sizes > limit).any():
+            return places
+        mask = np.ones(self.ledger.size, np.bool_)
+        for begin, size in zip(
+            first[sizes > limit].tolist(), sizes[sizes > limit].tolist(), strict=True
+        ):
+            dropped = places[begin : begin + size - limit]
             mask[dropped] = False
-            ledger.cuts[gid] = max(ledger.cuts.get(gid, -(2**62)), int(ledger.time[dropped].max()))
+            gid, newest = int(self.ledger.gid[dropped[0]]), int(self.ledger.time[dropped[-1]])
+            self.ledger.cuts[gid] = max(self.ledger.cuts.get(gid, newest), newest)
             self.stats.evicted_events += len(dropped)
-            ledger.keep(mask)
+        gids = np.unique(self.ledger.gid[places])
+        self.ledger.keep(mask)
+        return self.ledger.of(gids)
 
     def _trim(self) -> None:
-        """Hold the rule to its limits: groups quiet for longest go first."""
-        ledger, limits = self._ledger, self._limits
-        spare_groups = len(ledger.values) - limits.groups_per_rule
-        spare_events = len(ledger) - limits.events_per_rule
-        if spare_groups <= 0 and spare_events <= 0:
+        """Hold the rule to its limits: groups quiet for longest go first, a tenth more than need be."""
+        limits = self._limits
+        if self.ledger.size <= min(limits.groups_per_rule, limits.events_per_rule):
             return
-        newest: dict[int, int] = {}
-        for gid, time in zip(ledger.gid.tolist(), ledger.time.tolist(), strict=True):
-            newest[gid] = max(time, newest.get(gid, time))
-        sizes = np.bincount(ledger.gid)
-        evicted = []
-        for gid in sorted(newest, key=newest.__getitem__):
-            if spare_groups <= 0 and spare_events <= 0:
-                break
-            evicted.append(gid)
-            spare_groups -= 1
-            spare_events -= int(sizes[gid])
-        self._evict(evicted, max((newest[gid] for gid in evicted), default=0))
-
-    def _evict(self, gids: list[int], newest_us: int) -> None:
-        mask = ~np.isin(self._ledger.gid, gids)
-        self.stats.evicted_groups += len(gids)
-        self.stats.evicted_events += int((~mask).sum())
-        self._evicted_until = max(self._evicted_until, newest_us)
-        self._ledger.keep(mask)
-        for gid in gids:
+        gids, inverse, sizes = np.unique(self.ledger.gid, return_inverse=True, return_counts=True)
+        if len(gids) <= limits.groups_per_rule and self.ledger.size <= limits.events_per_rule:
+            return
+        newest = np.full(len(gids), _LONG_AGO)
+        np.maximum.at(newest, inverse, self.ledger.time)
+        order = np.argsort(newest, kind="stable")
+        groups_over = len(gids) - limits.groups_per_rule * 9 // 10
+        events_over = self.ledger.size - limits.events_per_rule * 9 // 10
+        by_events = int(np.searchsorted(np.cumsum(sizes[order]), max(events_over, 0))) + 1
+        evicted = order[: max(groups_over, by_events if events_over > 0 else 0)]
+        gone: Bools = np.zeros(len(gids), np.bool_)
+        gone[evicted] = True
+        mask = gone[inverse]
+        self.stats.evicted_groups += len(evicted)
+        self.stats.evicted_events += int(mask.sum())
+        self._evicted_until = max(self._evicted_until, int(newest[evicted].max()))
+        self.ledger.keep(~mask)
+        for gid in gids[gone].tolist():
             self._live.pop(gid, None)
-        self._ledger.forget_groups(self._live)
 
 
-def group_value(event: Facts, column: str) -> str | None:
-    """The event's value of a group-by column that links can change."""
-    return event.agent if column == "agent_id" else event.session_id
-
-
-def _first_distinct(events: Iterable[Facts]) -> list[Facts]:
+def _first_distinct(places: Ints, keys: Words) -> list[int]:
     """The first reports of the first actions, as many as evidence needs."""
-    found: dict[str, Facts] = {}
-    for event in events:
-        found.setdefault(event.key, event)
+    found: dict[int, int] = {}
+    for place, key in zip(places.tolist(), keys.tolist(), strict=True):
+        found.setdefault(key, place)
         if len(found) == MAX_EVIDENCE:
             break
     return list(found.values())

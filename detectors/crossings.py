@@ -1,27 +1,26 @@
 """Where conditions over time become true: pure functions over events of many groups at once.
 
-Events come by (group, time, event id). "Within the timespan" means over (e.time − timespan, e.time]. For each
-(group, epoch-aligned bucket of the timespan) the first event at which the condition holds is found.
+Events come by (group, time, event id). "Within the timespan" means over (e.time − timespan, e.time]. For each (group,
+epoch-aligned bucket of the timespan) the first event at which the condition holds is found.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Events of groups: `rank` numbers groups 0, 1 …; `first` is where each event's window begins."""
+    """Events of groups. `rank` numbers groups 0, 1 …; `moment` numbers distinct times; both cannot overflow."""
 
     rank: Ints
     time: Ints
-    # Place of the event's time among all distinct times: small numbers that cannot overflow.
     moment: Ints
     moments: int
     # First moment inside the window that ends at the event.
@@ -29,13 +28,12 @@ class Frame:
     timespan_us: int
 
     @classmethod
-    def of(cls, gid: Ints, time: Ints, timespan_us: int) -> "Frame":
-        _, rank = np.unique(gid, return_inverse=True)
+    def of(cls, gid: Words, time: Ints, timespan_us: int) -> "Frame":
+        rank = np.zeros(len(gid), np.int64)
+        np.cumsum(gid[1:] != gid[:-1], out=rank[1:])
         distinct, moment = np.unique(time, return_inverse=True)
         opens = np.searchsorted(distinct, time - timespan_us, side="right")
-        return cls(
-            rank.astype(np.int64), time, moment.astype(np.int64), len(distinct), opens, timespan_us
-        )
+        return cls(rank, time, moment.astype(np.int64), len(distinct), opens, timespan_us)
 
     def bounds(self) -> tuple[Ints, Ints]:
         """Places [from, to) of the events in each event's window."""
@@ -49,37 +47,71 @@ class Frame:
     def firsts(self, holds: Bools) -> Ints:
         """Places of the first event of each (group, bucket) at which it holds."""
         places = np.flatnonzero(holds)
-        if not len(places):
+        if len(places) < 2:
             return places
         rank, bucket = self.rank[places], self.time[places] // self.timespan_us
         new = (rank[1:] != rank[:-1]) | (bucket[1:] != bucket[:-1])
         return places[np.concatenate([[True], new])]
 
 
-def counts(frame: Frame, keys: Sequence[str] | None) -> tuple[Ints, Ints, Ints]:
-    """Events in each event's window, and the places [from, to) of that window.
+def sizes_of(gid: Words) -> tuple[Ints, Ints]:
+    """First place and size of each group."""
+    if not len(gid):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    first = np.flatnonzero(np.concatenate([[True], gid[1:] != gid[:-1]]))
+    return first, np.diff(np.append(first, len(gid)))
 
-    `keys`, given only where two events can be reports of one action: distinct ones count.
+
+def merged(gid: Words, key: Words, time: Ints, steps: Ints, timespan_us: int) -> tuple[Ints, Ints]:
+    """Several reports of one action as one event: places of the events that stay, and what they match.
+
+    A report that follows another of the same action within the timespan is no event of its own; the first one
+    matches what any report within the timespan after it matches. Input by (group, time, event id).
     """
+    order = np.lexsort((np.arange(len(gid)), key, gid))
+    same = (gid[order][1:] == gid[order][:-1]) & (key[order][1:] == key[order][:-1])
+    if not same.any():
+        return np.arange(len(gid)), steps
+    times, masks = time[order], steps[order]
+    follows = np.concatenate([[False], same & (times[1:] - times[:-1] < timespan_us)])
+    first = np.flatnonzero(~follows)
+    # Rank of (group, action), and moments: numbers that cannot overflow.
+    rank = np.concatenate([[0], np.cumsum(~same)])
+    distinct, moment = np.unique(times, return_inverse=True)
+    width = len(distinct) + 1
+    until = np.searchsorted(distinct, times[first] + timespan_us, side="left")
+    end = np.searchsorted(rank * width + moment, rank[first] * width + until, side="left")
+    # reduceat takes starts and ends in turn; one more element lets the last end be in range.
+    turns = np.stack([first, end], axis=1).ravel()
+    joined = np.bitwise_or.reduceat(np.append(masks, 0), turns)[::2]
+    kept = order[first]
+    back = np.argsort(kept, kind="stable")
+    return kept[back], joined[back]
+
+
+def counts(frame: Frame, keys: Words) -> tuple[Ints, Ints, Ints]:
+    """Distinct keys in each event's window, and the places [from, to) of that window."""
     start, stop = frame.bounds()
     count = stop - start
-    if keys is not None:
-        for group in np.unique(frame.rank):
-            places = np.flatnonzero(frame.rank == group)
-            group_keys = [keys[place] for place in places]
-            if len(set(group_keys)) < len(group_keys):
-                count[places] = _distinct(
-                    group_keys, start[places] - places[0], stop[places] - places[0]
-                )
+    order = np.lexsort((keys, frame.rank))
+    rank, key = frame.rank[order], keys[order]
+    twins = (rank[1:] == rank[:-1]) & (key[1:] == key[:-1])
+    for group in np.unique(rank[1:][twins]).tolist():
+        first, last = np.searchsorted(frame.rank, [group, group + 1])
+        count[first:last] = _distinct(
+            keys[first:last].tolist(),
+            (start[first:last] - first).tolist(),
+            (stop[first:last] - first).tolist(),
+        )
     return count, start, stop
 
 
-def _distinct(keys: list[str], start: Ints, stop: Ints) -> Ints:
+def _distinct(keys: list[int], start: list[int], stop: list[int]) -> list[int]:
     """Distinct keys in windows whose bounds only move forward."""
-    inside: Counter[str] = Counter()
+    inside: Counter[int] = Counter()
     low = high = 0
-    found = np.empty(len(keys), np.int64)
-    for place, (begin, end) in enumerate(zip(start.tolist(), stop.tolist(), strict=True)):
+    found = []
+    for begin, end in zip(start, stop, strict=True):
         while high < end:
             inside[keys[high]] += 1
             high += 1
@@ -88,30 +120,30 @@ def _distinct(keys: list[str], start: Ints, stop: Ints) -> Ints:
             if not inside[keys[low]]:
                 del inside[keys[low]]
             low += 1
-        found[place] = len(inside)
+        found.append(len(inside))
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """Ordered steps: for each step and event, the latest start of a chain that ends there (see `_starts`)."""
+    """Ordered steps: `starts[i]` has for each event that ends a chain of steps 0 … i the latest such chain's start."""
 
     frame: Frame
     starts: list[Ints]
 
     def complete(self) -> Bools:
         """Events that end a whole chain within the timespan."""
-        width = self.frame.moments + 2
-        start = self.starts[-1] - self.frame.rank * width - 1
+        start = self.starts[-1] - self.frame.rank * (self.frame.moments + 2) - 1
         return (start >= 0) & (start >= self.frame.opens)
 
     def back(self, place: int) -> list[int]:
         """The chain that ends at a complete event, first step first: each step as late as it can be."""
         wanted = self.starts[-1][place]
+        group = int(np.searchsorted(self.frame.rank, self.frame.rank[place]))
         chain = [place]
         for starts in reversed(self.starts[:-1]):
-            place = int(np.flatnonzero(starts[: chain[-1]] == wanted)[-1])
-            chain.append(place)
+            before = np.flatnonzero(starts[group : chain[-1]] == wanted)
+            chain.append(group + int(before[-1]))
         return chain[::-1]
 
 
@@ -120,8 +152,8 @@ def chains(frame: Frame, steps: Ints, number: int) -> Chains:
     none = frame.rank * (frame.moments + 2)
     starts = [np.where(steps & 1, none + frame.moment + 1, none)]
     for step in range(1, number):
-        before = np.maximum.accumulate(starts[-1])
-        before = np.concatenate([[0], before[:-1]]) if len(before) else before
+        before = np.zeros_like(none)
+        np.maximum.accumulate(starts[-1][:-1], out=before[1:])
         reached = (steps >> step) & 1 == 1
         starts.append(np.where(reached, np.maximum(before, none), none))
     return Chains(frame, starts)

@@ -4,7 +4,6 @@ A hash table of 128-bit ids in two generations: one being filled, one before it.
 of observed time, so an id is remembered for one to two horizons, in fixed memory.
 """
 
-import hashlib
 from typing import Self
 
 import msgspec
@@ -12,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tachograph.detectors.ids import Words, halves
+
 DEDUP_HORIZON_S = 600
 MAX_IDS = 1_000_000
 FORMAT = 1
 MICROS = 1_000_000
-
-Ids = npt.NDArray[np.uint64]
 
 
 class _Table:
@@ -27,10 +26,10 @@ class _Table:
         self.slots = 1 << max(4, (2 * capacity - 1).bit_length())
         self.capacity = capacity
         self.used = 0
-        self.high: Ids = np.zeros(self.slots, np.uint64)
-        self.low: Ids = np.zeros(self.slots, np.uint64)
+        self.high: Words = np.zeros(self.slots, np.uint64)
+        self.low: Words = np.zeros(self.slots, np.uint64)
 
-    def contains(self, high: Ids, low: Ids) -> npt.NDArray[np.bool_]:
+    def contains(self, high: Words, low: Words) -> npt.NDArray[np.bool_]:
         found = np.zeros(len(high), np.bool_)
         if not self.used:
             return found
@@ -44,7 +43,7 @@ class _Table:
             open_, slot = open_[on], (slot[on] + 1) & (self.slots - 1)
         return found
 
-    def add(self, high: Ids, low: Ids) -> None:
+    def add(self, high: Words, low: Words) -> None:
         """Put in ids that are not there yet, each once."""
         self.used += len(high)
         open_ = np.arange(len(high))
@@ -60,7 +59,7 @@ class _Table:
             on[winners] = False
             open_, slot = open_[on], (slot[on] + 1) & (self.slots - 1)
 
-    def ids(self) -> tuple[Ids, Ids]:
+    def ids(self) -> tuple[Words, Words]:
         used = (self.high != 0) | (self.low != 0)
         return self.high[used], self.low[used]
 
@@ -103,7 +102,7 @@ class Seen:
         self._add(high[~known], low[~known])
         return pl.Series("fresh", ~known)
 
-    def _add(self, high: Ids, low: Ids) -> None:
+    def _add(self, high: Words, low: Words) -> None:
         while len(high):
             room = self._limit - self._current.used
             if not room:
@@ -157,16 +156,8 @@ class Seen:
         return table
 
 
-def _halves(ids: pl.Series) -> tuple[Ids, Ids]:
-    """The ids as two columns of 64 bits."""
-    raw: npt.NDArray[np.uint8]
-    if (ids.str.len_bytes() == 32).all() and ids.str.contains(r"\A[0-9a-f]{32}\z").all():
-        packed = b"".join(ids.str.decode("hex").to_list())
-    else:
-        packed = b"".join(hashlib.blake2b(i.encode(), digest_size=16).digest() for i in ids)
-    raw = np.frombuffer(packed, np.uint8).reshape(-1, 16)
-    pairs = raw.view(">u8").astype(np.uint64)
-    # All zeros mark a free slot, so no id may be that.
-    low = pairs[:, 1].copy()
-    low[(pairs[:, 0] == 0) & (low == 0)] = 1
-    return pairs[:, 0].copy(), low
+def _halves(ids: pl.Series) -> tuple[Words, Words]:
+    """The ids as two columns of 64 bits. All zeros mark a free slot, so no id may be that."""
+    high, low = halves(ids)
+    low[(high == 0) & (low == 0)] = 1
+    return high, low

@@ -4,6 +4,7 @@
 sequence of calls is a function of the set of actions judged and links learned, not of their order or batches.
 """
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -12,13 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.correlator import Correlator, CorrelatorState, group_value
-from tachograph.detectors.facts import Facts, FactTable
+from tachograph.detectors.correlator import Correlator, CorrelatorState
+from tachograph.detectors.facts import (
+    MAX_SAID_FIELDS,
+    FactStore,
+    FactTable,
+    fact_frame,
+    group_value,
+)
 from tachograph.detectors.fields import FieldMap
-from tachograph.detectors.ledger import Group
+from tachograph.detectors.ids import Hasher, Words, halves
 from tachograph.detectors.limits import Limits
-from tachograph.detectors.links import Linked
-from tachograph.detectors.lowering import value_of
+from tachograph.detectors.links import Linked, Trace, linked
 from tachograph.detectors.matcher import Matcher, Rows
 from tachograph.detectors.prepare import columns_needed, prepared
 from tachograph.detectors.rule import Correlation, Stateless
@@ -26,7 +32,8 @@ from tachograph.detectors.ruleset import RuleSet
 from tachograph.detectors.signals import SignalMaker, changed
 from tachograph.schemas.alert import Signal
 
-FORMAT = 1
+FORMAT = 2
+IN_TIME, LATE, FAR = 0, 1, 2
 
 
 class RuleStats(msgspec.Struct):
@@ -43,10 +50,13 @@ class RuleStats(msgspec.Struct):
 
 class _State(msgspec.Struct, frozen=True):
     format: int
+    polars: str
+    seed: int
     floor_us: int | None
+    facts: bytes
     # By rule id and semantic hash: a rule that asks something else starts anew.
     correlators: dict[str, CorrelatorState]
-    unlinked: dict[str, list[Signal]]
+    unlinked: list[tuple[Trace, list[Signal]]]
 
 
 class Engine:
@@ -60,170 +70,231 @@ class Engine:
         self._limits = limits or Limits()
         self._matcher = Matcher([d.condition for d in rules.detections], self._fields)
         self._needed = columns_needed(rules.columns, self._fields)
-        self._makers = {id(rule): SignalMaker(rule.meta, rules.rules_hash) for rule in rules.rules}
-        self._stateless = [rule for rule in rules.rules if isinstance(rule, Stateless)]
+        self._store = FactStore()
+        self._hasher = Hasher(secrets.randbits(63))
+        self._stateless = [
+            (rule, SignalMaker(rule.meta, rules.rules_hash))
+            for rule in rules.rules
+            if isinstance(rule, Stateless)
+        ]
         self._correlators = [
             self._correlator(rule) for rule in rules.rules if not isinstance(rule, Stateless)
         ]
+        correlated = [c.rule for c in self._correlators]
+        shown = (f for rule in correlated for at in rule.detections for f in self._shown(at))
+        self._said = list(dict.fromkeys(shown))
+        self._by = list(dict.fromkeys(field for rule in correlated for field in rule.group_by))
         # Signals of single events whose session or agent may still become known, by trace.
-        self._unlinked: OrderedDict[str, list[Signal]] = OrderedDict()
+        self._unlinked: OrderedDict[Trace, list[Signal]] = OrderedDict()
         self._unlinked_count = 0
         self._floor_us: int | None = None
         self._stats = {rule.meta.rule_id: RuleStats() for rule in rules.rules}
 
+    def _shown(self, detection: int) -> list[str]:
+        return self.rules.detections[detection].fields[:MAX_SAID_FIELDS]
+
     def _correlator(self, rule: Correlation) -> Correlator:
-        columns = [self._fields.source(name).column for name in rule.group_by]
-        return Correlator(rule, columns, self._makers[id(rule)], self._limits)
+        return Correlator(
+            rule,
+            {step: self._shown(at) for step, at in enumerate(rule.detections)},
+            [group_value(field, self._fields) for field in rule.group_by],
+            maker=SignalMaker(rule.meta, self.rules.rules_hash),
+            store=self._store,
+            limits=self._limits,
+        )
 
     def judge(self, actions: pl.DataFrame, revision: int) -> list[Signal]:
         """Judge actions that were not judged before; their order does not matter.
 
-        `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW). Returns what is new,
-        revised or retracted, each with this revision.
+        `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW). Returns
+        what is new, revised or retracted, each with this revision.
         """
         frame = prepared(actions, self._needed, self._fields)
         if frame.is_empty():
             return []
-        matched = self._matcher.match(frame)
         for rule_stats in self._stats.values():
             rule_stats.evaluations += frame.height
+        matched = self._matcher.match(frame)
         if not matched:
             return []
-        table = FactTable(frame, _all_rows(matched), self._fields)
+        return [*self._events(frame, matched, revision), *self._windows(frame, matched, revision)]
+
+    def _events(
+        self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int
+    ) -> list[Signal]:
+        """Signals of single events."""
+        found = [matched[r.detection] for r, _ in self._stateless if r.detection in matched]
+        if not found:
+            return []
+        table = FactTable(frame, _union(found), self._fields)
         out: list[Signal] = []
-        for rule in self._stateless:
-            if rule.detection in matched:
-                out += self._events(rule, matched[rule.detection], table, revision)
-        late = _late_rows(frame, self._fields)
-        for correlator in self._correlators:
-            out += self._correlate(correlator, frame, matched, late, table, revision)
+        for rule, maker in self._stateless:
+            rows = matched.get(rule.detection)
+            if rows is None:
+                continue
+            facts = table.at(rows, self._shown(rule.detection))
+            signals = [maker.of_event(rule, event, revision) for event in facts]
+            self._count(rule.meta.rule_id, len(rows), len(signals))
+            for signal in signals:
+                if signal.trace_id and _unlinked(signal):
+                    self._remember((signal.tenant, signal.trace_id), signal)
+            out += signals
         return out
 
-    def _events(self, rule: Stateless, rows: Rows, table: FactTable, revision: int) -> list[Signal]:
-        maker = self._makers[id(rule)]
-        facts = table.at(rows, self.rules.detections[rule.detection])
-        signals = [maker.of_event(rule, event, revision) for event in facts]
-        self._count(rule.meta.rule_id, len(rows), len(signals))
-        for event, signal in zip(facts, signals, strict=True):
-            if event.trace_id and _unlinked(signal):
-                self._remember(event.trace_id, signal)
-        return signals
-
-    def _correlate(
-        self,
-        correlator: Correlator,
-        frame: pl.DataFrame,
-        matched: Mapping[int, Rows],
-        late: npt.NDArray[np.int8],
-        table: FactTable,
-        revision: int,
+    def _windows(
+        self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int
     ) -> list[Signal]:
-        rule = correlator.rule
-        rows, steps = _stepped(rule, matched)
-        rows, steps = rows[late[rows] != FAR], steps[late[rows] != FAR]
-        if not len(rows):
+        """Signals of correlations that these events change."""
+        late = _late_rows(frame, self._fields)
+        stepped = [(c, *_stepped(c.rule, matched, late)) for c in self._correlators]
+        found = [rows for _, rows, _ in stepped if len(rows)]
+        if not found:
             return []
-        # What a window says it saw are the fields of the first detection that an event matched.
-        facts = self._facts_of(rule, rows, matched, table)
-        groups = self._groups(rule, frame, rows, facts)
-        whole = np.fromiter((group is not None for group in groups), np.bool_, len(groups))
-        chosen = np.flatnonzero(whole).tolist()
-        if not chosen:
-            return []
-        gids = correlator.take(
-            [group for group in groups if group is not None],
-            steps[whole],
-            late[rows][whole] == LATE,
-            [facts[at] for at in chosen],
-        )
-        signals = correlator.judge(sorted(gids), revision)
-        self._count(rule.meta.rule_id, len(rows), len(signals))
-        return signals
-
-    def _facts_of(
-        self, rule: Correlation, rows: Rows, matched: Mapping[int, Rows], table: FactTable
-    ) -> list[Facts]:
-        found: dict[int, Facts] = {}
-        for at in reversed(rule.detections):
-            if at in matched:
-                own = matched[at][np.isin(matched[at], rows)]
-                facts = table.at(own, self.rules.detections[at])
-                found |= zip(own.tolist(), facts, strict=True)
-        return [found[row] for row in rows.tolist()]
+        rows = _union(found)
+        table = fact_frame(frame, rows, self._fields, self._said, self._by)
+        number = self._store.add(table)
+        high, low = halves(table["event_id"])
+        key = self._hasher.of(table.select(pl.coalesce("twin_key", "event_id")).to_series())
+        shared = {"time": table["event_time"].to_numpy(), "high": high, "low": low, "key": key}
+        shared["blind"] = late[rows] == LATE
+        out: list[Signal] = []
+        for correlator, own, steps in stepped:
+            if not len(own):
+                continue
+            places = np.searchsorted(rows, own)
+            gid, whole = self._groups(correlator, table, places)
+            places = places[whole]
+            columns = {name: values[places] for name, values in shared.items()}
+            columns |= {"gid": gid, "steps": steps[whole], "row": places}
+            columns["table"] = np.full(len(places), number)
+            signals = correlator.judge(correlator.take(columns), revision) if len(places) else []
+            self._count(correlator.rule.meta.rule_id, len(own), len(signals))
+            out += signals
+        return out
 
     def _groups(
-        self, rule: Correlation, frame: pl.DataFrame, rows: Rows, facts: list[Facts]
-    ) -> list[Group | None]:
-        """Tenant and group values of each row; None where a value is missing, which belongs to no group."""
-        columns: list[list[str | None]] = []
-        sources = [self._fields.source(name) for name in rule.group_by]
-        names = sorted({source.column for source in sources} & set(frame.columns))
-        part = frame.select(names)[rows] if names else pl.DataFrame()
-        for source in sources:
-            if self._fields.columns is not None and source.column in {"agent_id", "session_id"}:
-                columns.append([group_value(event, source.column) for event in facts])
-            elif source.column in part.columns:
-                columns.append(part.select(value_of(source).cast(pl.String)).to_series().to_list())
-            else:
-                columns.append([None] * len(rows))
-        tenants = [event.tenant for event in facts]
-        rows_of = zip(tenants, *columns, strict=True)
-        return [None if None in values else values for values in rows_of]  # type: ignore[misc]
+        self, correlator: Correlator, table: pl.DataFrame, places: Rows
+    ) -> tuple[Words, npt.NDArray[np.bool_]]:
+        """Groups of these rows of a fact frame, and which rows have one: all group values are there."""
+        values = table.select(pl.col("tenant"), *correlator.by)[places]
+        whole = values.select(~pl.any_horizontal(pl.all().is_null())).to_series()
+        return self._hasher.of_rows(values.filter(whole).get_columns()), whole.to_numpy()
 
-    def relink(self, links: Mapping[str, Linked], revision: int) -> list[Signal]:
+    def relink(self, links: Mapping[Trace, Linked], revision: int) -> list[Signal]:
         """Sessions and agents of traces became known: judge again what fell back to the trace."""
         if not links:
             return []
         out: list[Signal] = []
         for trace, link in links.items():
-            for signal in self._unlinked.pop(trace, []):
-                self._unlinked_count -= 1
+            signals = self._unlinked.pop(trace, [])
+            self._unlinked_count -= len(signals)
+            for signal in signals:
                 revised = _linked(signal, link, revision)
                 if _unlinked(revised):
                     self._remember(trace, revised)
-                if revised.session_id != signal.session_id or revised.agent_id != signal.agent_id:
+                if revised != msgspec.structs.replace(
+                    signal, change=revised.change, revision=revision
+                ):
                     out.append(revised)
-        for correlator in self._correlators:
-            out += correlator.relink(links, revision)
+        moved = self._relinked_tables(links)
+        for correlator in self._correlators if moved else ():
+            out += self._relinked(correlator, moved, revision)
         return out
 
+    def _relinked_tables(self, links: Mapping[Trace, Linked]) -> dict[int, npt.NDArray[np.bool_]]:
+        """Fill in what is known now; the rows that changed, by table."""
+        moved: dict[int, npt.NDArray[np.bool_]] = {}
+        traces = pl.Series([trace for _, trace in links], dtype=pl.String).implode()
+        filled = ("session_id", "agent_id", "agent_name", "principal_id")
+        for number, table in self._store.tables.items():
+            if not table["trace_id"].is_in(traces).any():
+                continue
+            after = linked(table, links)
+            mask = np.zeros(table.height, np.bool_)
+            for name in filled:
+                mask |= table[name].ne_missing(after[name]).to_numpy()
+            if mask.any():
+                self._store.tables[number] = after
+                moved[number] = mask
+        return moved
+
+    def _relinked(
+        self, correlator: Correlator, moved: Mapping[int, npt.NDArray[np.bool_]], revision: int
+    ) -> list[Signal]:
+        table_of, row_of = (correlator.ledger.column(name) for name in ("table", "row"))
+        places: list[Rows] = []
+        gids: list[Words] = []
+        for number, mask in moved.items():
+            at = np.flatnonzero(table_of == number)
+            at = at[mask[row_of[at].astype(np.int64)]]
+            if not len(at):
+                continue
+            rows = row_of[at].astype(np.int64)
+            gid, whole = self._groups(correlator, self._store.tables[number], rows)
+            places.append(at[whole])
+            gids.append(gid)
+        if not places:
+            return []
+        return correlator.moved(np.concatenate(places), np.concatenate(gids), revision)
+
     def advance(self, watermark_us: int) -> None:
-        """Forget what no action to come can change. `watermark_us`: observed time that all sources reached."""
+        """Forget what no action to come can change.
+
+        `watermark_us`: observed time that all sources reached.
+        """
         floor = watermark_us - self._limits.allowed_lateness_us
-        if self._floor_us is None or floor > self._floor_us:
-            self._floor_us = floor
+        if self._floor_us is not None and floor <= self._floor_us:
+            return
+        self._floor_us = floor
+        used: set[int] = set()
         for correlator in self._correlators:
             correlator.advance(watermark_us)
+            used |= set(np.unique(correlator.ledger.column("table")).tolist())
+        self._store.keep(used)
 
     def dump(self) -> bytes:
         """The state, for `load` of an engine with the same or changed rules."""
-        correlators = {_state_key(c.rule): c.state() for c in self._correlators}
         return msgspec.msgpack.encode(
-            _State(FORMAT, self._floor_us, correlators, dict(self._unlinked))
+            _State(
+                format=FORMAT,
+                polars=pl.__version__,
+                seed=self._hasher.seed,
+                floor_us=self._floor_us,
+                facts=self._store.dump(),
+                correlators={_state_key(c.rule): c.state() for c in self._correlators},
+                unlinked=list(self._unlinked.items()),
+            )
         )
 
     def load(self, state: bytes) -> None:
-        """Take up a dump; rules that changed in what they ask start empty. Raises ValueError."""
+        """Take up a dump; rules that changed in what they ask start empty.
+
+        Raises ValueError when it is none of ours, of another format, or hashed by another Polars.
+        """
         kept = msgspec.msgpack.decode(state, type=_State)
         if kept.format != FORMAT:
             raise ValueError(f"engine state of format {kept.format}, not {FORMAT}")
+        if kept.polars != pl.__version__:
+            raise ValueError(f"engine state hashed by polars {kept.polars}, not {pl.__version__}")
+        self._hasher = Hasher(kept.seed)
         self._floor_us = kept.floor_us
+        self._store.load(kept.facts)
         for correlator in self._correlators:
             found = kept.correlators.get(_state_key(correlator.rule))
             if found is not None:
                 correlator.restore(found, kept.floor_us)
         self._unlinked = OrderedDict(kept.unlinked)
-        self._unlinked_count = sum(map(len, kept.unlinked.values()))
+        self._unlinked_count = sum(len(signals) for _, signals in kept.unlinked)
 
     @property
     def stats(self) -> dict[str, RuleStats]:
         """Counts by rule id since the start."""
-        candidates = self._matcher.stats.candidates
-        for rule in self._stateless:
-            self._stats[rule.meta.rule_id].candidates = candidates.get(rule.detection, 0)
+        candidates = self._matcher.candidates
+        for rule, _ in self._stateless:
+            self._stats[rule.meta.rule_id].candidates = candidates(rule.detection)
         for correlator in self._correlators:
             found = self._stats[correlator.rule.meta.rule_id]
-            found.candidates = sum(candidates.get(at, 0) for at in correlator.rule.detections)
+            found.candidates = sum(map(candidates, correlator.rule.detections))
             found.evicted_events = correlator.stats.evicted_events
             found.evicted_groups = correlator.stats.evicted_groups
             found.late = correlator.stats.late
@@ -234,7 +305,7 @@ class Engine:
         found.matches += matches
         found.signals += signals
 
-    def _remember(self, trace: str, signal: Signal) -> None:
+    def _remember(self, trace: Trace, signal: Signal) -> None:
         self._unlinked.setdefault(trace, []).append(signal)
         self._unlinked_count += 1
         while self._unlinked_count > self._limits.unlinked_signals:
@@ -242,15 +313,11 @@ class Engine:
             self._unlinked_count -= len(dropped)
 
 
-IN_TIME, LATE, FAR = 0, 1, 2
-
-
 def _state_key(rule: Correlation) -> str:
     return f"{rule.meta.rule_id}:{rule.meta.version}"
 
 
-def _all_rows(matched: Mapping[int, Rows]) -> Rows:
-    found = list(matched.values())
+def _union(found: list[Rows]) -> Rows:
     return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
 
 
@@ -264,16 +331,19 @@ def _late_rows(frame: pl.DataFrame, fields: FieldMap) -> npt.NDArray[np.int8]:
     return marks
 
 
-def _stepped(rule: Correlation, matched: Mapping[int, Rows]) -> tuple[Rows, Rows]:
-    """Rows that match any detection of the rule, and bit i for each step i they match."""
+def _stepped(
+    rule: Correlation, matched: Mapping[int, Rows], late: npt.NDArray[np.int8]
+) -> tuple[Rows, Rows]:
+    """Rows that match any detection of the rule and are not far, and bit i for each step i they match."""
     found = [(step, matched[at]) for step, at in enumerate(rule.detections) if at in matched]
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    rows = np.unique(np.concatenate([own for _, own in found]))
+    rows = _union([own for _, own in found])
     steps = np.zeros(len(rows), np.int64)
     for step, own in found:
         steps[np.searchsorted(rows, own)] |= 1 << step
-    return rows, steps
+    near = late[rows] != FAR
+    return rows[near], steps[near]
 
 
 def _unlinked(signal: Signal) -> bool:

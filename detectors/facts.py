@@ -1,6 +1,7 @@
-"""The facts of events that matched: what signals say of them, taken out of the frame once per batch."""
+"""The facts of events that matched: what signals say of them, and the frames they are kept in until needed."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -10,12 +11,13 @@ import polars as pl
 
 from tachograph.detectors.fields import FieldMap
 from tachograph.detectors.lowering import value_of
-from tachograph.detectors.rule import Detection
 
 # A matched value is shown up to here.
 MAX_SAID_CHARS = 160
 # Fields shown of one event.
 MAX_SAID_FIELDS = 8
+
+Rows = npt.NDArray[np.int64]
 
 
 class Facts(msgspec.Struct, array_like=True, gc=False):
@@ -44,17 +46,16 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     file_hash: str | None = None
     artifact_name: str | None = None
     said: dict[str, str] = {}
-
-    @property
-    def key(self) -> str:
-        """Equal for two reports of one action."""
-        return self.twin or self.event_id
+    # Group-by values for the rule that asked.
+    group: tuple[str, ...] = ()
 
     @property
     def agent(self) -> str:
         """Who acted, as well as it is known."""
-        return self.agent_id or self.agent_name or self.partition_key or "unknown"
+        return self.agent_id or self.agent_name or self.partition_key or UNKNOWN_AGENT
 
+
+UNKNOWN_AGENT = "unknown"
 
 # Our own columns behind the fields of Facts, in their order.
 FACT_COLUMNS: dict[str, pl.DataType] = {
@@ -81,56 +82,163 @@ FACT_COLUMNS: dict[str, pl.DataType] = {
     "file_hash": pl.String(),
     "artifact_name": pl.String(),
 }
-
-
 # What stands for one of our columns where a frame has none.
 _ABSENT = {"tenant": "default"}
+# Who acted, as a column.
+AGENT = pl.coalesce("agent_id", "agent_name", "partition_key", pl.lit(UNKNOWN_AGENT))
+
+
+def said_column(field: str) -> str:
+    """Column of a fact frame with what an event says in a rule's field."""
+    return f"said:{field}"
+
+
+def group_column(field: str) -> str:
+    """Column of a fact frame with an event's value of a group-by field."""
+    return f"by:{field}"
+
+
+def group_value(field: str, fields: FieldMap) -> pl.Expr:
+    """The value of a group-by field in a fact frame: sessions and agents as links have made them known."""
+    column = fields.source(field).column
+    if fields.columns is not None and column in {"session_id", "agent_id"}:
+        return pl.col("session_id") if column == "session_id" else AGENT.alias("agent_id")
+    return pl.col(group_column(field))
+
+
+def fact_frame(
+    frame: pl.DataFrame,
+    rows: Rows,
+    fields: FieldMap,
+    said: Iterable[str] = (),
+    by: Iterable[str] = (),
+) -> pl.DataFrame:
+    """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers), and fields as texts.
+
+    `said`: fields to show, cut short. `by`: fields to group by, whole.
+    """
+    part, have = frame[rows], frame.schema
+    own = [
+        pl.col(fields.own(name)).alias(name)
+        if fields.own(name) in have
+        else pl.lit(_ABSENT.get(name), dtype).alias(name)
+        for name, dtype in FACT_COLUMNS.items()
+    ]
+    shown = [_text(f, fields, have).str.head(MAX_SAID_CHARS).alias(said_column(f)) for f in said]
+    groups = [_text(f, fields, have).alias(group_column(f)) for f in by]
+    facts = part.select(*own, *shown, *groups)
+    return facts.with_columns(pl.col("event_time").to_physical())
+
+
+def _text(name: str, fields: FieldMap, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    source = fields.source(name)
+    kind = schema.get(source.column)
+    if kind is None:
+        return pl.lit(None, pl.String)
+    value = value_of(source)
+    if source.whole and isinstance(kind, pl.List):
+        value = value.cast(pl.List(pl.String)).list.join(", ")
+    return value.cast(pl.String)
 
 
 class FactTable:
-    """Facts of some rows of a frame. Rows are given by their number in the frame, ascending."""
+    """Facts of some rows of a frame, made when asked for. Rows are ascending numbers of the frame."""
 
-    def __init__(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], fields: FieldMap) -> None:
-        self._frame = frame[rows]
-        self._rows = rows
-        self._fields = fields
+    def __init__(self, frame: pl.DataFrame, rows: Rows, fields: FieldMap) -> None:
+        self._frame, self._rows, self._fields = frame, rows, fields
         self._said: dict[str, list[str | None]] = {}
 
     @cached_property
     def _facts(self) -> list[tuple[object, ...]]:
-        own, have = self._fields.own, self._frame.schema
-        columns = [
-            pl.col(own(name)).alias(name)
-            if own(name) in have
-            else pl.lit(_ABSENT.get(name), dtype).alias(name)
-            for name, dtype in FACT_COLUMNS.items()
-        ]
-        return self._frame.select(columns).with_columns(pl.col("event_time").to_physical()).rows()
+        return fact_frame(self._frame, self._rows, self._fields, ()).rows()
 
-    def at(self, rows: npt.NDArray[np.int64], detection: Detection) -> list[Facts]:
-        """Facts of these rows, saying which values the detection looked at."""
+    def at(self, rows: Rows, shown: Sequence[str]) -> list[Facts]:
+        """Facts of these rows, with what they say in the fields `shown`."""
         places = np.searchsorted(self._rows, rows).tolist()
-        said = self._sayings(detection)
+        sayings = [(name, self._values(name)) for name in shown[:MAX_SAID_FIELDS]]
         facts = self._facts
-        return [Facts(*facts[place], _said(said, place)) for place in places]  # type: ignore[arg-type]
-
-    def _sayings(self, detection: Detection) -> list[tuple[str, list[str | None]]]:
-        found = []
-        for name in detection.fields[:MAX_SAID_FIELDS]:
-            values = self._said.get(name)
-            if values is None:
-                values = self._said[name] = self._values(name)
-            found.append((name, values))
-        return found
+        return [Facts(*facts[place], _said(sayings, place)) for place in places]  # type: ignore[arg-type]
 
     def _values(self, name: str) -> list[str | None]:
-        source = self._fields.source(name)
-        if source.column not in self._frame.columns:
-            return [None] * self._frame.height
-        column = self._frame.select(value_of(source)).to_series()
-        if isinstance(column.dtype, pl.List):
-            column = column.cast(pl.List(pl.String)).list.join(", ")
-        return column.cast(pl.String).str.head(MAX_SAID_CHARS).to_list()
+        values = self._said.get(name)
+        if values is None:
+            text = _text(name, self._fields, self._frame.schema).str.head(MAX_SAID_CHARS)
+            values = self._frame[self._rows].select(text.alias(name)).to_series().to_list()
+            self._said[name] = values
+        return values
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Events in a FactStore, and the step of a rule that each stands for."""
+
+    table: Rows
+    row: Rows
+    step: Rows
+
+
+_TABLE = "table"
+
+
+class FactStore:
+    """Fact frames that correlations refer to by (table, row), until none does."""
+
+    def __init__(self) -> None:
+        self.tables: dict[int, pl.DataFrame] = {}
+        self._next = 0
+
+    def add(self, table: pl.DataFrame) -> int:
+        """Keep a frame; its number."""
+        number = self._next
+        self.tables[number] = table
+        self._next += 1
+        return number
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        """Forget all frames but these."""
+        for number in set(self.tables) - set(numbers):
+            del self.tables[number]
+
+    def facts(
+        self, places: Places, shown: Mapping[int, Sequence[str]], by: Sequence[pl.Expr]
+    ) -> list[Facts]:
+        """Facts at the places, in order. `shown`: fields that each step shows; `by`: the group's values."""
+        found: list[Facts | None] = [None] * len(places.table)
+        for table, step in np.unique(np.stack([places.table, places.step], 1), axis=0).tolist():
+            at = np.flatnonzero((places.table == table) & (places.step == step))
+            frame = self.tables[table]
+            names = [
+                n for n in shown.get(step, ())[:MAX_SAID_FIELDS] if said_column(n) in frame.columns
+            ]
+            part = frame[places.row[at]]
+            facts = part.select(list(FACT_COLUMNS)).rows()
+            said = (
+                part.select(said_column(name) for name in names).rows() if names else [()] * len(at)
+            )
+            groups = part.select(by).rows() if by else [()] * len(at)
+            for place, values, texts, group in zip(at.tolist(), facts, said, groups, strict=True):
+                pairs = zip(names, texts, strict=True)
+                shows = {name: text for name, text in pairs if text is not None}
+                found[place] = Facts(*values, shows, group)
+        return found  # type: ignore[return-value]
+
+    def dump(self) -> bytes:
+        """All frames as one Arrow stream, each row with its table's number."""
+        frames = [
+            frame.with_columns(pl.lit(number, pl.Int64).alias(_TABLE))
+            for number, frame in self.tables.items()
+        ]
+        sink = io.BytesIO()
+        if frames:
+            pl.concat(frames, how="diagonal").write_ipc_stream(sink, compression="zstd")
+        return sink.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump."""
+        self.tables = {}
+        if state:
+            frames = pl.read_ipc_stream(io.BytesIO(state)).partition_by(_TABLE, maintain_order=True)
+            self.tables = {frame[_TABLE][0]: frame.drop(_TABLE) for frame in frames}
+        self._next = max(self.tables, default=-1) + 1
 
 
 def _said(sayings: Sequence[tuple[str, list[str | None]]], place: int) -> dict[str, str]:

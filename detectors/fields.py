@@ -116,8 +116,8 @@ class FieldMap:
         texts = (pl.String(), pl.List(pl.String))
         return [name for name, kind in schema.items() if kind in texts and name not in _PLUMBING]
 
-    def prefiltered(self, column: str) -> bool:
-        """Whether words are looked for in this column before rules are asked."""
+    def long(self, column: str) -> bool:
+        """Whether the column may hold long text, so that even comparing it is not cheap."""
         return self.columns is None or column in LONG_TEXTS
 
 

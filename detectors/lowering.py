@@ -28,6 +28,7 @@ from tachograph.detectors.conditions import (
     Truth,
 )
 from tachograph.detectors.fields import FieldMap, Source
+from tachograph.detectors.regexes import together
 
 _IPV4 = r"\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}\z"
 _NEVER = pl.lit(value=False)
@@ -80,16 +81,26 @@ class Lowering:
             case Leaf(name, test):
                 return self._test(self._value(self.fields.source(name)), test)
 
+    def helpers(self) -> list[list[pl.Expr]]:
+        """Columns to add to a frame before the expressions are asked, in rounds."""
+        rounds = (self.values, self.texts)
+        return [[expr.alias(name) for name, expr in added.items()] for added in rounds if added]
+
     def _any(self, parts: tuple[Node, ...]) -> pl.Expr:
         """Alternatives; words asked of one field in one way are asked together."""
         words: dict[tuple[str, str, bool], list[str]] = {}
+        patterns: dict[tuple[str, bool], list[str]] = {}
         others: list[Node] = []
         for part in parts:
-            if isinstance(part, Leaf) and part.field is not None and _is_word(part.test):
-                key = (part.field, part.test.op, part.test.cased)
-                words.setdefault(key, []).append(part.test.value)
-            else:
-                others.append(part)
+            match part:
+                case Leaf(str(name), Text("equals" | "contains" as op, value, cased)):
+                    words.setdefault((name, op, cased), []).append(value)
+                case Leaf(str(name), Pattern(regex, cased)):
+                    patterns.setdefault((name, cased), []).append(regex)
+                case _:
+                    others.append(part)
+        for (name, cased), regexes in patterns.items():
+            others += [Leaf(name, Pattern(regex, cased)) for regex in together(regexes)]
         asked = [self.expression(part) for part in others]
         for (name, op, cased), values in words.items():
             asked.append(self._words(name, op, cased=cased, values=values))
@@ -193,10 +204,6 @@ class Lowering:
             "contains": lambda: mine.str.contains(theirs, literal=True),
         }
         return compare[test.op]().fill_null(value=False)
-
-
-def _is_word(test: Test) -> bool:
-    return isinstance(test, Text) and test.op in {"equals", "contains"}
 
 
 def _as_text(value: _Value) -> pl.Expr:

@@ -16,12 +16,13 @@ Witness = frozenset[tuple[str, str]]
 
 # A shorter word stands in too many texts to be worth looking for.
 MIN_WORD_CHARS = 3
-MAX_WORDS = 64
+MAX_WORDS = 256
 # Characters whose lower case, or whose case-insensitive equal, is an ASCII letter: K, İ, ſ.
 FOLDING = ("\u212a", "\u0130", "\u017f")
+# Stands for any character that is not ASCII.
+NON_ASCII = "\0non-ascii"
 # In JSON text any character may be written \u00xx.
 JSON_ESCAPE = "\\u00"
-_ASCII_RUN = re.compile(r"[ -~]+")
 _JSON_SAFE_RUN = re.compile(r"[ !#-.0-\[\]-~]+")
 
 
@@ -57,21 +58,39 @@ def _union(found: Iterable[Witness | None]) -> Witness | None:
 def _of_leaf(leaf: Leaf, fields: FieldMap) -> Witness | None:
     if leaf.field is None or not isinstance(leaf.test, Text | Pattern):
         return None
+    if isinstance(leaf.test, Pattern) and _beyond_ascii(leaf.test.regex):
+        source = fields.source(leaf.field)
+        return frozenset({(source.column, NON_ASCII)}) if source.whole else None
     try:
         source = fields.source(leaf.field)
     except UnknownField:
         return None
-    if source.attribute is not None or not fields.prefiltered(source.column):
+    if source.attribute is not None:
         return None
     words = [leaf.test.value] if isinstance(leaf.test, Text) else required_words(leaf.test.regex)
     if not words:
         return None
-    run = _ASCII_RUN if source.path is None else _JSON_SAFE_RUN
-    best = [max(run.findall(word), key=len, default="").lower() for word in words]
+    runs = caseless_runs if source.path is None else _JSON_SAFE_RUN.findall
+    best = [max(runs(word), key=len, default="").lower() for word in words]
     if min(map(len, best)) < MIN_WORD_CHARS:
         return None
     escape = [JSON_ESCAPE] if source.path is not None else []
     return frozenset((source.column, word) for word in [*best, *escape])
+
+
+def caseless_runs(word: str) -> list[str]:
+    """Parts of a word whose case an ASCII-only comparison can disregard."""
+    return "".join(c if c.isascii() or c.lower() == c.upper() else "\0" for c in word).split("\0")
+
+
+def _beyond_ascii(regex: str) -> bool:
+    """Every match of the regex holds a character that is not ASCII: it is made of sets of such alone."""
+    if not re.fullmatch(r"(\[[^\]]+\](\{\d+,?\d*\})?\|?)+", regex):
+        return False
+    inner = re.findall(r"\[([^\]]+)\]", regex)
+    plain = [re.sub(r"\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}", "\u00a0", part) for part in inner]
+    ranges = [part.replace("-", "") for part in plain]
+    return all(part and not any(c.isascii() for c in part) for part in ranges)
 
 
 def required_words(regex: str) -> list[str]:
@@ -81,7 +100,7 @@ def required_words(regex: str) -> list[str]:
     except ImportError:
         return []
     try:
-        tree = _parser.parse(re.sub(r"\\z", r"\\Z", regex))
+        tree = _parser.parse(regex.replace("(?-u:\\b)", "\\b").replace("\\z", "\\Z"))
     except (re.error, RecursionError, OverflowError):
         return []
     found = _words_of(list(tree))

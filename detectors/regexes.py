@@ -5,9 +5,12 @@ spell it differently; what only a backtracking engine can do (look-around, back-
 """
 
 import functools
+from collections.abc import Sequence
 
 import polars as pl
 
+# A word's boundary is that of ASCII words, as in the engines rules are written for; it is faster too.
+_BOUNDARY = "(?-u:\\b)"
 # Rust reads \< and \> as word boundaries, where everyone else means the character.
 _PLAIN_ESCAPES = {"<": "<", ">": ">", "Z": "\\z"}
 # Characters that begin a set operation inside Rust's [...] and are plain elsewhere.
@@ -28,6 +31,23 @@ def linear(pattern: str, flags: str = "") -> str:
         spelled = f"(?{''.join(sorted(set(flags)))}){spelled}"
     _check(spelled)
     return spelled
+
+
+@functools.lru_cache(maxsize=4096)
+def _together(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    joined = "|".join(f"(?:{pattern})" for pattern in patterns)
+    try:
+        _check(joined)
+    except UnsupportedRegex:
+        half = len(patterns) // 2
+        return (*_together(patterns[:half]), *_together(patterns[half:]))
+    return (joined,)
+
+
+def together(patterns: Sequence[str]) -> list[str]:
+    """Alternatives as few expressions: one pass over a text for all of them, and fewer to keep compiled."""
+    distinct = tuple(dict.fromkeys(patterns))
+    return list(distinct) if len(distinct) < 2 else list(_together(distinct))
 
 
 def escape(text: str) -> str:
@@ -58,7 +78,10 @@ def _respell(pattern: str) -> str:
         char = pattern[at]
         if char == "\\" and at + 1 < len(pattern):
             escaped = pattern[at + 1]
-            out.append(_PLAIN_ESCAPES.get(escaped, char + escaped))
+            if escaped == "b" and not in_set:
+                out.append(_BOUNDARY)
+            else:
+                out.append(_PLAIN_ESCAPES.get(escaped, char + escaped))
             at += 2
             continue
         if not in_set:

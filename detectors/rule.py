@@ -29,6 +29,8 @@ class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: list[str] = []
     tuning: dict[str, Any] = {}
     samples: Samples = Samples()
+    # A rule that others refer to speaks for itself too (Sigma's `generate` says so of all of them at once).
+    standalone: bool = False
 
 
 class Meta(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ from tachograph.detectors.rule import (
     Sequence as SequenceRule,
 )
 from tachograph.detectors.rulefile import Document, Problem, Unreadable, files_of, read
-from tachograph.detectors.sigma import UnsupportedRule, condition_of
+from tachograph.detectors.sigma import POLICY, UnsupportedRule, condition_of
 from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
 
@@ -178,7 +178,7 @@ class _Builder:
         if "detection" not in data:
             raise _Refused("neither detection nor correlation: this is no rule")
         at = self._detection(document)
-        if referred.isdisjoint(_names(document)):
+        if referred.isdisjoint(_names(document)) or _speaks(document):
             self.rules.append(Stateless(self._meta(document, "stateless", self._versions[at]), at))
 
     def _detection(self, document: Document) -> int:
@@ -191,6 +191,7 @@ class _Builder:
                     "detection": data["detection"],
                 },
                 collect_errors=True,
+                policy=POLICY,
             )
             if rule.errors:
                 raise _Refused(_said(rule.errors[0]), "detection")
@@ -328,6 +329,11 @@ def _generates(document: Document) -> bool:
     """The rules referred to speak for themselves too."""
     correlation = document.data["correlation"]
     return isinstance(correlation, dict) and correlation.get("generate") is True
+
+
+def _speaks(document: Document) -> bool:
+    tacho = document.data.get("tacho")
+    return isinstance(tacho, dict) and tacho.get("standalone") is True
 
 
 def _threshold(rule: SigmaCorrelationRule) -> int:

@@ -4,6 +4,7 @@ pySigma reads the YAML, applies modifiers and resolves `1 of`/`all of`; here eac
 becomes one test. Whatever cannot be honoured raises UnsupportedRule with the reason; nothing is dropped.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
+from sigma.policy import SigmaPolicy
+from sigma.policy.regex_engine import RegexEngine
 from sigma.rule import SigmaRule
 from sigma.types import (
     CompareOperators,
@@ -60,6 +63,24 @@ _COMPARISONS: dict[CompareOperators, NumberOp] = {
     CompareOperators.NEQ: "ne",
 }
 _MANY = SpecialChars.WILDCARD_MULTI
+
+
+class _JudgedLater(RegexEngine):
+    """pySigma checks expressions of rules by compiling them; ours are checked by the engine that runs them.
+
+    What is returned is only ever used for the patterns of `1 of …`, which are plain.
+    """
+
+    error = re.error
+
+    def compile(self, pattern: str, flags: int = 0) -> Any:
+        try:
+            return re.compile(pattern, flags)
+        except (re.error, RecursionError, OverflowError):
+            return re.compile("")
+
+
+POLICY = SigmaPolicy(regex_engine=_JudgedLater())
 
 
 class UnsupportedRule(ValueError):

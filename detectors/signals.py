@@ -174,6 +174,7 @@ def _window(rule: Window | SequenceRule, found: Evidence) -> dict[str, str]:
         "timespan_s": str(rule.timespan_us // MICROS),
         "bucket": str(found.bucket),
         "count": str(found.count),
+        "last": found.last.event_id,
     }
     if isinstance(rule, Window):
         window["threshold"] = str(rule.threshold)

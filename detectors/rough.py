@@ -1,0 +1,141 @@
+"""A few dozen conditions: each is first asked roughly of all rows, then in full of the rows that are left.
+
+The rough question keeps what is cheap (comparing short columns) as it is, and puts in place of what is dear (regular
+expressions, long texts) a look for words that must be there, or that the field has a value at all. It is true
+wherever the condition is; where nothing dear was in it, it is the answer.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from tachograph.detectors.asked import Asked, MatcherStats, Rows, broadcast, has_word
+from tachograph.detectors.conditions import (
+    And,
+    Leaf,
+    Node,
+    Not,
+    Number,
+    Or,
+    Present,
+    Text,
+    Truth,
+    leaves,
+)
+from tachograph.detectors.fields import FieldMap
+from tachograph.detectors.lowering import Lowering
+from tachograph.detectors.prefilter import witness
+
+
+class RoughPlan:
+    """Conditions compiled for one schema."""
+
+    def __init__(
+        self, conditions: Sequence[Node], schema: Mapping[str, pl.DataType], fields: FieldMap
+    ) -> None:
+        self._schema, self._fields = schema, fields
+        self._lowering = Lowering(schema, fields)
+        self._guards: dict[str, pl.Expr] = {}
+        rough = [self._rough(node, positive=True) for node in conditions]
+        self._exact = [all(self._cheap(leaf) for leaf in leaves(node)) for node in conditions]
+        # A frame's event ids have a value in every row: what constants are made as long as.
+        first = next(iter(schema))
+        self._expressions = [
+            broadcast(expression.alias(str(at)), first) for at, expression in enumerate(rough)
+        ]
+        self._helpers = self._lowering.helpers()
+        self._asked = {
+            at: Asked({at: node}, schema, fields)
+            for at, node in enumerate(conditions)
+            if not self._exact[at]
+        }
+
+    def match(self, frame: pl.DataFrame, stats: MatcherStats) -> dict[int, Rows]:
+        """Row numbers, ascending, by condition."""
+        asked = frame
+        for helpers in self._helpers:
+            asked = asked.with_columns(helpers)
+        if self._guards:
+            asked = asked.with_columns(expr.alias(name) for name, expr in self._guards.items())
+        matched: dict[int, Rows] = {}
+        for at, mask in enumerate(asked.select(self._expressions)):
+            if not mask.any():
+                continue
+            rows = mask.arg_true().to_numpy().astype(np.int64)
+            stats.candidates[at] += len(rows)
+            if self._exact[at]:
+                matched[at] = rows
+            else:
+                matched |= self._asked[at].rows(frame, rows)
+        return matched
+
+    def _rough(self, node: Node, *, positive: bool) -> pl.Expr:
+        match node:
+            case And(parts):
+                return pl.all_horizontal([self._rough(part, positive=positive) for part in parts])
+            case Or(parts):
+                return self._rough_or(parts, positive=positive)
+            case Not(part):
+                return ~self._rough(part, positive=not positive)
+            case Leaf():
+                if self._cheap(node):
+                    return self._lowering.expression(node)
+                # Under a `not` the leaf must not be taken for true where it is not.
+                return self._guard(node) if positive else pl.lit(value=False)
+
+    def _rough_or(self, parts: Sequence[Node], *, positive: bool) -> pl.Expr:
+        """Alternatives; those that look for words in one column look together."""
+        words: dict[str, set[str]] = {}
+        asked: list[pl.Expr] = []
+        for part in parts:
+            found = self._words(part) if positive else None
+            if found is None:
+                asked.append(self._rough(part, positive=positive))
+            else:
+                column, own = found
+                words.setdefault(column, set()).update(own)
+        asked += [self._look(column, sorted(own)) for column, own in words.items()]
+        return asked[0] if len(asked) == 1 else pl.any_horizontal(asked)
+
+    def _words(self, node: Node) -> tuple[str, list[str]] | None:
+        """Column and words of a dear leaf that has some."""
+        if not isinstance(node, Leaf) or node.field is None or self._cheap(node):
+            return None
+        column = self._fields.source(node.field).column
+        found = witness(node, self._fields)
+        if found is None or self._schema.get(column) != pl.String():
+            return None
+        return column, [word for _, word in found]
+
+    def _look(self, column: str, words: list[str]) -> pl.Expr:
+        name = f"words:{column}:{len(words)}:{hash(tuple(words))}"
+        self._guards[name] = has_word(column, words)
+        return pl.col(name)
+
+    def _cheap(self, leaf: Leaf) -> bool:
+        """Asking it of every row costs little."""
+        if leaf.field is None:
+            return False
+        source = self._fields.source(leaf.field)
+        if not source.whole:
+            return False
+        match leaf.test:
+            case Present() | Number() | Truth():
+                return True
+            case Text():
+                return not self._fields.long(source.column)
+        return False
+
+    def _guard(self, leaf: Leaf) -> pl.Expr:
+        """Something cheap that holds wherever the leaf does."""
+        if leaf.field is None:
+            return pl.lit(value=True)
+        column = self._fields.source(leaf.field).column
+        if column not in self._schema:
+            return self._lowering.expression(leaf)
+        found = self._words(leaf)
+        if found is not None:
+            return self._look(*found)
+        may_lack = isinstance(leaf.test, Present)
+        return pl.lit(value=True) if may_lack else pl.col(column).is_not_null()
