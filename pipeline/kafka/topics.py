@@ -13,16 +13,14 @@ from tachograph.schemas import contracts
 
 log = get("kafka.topics")
 ADMIN_TIMEOUT_S = 30.0
-# What the stand-in answers: it creates topics at their first use.
-_CANNOT = {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}
 
 
 def provision(settings: Settings, *, partitions: int | None = None) -> list[str]:
     """Create the topics that are missing; names of those created. `partitions` overrides the
     contracts'.
 
-    Raises RetryLater or Refused when the broker will not. On a broker without CreateTopics (the
-    stand-in) nothing is done: topics appear there at first use.
+    Raises RetryLater or Refused when the broker will not. Not for the stand-in: it has no
+    CreateTopics and its topics appear at first use.
     """
     admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})  # type: ignore[dict-item]
     try:
@@ -56,7 +54,7 @@ def _created(name: str, problem: BaseException | None) -> bool:
     if not isinstance(problem, KafkaException):
         raise RetryLater(f"topic {name}: {problem}") from problem
     error = problem.args[0]
-    if error.code() == KafkaError.TOPIC_ALREADY_EXISTS or error.code() in _CANNOT:
+    if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
         return False
     raise mapped(error, f"create topic {name}") from problem
 
