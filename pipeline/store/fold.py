@@ -1,33 +1,53 @@
 # ruff: noqa: S608 - every value in these statements went through `quoted`
-"""Mending stored actions when a link or a second report arrives: statements that write newer
-copies.
+"""Mending stored actions when a link or a second report arrives: queries and statements.
 
-The newer copy has the same key and a higher row version, so it takes the place of the old one in
-every view at once, and a late repetition of the old one changes nothing. Done when written, once,
-rather than joined in every question. Each statement may be run again: it finds nothing left to do.
+First a narrow query says which rows know less than they could; only those are written again, whole,
+with what was learned and a higher row version. The newer copy has the same key, so it takes the
+place of the old one in every view at once, and a late repetition of the old one changes nothing.
+Done once, when it is learned, rather than joined in every question. Run again, it finds nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
 
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.frames import KNOWN_SHIFT
-from tachograph.pipeline.store.links import MAX_REPORTS, MAX_TWIN_KEYS, Pair, TraceKey
+from tachograph.pipeline.store.links import (
+    FILLED,
+    MAX_REPORTS,
+    MAX_TWIN_KEYS,
+    NOTHING,
+    Said,
+    TraceKey,
+)
 
 # A statement names this many keys at most: far below the longest statement a server takes.
 KEYS_A_STATEMENT = 1_000
-_MASK = (1 << KNOWN_SHIFT) - 1
-
-
-# After a start, second reports are looked for among the actions of this long.
+ROWS_A_STATEMENT = 500
+# After a start, second reports are looked for among the actions stored last, this long back.
 TWINS_WITHIN_MINUTES = 10
+_FIRST_RECEIVED = (1 << KNOWN_SHIFT) - 1
+_TWINS_UNIT = 8  # above the four fields that links fill in
+
 K = TypeVar("K")
+Found = Iterable[tuple[Any, ...]]
 
 
-def sliced(keys: Sequence[K]) -> Iterator[Sequence[K]]:
+class Change(NamedTuple):
+    """A row to write again: its sort key, and column → new value as a literal."""
+
+    tenant: str
+    partition_key: str
+    event_time_us: int
+    event_id: str
+    new: Mapping[str, str]
+
+
+def sliced(keys: Sequence[K], size: int = KEYS_A_STATEMENT) -> Iterator[Sequence[K]]:
     """The keys in slices that fit a statement."""
-    for at in range(0, len(keys), KEYS_A_STATEMENT):
-        yield keys[at : at + KEYS_A_STATEMENT]
+    for at in range(0, len(keys), size):
+        yield keys[at : at + size]
 
 
 def lookup(keys: Sequence[TraceKey]) -> str:
@@ -36,6 +56,50 @@ def lookup(keys: Sequence[TraceKey]) -> str:
         "SELECT tenant, partition_key, trace_id, session_id, agent_id, agent_name, principal_id"
         f" FROM tacho.session_links WHERE {_among(keys, 'trace_id')}"
     )
+
+
+def lacking(said: Mapping[TraceKey, Said]) -> str:
+    """Query for stored actions of these traces that lack something which was said."""
+    offered = [name for at, name in enumerate(FILLED) if any(one[at] for one in said.values())]
+    absent = [
+        "((session_id = '' OR session_id = trace_id) AND NOT session_linked)"
+        if name == "session_id"
+        else f"{name} = ''"
+        for name in offered
+    ]
+    return f"""
+SELECT tenant, partition_key, toUnixTimestamp64Micro(event_time), event_id, trace_id, session_id,
+    agent_id, agent_name, principal_id, session_linked, fields_linked, twins_known, row_version
+FROM tacho.actions_data FINAL
+WHERE {_among(list(said), "trace_id")} AND ({" OR ".join(absent)})"""
+
+
+def linked(found: Found, said: Mapping[TraceKey, Said]) -> Iterator[Change]:
+    """What changes in the rows of `lacking`."""
+    for tenant, place, time_us, event_id, trace, *rest in found:
+        has = Said(*rest[:4])
+        session_linked, fields_linked, twins_known, version = rest[4:]
+        offered = said.get((tenant, place, trace), NOTHING)
+        new = {
+            name: quoted(theirs)
+            for name, mine, theirs in zip(FILLED, has, offered, strict=True)
+            if theirs and theirs != mine and _may_fill(name, mine, trace, linked=session_linked)
+        }
+        if not new:
+            continue
+        fields = fields_linked + len(new)
+        yield Change(tenant, place, time_us, event_id, {
+            **{name: new.get(name, quoted(mine)) for name, mine in zip(FILLED, has, strict=True)},
+            "session_linked": "true" if session_linked or "session_id" in new else "false",
+            "fields_linked": str(fields),
+            "row_version": _version(version, fields, twins_known),
+        })  # fmt: skip
+
+
+def _may_fill(name: str, mine: str, trace: str, *, linked: bool) -> bool:
+    if name == "session_id":
+        return not linked and mine in ("", trace)
+    return not mine
 
 
 def recent_reports() -> str:
@@ -52,116 +116,63 @@ WHERE twin_key != '' AND stored_at >=
 ORDER BY event_time DESC, event_id LIMIT {MAX_TWIN_KEYS}"""
 
 
-def linked(keys: Sequence[TraceKey]) -> str:
-    """Statement that gives stored actions of these traces what links say and they lack.
-
-    First the narrow columns say which rows; only those are read whole.
-    """
-    among = _among(keys, "trace_id")
-    news = """
-        ((a.session_id = '' OR a.session_id = a.trace_id) AND NOT a.session_linked
-            AND l.session_id != '' AND l.session_id != a.session_id) AS new_session,
-        (a.agent_id = '' AND l.agent_id != '') AS new_agent,
-        (a.agent_name = '' AND l.agent_name != '') AS new_name,
-        (a.principal_id = '' AND l.principal_id != '') AS new_principal"""
-    return f"""
-INSERT INTO tacho.actions_data
-WITH news AS
-(
-    SELECT
-        a.tenant AS tenant, a.partition_key AS partition_key, a.event_time AS event_time,
-        a.event_id AS event_id,
-        l.session_id AS said_session, l.agent_id AS said_agent, l.agent_name AS said_name,
-        l.principal_id AS said_principal,{news}
-    FROM
-    (
-        SELECT tenant, partition_key, event_time, event_id, trace_id, session_id, session_linked,
-            agent_id, agent_name, principal_id
-        FROM tacho.actions_data FINAL WHERE {among}
-    ) AS a
-    INNER JOIN (SELECT * FROM tacho.session_links WHERE {among}) AS l
-        ON a.tenant = l.tenant AND a.partition_key = l.partition_key AND a.trace_id = l.trace_id
-    WHERE new_session OR new_agent OR new_name OR new_principal
-)
-SELECT w.* REPLACE
-(
-    if(n.new_session, n.said_session, w.session_id) AS session_id,
-    if(n.new_agent, n.said_agent, w.agent_id) AS agent_id,
-    if(n.new_name, n.said_name, w.agent_name) AS agent_name,
-    if(n.new_principal, n.said_principal, w.principal_id) AS principal_id,
-    w.session_linked OR n.new_session AS session_linked,
-    toUInt8(w.fields_linked + n.new_session + n.new_agent + n.new_name + n.new_principal)
-        AS fields_linked,
-    {
-        _version(
-            "w.fields_linked + n.new_session + n.new_agent + n.new_name + n.new_principal",
-            "w.twins_known",
-        )
-    } AS row_version
-)
-FROM {_whole("news")} AS w
-INNER JOIN news AS n
-    ON w.tenant = n.tenant AND w.partition_key = n.partition_key
-    AND w.event_time = n.event_time AND w.event_id = n.event_id"""
-
-
-def twinned(pairs: Iterable[Pair]) -> str:
-    """Statement that shows the reports of one action as one row:
-
-    the earliest, naming all of them.
-    """
-    keys = sorted({(pair.tenant, pair.partition_key, pair.twin_key) for pair in pairs})
+def reports(keys: Sequence[TraceKey]) -> str:
+    """Query for the stored reports of some twin keys, in the order in which they are shown."""
     among = _among(keys, "twin_key")
     return f"""
-INSERT INTO tacho.actions_data
-WITH members AS
-(
-    SELECT tenant, partition_key, twin_key, event_time, event_id, twins_known,
-        if(source_id = '', source_kind, source_id) AS source
-    FROM tacho.actions_data FINAL
-    WHERE {among} AND event_id IN
-    (
-        SELECT arrayJoin([event_id, same_as]) FROM tacho.same_as_data WHERE {among}
+SELECT tenant, partition_key, twin_key, toUnixTimestamp64Micro(event_time) AS time_us, event_id,
+    if(source_id = '', source_kind, source_id), fields_linked, twins_known, row_version
+FROM tacho.actions_data FINAL
+WHERE {among} AND event_id IN
+    (SELECT arrayJoin([event_id, same_as]) FROM tacho.same_as_data WHERE {among})
+ORDER BY tenant, partition_key, twin_key, time_us, event_id"""
+
+
+def twinned(found: Found) -> Iterator[Change]:
+    """What changes in the rows of `reports`: the earliest shows the action and names them all."""
+    for _, group in groupby(found, key=lambda row: row[:3]):
+        rows = list(group)[:MAX_REPORTS]
+        if len(rows) < 2 or all(row[7] >= len(rows) for row in rows):
+            continue
+        ids = _array(str(row[4]) for row in rows)
+        sources = _array(str(row[5]) for row in rows)
+        for tenant, place, _key, time_us, event_id, _source, fields, _known, version in rows:
+            first = event_id == rows[0][4]
+            yield Change(tenant, place, time_us, event_id, {
+                "twin_of": "''" if first else quoted(rows[0][4]),
+                "report_ids": ids,
+                "report_sources": sources,
+                "twins_known": str(len(rows)),
+                "row_version": _version(version, fields, len(rows)),
+            })  # fmt: skip
+
+
+def rewritten(changes: Sequence[Change]) -> str:
+    """Statement that writes these rows again with what is new in them, the same columns in all."""
+    ids = _array(change.event_id for change in changes)
+    new = ",\n    ".join(
+        f"[{', '.join(change.new[name] for change in changes)}][indexOf({ids}, event_id)] AS {name}"
+        for name in changes[0].new
     )
-),
-grouped AS
-(
-    SELECT tenant, partition_key, twin_key,
-        arraySlice(arraySort(groupArray((event_time, event_id, source))), 1, {MAX_REPORTS}) AS all,
-        arrayMap(one -> one.2, all) AS ids,
-        arrayMap(one -> one.3, all) AS sources,
-        max(twins_known) AS known
-    FROM members GROUP BY tenant, partition_key, twin_key
-    HAVING length(ids) > known AND length(ids) > 1
-)
-SELECT w.* REPLACE
-(
-    if(w.event_id = g.ids[1], '', g.ids[1]) AS twin_of,
-    g.ids AS report_ids,
-    g.sources AS report_sources,
-    toUInt16(length(g.ids)) AS twins_known,
-    {_version("w.fields_linked", "length(g.ids)")} AS row_version
-)
-FROM {_whole("members")} AS w
-INNER JOIN grouped AS g
-    ON w.tenant = g.tenant AND w.partition_key = g.partition_key AND w.twin_key = g.twin_key
-WHERE has(g.ids, w.event_id)"""
-
-
-def _whole(keys: str) -> str:
-    """Whole rows by the sort key; with no keys nothing is read."""
+    keys = ", ".join(
+        f"({quoted(change.tenant)}, {quoted(change.partition_key)},"
+        f" fromUnixTimestamp64Micro({change.event_time_us}, 'UTC'), {quoted(change.event_id)})"
+        for change in changes
+    )
     return f"""
+INSERT INTO tacho.actions_data
+SELECT * REPLACE
 (
-    SELECT * FROM tacho.actions_data FINAL
-    WHERE (tenant, partition_key, event_time, event_id) IN
-        (SELECT tenant, partition_key, event_time, event_id FROM {keys})
-)"""
+    {new}
+)
+FROM tacho.actions_data FINAL
+WHERE (tenant, partition_key, event_time, event_id) IN ({keys})"""
 
 
-def _version(linked_fields: str, twins: str) -> str:
+def _version(old: int, fields_linked: int, twins: int) -> str:
     """A copy that knows more stands above; among equals the one received first."""
-    known = f"toUInt64({linked_fields} + 8 * {twins})"
-    return f"bitOr(bitAnd(w.row_version, {_MASK}), bitShiftLeft({known}, {KNOWN_SHIFT}))"
+    known = fields_linked + _TWINS_UNIT * twins
+    return f"toUInt64({(old & _FIRST_RECEIVED) | known << KNOWN_SHIFT})"
 
 
 def _among(keys: Sequence[TraceKey], third: str) -> str:
@@ -176,3 +187,7 @@ def _among(keys: Sequence[TraceKey], third: str) -> str:
 
 def _listed(values: Iterable[str]) -> str:
     return ", ".join(quoted(value) for value in sorted(values))
+
+
+def _array(values: Iterable[str]) -> str:
+    return f"[{', '.join(quoted(value) for value in values)}]"

@@ -154,3 +154,9 @@ class Pending:
         """Traces that links of this batch speak of."""
         found = {(link.tenant, link.partition_key, link.trace_id) for link in self.links}
         return sorted(found)
+
+    def twin_keys(self) -> list[TraceKey]:
+        """Keys of the actions that turned out to have twins."""
+        named = {(same.tenant, same.partition_key, same.twin_key) for same in self.same}
+        seen = {(pair.tenant, pair.partition_key, pair.twin_key) for pair in self.pairs}
+        return sorted(named | seen)

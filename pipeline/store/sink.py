@@ -21,7 +21,7 @@ from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store import fold, frames, records
 from tachograph.pipeline.store.clickhouse import Connection
-from tachograph.pipeline.store.links import Links, Pair, Twins, traces_of
+from tachograph.pipeline.store.links import Links, Said, Twins, traces_of
 from tachograph.pipeline.store.pending import STAGE, Pending
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
@@ -30,6 +30,7 @@ from tachograph.schemas.records import DeadLetter, SameAs
 log = get("store.sink")
 
 ACTIONS_TABLE = "actions_data"
+LINKS_TABLE = "session_links_data"
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 15.0
 # More refused rows in one insert are no bad rows but a fault of ours: it is tried again, loudly.
@@ -111,13 +112,14 @@ class Sink:
             raise
 
     def _steps(self, batch: Pending, connection: Connection) -> Iterator[Callable[[], None]]:
-        """In this order:
-
-        what mends comes after what it mends, and letters after all that make them.
+        """In this order: all copies of an action stand at the same knowledge when a new one comes,
+        so the one received first is shown; letters come after all that may cause them.
         """
+        yield lambda: self._store_rows(batch, connection, [LINKS_TABLE])
+        yield lambda: self._mend_links(batch, connection)
         yield lambda: self._store_actions(batch, connection)
-        yield lambda: self._store_rows(batch, connection)
-        yield lambda: self._mend(batch, connection)
+        yield lambda: self._store_rows(batch, connection, sorted(batch.rows))
+        yield lambda: self._mend_twins(batch, connection)
         yield lambda: self._send_letters(batch)
 
     def _freshen(self, connection: Connection) -> None:
@@ -133,13 +135,9 @@ class Sink:
         if not batch.frames or ACTIONS_TABLE in batch.stored:
             return
         frame = frames.joined(batch.frames)
-        for link in batch.links:
-            self._links.learn(link)
         asked = self._links.unknown(traces_of(frame))
         for keys in fold.sliced(asked):
             self._links.answer(keys, connection.rows(fold.lookup(keys)))
-        for link in batch.links:
-            self._links.learn(link)
         frame = frames.versioned(self._links.apply(frame))
         self._insert_frame(batch, connection, frame)
         self._note_twins(batch, frame)
@@ -166,9 +164,10 @@ class Sink:
         )
         batch.pairs += seen
 
-    def _store_rows(self, batch: Pending, connection: Connection) -> None:
-        for table, rows in sorted(batch.rows.items()):
-            if table not in batch.stored:
+    def _store_rows(self, batch: Pending, connection: Connection, tables: list[str]) -> None:
+        for table in tables:
+            rows = batch.rows.get(table)
+            if rows and table not in batch.stored:
                 self._insert_rows(batch, connection, table, rows)
                 batch.stored.add(table)
                 metrics.ROWS_STORED.labels(table.rpartition("_")[0]).inc(len(rows))
@@ -182,15 +181,25 @@ class Sink:
         for at, problem in halving(len(rows), piece):
             batch.refuse(rows[at].origin, problem, rows[at].origin.value)
 
-    def _mend(self, batch: Pending, connection: Connection) -> None:
-        for keys in fold.sliced(batch.linked_traces()):
-            connection.command(fold.linked(keys))
-        named = [
-            Pair(same.tenant, same.partition_key, same.twin_key, same.event_id, same.same_as)
-            for same in batch.same
-        ]
-        for pairs in fold.sliced([*named, *batch.pairs]):
-            connection.command(fold.twinned(pairs))
+    def _mend_links(self, batch: Pending, connection: Connection) -> None:
+        """Give stored actions what this batch's links say and they lack."""
+        for link in batch.links:
+            self._links.learn(link)
+        for traces in fold.sliced(batch.linked_traces()):
+            rows = connection.rows(fold.lookup(traces))
+            said = {(row[0], row[1], row[2]): Said(*row[3:]) for row in rows}
+            found = connection.rows(fold.lacking(said)) if said else []
+            self._rewrite(connection, list(fold.linked(found, said)))
+
+    def _mend_twins(self, batch: Pending, connection: Connection) -> None:
+        """Show the reports of one action as one row."""
+        for keys in fold.sliced(batch.twin_keys()):
+            found = connection.rows(fold.reports(keys))
+            self._rewrite(connection, list(fold.twinned(found)))
+
+    def _rewrite(self, connection: Connection, changes: list[fold.Change]) -> None:
+        for some in fold.sliced(changes, fold.ROWS_A_STATEMENT):
+            connection.command(fold.rewritten(some))
 
     def _send_letters(self, batch: Pending) -> None:
         if batch.letters:
@@ -222,7 +231,7 @@ def _key(letter: DeadLetter) -> bytes:
 def insert(connection: Connection, table: str, rows: pa.Table) -> None:
     """Insert an Arrow table. The token is a hash of the content: a repetition is taken once."""
     body = frames.stream(rows)
-    token = hashlib.blake2b(body, digest_size=16).hexdigest()
+    token = hashlib.sha256(body).hexdigest()
     connection.insert(table, rows.column_names, body, token)
 
 

@@ -228,7 +228,7 @@ def cut(items: Sequence[Any], cuts: set[int]) -> list[list[Any]]:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     order=st.permutations(range(6)),
