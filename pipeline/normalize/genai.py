@@ -190,11 +190,8 @@ def _by_kind(row: Row, extra: Row, kind: str) -> None:
         _unflatten(row, extra)
     if "target_host" in row and kind != "http":
         _server(row, kind)
-    source, target = _INPUT_OUTPUT.get(kind, (None, None))
-    for names, field in ((_INPUTS, source), (_OUTPUTS, target)):
-        for name in names:
-            if field and name in extra and field not in row:
-                put(row, field, extra.pop(name))
+    if not _VALUES.isdisjoint(extra):
+        _values(row, extra, kind)
     if kind in ("completion", "agent_call"):
         text = messages.words(row.get("output_messages"))
         if text is not None:
@@ -205,6 +202,14 @@ def _by_kind(row: Row, extra: Row, kind: str) -> None:
             row.update(content_text=text, content_role="user", content_direction="in")
     elif kind in ("memory_read", "memory_write"):
         row.setdefault("memory_op", vocabulary.MEMORY_OPS.get(row.get("operation", ""), kind[7:]))
+
+
+def _values(row: Row, extra: Row, kind: str) -> None:
+    """A library's input and output value mean what its kind of span says."""
+    for names, field in zip((_INPUTS, _OUTPUTS), _INPUT_OUTPUT.get(kind, ()), strict=False):
+        for name in names:
+            if name in extra and field not in row:
+                put(row, field, extra.pop(name))
 
 
 def _server(row: Row, kind: str) -> None:
@@ -219,6 +224,7 @@ def _server(row: Row, kind: str) -> None:
 
 _INPUTS: Final = ("input.value", "traceloop.entity.input")
 _OUTPUTS: Final = ("output.value", "traceloop.entity.output")
+_VALUES: Final = frozenset((*_INPUTS, *_OUTPUTS))
 _INPUT_OUTPUT: Final[dict[str, tuple[str, str]]] = {
     "tool_call": ("tool_args", "tool_result"),
     "completion": ("input_messages", "output_messages"),

@@ -119,6 +119,8 @@ def _attributes(pairs: Iterable[Any]) -> Attributes:
 
 def _any(value: Any, depth: int) -> Any:
     kind = value.WhichOneof("value")
+    if kind == "int_value":
+        return value.int_value
     if kind is None:
         return None
     if kind == "bytes_value":
