@@ -18,7 +18,7 @@ from tachograph.pipeline.detect.ticks import TickBook
 from tachograph.pipeline.kafka.reader import Place, headers_of
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED
-from tachograph.schemas import batch, codec
+from tachograph.schemas import batch, codec, contracts
 from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.records import SessionLink, Tick
 
@@ -28,6 +28,8 @@ log = get("detect.shard")
 REVISION_SHIFT = 20
 # Actions judged in one go: enough to be fast, few enough to stay small.
 JUDGE_ROWS = 50_000
+# What `normalize` reads: each of these ticks.
+RAW_TOPICS = [t.topic for t in contracts.topics().values() if t.raw and t.owner == "producers"]
 
 
 class State(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ class Shard:
         self.committed = muted_until
         self.changed = False
         self.actions = 0
-        self.ticks = TickBook()
+        self.ticks = TickBook(RAW_TOPICS)
         self._detector = PartitionDetector(rules)
 
     def load(self, state: bytes) -> None:

@@ -5,6 +5,8 @@ A partition that has not ticked yet holds the watermark at nothing: stalled is n
 quiet.
 """
 
+from collections.abc import Iterable
+
 from tachograph.pipeline.clock import to_us
 from tachograph.schemas.records import Tick
 
@@ -16,7 +18,11 @@ MAX_RAW_PARTITIONS = 10_000
 class TickBook:
     """Observed time reached, by raw partition."""
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Iterable[str] = ()) -> None:
+        """`topics`: raw topics that tick for certain, so that one with a backlog, which has not
+        ticked yet, is waited for.
+        """
+        self._expected = frozenset(topics)
         self._reached: dict[tuple[str, int], int] = {}
         self._partitions: dict[str, int] = {}
 
@@ -30,7 +36,7 @@ class TickBook:
 
     def watermark_us(self) -> int | None:
         """Observed time that all raw partitions have reached; None while one never ticked."""
-        if not self._reached:
+        if not self._reached or not self._expected <= self._partitions.keys():
             return None
         for topic, count in self._partitions.items():
             if any((topic, part) not in self._reached for part in range(count)):

@@ -1,10 +1,12 @@
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.clock import to_us
+from tachograph.pipeline.detect.shard import RAW_TOPICS
 from tachograph.pipeline.detect.ticks import STALLED_AFTER_US, TickBook
+from tachograph.pipeline.normalize.stage import SOURCES
 from tachograph.schemas.records import Tick
 
 START = datetime(2026, 11, 22, 18, tzinfo=UTC)
@@ -27,6 +29,15 @@ def test_a_raw_partition_that_never_ticked_holds_the_watermark() -> None:
     assert book.watermark_us() == to_us(START) + 40_000_000
 
 
+def test_a_raw_topic_that_never_ticked_holds_the_watermark() -> None:
+    book = TickBook(["otlp_spans", "agent.raw"])
+    book.note(tick(0, 100, of=1))
+    assert book.watermark_us() is None
+    book.note(tick(0, 40, topic="agent.raw", of=1))
+    assert book.watermark_us() == to_us(START) + 40_000_000
+
+
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 2), st.integers(0, 1000))),
     st.randoms(use_true_random=False),
@@ -55,3 +66,7 @@ def test_a_partition_far_behind_the_others_is_stalled_and_survives_a_dump() -> N
     again.load(book.dump())
     assert again.stalled() == book.stalled() == [("otlp_spans", 0)]
     assert again.watermark_us() == book.watermark_us()
+
+
+def test_every_topic_that_normalize_reads_is_waited_for() -> None:
+    assert set(RAW_TOPICS) == set(SOURCES)
