@@ -1,0 +1,334 @@
+"""The whole pipeline as real processes: Apache Kafka, the embedded ClickHouse and the stages, each
+of which may be killed and started again.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import clickhouse_connect
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from infra.kafka.broker import KafkaBroker, free_ports
+from tachograph.pipeline.errors import TachoError
+from tachograph.pipeline.kafka.groups import unread
+from tachograph.pipeline.kafka.reader import SILENT
+from tachograph.pipeline.kafka.topics import provision
+from tachograph.pipeline.migrate import apply_migrations
+from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.schemas import contracts
+from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
+
+STAGES = ("store", "triage", "detect", "normalize")
+OPERATOR_KEY = "5f" * 32
+PASSWORD = "writer-of-a-test"
+STOP_S = 30.0
+SETTLE_S = 150.0
+# Ticks go out once a second: whoever has nothing to read for longer has nothing under way.
+QUIET_S = 3.0
+NO_LIMIT = str(2**63 - 1)
+
+Row = dict[str, Any]
+
+
+class Stage:
+    """One stage as a process of its own, its output in a file."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.name, self.log = name, log
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it must not run."""
+        assert not self.running, f"{self.name} runs already"
+        with self.log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tachograph.pipeline.cli", self.name],
+                env={**self._environment, "TACHO_PARENT_PID": str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL: no handler runs, nothing is flushed."""
+        assert self._process is not None
+        self._process.kill()
+        code = self._process.wait()
+        assert code == -signal.SIGKILL, f"{self.name} had ended by itself: {self.last_words()}"
+
+    def stop(self) -> None:
+        """SIGTERM; it must end by itself and say that all went well."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        code = self._process.wait(STOP_S)
+        assert code == 0, f"{self.name} ended with {code}: {self.last_words()}"
+
+    def abandon(self) -> None:
+        """End it whatever it does, after a test that failed."""
+        if self.running and self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text("utf-8", errors="replace")[-2_000:]
+
+
+class Pipeline:
+    """Servers and stages of one run. Use as a context manager; `start` starts the stages."""
+
+    def __init__(self, broker: KafkaBroker, folder: Path) -> None:
+        self.folder = folder
+        self.broker = broker
+        folder.mkdir(parents=True)
+        self._port = free_ports(1)[0]
+        self.clickhouse: EmbeddedClickHouse | None = self._serve()
+        url = self.clickhouse.url
+        self.settings = Settings(
+            kafka=KafkaSettings(bootstrap=broker.bootstrap_servers),
+            clickhouse=ClickHouseSettings(
+                url=url, user=EmbeddedClickHouse.writer_user, password=PASSWORD
+            ),
+            home=folder / "home",
+        )
+        self.environment = {
+            **_without_ours(os.environ),
+            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "CLICKHOUSE_URL": url,
+            "CLICKHOUSE_USER": EmbeddedClickHouse.writer_user,
+            "CLICKHOUSE_PASSWORD": PASSWORD,
+            "TACHO_HOME": str(self.settings.home),
+            "TACHO_OPERATOR_KEY": OPERATOR_KEY,
+            "TACHO_TRIAGE_SESSION_S": "6",
+        }
+        create_topics(self.settings)
+        apply_migrations(self.settings)
+        self.stages = {name: self.stage(name) for name in STAGES}
+
+    def _serve(self) -> EmbeddedClickHouse:
+        return EmbeddedClickHouse(
+            self.folder / "clickhouse", port=self._port, writer_password=PASSWORD
+        )
+
+    def stage(self, name: str, label: str | None = None) -> Stage:
+        """A process of a stage, not started; `label` tells a second one apart."""
+        return Stage(name, self.environment, self.folder / f"{label or name}.log")
+
+    def start(self) -> None:
+        """Start all stages."""
+        for stage in self.stages.values():
+            stage.start()
+
+    def stop(self) -> None:
+        """Stop all stages; each must end cleanly."""
+        for stage in self.stages.values():
+            stage.stop()
+
+    def stop_clickhouse(self) -> None:
+        """ClickHouse goes away; its data stay."""
+        assert self.clickhouse is not None
+        self.clickhouse.close()
+        self.clickhouse = None
+
+    def start_clickhouse(self) -> None:
+        """ClickHouse comes back, on the same port and data."""
+        self.clickhouse = self._serve()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for stage in self.stages.values():
+            stage.abandon()
+        if self.clickhouse is not None:
+            self.clickhouse.close()
+
+    def settle(self, within_s: float = SETTLE_S) -> None:
+        """Wait until every stage has read, and finished, everything there is."""
+        end = time.monotonic() + within_s
+        quiet_since = None
+        left: Any = None
+        while time.monotonic() < end:
+            left = self._left()
+            if left:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= QUIET_S:
+                return
+            for stage in self.stages.values():
+                assert stage.running, f"{stage.name} ended: {stage.last_words()}"
+            time.sleep(0.3)
+        words = "\n".join(f"--- {s.name}\n{s.last_words()}" for s in self.stages.values())
+        raise AssertionError(f"not settled within {within_s} s; unread: {left}\n{words}")
+
+    def _left(self) -> Any:
+        try:
+            return unread(self.settings)
+        except TachoError as error:
+            return str(error)
+
+    def query(self, text: str) -> list[Row]:
+        """Rows of a query, asked as an analyst asks: without a name."""
+        client = clickhouse_connect.get_client(dsn=self.settings.clickhouse.url)
+        try:
+            return list(client.query(text).named_results())
+        finally:
+            client.close()
+
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("TACHO_", "KAFKA_", "CLICKHOUSE_", "PROMETHEUS_"))
+    }
+
+
+def create_topics(settings: Settings) -> None:
+    """Our topics by their contracts, but the raw ones keep the times that the load gives."""
+    admin = AdminClient(settings.kafka.client_config())
+    clock = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": NO_LIMIT}
+    wanted = [
+        NewTopic(name, PARTITIONS, 1, config={**contracts.topics()[name].config(), **clock})
+        for name in RAW_TOPICS
+    ]
+    for future in admin.create_topics(wanted).values():
+        future.result()
+    provision(settings)
+
+
+class Feed:
+    """Puts posts into the raw topics, each under its own time."""
+
+    def __init__(self, settings: Settings, start: datetime) -> None:
+        self._start = start
+        self._producer = Producer(
+            {
+                **settings.kafka.client_config(),
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.timeout.ms": 300_000,
+                "logger": SILENT,
+            }
+        )
+
+    def send(self, posts: Iterable[Post]) -> None:
+        """Send and wait until all is acknowledged."""
+        for post in posts:
+            at = self._start + timedelta(seconds=post.at_s)
+            self._producer.produce(
+                post.topic,
+                post.value,
+                partition=post.partition,
+                timestamp=int(at.timestamp() * 1000),
+            )
+            self._producer.poll(0)
+        assert self._producer.flush(300) == 0, "the broker did not take the load"
+
+    def send_over(
+        self,
+        posts: Sequence[Post],
+        wall_s: float,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Send in the order given, spread evenly over `wall_s` seconds."""
+        steps = max(1, int(wall_s / 0.2))
+        size = -(-len(posts) // steps)
+        for begin in range(0, len(posts), size):
+            self.send(posts[begin : begin + size])
+            sleep(0.2)
+
+
+# What two runs over the same posts must agree on.
+
+_ALERTS = """
+SELECT alert_id, status, severity, confidence, risk, risk_category, risk_categories, title, entity,
+       entity_type, agent_id, session_id, session_ids, first_seen, last_seen, created_at,
+       signal_count, signal_ids, event_ids, frameworks, environment,
+       arrayMap(r -> (r.rule_id, r.rule_version, r.severity, r.kind, r.count, r.suppressed), rules)
+           AS members,
+       arrayMap(r -> r.text, reasons) AS why, blind_spots
+FROM tacho.alerts
+"""
+_SIGNALS = """
+SELECT signal_id, rule_id, rule_version, severity, kind, confidence, event_time, event_ids,
+       event_count, entity, bucket_start, agent_id, session_id, trace_id, `group`,
+       reason.text AS why, blind_spots
+FROM tacho.signals
+"""
+_ACTIONS = "SELECT event_id, tenant, partition_key, kind, event_time FROM tacho.actions"
+
+
+class Outcome:
+    """What stands in ClickHouse after a run: each thing once, or `of` fails."""
+
+    def __init__(
+        self, alerts: dict[str, Row], signals: dict[str, Row], actions: dict[str, Row]
+    ) -> None:
+        self.alerts, self.signals, self.actions = alerts, signals, actions
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Self:
+        """Read it by plain SELECTs."""
+        return cls(
+            _once(pipeline.query(_ALERTS), "alert_id"),
+            _once(pipeline.query(_SIGNALS), "signal_id"),
+            _once(pipeline.query(_ACTIONS), "event_id"),
+        )
+
+    def kinds(self) -> set[str]:
+        """Kinds of signals that were found."""
+        return {str(signal["kind"]) for signal in self.signals.values()}
+
+
+def _once(rows: Sequence[Row], key: str) -> dict[str, Row]:
+    found = {str(row[key]): row for row in rows}
+    assert len(found) == len(rows), f"{len(rows) - len(found)} rows stand more than once by {key}"
+    return found
+
+
+def assert_same(undisturbed: Outcome, disturbed: Outcome) -> None:
+    """Every action, signal and alert of the one, as it is there, and no other."""
+    for name in ("actions", "signals", "alerts"):
+        _same_rows(name, getattr(undisturbed, name), getattr(disturbed, name))
+
+
+def _same_rows(name: str, expected: dict[str, Row], found: dict[str, Row]) -> None:
+    lost = [expected[key] for key in sorted(expected.keys() - found.keys())]
+    more = [found[key] for key in sorted(found.keys() - expected.keys())]
+    assert not lost, f"{len(lost)} {name} are lost, such as {lost[:2]}"
+    assert not more, f"{len(more)} {name} too many, such as {more[:2]}"
+    differing = [
+        {
+            column: (row[column], found[key][column])
+            for column in row
+            if row[column] != found[key][column]
+        }
+        for key, row in expected.items()
+        if row != found[key]
+    ]
+    assert not differing, f"{len(differing)} {name} differ (expected, found): {differing[:3]}"
