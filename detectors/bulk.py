@@ -1,4 +1,5 @@
-"""Hundreds of conditions: words are looked for once per column, and say which condition may match which row.
+"""Hundreds of conditions: words are looked for once per column, and say which condition may match
+which row.
 
 Conditions from which no words follow are asked of every row.
 """

@@ -1,7 +1,8 @@
 """What a rule asks of one event, as a small tree that knows nothing of Sigma or of Polars.
 
-The Sigma reader builds it, the compiler turns it into column expressions, and the prefilter reads from it
-which words an event must contain. Whoever adds another rule language or another target joins here.
+The Sigma reader builds it, the compiler turns it into column expressions, and the prefilter reads
+from it which words an event must contain. Whoever adds another rule language or another target
+joins here.
 """
 
 from dataclasses import dataclass

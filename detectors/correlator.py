@@ -1,14 +1,14 @@
 """One correlation over one partition: takes matching events, says what changed.
 
-What stands is a function of the set of events taken; `_live` remembers what was said last, and only the difference goes
-out. A group is judged anew when an event of its comes, leaves (a session link) or is late.
+What stands is a function of the set of events taken; `_live` remembers what was said last, and only
+the difference goes out. A group is judged anew when an event of its comes, leaves (a session link)
+or is late.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.crossings import Frame, chains, counts, merged, sizes_of
@@ -17,7 +17,7 @@ from tachograph.detectors.ledger import Bools, Columns, Ints, Ledger, LedgerStat
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.rule import Correlation, Window
 from tachograph.detectors.signals import MAX_EVIDENCE, Evidence, SignalMaker, changed
-from tachograph.schemas.alert import Signal
+from tachograph.schemas.alert import Change, Signal
 
 _LONG_AGO = -(2**62)
 
@@ -105,7 +105,7 @@ class Correlator:
             return []
         places = self._trimmed(self.ledger.of(gids))
         found: dict[int, dict[int, Crossing]] = {}
-        for crossing in self._crossings(places[~self._column("blind")[places]]):
+        for crossing in self._crossings(places[~self.ledger.blind[places]]):
             if not self._closed(crossing.bucket):
                 found.setdefault(crossing.gid, {})[crossing.bucket] = crossing
         late = self._late_times(places)
@@ -159,11 +159,9 @@ class Correlator:
         self._evicted_until = state.evicted_until
         self._floor_us = _LONG_AGO if floor_us is None else floor_us
 
-    def _column(self, name: str) -> npt.NDArray[np.generic]:
-        return self.ledger.column(name)
-
     def _horizon(self) -> int:
-        """Oldest event that a bucket still open can need: the bucket itself and the window before it.
+        """Oldest event that a bucket still open can need: the bucket itself and the window before
+        it.
 
         A sequence needs one window more, to know whether an event repeats an earlier report.
         """
@@ -193,7 +191,7 @@ class Correlator:
         _, sizes = sizes_of(self.ledger.gid[places])
         places = places[np.repeat(sizes >= rule.threshold, sizes)]
         frame = Frame.of(self.ledger.gid[places], self.ledger.time[places], rule.timespan_us)
-        keys = self._column("key")[places].astype(np.uint64)
+        keys = self.ledger.column("key")[places]
         count, start, stop = counts(frame, keys)
         for at in frame.firsts(count >= rule.threshold).tolist():
             window = slice(int(start[at]), int(stop[at]))
@@ -204,9 +202,9 @@ class Correlator:
         span_us, number = self.rule.timespan_us, len(self.rule.detections)
         kept, steps = merged(
             self.ledger.gid[places],
-            self._column("key")[places].astype(np.uint64),
+            self.ledger.column("key")[places],
             self.ledger.time[places],
-            self._column("steps")[places].astype(np.int64),
+            self.ledger.column("steps")[places].astype(np.int64),
             span_us,
         )
         places = places[kept]
@@ -226,7 +224,7 @@ class Correlator:
 
     def _late_times(self, places: Ints) -> dict[int, list[int]]:
         late: dict[int, list[int]] = {}
-        blind = places[self._column("blind")[places].astype(np.bool_)]
+        blind = places[self.ledger.blind[places]]
         for gid, time in zip(
             self.ledger.gid[blind].tolist(), self.ledger.time[blind].tolist(), strict=True
         ):
@@ -245,7 +243,7 @@ class Correlator:
 
     def _footprint(self, crossing: Crossing, late: list[int]) -> tuple[int, ...]:
         """Numbers that differ when what a signal says would."""
-        high, low = self._column("high"), self._column("low")
+        high, low = self.ledger.column("high"), self.ledger.column("low")
         ids = [int(number) for at in crossing.events for number in (high[at], low[at])]
         return (crossing.count, self._missed(crossing, late), int(low[crossing.last]), *ids)
 
@@ -261,7 +259,7 @@ class Correlator:
             live = self._live.setdefault(crossing.gid, {})
             said = live.get(crossing.bucket)
             evidence = self._evidence(crossing, facts, late.get(crossing.gid, []))
-            change = "new" if said is None else "revised"
+            change: Change = "new" if said is None else "revised"
             signal = self._maker.of_group(self.rule, evidence, revision, change)
             live[crossing.bucket] = Live(signal, footprint)
             if said is None or not _same(said.signal, signal):
@@ -274,10 +272,12 @@ class Correlator:
         wanted = np.unique(np.array(places, np.int64))
         if not len(wanted):
             return {}
-        steps = self._column("steps")[wanted].astype(np.int64)
+        steps = self.ledger.column("steps")[wanted].astype(np.int64)
         # What an event shows are the fields of the first detection it matched.
         step = np.log2(steps & -steps).astype(np.int64)
-        table, row = (self._column(name)[wanted].astype(np.int64) for name in ("table", "row"))
+        table, row = (
+            self.ledger.column(name)[wanted].astype(np.int64) for name in ("table", "row")
+        )
         found = self._store.facts(Places(table, row, step), self._shown, self.by)
         return dict(zip(wanted.tolist(), found, strict=True))
 
@@ -308,9 +308,14 @@ class Correlator:
             live = self._live.get(gid)
             if live is None:
                 continue
-            for bucket in [bucket for bucket in live if bucket not in found.get(gid, {})]:
-                if not self._closed(bucket) and not self._cut(gid, bucket):
-                    out.append(changed(live.pop(bucket).signal, "retracted", revision))
+            gone = [
+                bucket
+                for bucket in live
+                if bucket not in found.get(gid, {})
+                and not self._closed(bucket)
+                and not self._cut(gid, bucket)
+            ]
+            out += [changed(live.pop(b).signal, "retracted", revision) for b in gone]
             if not live:
                 del self._live[gid]
         return out
@@ -337,7 +342,9 @@ class Correlator:
         return self.ledger.of(gids)
 
     def _trim(self) -> None:
-        """Hold the rule to its limits: groups quiet for longest go first, a tenth more than need be."""
+        """Hold the rule to its limits: groups quiet for longest go first, a tenth more than need
+        be.
+        """
         limits = self._limits
         if self.ledger.size <= min(limits.groups_per_rule, limits.events_per_rule):
             return

@@ -1,7 +1,8 @@
 """Where conditions over time become true: pure functions over events of many groups at once.
 
-Events come by (group, time, event id). "Within the timespan" means over (e.time − timespan, e.time]. For each (group,
-epoch-aligned bucket of the timespan) the first event at which the condition holds is found.
+Events come by (group, time, event id).
+"Within the timespan" means over (e.time − timespan, e.time]. For each (group, epoch-aligned
+bucket of the timespan) the first event at which the condition holds is found.
 """
 
 from collections import Counter
@@ -17,7 +18,9 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Events of groups. `rank` numbers groups 0, 1 …; `moment` numbers distinct times; both cannot overflow."""
+    """Events of groups. `rank` numbers groups 0, 1 …; `moment` numbers distinct times; both cannot
+    overflow.
+    """
 
     rank: Ints
     time: Ints
@@ -39,10 +42,9 @@ class Frame:
         """Places [from, to) of the events in each event's window."""
         width = self.moments + 1
         at = self.rank * width + self.moment
-        return (
-            np.searchsorted(at, self.rank * width + self.opens, side="left"),
-            np.searchsorted(at, at, side="right"),
-        )
+        start: Ints = np.searchsorted(at, self.rank * width + self.opens, side="left")
+        stop: Ints = np.searchsorted(at, at, side="right")
+        return start, stop
 
     def firsts(self, holds: Bools) -> Ints:
         """Places of the first event of each (group, bucket) at which it holds."""
@@ -51,7 +53,8 @@ class Frame:
             return places
         rank, bucket = self.rank[places], self.time[places] // self.timespan_us
         new = (rank[1:] != rank[:-1]) | (bucket[1:] != bucket[:-1])
-        return places[np.concatenate([[True], new])]
+        found: Ints = places[np.concatenate([[True], new])]
+        return found
 
 
 def sizes_of(gid: Words) -> tuple[Ints, Ints]:
@@ -63,10 +66,12 @@ def sizes_of(gid: Words) -> tuple[Ints, Ints]:
 
 
 def merged(gid: Words, key: Words, time: Ints, steps: Ints, timespan_us: int) -> tuple[Ints, Ints]:
-    """Several reports of one action as one event: places of the events that stay, and what they match.
+    """Several reports of one action as one event: places of the events that stay, and what they
+    match.
 
-    A report that follows another of the same action within the timespan is no event of its own; the first one
-    matches what any report within the timespan after it matches. Input by (group, time, event id).
+    A report that follows another of the same action within the timespan is no event of its own; the
+    first one matches what any report within the timespan after it matches. Input by (group, time,
+    event id).
     """
     order = np.lexsort((np.arange(len(gid)), key, gid))
     same = (gid[order][1:] == gid[order][:-1]) & (key[order][1:] == key[order][:-1])
@@ -126,7 +131,9 @@ def _distinct(keys: list[int], start: list[int], stop: list[int]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """Ordered steps: `starts[i]` has for each event that ends a chain of steps 0 … i the latest such chain's start."""
+    """Ordered steps: `starts[i]` has for each event that ends a chain of steps 0 … i the latest
+    such chain's start.
+    """
 
     frame: Frame
     starts: list[Ints]
@@ -137,7 +144,9 @@ class Chains:
         return (start >= 0) & (start >= self.frame.opens)
 
     def back(self, place: int) -> list[int]:
-        """The chain that ends at a complete event, first step first: each step as late as it can be."""
+        """The chain that ends at a complete event, first step first: each step as late as it can
+        be.
+        """
         wanted = self.starts[-1][place]
         group = int(np.searchsorted(self.frame.rank, self.frame.rank[place]))
         chain = [place]

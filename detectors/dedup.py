@@ -1,7 +1,7 @@
 """Event ids seen lately, so that a repeated record counts once.
 
-A hash table of 128-bit ids in two generations: one being filled, one before it. A generation lasts one horizon
-of observed time, so an id is remembered for one to two horizons, in fixed memory.
+A hash table of 128-bit ids in two generations: one being filled, one before it. A generation lasts
+one horizon of observed time, so an id is remembered for one to two horizons, in fixed memory.
 """
 
 from typing import Self
@@ -88,7 +88,8 @@ class Seen:
         self.evicted = 0
 
     def fresh(self, frame: pl.DataFrame) -> pl.Series:
-        """Mask of the rows whose event_id is new, the first of equal ones; they count as seen from now on.
+        """Mask of the rows whose event_id is new, the first of equal ones; they count as seen from
+        now on.
 
         `frame`: columns event_id and observed_time (or event_time where that is absent).
         """

@@ -1,7 +1,8 @@
 """The rules over one partition: batches of actions in, new, revised and retracted signals out.
 
-`detect` and `scan` feed it alike. It is pure but for its own state: no I/O, no clock. What stands after any
-sequence of calls is a function of the set of actions judged and links learned, not of their order or batches.
+`detect` and `scan` feed it alike. It is pure but for its own state: no I/O, no clock. What stands
+after any sequence of calls is a function of the set of actions judged and links learned, not of
+their order or batches.
 """
 
 import secrets
@@ -106,8 +107,8 @@ class Engine:
     def judge(self, actions: pl.DataFrame, revision: int) -> list[Signal]:
         """Judge actions that were not judged before; their order does not matter.
 
-        `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW). Returns
-        what is new, revised or retracted, each with this revision.
+        `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW).
+        Returns what is new, revised or retracted, each with this revision.
         """
         frame = prepared(actions, self._needed, self._fields)
         if frame.is_empty():
@@ -175,7 +176,9 @@ class Engine:
     def _groups(
         self, correlator: Correlator, table: pl.DataFrame, places: Rows
     ) -> tuple[Words, npt.NDArray[np.bool_]]:
-        """Groups of these rows of a fact frame, and which rows have one: all group values are there."""
+        """Groups of these rows of a fact frame, and which rows have one: all group values are
+        there.
+        """
         values = table.select(pl.col("tenant"), *correlator.by)[places]
         whole = values.select(~pl.any_horizontal(pl.all().is_null())).to_series()
         return self._hasher.of_rows(values.filter(whole).get_columns()), whole.to_numpy()
@@ -334,7 +337,9 @@ def _late_rows(frame: pl.DataFrame, fields: FieldMap) -> npt.NDArray[np.int8]:
 def _stepped(
     rule: Correlation, matched: Mapping[int, Rows], late: npt.NDArray[np.int8]
 ) -> tuple[Rows, Rows]:
-    """Rows that match any detection of the rule and are not far, and bit i for each step i they match."""
+    """Rows that match any detection of the rule and are not far, and bit i for each step i they
+    match.
+    """
     found = [(step, matched[at]) for step, at in enumerate(rule.detections) if at in matched]
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64)

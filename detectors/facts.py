@@ -1,8 +1,11 @@
-"""The facts of events that matched: what signals say of them, and the frames they are kept in until needed."""
+"""The facts of events that matched: what signals say of them, and the frames they are kept in until
+needed.
+"""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -45,8 +48,8 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     file_path: str | None = None
     file_hash: str | None = None
     artifact_name: str | None = None
+    # What it says in the fields of the rule that asked, and its values of that rule's group-by.
     said: dict[str, str] = {}
-    # Group-by values for the rule that asked.
     group: tuple[str, ...] = ()
 
     @property
@@ -99,7 +102,9 @@ def group_column(field: str) -> str:
 
 
 def group_value(field: str, fields: FieldMap) -> pl.Expr:
-    """The value of a group-by field in a fact frame: sessions and agents as links have made them known."""
+    """The value of a group-by field in a fact frame: sessions and agents as links have made them
+    known.
+    """
     column = fields.source(field).column
     if fields.columns is not None and column in {"session_id", "agent_id"}:
         return pl.col("session_id") if column == "session_id" else AGENT.alias("agent_id")
@@ -113,7 +118,8 @@ def fact_frame(
     said: Iterable[str] = (),
     by: Iterable[str] = (),
 ) -> pl.DataFrame:
-    """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers), and fields as texts.
+    """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers), and fields as
+    texts.
 
     `said`: fields to show, cut short. `by`: fields to group by, whole.
     """
@@ -142,14 +148,14 @@ def _text(name: str, fields: FieldMap, schema: Mapping[str, pl.DataType]) -> pl.
 
 
 class FactTable:
-    """Facts of some rows of a frame, made when asked for. Rows are ascending numbers of the frame."""
+    """Facts of some rows of a frame, made when asked for. Rows are numbers, ascending."""
 
     def __init__(self, frame: pl.DataFrame, rows: Rows, fields: FieldMap) -> None:
         self._frame, self._rows, self._fields = frame, rows, fields
         self._said: dict[str, list[str | None]] = {}
 
     @cached_property
-    def _facts(self) -> list[tuple[object, ...]]:
+    def _facts(self) -> list[tuple[Any, ...]]:
         return fact_frame(self._frame, self._rows, self._fields, ()).rows()
 
     def at(self, rows: Rows, shown: Sequence[str]) -> list[Facts]:
@@ -157,7 +163,7 @@ class FactTable:
         places = np.searchsorted(self._rows, rows).tolist()
         sayings = [(name, self._values(name)) for name in shown[:MAX_SAID_FIELDS]]
         facts = self._facts
-        return [Facts(*facts[place], _said(sayings, place)) for place in places]  # type: ignore[arg-type]
+        return [_facts(facts[place], _said(sayings, place), ()) for place in places]
 
     def _values(self, name: str) -> list[str | None]:
         values = self._said.get(name)
@@ -201,7 +207,9 @@ class FactStore:
     def facts(
         self, places: Places, shown: Mapping[int, Sequence[str]], by: Sequence[pl.Expr]
     ) -> list[Facts]:
-        """Facts at the places, in order. `shown`: fields that each step shows; `by`: the group's values."""
+        """Facts at the places, in order. `shown`: fields that each step shows; `by`: the group's
+        values.
+        """
         found: list[Facts | None] = [None] * len(places.table)
         for table, step in np.unique(np.stack([places.table, places.step], 1), axis=0).tolist():
             at = np.flatnonzero((places.table == table) & (places.step == step))
@@ -218,7 +226,7 @@ class FactStore:
             for place, values, texts, group in zip(at.tolist(), facts, said, groups, strict=True):
                 pairs = zip(names, texts, strict=True)
                 shows = {name: text for name, text in pairs if text is not None}
-                found[place] = Facts(*values, shows, group)
+                found[place] = _facts(values, shows, group)
         return found  # type: ignore[return-value]
 
     def dump(self) -> bytes:
@@ -239,6 +247,11 @@ class FactStore:
             frames = pl.read_ipc_stream(io.BytesIO(state)).partition_by(_TABLE, maintain_order=True)
             self.tables = {frame[_TABLE][0]: frame.drop(_TABLE) for frame in frames}
         self._next = max(self.tables, default=-1) + 1
+
+
+def _facts(row: tuple[Any, ...], said: dict[str, str], group: tuple[str, ...]) -> Facts:
+    """A row of a fact frame, by position: naming 22 fields would cost more than all the rest."""
+    return Facts(*row, said, group)  # type: ignore[call-arg]
 
 
 def _said(sayings: Sequence[tuple[str, list[str | None]]], place: int) -> dict[str, str]:

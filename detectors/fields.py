@@ -1,7 +1,8 @@
 """Which column, or which part of one, a field name of a rule means.
 
-ACTIONS: Sigma's `tool.name` is column `tool_name`; `tool.args.path` looks into the JSON text of the arguments;
-a name nobody knows is looked up in `attributes`. RAW: any JSON objects, flattened, names as they are.
+ACTIONS: Sigma's `tool.name` is column `tool_name`; `tool.args.path` looks into the JSON text of the
+arguments; a name nobody knows is looked up in `attributes`. RAW: any JSON objects, flattened, names
+as they are.
 """
 
 import re
@@ -56,7 +57,8 @@ _PLUMBING = frozenset({
 })  # fmt: skip
 # An agent's actions are all in one partition; so is what lies within an agent.
 LOCAL_FIELDS = frozenset({
-    "agent_id", "agent_instance_id", "partition_key", "session_id", "span_id", "trace_id", "turn_id",
+    "agent_id", "agent_instance_id", "partition_key", "session_id", "span_id", "trace_id",
+    "turn_id",
 })  # fmt: skip
 _PATH_KEY = re.compile(r"^[^'\"\\\[\]]+$")
 
@@ -67,7 +69,7 @@ class UnknownField(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A column, or one member of the JSON text (`path`) or of the attributes (`attribute`) in it."""
+    """A column, or one member of the JSON text (`path`) or the attributes (`attribute`) in it."""
 
     column: str
     path: str | None = None

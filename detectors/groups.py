@@ -1,7 +1,9 @@
-"""Signals to signal groups: one per (rule, entity, bucket), written so rarely that a flood stays small.
+"""Signals to signal groups: one per (rule, entity, bucket), written so rarely that a flood stays
+small.
 
-A group is said at counts 1, 10, 100 …, when a sample changes or goes away, and at its close. What is said last is
-a function of the set of signals that stand. Bounded: see the limits; what they cost is counted.
+A group is said at counts 1, 10, 100 …, when a sample changes or goes away, and at its close. What
+is said last is a function of the set of signals that stand. Bounded: see the limits; what they cost
+is counted.
 """
 
 from bisect import insort
@@ -228,7 +230,9 @@ class Groups:
         )
 
     def _evict(self, due: dict[str, None], revision: int) -> list[SignalGroup]:
-        """Hold to the limit: the oldest buckets go, and are said once more if they were not just said."""
+        """Hold to the limit: the oldest buckets go, and are said once more if they were not just
+        said.
+        """
         spare = len(self._groups) - self._max_groups
         if spare <= 0:
             return []
@@ -260,12 +264,14 @@ def _is_power_of_ten(count: int) -> bool:
 
 
 def _may_move(signal: Signal) -> bool:
-    """A later record can revise it: a correlation's, or one whose session or agent may become known."""
+    """A later record can revise it: a correlation's, or one whose session or agent may become
+    known.
+    """
     no_session = signal.session_id is None or signal.session_id == signal.trace_id
     return signal.kind != "stateless" or no_session or signal.agent_id is None
 
 
 def _respan(group: _Group) -> None:
-    """First and last time anew; with signals not remembered one by one the span can only be kept."""
+    """First and last time anew; where signals are not remembered singly the span is kept."""
     if group.times and not group.forgotten:
         group.first_us, group.last_us = min(group.times.values()), max(group.times.values())

@@ -14,7 +14,8 @@ HEX_CHARS = 32
 def halves(ids: pl.Series) -> tuple[Words, Words]:
     """The ids as two columns of 64 bits that sort as the ids do.
 
-    For ids of 32 hex digits, which all of ours are. Others are hashed: still one fixed order, another than the text's.
+    For ids of 32 hex digits, which all of ours are. Others are hashed: still one fixed order,
+    another than the text's.
     """
     if ids.is_empty():
         return np.empty(0, np.uint64), np.empty(0, np.uint64)

@@ -1,10 +1,11 @@
 """The events one correlation remembers, as columns of numbers.
 
-A group is the hash of its values; an event refers to its facts by (table, row) of a FactStore. Blind events are late
-ones: remembered so that signals can say they were left out, never counted.
+A group is the hash of its values; an event refers to its facts by (table, row) of a FactStore.
+Blind events are late ones: remembered so that signals can say they were left out, never counted.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
-Columns = Mapping[str, npt.NDArray[np.generic]]
+Columns = Mapping[str, npt.NDArray[Any]]
 
 _TYPES: dict[str, str] = {
     "gid": "<u8",  # group
@@ -47,17 +48,24 @@ class Ledger:
         # Group → time of the newest event dropped from it because it held too many.
         self.cuts: dict[int, int] = {}
 
-    def column(self, name: str) -> npt.NDArray[np.generic]:
-        """A view of one column."""
+    def column(self, name: str) -> Any:
+        """A view of one column; of the kind of number that _TYPES says."""
         return self._data[name][: self.size]
 
     @property
     def gid(self) -> Words:
-        return self._data["gid"][: self.size]
+        found: Words = self.column("gid")
+        return found
 
     @property
     def time(self) -> Ints:
-        return self._data["time"][: self.size]
+        found: Ints = self.column("time")
+        return found
+
+    @property
+    def blind(self) -> Bools:
+        found: Bools = self.column("blind")
+        return found
 
     def append(self, columns: Columns) -> None:
         """Remember events."""
@@ -82,7 +90,7 @@ class Ledger:
         self.size = size
 
     def of(self, gids: Words) -> Ints:
-        """Places of the events of these groups by (group, time, event id); a repeated event once."""
+        """Places of these groups' events by (group, time, event id); a repeated event once."""
         within = pl.Series(self.gid).is_in(pl.Series(gids).implode()).to_numpy()
         places = np.flatnonzero(within)
         columns = [self.column(name)[places] for name in ("low", "high", "time", "gid")]

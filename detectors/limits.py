@@ -1,4 +1,6 @@
-"""What the engine may hold at most, and for how long. Each has a test; evictions are counted and told."""
+"""What the engine may hold at most, and for how long. Each has a test; evictions are counted and
+told.
+"""
 
 import msgspec
 

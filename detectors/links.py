@@ -29,7 +29,8 @@ _KEY = ("tenant", "trace_id")
 
 
 def linked(frame: pl.DataFrame, known: Mapping[Trace, Linked]) -> pl.DataFrame:
-    """The frame with session and agent filled in where its rows fell back to a known trace, or knew nothing.
+    """The frame with session and agent filled in where its rows fell back to a known trace, or knew
+    nothing.
 
     `frame`: columns tenant and trace_id, and those that are filled.
     """
@@ -66,7 +67,9 @@ class Links:
         return len(self._traces)
 
     def learn(self, records: Iterable[SessionLink]) -> dict[Trace, Linked]:
-        """Take links in; those that say something new, by trace. What was said first of a trace holds."""
+        """Take links in; those that say something new, by trace. What was said first of a trace
+        holds.
+        """
         news: dict[Trace, Linked] = {}
         for record in records:
             trace = (record.tenant, record.trace_id)

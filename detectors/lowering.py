@@ -1,8 +1,8 @@
 """Conditions to Polars expressions over one schema of frames.
 
-Every expression is true or false, never null: a field without a value fails each test but "has no value", so
-`not` means what a rule's author expects. Text is compared in lower case through helper columns, made once for
-all rules that need them.
+Every expression is true or false, never null: a field without a value fails each test but "has no
+value", so `not` means what a rule's author expects. Text is compared in lower case through helper
+columns, made once for all rules that need them.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +57,9 @@ class _Value:
 
 @dataclass
 class Lowering:
-    """Compiles conditions for frames of one schema; afterwards `helpers` lists the columns they read."""
+    """Compiles conditions for frames of one schema; afterwards `helpers` lists the columns they
+    read.
+    """
 
     schema: Mapping[str, pl.DataType]
     fields: FieldMap
@@ -76,10 +78,10 @@ class Lowering:
                 return self._any(parts)
             case Not(part):
                 return ~self.expression(part)
-            case Leaf(None, test):
-                return self._keyword(test)
-            case Leaf(name, test):
-                return self._test(self._value(self.fields.source(name)), test)
+            case Leaf():
+                if node.field is None:
+                    return self._keyword(node.test)
+                return self._test(self._value(self.fields.source(node.field)), node.test)
 
     def helpers(self) -> list[list[pl.Expr]]:
         """Columns to add to a frame before the expressions are asked, in rounds."""
@@ -102,8 +104,8 @@ class Lowering:
         for (name, cased), regexes in patterns.items():
             others += [Leaf(name, Pattern(regex, cased)) for regex in together(regexes)]
         asked = [self.expression(part) for part in others]
-        for (name, op, cased), values in words.items():
-            asked.append(self._words(name, op, cased=cased, values=values))
+        for (name, how, cased), values in words.items():
+            asked.append(self._words(name, how, cased=cased, values=values))
         return asked[0] if len(asked) == 1 else pl.any_horizontal(asked)
 
     def _words(self, name: str, op: str, *, cased: bool, values: list[str]) -> pl.Expr:

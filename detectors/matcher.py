@@ -1,7 +1,9 @@
-"""Which events match which conditions: something cheap first, then the exact conditions on the rows left.
+"""Which events match which conditions: something cheap first, then the exact conditions on the rows
+left.
 
-Two ways of being cheap, one result. A few dozen conditions are asked roughly (see `rough`); with hundreds, words are
-looked for once per column and say which condition may match which row (see `bulk`).
+Two ways of being cheap, one result. A few dozen conditions are asked roughly (see `rough`); with
+hundreds, words are looked for once per column and say which condition may match which row (see
+`bulk`).
 """
 
 from collections.abc import Mapping, Sequence

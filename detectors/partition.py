@@ -1,4 +1,6 @@
-"""Everything `detect` and `scan` do with one partition, in one place: the same calls, the same results."""
+"""Everything `detect` and `scan` do with one partition, in one place: the same calls, the same
+results.
+"""
 
 from collections.abc import Sequence
 
@@ -39,7 +41,9 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class PartitionDetector:
-    """Deduplicates, resolves sessions, judges, groups. One per partition; not thread-safe, no I/O, no clock."""
+    """Deduplicates, resolves sessions, judges, groups. One per partition; not thread-safe, no I/O,
+    no clock.
+    """
 
     def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
         limits = limits or Limits()
@@ -52,7 +56,9 @@ class PartitionDetector:
         self.contexts_left_out = 0
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
-        """Judge a batch of actions and take in session links. `revision`: of the record that brought them."""
+        """Judge a batch of actions and take in session links. `revision`: of the record that
+        brought them.
+        """
         news = self.links.learn(links)
         signals = self.engine.relink(news, revision)
         if not frame.is_empty():

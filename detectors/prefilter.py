@@ -1,8 +1,9 @@
-"""Words that an event must contain for a rule to match: what is looked for before the rule is asked.
+"""Words that an event must contain for a rule to match: what is looked for before the rule is
+asked.
 
-A witness of a condition is a set of (column, word): no event matches unless one of the words stands, without
-regard to ASCII case, in its column. Soundness is all that matters here: a condition from which none can be
-derived has none and is asked of every event.
+A witness of a condition is a set of (column, word): no event matches unless one of the words
+stands, without regard to ASCII case, in its column. Soundness is all that matters here: a condition
+from which none can be derived has none and is asked of every event.
 """
 
 import re
@@ -38,7 +39,6 @@ def witness(node: Node, fields: FieldMap) -> Witness | None:
             return _of_leaf(node, fields)
         case Not():
             return None
-    return None
 
 
 def _worth(found: Witness) -> tuple[int, int]:
@@ -84,7 +84,9 @@ def caseless_runs(word: str) -> list[str]:
 
 
 def _beyond_ascii(regex: str) -> bool:
-    """Every match of the regex holds a character that is not ASCII: it is made of sets of such alone."""
+    """Every match of the regex holds a character that is not ASCII: it is made of sets of such
+    alone.
+    """
     if not re.fullmatch(r"(\[[^\]]+\](\{\d+,?\d*\})?\|?)+", regex):
         return False
     inner = re.findall(r"\[([^\]]+)\]", regex)

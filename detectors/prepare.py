@@ -1,7 +1,8 @@
-"""A batch of actions as the rules need it: absent columns as nulls, and what a producer left out, by default.
+"""A batch of actions as the rules need it: absent columns as nulls, and what a producer left out,
+by default.
 
-Defaults are classes of tools by the verbs in their names, and distrust of what tools bring in from outside
-(see tool_classes). They fill what is null; what the producer says stands.
+Defaults are classes of tools by the verbs in their names, and distrust of what tools bring in from
+outside (see tool_classes). They fill what is null; what the producer says stands.
 """
 
 from collections.abc import Sequence

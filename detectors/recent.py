@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tachograph.schemas.batch import COLUMNS, complete
+from tachograph.schemas.batch import complete
 
 LAST_ACTIONS = 20
 MAX_ROWS = 200_000
@@ -20,9 +20,9 @@ FORMAT = 1
 
 # What is kept of an action; long texts are cut.
 _KEPT = (
-    "event_id", "event_time", "session_id", "trace_id", "kind", "operation", "tool_name", "tool_risk", "outcome",
-    "error_type", "target_resource", "target_domain", "file_path", "model_name", "policy_decision",
-    "guardrail_verdict",
+    "event_id", "event_time", "session_id", "trace_id", "kind", "operation", "tool_name",
+    "tool_risk", "outcome", "error_type", "target_resource", "target_domain", "file_path",
+    "model_name", "policy_decision", "guardrail_verdict",
 )  # fmt: skip
 _CUT = ("tool_args", "tool_result", "content_text", "process_command_line")
 
@@ -56,7 +56,7 @@ class Recent:
 
     def _append(self, kept: pl.DataFrame) -> None:
         self._frames.append(kept)
-        self._sizes.append(kept.estimated_size())
+        self._sizes.append(int(kept.estimated_size()))
         self.rows += kept.height
         self.bytes += self._sizes[-1]
         while len(self._frames) > 1 and (
@@ -126,6 +126,3 @@ def _short(row: dict[str, Any]) -> dict[str, str]:
             continue
         out[name] = value.isoformat().replace("+00:00", "Z") if name == "event_time" else str(value)
     return out
-
-
-assert set(_KEPT) | set(_CUT) <= set(COLUMNS)

@@ -1,7 +1,8 @@
 """Regular expressions of rules, for an engine that runs in linear time.
 
-Rules are written for backtracking engines; Polars runs Rust's. What both can say is rewritten where the two
-spell it differently; what only a backtracking engine can do (look-around, back-references) is refused, with words.
+Rules are written for backtracking engines; Polars runs Rust's. What both can say is rewritten where
+the two spell it differently; what only a backtracking engine can do (look-around, back-references)
+is refused, with words.
 """
 
 import functools
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-# A word's boundary is that of ASCII words, as in the engines rules are written for; it is faster too.
+# A word's boundary is that of ASCII words, as in the engines rules are written for; it is faster
+# too.
 _BOUNDARY = "(?-u:\\b)"
 # Rust reads \< and \> as word boundaries, where everyone else means the character.
 _PLAIN_ESCAPES = {"<": "<", ">": ">", "Z": "\\z"}
@@ -23,7 +25,9 @@ class UnsupportedRegex(ValueError):
 
 
 def linear(pattern: str, flags: str = "") -> str:
-    """The pattern as Rust's engine spells it, checked. `flags`: any of "i", "m", "s". Raises UnsupportedRegex."""
+    """The pattern as Rust's engine spells it, checked. `flags`: any of "i", "m", "s". Raises
+    UnsupportedRegex.
+    """
     if len(pattern) > MAX_REGEX_CHARS:
         raise UnsupportedRegex(f"longer than {MAX_REGEX_CHARS} characters")
     spelled = _respell(pattern)
@@ -45,7 +49,9 @@ def _together(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def together(patterns: Sequence[str]) -> list[str]:
-    """Alternatives as few expressions: one pass over a text for all of them, and fewer to keep compiled."""
+    """Alternatives as few expressions: one pass over a text for all of them, and fewer to keep
+    compiled.
+    """
     distinct = tuple(dict.fromkeys(patterns))
     return list(distinct) if len(distinct) < 2 else list(_together(distinct))
 

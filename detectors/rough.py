@@ -1,8 +1,10 @@
-"""A few dozen conditions: each is first asked roughly of all rows, then in full of the rows that are left.
+"""A few dozen conditions: each is first asked roughly of all rows, then in full of the rows that
+are left.
 
-The rough question keeps what is cheap (comparing short columns) as it is, and puts in place of what is dear (regular
-expressions, long texts) a look for words that must be there, or that the field has a value at all. It is true
-wherever the condition is; where nothing dear was in it, it is the answer.
+The rough question keeps what is cheap (comparing short columns) as it is, and puts in place of what
+is dear (regular expressions, long texts) a look for words that must be there, or that the field has
+a value at all. It is true wherever the condition is; where nothing dear was in it, it is the
+answer.
 """
 
 from collections.abc import Mapping, Sequence

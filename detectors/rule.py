@@ -11,7 +11,9 @@ MICROS = 1_000_000
 
 
 class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Actions that a rule must match and must not, as flat fields; for a window each sample is a list of them."""
+    """Actions that a rule must match and must not, as flat fields; for a window each sample is a
+    list of them.
+    """
 
     match: list[Any] = []
     no_match: list[Any] = []
@@ -29,12 +31,15 @@ class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: list[str] = []
     tuning: dict[str, Any] = {}
     samples: Samples = Samples()
-    # A rule that others refer to speaks for itself too (Sigma's `generate` says so of all of them at once).
+    # A rule that others refer to speaks for itself too (Sigma's `generate` says so of all of them
+    # at once).
     standalone: bool = False
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What a rule says of itself. `version` is its semantic hash: what it asks, not how it is worded."""
+    """What a rule says of itself. `version` is its semantic hash: what it asks, not how it is
+    worded.
+    """
 
     rule_id: str
     version: str
@@ -64,7 +69,7 @@ class Stateless(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """At least `threshold` events of a group that match any of the detections, within the timespan."""
+    """At least `threshold` events of a group that match any detection, within the timespan."""
 
     meta: Meta
     detections: list[int]

@@ -92,6 +92,8 @@ def _documents(text: str, file: str) -> Iterator[Document]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            if node is None:
+                continue
             line = node.start_mark.line + 1
             data = loader.construct_document(node)
             if data is None:

@@ -1,4 +1,4 @@
-"""Rules from files: every document is honoured in full, or is a problem with file, line and reason."""
+"""Rules from files: a document is honoured in full, or is a problem with file, line and reason."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,8 @@ from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
 
 BUILTIN = Path(__file__).parent / "rules"
-# The longest timespan a window may have: the topic must still hold what a replay needs (SEMANTICS 4).
+# The longest timespan a window may have: the topic must still hold what a replay needs (SEMANTICS
+# 4).
 MAX_TIMESPAN_S = 24 * 3600
 MAX_STEPS = 8
 _KNOWN_TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.TEMPORAL_ORDERED)
@@ -83,8 +84,8 @@ def load(
 ) -> RuleSet:
     """The rules of the shipped pack (`builtin`) and of files and folders.
 
-    Raises RuleErrors with every problem found. With strict=False rules with problems are left out and listed in
-    `refused`, for a caller that tells them to a person.
+    Raises RuleErrors with every problem found. With strict=False rules with problems are left out
+    and listed in `refused`, for a caller that tells them to a person.
     """
     documents: list[Document] = []
     problems: list[Problem] = []
@@ -213,7 +214,9 @@ class _Builder:
         return at
 
     def _lowers(self, condition: Any) -> None:
-        """Compile once against the known columns: what cannot be compiled is refused now, not later."""
+        """Compile once against the known columns: what cannot be compiled is refused now, not
+        later.
+        """
         Lowering(dict(self.fields.columns or {}), self.fields).expression(condition)
 
     def _correlation(self, document: Document) -> None:
@@ -296,7 +299,7 @@ class _Builder:
             tacho = msgspec.convert(data.get("tacho") or {}, Tacho)
         except msgspec.ValidationError as error:
             raise _Refused(f"section tacho: {error}", "tacho") from error
-        severity: Severity = SEVERITIES[SEVERITIES.index(level)]  # type: ignore[arg-type]
+        severity: Severity = next(known for known in SEVERITIES if known == level)
         rule_id = next(iter(_names(document)), None) or plain_id(str(data.get("title")), version)
         tags = [str(tag) for tag in data.get("tags") or []]
         return Meta(

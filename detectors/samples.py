@@ -1,8 +1,9 @@
-"""The samples inside rule files: actions that a rule must find, and actions that it must leave alone.
+"""The samples inside rule files: actions that a rule must find, and actions that it must leave
+alone.
 
-A sample is an action as flat fields, or a list of them for rules over time. Beside fields of Action an entry may say
-`at_s` (seconds after the first), and `repeat` with `every_s` to stand for several. What a sample leaves out is filled
-with one tenant, agent and session.
+A sample is an action as flat fields, or a list of them for rules over time. Beside fields of Action
+an entry may say `at_s` (seconds after the first), and `repeat` with `every_s` to stand for several.
+What a sample leaves out is filled with one tenant, agent and session.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

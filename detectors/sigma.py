@@ -1,7 +1,8 @@
 """Sigma detections, parsed by pySigma, as conditions of ours.
 
-pySigma reads the YAML, applies modifiers and resolves `1 of`/`all of`; here each kind of value it ends up with
-becomes one test. Whatever cannot be honoured raises UnsupportedRule with the reason; nothing is dropped.
+pySigma reads the YAML, applies modifiers and resolves `1 of`/`all of`; here each kind of value it
+ends up with becomes one test. Whatever cannot be honoured raises UnsupportedRule with the reason;
+nothing is dropped.
 """
 
 import re
@@ -66,7 +67,8 @@ _MANY = SpecialChars.WILDCARD_MULTI
 
 
 class _JudgedLater(RegexEngine):
-    """pySigma checks expressions of rules by compiling them; ours are checked by the engine that runs them.
+    """pySigma checks expressions of rules by compiling them; ours are checked by the engine that
+    runs them.
 
     What is returned is only ever used for the patterns of `1 of …`, which are plain.
     """
@@ -88,7 +90,9 @@ class UnsupportedRule(ValueError):
 
 
 def condition_of(rule: SigmaRule) -> Node:
-    """What the rule asks of an event. Several conditions mean any of them. Raises UnsupportedRule, SigmaError."""
+    """What the rule asks of an event. Several conditions mean any of them. Raises UnsupportedRule,
+    SigmaError.
+    """
     parsed = [condition.parsed for condition in rule.detection.parsed_condition]
     nodes = [_node(tree) for tree in parsed if tree is not None]
     if not nodes or len(nodes) != len(parsed):
@@ -133,7 +137,9 @@ def _keyword(value: Any) -> Node:
 
 
 def _text(value: SigmaString, *, keyword: bool = False) -> Test:
-    """A Sigma string: plain, or with wildcards at its ends, or anywhere; a keyword may stand anywhere."""
+    """A Sigma string: plain, or with wildcards at its ends, or anywhere; a keyword may stand
+    anywhere.
+    """
     for part in value.s:
         if isinstance(part, Placeholder):
             raise UnsupportedRule(f"placeholder %{part.name}% has no value here")
@@ -231,7 +237,7 @@ _TESTS: tuple[tuple[type, Callable[[Any], Test]], ...] = (
     (SigmaTimestampPart, _time_part),
     (SigmaNumber, _number),
     (SigmaBool, lambda value: Truth(value.boolean)),
-    (SigmaNull, lambda value: Present(value=False)),
+    (SigmaNull, lambda _: Present(value=False)),
     (SigmaExists, lambda value: Present(value=value.exists)),
     (SigmaRegularExpression, _regex),
     (SigmaCIDRExpression, lambda value: Cidr(value.network)),

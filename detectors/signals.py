@@ -1,4 +1,6 @@
-"""Facts and rules to Signals. Ids are hashes of tenant, rule, semantic hash, group, bucket or event id."""
+"""Facts and rules to Signals. Ids are hashes of tenant, rule, semantic hash, group, bucket or event
+id.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -40,7 +42,9 @@ def micros(moment: datetime) -> int:
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a correlation rests on in one bucket: its last event, the first of its events, how many there are."""
+    """What a correlation rests on in one bucket: its last event, the first of its events, how many
+    there are.
+    """
 
     last: Facts
     events: list[Facts]

@@ -1,7 +1,8 @@
 """What a tool can do, and whether what it brings in is trusted, by the words in its name.
 
-A default for producers that say neither. It is a guess by name and nothing more: a register of tools overrides it.
-Reading mail, web pages, tickets, messages and other text that outsiders write brings in untrusted content.
+A default for producers that say neither. It is a guess by name and nothing more: a register of
+tools overrides it. Reading mail, web pages, tickets, messages and other text that outsiders write
+brings in untrusted content.
 """
 
 import functools
@@ -30,7 +31,9 @@ _OUTSIDE = frozenset(_TABLE["outside"])
 
 @functools.lru_cache(maxsize=_CACHED)
 def words_of(name: str) -> tuple[str, ...]:
-    """Parts of a tool's name in lower case: snake, kebab, camel and dotted names alike; plurals as singulars."""
+    """Parts of a tool's name in lower case: snake, kebab, camel and dotted names alike; plurals as
+    singulars.
+    """
     parts = [part.lower() for part in _WORD.findall(name[:MAX_NAME_CHARS])]
     return tuple(part[:-1] if len(part) > 3 and part.endswith("s") else part for part in parts)
 

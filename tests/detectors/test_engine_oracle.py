@@ -37,16 +37,12 @@ logsource: {{category: any}}
 detection: {{s: {{tool.name: c}}, condition: s}}
 ---
 title: three of a
-correlation: {{type: event_count, rules: [a], group-by: [session.id], timespan: {SPAN_S}s, condition: {{gte: 3}}}}
----
-title: four of a or b by agent
-correlation: {{type: event_count, rules: [a, b], group-by: [agent.id], timespan: {SPAN_S}s, condition: {{gt: 3}}}}
----
-title: a then b
+correlation: {{type: event_count, rules: [a], group-by: [session.id], timespan: {SPAN_S}s,
+condition: {{gte: 3}}}} --- title: four of a or b by agent correlation: {{type: event_count, rules:
+[a, b], group-by: [agent.id], timespan: {SPAN_S}s, condition: {{gt: 3}}}} --- title: a then b
 correlation: {{type: temporal_ordered, rules: [a, b], group-by: [session.id], timespan: {SPAN_S}s}}
----
-title: a then b then c
-correlation: {{type: temporal_ordered, rules: [a, b, c], group-by: [session.id], timespan: {SPAN_S}s}}
+--- title: a then b then c correlation: {{type: temporal_ordered, rules: [a, b, c], group-by:
+[session.id], timespan: {SPAN_S}s}}
 """
 STEPS = {"a": {"a"}, "b": {"b"}, "ab": {"a", "b"}, "c": {"c"}, "d": set()}
 COUNTS = {
@@ -172,7 +168,9 @@ def as_actions(stream: list[Event]) -> tuple[list[Event], dict[str, set[str]]]:
 def chain_to(
     last: Event, before: list[Event], steps: list[str], tools: dict[str, set[str]]
 ) -> list[Event]:
-    """The best chain that ends at `last`: latest start time, then each step, from the end, as late as it can be."""
+    """The best chain that ends at `last`: latest start time, then each step, from the end, as late
+    as it can be.
+    """
     if steps[-1] not in tools[last.id]:
         return []
     earlier = [e for e in before if e < last]
@@ -246,7 +244,8 @@ def test_what_stands_is_what_brute_force_finds_over_the_whole_set(data: st.DataO
     link_at = data.draw(st.integers(0, len(stream)))
     reload_at = data.draw(st.integers(0, len(stream)))
     engine = fresh()
-    standing, batch = Standing(), []
+    standing = Standing()
+    batch: list[dict[str, Any]] = []
     for place, at in enumerate([*order, None]):
         if place in cuts or at is None or place in {link_at, reload_at}:
             if batch:
