@@ -3,9 +3,11 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
+import zstandard
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,6 +25,8 @@ from tachograph.pipeline.serve.tokens import Caller
 from tachograph.schemas.contracts import RECORD_HEADER
 
 _OTLP_TYPES: Final = (otlp.PROTOBUF, otlp.JSON)
+# One a call: a compressor serves one thread.
+_PACKER: Final = partial(zstandard.ZstdCompressor, level=1)
 _METRICS_NOTE: Final = "metrics are not used here and were discarded"
 
 
@@ -88,12 +92,15 @@ class Door:
         with self._intake.lease() as lease:
             body = await self._body(request, lease)
             checked = otlp.check(signal, content_type, body, self._limits.depth)
-            self._check_size(len(body), checked.items)
             if not checked.empty:
                 topic = otlp.TOPICS[signal]
                 key = checked.service.encode() if checked.service else None
-                headers = self._signed(caller, body, {"content-type": content_type.encode()})
-                await self._publish([Outgoing(topic, body, key, headers)])
+                value = await self._fitted(body, checked.items)
+                facts = {"content-type": content_type.encode()}
+                if value is not body:
+                    facts["content-encoding"] = b"zstd"
+                headers = self._signed(caller, value, facts)
+                await self._publish([Outgoing(topic, value, key, headers)])
                 RECORDS_READ.labels("serve", topic).inc()
         return Response(otlp.success(content_type), media_type=content_type)
 
@@ -114,13 +121,22 @@ class Door:
         size_bytes = sum(len(record.value) for record in records)
         self._backlog.wrote(records[0].topic, size_bytes, len(records))
 
-    def _check_size(self, size_bytes: int, items: int) -> None:
-        if size_bytes > self._limits.record_bytes or items > self._limits.record_items:
-            raise RequestError(
-                413,
-                f"an export may have {self._limits.record_bytes} bytes decompressed and"
-                f" {self._limits.record_items} items: send smaller batches",
-            )
+    async def _fitted(self, body: bytes, items: int) -> bytes:
+        """The body as one record: as it came, or packed where only that fits. Raises
+        RequestError 413.
+        """
+        limits = self._limits
+        if items <= limits.record_items and len(body) <= limits.unpacked_bytes:
+            if len(body) <= limits.record_bytes:
+                return body
+            packed = await asyncio.to_thread(_PACKER().compress, body)
+            if len(packed) <= limits.record_bytes:
+                return packed
+        raise RequestError(
+            413,
+            f"an export may have {limits.unpacked_bytes} bytes ({limits.record_bytes} packed) and"
+            f" {limits.record_items} items: send smaller batches (OTEL_BSP_MAX_EXPORT_BATCH_SIZE)",
+        )
 
     def _admit(self, request: Request, content_types: tuple[str, ...]) -> tuple[Caller, str]:
         """All that can be told before the body is read."""

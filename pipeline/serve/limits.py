@@ -19,6 +19,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     line_bytes: int = normalize.ACTION_BYTES
     # What `normalize` takes as one record: the door accepts nothing that would only die there.
     record_bytes: int = normalize.RECORD_BYTES
+    unpacked_bytes: int = normalize.UNPACKED_BYTES
     record_items: int = normalize.ITEMS
     # Native actions of one agent are joined up to here.
     joined_bytes: int = 262_144

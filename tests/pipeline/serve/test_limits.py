@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import random
 import socket
 import ssl
 import subprocess
@@ -13,10 +14,11 @@ import httpx
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.normalize import unpack
 from tachograph.pipeline.serve.limits import Limits
 from tachograph.pipeline.settings import Settings
 
-from .conftest import OpenDoor, limits, open_door
+from .conftest import OpenDoor, headers_of, limits, open_door, records
 from .test_door import ACTION, JSON, NDJSON, PROTOBUF, lines, traces
 
 TOKENS = """\
@@ -61,7 +63,9 @@ def test_a_body_over_its_limit_is_refused_by_its_length_and_by_what_comes(
 
 
 def test_what_normalize_would_not_take_as_one_record_is_refused(settings: Settings) -> None:
-    small = limits(record_bytes=1_000, record_items=3, lines=2, line_bytes=200)
+    small = limits(
+        record_bytes=1_000, unpacked_bytes=1_000, record_items=3, lines=2, line_bytes=200
+    )
     with open_door(settings, limits=small) as door, door.client() as client:
         large = traces(1, text="x" * 1_000).SerializeToString()
         many = traces(4).SerializeToString()
@@ -70,6 +74,22 @@ def test_what_normalize_would_not_take_as_one_record_is_refused(settings: Settin
         assert client.post("/v1/actions", content=lines({}, {}), headers=NDJSON).status_code == 200
         for body in (lines({}, {}, {}), lines({"tool_name": "x" * 200})):
             assert client.post("/v1/actions", content=body, headers=NDJSON).status_code == 413
+
+
+def test_an_export_too_large_as_it_came_is_packed_and_normalize_finds_it_whole(
+    door: OpenDoor,
+) -> None:
+    body = traces(500, text="Dear customer, your booking is confirmed. " * 60).SerializeToString()
+    assert Limits().record_bytes < len(body) < Limits().unpacked_bytes
+    with door.client() as client:
+        assert client.post("/v1/traces", content=body, headers=PROTOBUF).status_code == 200
+        noise = traces(1, text=random.Random(1).randbytes(750_000).hex()).SerializeToString()
+        assert client.post("/v1/traces", content=noise, headers=PROTOBUF).status_code == 200
+        noise = traces(1, text=random.Random(1).randbytes(1_500_000).hex()).SerializeToString()
+        assert client.post("/v1/traces", content=noise, headers=PROTOBUF).status_code == 413
+    found = records(door.settings, "otlp_spans", 2)
+    assert body in [unpack.bounded(record.value() or b"") for record in found]
+    assert headers_of(found[0])["content-encoding"] == b"zstd"
 
 
 def test_json_as_deep_as_the_limit_passes_and_deeper_does_not(standing_door: OpenDoor) -> None:
