@@ -2,6 +2,9 @@
 next.
 """
 
+import os
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,11 +23,11 @@ COUNTS_FROM = "medium"
 
 _NEXT = """\
 Try next:
-  tacho clickhouse        # serves what was stored; then, in another terminal:
+  {tacho} clickhouse   # serves what was stored; then, in another terminal:
   curl {clickhouse} -d "SELECT severity, agent_id, title FROM tacho.alerts \
 ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"
   curl {clickhouse} -d "SELECT * FROM tacho.alerts WHERE alert_id = '{alert_id}' FORMAT Vertical"
-  tacho up --no-demo      # waits for your own agents; then
+  {tacho} up --no-demo   # waits for your own agents; then
   curl -N {door}/alerts   # the alert feed (server-sent events)
   OTEL_EXPORTER_OTLP_ENDPOINT={door} python your_agent.py"""
 
@@ -81,16 +84,21 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         ]
         for session in caught[:SHOWN]:
             alert = raised[session.agent_id]
-            lines.append(
-                f"  {alert.severity:<9} {_plain(session.agent_id):<26} {_plain(alert.title)}"
-            )
+            lines.append(f"  {alert.severity:<9} {_plain(alert.title)}")
         if len(caught) > SHOWN:
             lines.append(f"  … and {len(caught) - SHOWN} more")
         return lines
 
     def _next(self) -> str:
         example = self.alerts[0].alert_id if self.alerts else "…"
-        return _NEXT.format(clickhouse=self.clickhouse, door=self.door, alert_id=example)
+        return _NEXT.format(
+            tacho=_program(), clickhouse=self.clickhouse, door=self.door, alert_id=example
+        )
+
+
+def _program() -> str:
+    """How this person calls us: `tacho` where that is found, else the path from here."""
+    return "tacho" if shutil.which("tacho") else os.path.relpath(sys.argv[0])
 
 
 def _counts(alert: StoredAlert) -> bool:

@@ -97,9 +97,14 @@ def _alerts(alerts: Sequence[Alert]) -> Table:
             Text(alert.severity, STYLE[alert.severity]),
             f"{alert.risk / 1000:.1f}",
             safe(alert.agent_name or alert.entity, 28),
-            safe(alert.title + mark, 110),
+            safe(_what(alert) + mark, 110),
         )
     return table
+
+
+def _what(alert: Alert) -> str:
+    """The title without the agent, which has a column of its own."""
+    return alert.title.removeprefix(f"{alert.agent_name or alert.entity}: ")
 
 
 def render(heading: Heading, numbers: Numbers, board: Board, running: Mapping[str, str]) -> Group:
@@ -119,7 +124,7 @@ def render(heading: Heading, numbers: Numbers, board: Board, running: Mapping[st
         where,
         top,
         Panel(_alerts(board.newest()), title="newest alerts"),
-        Text("Ctrl-C stops cleanly.", "dim"),
+        Text(f"Ctrl-C stops cleanly.   The alert feed: curl -N {heading.door}/alerts", "dim"),
     )
 
 
