@@ -90,6 +90,11 @@ class Normalizer:
             out.frame = self._frame(items, origins, out)
         return out
 
+    @property
+    def links_evicted(self) -> int:
+        """Links forgotten at the limit, since the start."""
+        return self._links.evicted
+
     # --- one record ---
 
     def _origin(self, record: RawRecord) -> _Origin:

@@ -18,6 +18,8 @@ ERROR: Final = 2
 SERVER: Final = 2
 CLIENT: Final = 3
 WRAPPER: Final = "wrapper"
+# No field: by what a span without a call id meets its twin.
+TWIN: Final = "_twin"
 _ASSISTANT: Final = frozenset({"assistant", "model", "ai"})
 USER: Final = frozenset({"user", "human"})
 _OLD = vocabulary.OLD
@@ -83,6 +85,9 @@ def row_of(span: Span, kind: str, resource: Row) -> Row:
     row["parent_span_id"] = span.parent_span_id or None
     row["attempt"] = "executed"
     _outcome(row, span)
+    if "mcp_method" in row and "tool_call_id" not in row:
+        # The server's span is the child of the client's: both report one call.
+        row[TWIN] = span.parent_span_id if span.kind == SERVER else span.span_id
     if span.events:
         _events(row, extra, span)
     _by_kind(row, extra, kind)

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize.genai import TWIN
 from tachograph.pipeline.normalize.raw import Item, Row
 from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
@@ -36,14 +37,15 @@ class Ids:
         return head.digest(b"%b\xff%d\xff%b" % (producer.encode(), event_us, item.meaning))
 
     def twin_key(self, tenant: str, row: Row) -> str | None:
-        """Equal for two reports of one action, by call or response id; None when it has neither.
+        """Equal for two reports of one action, by call or response id, or by the span of
+        an MCP call; None when it has none.
 
         A call, its later result and the decision on it are different actions and no twins.
         """
         trace = row.get("trace_id")
         if not trace:
             return None
-        call, kind = row.get("tool_call_id"), row.get("kind")
+        call, kind = row.get("tool_call_id") or row.get(TWIN), row.get("kind")
         if not call:
             extra = row.get("attributes")
             call = extra.get("gen_ai.response.id") if extra.__class__ is dict else None

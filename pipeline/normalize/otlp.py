@@ -63,7 +63,8 @@ def traces(value: bytes) -> list[Group]:
     """Groups of an ExportTraceServiceRequest. Raises BadInput."""
     if _is_json(value):
         request = _parsed(_TRACES_JSON, value)
-        return list(_json_groups((r.resource, r.scopeSpans) for r in request.resourceSpans or ()))
+        found = _present(request.resourceSpans, "resourceSpans")
+        return list(_json_groups((r.resource, r.scopeSpans) for r in found))
     message = _message(ExportTraceServiceRequest, value)
     return [
         Group(_attributes(r.resource.attributes), s.scope.name, [_span(x) for x in s.spans], [])
@@ -76,7 +77,8 @@ def logs(value: bytes) -> list[Group]:
     """Groups of an ExportLogsServiceRequest. Raises BadInput."""
     if _is_json(value):
         request = _parsed(_LOGS_JSON, value)
-        return list(_json_groups((r.resource, r.scopeLogs) for r in request.resourceLogs or ()))
+        found = _present(request.resourceLogs, "resourceLogs")
+        return list(_json_groups((r.resource, r.scopeLogs) for r in found))
     message = _message(ExportLogsServiceRequest, value)
     return [
         Group(
@@ -85,6 +87,13 @@ def logs(value: bytes) -> list[Group]:
         for r in message.resource_logs
         for s in r.scope_logs
     ]
+
+
+def _present(found: list[Any] | None, name: str) -> list[Any]:
+    """What an export request is about. JSON of another kind must not pass as an empty request."""
+    if found is None:
+        raise BadInput("mistyped", f"an export request has {name}")
+    return found
 
 
 def _is_json(value: bytes) -> bool:

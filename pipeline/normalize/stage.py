@@ -63,6 +63,7 @@ class Normalize:
         self._ticks = Ticks(self._reader, self._raw_partitions, clock)
         self._health = HealthReporter(settings, STAGE, clock=clock)
         self._drops: dict[str, int] = {}
+        self._evicted = 0
 
     def round(self) -> int:
         """One round; the number of raw records read. Raises RetryLater or Refused: nothing is
@@ -176,6 +177,9 @@ class Normalize:
         if found.foreign:
             metrics.DROPPED.labels(STAGE, "no_agent").inc(found.foreign)
             self._drops["no_agent"] = self._drops.get("no_agent", 0) + found.foreign
+        if (evicted := self._core.links_evicted) > self._evicted:
+            metrics.EVICTED.labels(STAGE, "session_links").inc(evicted - self._evicted)
+            self._evicted = evicted
         for letter in found.dead:
             self._drops[letter.reason] = self._drops.get(letter.reason, 0) + 1
         self._judge_topics(records, found)
@@ -244,15 +248,20 @@ def _stretches(messages: Iterable[Message]) -> Iterator[list[Message]]:
         yield stretch
 
 
+def _seldom_search_for_cycles() -> None:
+    """What is imported stays, and a batch makes no cycles: looking for them costs a tenth."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 50, 50)
+
+
 def run(settings: Settings, stop: threading.Event) -> None:
     """Run until `stop`; what was read is finished first. Raises RetryLater (start again) or
     Refused.
     """
     stage = Normalize(settings)
-    # Everything imported stays anyway, and a batch makes no cycles: looking for them costs a tenth.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS, 50, 50)
+    if threading.current_thread() is threading.main_thread():
+        _seldom_search_for_cycles()
     try:
         while not stop.is_set():
             stage.round()

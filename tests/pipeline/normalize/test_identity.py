@@ -78,6 +78,14 @@ def test_two_reports_of_a_call_are_twins_and_its_result_is_not(core: Normalizer)
     assert one(core, action(tool_call_id="c")).get("twin_key") is None
 
 
+def test_the_client_and_the_server_of_an_mcp_call_are_twins(core: Normalizer) -> None:
+    client = {**span("c1" * 8, mcp__method__name="tools/call"), "kind": 3}
+    server = {**span("d1" * 8, mcp__method__name="tools/call"), "kind": 2, "parentSpanId": "c1" * 8}
+    other = {**span("e1" * 8, mcp__method__name="tools/call"), "kind": 3}
+    twins = core.normalize([record(request(client, server, other), "otlp_spans")]).frame["twin_key"]
+    assert twins[0] == twins[1] != twins[2]
+
+
 @pytest.mark.parametrize(
     ("behind_s", "late", "far"),
     [
