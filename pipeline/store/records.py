@@ -2,7 +2,7 @@
 
 import hashlib
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -82,37 +82,43 @@ def _place(origin: Origin) -> Values:
 
 
 @cache
-def _as_text(kind: type[Record]) -> frozenset[str]:
+def _as_text(kind: type[Record]) -> tuple[str, ...]:
     """Fields that stand in their column as JSON text: records that are no tuple."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return frozenset(name for name, hint in hints.items() if _nested(bare_type(hint)[0]))
+    return tuple(name for name, inner in _records_in(kind) if inner not in TUPLES)
 
 
-def _nested(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in TUPLES
+@cache
+def _as_tuples(kind: type[Record]) -> tuple[str, ...]:
+    """Fields that stand in their column as tuples or arrays of tuples."""
+    return tuple(name for name, inner in _records_in(kind) if inner in TUPLES)
+
+
+def _records_in(kind: type[Record]) -> Iterator[tuple[str, Any]]:
+    """Fields that hold records or lists of records, and of what kind."""
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        bare = bare_type(hint)[0]
+        inner = typing.get_args(bare)[0] if typing.get_origin(bare) is list else bare
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            yield name, inner
 
 
 def _values(record: Record) -> Values:
     """Column → value; what is at its default is written too, so that a row says all there is."""
-    found: Values = {}
-    for name in record.__struct_fields__:
-        value = getattr(record, name)
-        if name in _as_text(type(record)):
-            found[name] = codec.canonical(value).decode() if value is not None else None
-        elif isinstance(value, list | msgspec.Struct):
-            found[name] = _plain(value)
-        else:
-            found[name] = value
+    found = msgspec.structs.asdict(record)
+    as_text, as_tuples = _as_text(type(record)), _as_tuples(type(record))
+    for name in as_text:
+        if found[name] is not None:
+            found[name] = codec.canonical(found[name]).decode()
+    for name in as_tuples:
+        found[name] = _plain(found[name])
     return found
 
 
 def _plain(value: Any) -> Any:
-    """Lists and tuples of records as lists and dicts with every field."""
-    if isinstance(value, msgspec.Struct):
-        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    """A record, or a list of them, as dicts with every field."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return value
+    return msgspec.structs.asdict(value)
 
 
 Rows = list[tuple[str, Values]]
