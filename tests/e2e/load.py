@@ -44,6 +44,7 @@ class Volume(msgspec.Struct, frozen=True):
     agents: int = 40
     ordinary: int = 12_000
     stories: int = 60
+    late: bool = True
 
 
 def start_time(now: datetime | None = None) -> datetime:
@@ -233,7 +234,7 @@ class _Fleet:
         late = [
             self._post(agent, t + LATE_S, [self._action(agent, session, t, {"tool_name": "purge"})])
             for t in self._times(at_s, 3, 60)
-            if t + LATE_S < SPAN_S
+            if self._volume.late and t + LATE_S < SPAN_S
         ]
         return [*self._scattered(agent, session, timed), *late]
 
