@@ -179,7 +179,9 @@ class Watch(Response):
 
     def _mark(self) -> bytes:
         # An id without data: the client remembers the place though nothing it wants was there.
-        return b": tacho\nid: %b\n\n" % encode(self._cursor).encode()
+        # From the earliest on there is no place to remember yet, and an empty id would mean none.
+        place = b"id: %b\n" % encode(self._cursor).encode() if self._cursor else b""
+        return b": tacho\n%b\n" % place
 
     def _chunk(self, number: int) -> tuple[bytes, int]:
         """Wanted events from `number` on, up to a chunk, and the number after them."""

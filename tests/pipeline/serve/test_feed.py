@@ -75,6 +75,7 @@ class Watcher:
                     name, _, value = line.partition(":")
                     fields[name] = value.removeprefix(" ")
                     continue
+                assert fields.get("id") != "", "an empty id would make a client forget its place"
                 self.last_id = fields.get("id", self.last_id)
                 self.connected.set()
                 if "data" in fields:
