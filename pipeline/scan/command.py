@@ -111,10 +111,11 @@ class TableOutput:
 
     def close(self) -> None:
         """See Output."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(expand=True)
+        table = Table(expand=True, box=SIMPLE_HEAD, pad_edge=False)
         for name in ("time", "severity", "rule", "agent", "session", "why"):
             table.add_column(name)
         for row in self._rows:
@@ -124,7 +125,7 @@ class TableOutput:
                 safe(row.title, 60),
                 safe(row.agent_id, 30),
                 safe(row.session_id, 34),
-                safe(row.reason, 120),
+                safe(row.reason.removeprefix(f"{row.title}: "), 120),
             )
         self._console.print(table)
         if self._more:
