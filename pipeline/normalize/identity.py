@@ -169,10 +169,13 @@ def join_spans(items: Sequence[Item], naming: Sequence[tuple[str, Row]]) -> list
 def _alone(item: Item) -> list[Named]:
     """An action that came by itself, as most of an SDK's do: there is nothing to join."""
     row = item.row
-    texts = [row.get(name) for name in ("trace_id", "session_id", *_AGENT, "principal_id")]
-    if not texts[0] or not texts[1] or any(one.__class__ not in _TEXT for one in texts):
+    trace_id, session = row.get("trace_id"), row.get("session_id")
+    who = [row.get(name) for name in (*_AGENT, "principal_id")]
+    if not trace_id or not session or any(one.__class__ not in _TEXT for one in who):
         return []
-    return [Named(item.partition_key, *texts)]
+    if trace_id.__class__ is not str or session.__class__ is not str:
+        return []
+    return [Named(item.partition_key, trace_id, session, *who)]
 
 
 def _sort_in(traces: dict[tuple[str, str], _Trace], place: str, row: Row) -> None:

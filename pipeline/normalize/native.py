@@ -167,11 +167,9 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _item(item: Row, index: int, meaning: bytes) -> Item:
-    if not item.keys() <= FIELDS:
-        _fold(item)
-    if not SERVER_FILLED.isdisjoint(item):
-        for name in SERVER_FILLED & item.keys():
-            del item[name]
+    names = tuple(item)
+    if names not in _plain_names:
+        _tidied(item, names)
     item.setdefault("source_kind", "native")
     if item.get("kind") is None or item.get("event_time") is None:
         raise BadInput("missing", "an action has a kind and an event_time")
@@ -182,6 +180,22 @@ def _item(item: Row, index: int, meaning: bytes) -> Item:
     if producer is not None and producer.__class__ is not str:
         raise BadInput("mistyped", "producer_id: expected text")
     return Item(item, index, _place(item), producer, meaning)
+
+
+# Sets of names that need nothing done, as producers send the same ones again and again.
+_plain_names: set[tuple[str, ...]] = set()
+KNOWN_NAMES: Final = 1_000
+
+
+def _tidied(item: Row, names: tuple[str, ...]) -> None:
+    """Names of other forms become fields, and what only `normalize` may say goes. In place."""
+    if FIELDS.issuperset(names) and SERVER_FILLED.isdisjoint(names):
+        if len(_plain_names) < KNOWN_NAMES:
+            _plain_names.add(names)
+        return
+    _fold(item)
+    for name in SERVER_FILLED & item.keys():
+        del item[name]
 
 
 def _place(item: Row) -> str:
