@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.crossings import Frame, chains, counts, merged, sizes_of
+from tachograph.detectors.crossings import Frame, chains, counts, sizes_of
 from tachograph.detectors.facts import Facts, FactStore, Places
 from tachograph.detectors.ledger import Bools, Columns, Ints, Ledger, LedgerState, Words
 from tachograph.detectors.limits import Limits
@@ -174,7 +174,7 @@ class Correlator:
     def _cut(self, gid: int, bucket: int) -> bool:
         """Whether events that the bucket may rest on were dropped from the group."""
         cut = self.ledger.cuts.get(gid)
-        return cut is not None and (bucket - 2) * self.rule.timespan_us < cut
+        return cut is not None and (bucket - 1) * self.rule.timespan_us < cut
 
     # --- what holds -------------------------------------------------------------------------------
 
@@ -200,20 +200,13 @@ class Correlator:
 
     def _sequences(self, places: Ints) -> Iterator[Crossing]:
         span_us, number = self.rule.timespan_us, len(self.rule.detections)
-        kept, steps = merged(
-            self.ledger.gid[places],
-            self.ledger.column("key")[places],
-            self.ledger.time[places],
-            self.ledger.column("steps")[places].astype(np.int64),
-            span_us,
-        )
-        places = places[kept]
+        steps = self.ledger.column("steps")[places]
         first, sizes = sizes_of(self.ledger.gid[places])
         reached = np.bitwise_or.reduceat(steps, first) if len(first) else first
         whole = np.repeat(reached == (1 << number) - 1, sizes)
         places, steps = places[whole], steps[whole]
         frame = Frame.of(self.ledger.gid[places], self.ledger.time[places], span_us)
-        chained = chains(frame, steps, number)
+        chained = chains(frame, self.ledger.column("key")[places], steps, number)
         for at in frame.firsts(chained.complete()).tolist():
             yield self._crossing(places[at], places[chained.back(at)].tolist(), number)
 

@@ -65,35 +65,6 @@ def sizes_of(gid: Words) -> tuple[Ints, Ints]:
     return first, np.diff(np.append(first, len(gid)))
 
 
-def merged(gid: Words, key: Words, time: Ints, steps: Ints, timespan_us: int) -> tuple[Ints, Ints]:
-    """Several reports of one action as one event: places of the events that stay, and what they
-    match.
-
-    A report that follows another of the same action within the timespan is no event of its own; the
-    first one matches what any report within the timespan after it matches. Input by (group, time,
-    event id).
-    """
-    order = np.lexsort((np.arange(len(gid)), key, gid))
-    same = (gid[order][1:] == gid[order][:-1]) & (key[order][1:] == key[order][:-1])
-    if not same.any():
-        return np.arange(len(gid)), steps
-    times, masks = time[order], steps[order]
-    follows = np.concatenate([[False], same & (times[1:] - times[:-1] < timespan_us)])
-    first = np.flatnonzero(~follows)
-    # Rank of (group, action), and moments: numbers that cannot overflow.
-    rank = np.concatenate([[0], np.cumsum(~same)])
-    distinct, moment = np.unique(times, return_inverse=True)
-    width = len(distinct) + 1
-    until = np.searchsorted(distinct, times[first] + timespan_us, side="left")
-    end = np.searchsorted(rank * width + moment, rank[first] * width + until, side="left")
-    # reduceat takes starts and ends in turn; one more element lets the last end be in range.
-    turns = np.stack([first, end], axis=1).ravel()
-    joined = np.bitwise_or.reduceat(np.append(masks, 0), turns)[::2]
-    kept = order[first]
-    back = np.argsort(kept, kind="stable")
-    return kept[back], joined[back]
-
-
 def counts(frame: Frame, keys: Words) -> tuple[Ints, Ints, Ints]:
     """Distinct keys in each event's window, and the places [from, to) of that window."""
     start, stop = frame.bounds()
@@ -131,11 +102,13 @@ def _distinct(keys: list[int], start: list[int], stop: list[int]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """Ordered steps: `starts[i]` has for each event that ends a chain of steps 0 … i the latest
-    such chain's start.
+    """Ordered steps; steps next to each other are never two reports of one action.
+
+    `starts[i]` has for each event that ends a chain of steps 0 … i the latest such chain's start.
     """
 
     frame: Frame
+    keys: Words
     starts: list[Ints]
 
     def complete(self) -> Bools:
@@ -144,25 +117,39 @@ class Chains:
         return (start >= 0) & (start >= self.frame.opens)
 
     def back(self, place: int) -> list[int]:
-        """The chain that ends at a complete event, first step first: each step as late as it can
-        be.
-        """
+        """The chain that ends at a complete event, first step first: each step as late as can be."""
         wanted = self.starts[-1][place]
         group = int(np.searchsorted(self.frame.rank, self.frame.rank[place]))
         chain = [place]
         for starts in reversed(self.starts[:-1]):
-            before = np.flatnonzero(starts[group : chain[-1]] == wanted)
-            chain.append(group + int(before[-1]))
+            after = chain[-1]
+            fits = (starts[group:after] == wanted) & (self.keys[group:after] != self.keys[after])
+            chain.append(group + int(np.flatnonzero(fits)[-1]))
         return chain[::-1]
 
 
-def chains(frame: Frame, steps: Ints, number: int) -> Chains:
+def chains(frame: Frame, keys: Words, steps: Ints, number: int) -> Chains:
     """Follow `number` steps in order; bit i of `steps` says that the event matches step i."""
     none = frame.rank * (frame.moments + 2)
     starts = [np.where(steps & 1, none + frame.moment + 1, none)]
     for step in range(1, number):
-        before = np.zeros_like(none)
-        np.maximum.accumulate(starts[-1][:-1], out=before[1:])
         reached = (steps >> step) & 1 == 1
+        before = _latest_of_another(starts[-1], keys, frame.rank, reached)
         starts.append(np.where(reached, np.maximum(before, none), none))
-    return Chains(frame, starts)
+    return Chains(frame, keys, starts)
+
+
+def _latest_of_another(starts: Ints, keys: Words, rank: Ints, asked: Bools) -> Ints:
+    """For each event the largest start before it, of an event that is another action's."""
+    best = np.zeros_like(starts)
+    np.maximum.accumulate(starts[:-1], out=best[1:])
+    # Where the best so far was reached, and by which action.
+    rises = np.flatnonzero(np.concatenate([[True], starts[1:] > best[1:]]))
+    holder = rises[np.searchsorted(rises, np.arange(len(starts)), side="left") - 1]
+    own = asked & (keys[holder] == keys) & (rank[holder] == rank)
+    own[:1] = False
+    for place in np.flatnonzero(own).tolist():
+        group = int(np.searchsorted(rank, rank[place]))
+        others = starts[group:place][keys[group:place] != keys[place]]
+        best[place] = others.max() if len(others) else 0
+    return best

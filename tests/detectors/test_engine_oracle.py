@@ -37,12 +37,34 @@ logsource: {{category: any}}
 detection: {{s: {{tool.name: c}}, condition: s}}
 ---
 title: three of a
-correlation: {{type: event_count, rules: [a], group-by: [session.id], timespan: {SPAN_S}s,
-condition: {{gte: 3}}}} --- title: four of a or b by agent correlation: {{type: event_count, rules:
-[a, b], group-by: [agent.id], timespan: {SPAN_S}s, condition: {{gt: 3}}}} --- title: a then b
-correlation: {{type: temporal_ordered, rules: [a, b], group-by: [session.id], timespan: {SPAN_S}s}}
---- title: a then b then c correlation: {{type: temporal_ordered, rules: [a, b, c], group-by:
-[session.id], timespan: {SPAN_S}s}}
+correlation:
+  type: event_count
+  rules: [a]
+  group-by: [session.id]
+  timespan: {SPAN_S}s
+  condition: {{gte: 3}}
+---
+title: four of a or b by agent
+correlation:
+  type: event_count
+  rules: [a, b]
+  group-by: [agent.id]
+  timespan: {SPAN_S}s
+  condition: {{gt: 3}}
+---
+title: a then b
+correlation:
+  type: temporal_ordered
+  rules: [a, b]
+  group-by: [session.id]
+  timespan: {SPAN_S}s
+---
+title: a then b then c
+correlation:
+  type: temporal_ordered
+  rules: [a, b, c]
+  group-by: [session.id]
+  timespan: {SPAN_S}s
 """
 STEPS = {"a": {"a"}, "b": {"b"}, "ab": {"a", "b"}, "c": {"c"}, "d": set()}
 COUNTS = {
@@ -152,33 +174,19 @@ def expected_counts(stream: list[Event], links: dict[str, str]) -> Iterator[Expe
                     yield title, group, bucket, event.id, len(inside), ids, missed
 
 
-def as_actions(stream: list[Event]) -> tuple[list[Event], dict[str, set[str]]]:
-    """Reports that follow no other of their action within the timespan, and what each matches."""
-    actions, tools = [], {}
-    for event in stream:
-        same = [e for e in stream if e.key == event.key]
-        if any(e < event and e.time > event.time - SPAN_S for e in same):
-            continue
-        actions.append(event)
-        after = [e for e in same if e >= event and e.time < event.time + SPAN_S]
-        tools[event.id] = set().union(*(STEPS[e.tool] for e in after))
-    return actions, tools
+def chain_to(last: Event, before: list[Event], steps: list[str]) -> list[Event]:
+    """The best chain that ends at `last`: latest start, then each step, from the end, the latest.
 
-
-def chain_to(
-    last: Event, before: list[Event], steps: list[str], tools: dict[str, set[str]]
-) -> list[Event]:
-    """The best chain that ends at `last`: latest start time, then each step, from the end, as late
-    as it can be.
+    Neighbours are reports of different actions.
     """
-    if steps[-1] not in tools[last.id]:
+    if steps[-1] not in STEPS[last.tool]:
         return []
-    earlier = [e for e in before if e < last]
+    earlier = [e for e in before if last.time - SPAN_S < e.time and e < last]
     best: list[Event] = []
     for chosen in itertools.combinations(earlier, len(steps) - 1):
         chain = [*chosen, last]
-        fits = all(step in tools[e.id] for step, e in zip(steps, chain, strict=True))
-        if not fits or chain[0].time <= last.time - SPAN_S:
+        fits = all(step in STEPS[e.tool] for step, e in zip(steps, chain, strict=True))
+        if not fits or any(one.key == two.key for one, two in itertools.pairwise(chain)):
             continue
         if not best or (chain[0].time, chain[::-1]) > (best[0].time, best[::-1]):
             best = chain
@@ -190,11 +198,10 @@ def expected_sequences(stream: list[Event], links: dict[str, str]) -> Iterator[E
         for group, members in groups(stream, links, "session").items():
             own = [e for e in members if STEPS[e.tool] & set(steps)]
             timely, late = [e for e in own if not e.late], [e for e in own if e.late]
-            actions, tools = as_actions(timely)
             said = set()
-            for event in actions:
+            for event in timely:
                 bucket = event.time // SPAN_S
-                chain = chain_to(event, actions, steps, tools) if bucket not in said else []
+                chain = chain_to(event, timely, steps) if bucket not in said else []
                 if chain:
                     said.add(bucket)
                     ids = tuple(e.id for e in chain)
