@@ -3,17 +3,20 @@
 import asyncio
 import gzip
 import json
+import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.serve import cursor
+from tachograph.pipeline.serve import cursor, publisher
+from tachograph.pipeline.serve.backlog import STANDIN, Unbounded, backlog_of
 from tachograph.pipeline.serve.body import PIECE_BYTES, Intake, read_body
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
@@ -22,6 +25,8 @@ from tachograph.pipeline.serve.native import Line, grouped
 from tachograph.pipeline.serve.options import DoorOptions, bound_socket, is_loopback
 from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import Tokens
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.standins.broker import MockBroker
 
 from .conftest import limits
 
@@ -275,3 +280,29 @@ def test_a_port_in_use_names_the_option() -> None:
             bound_socket("127.0.0.1", port)
     with pytest.raises(ConfigError, match="--host"):
         bound_socket("no.such.host.invalid", 0)
+
+
+@pytest.mark.parametrize(("code", "status"), [
+    (KafkaError.MSG_SIZE_TOO_LARGE, 413), (KafkaError._QUEUE_FULL, 429),
+    (KafkaError._MSG_TIMED_OUT, 503), (KafkaError.TOPIC_AUTHORIZATION_FAILED, 503),
+])  # fmt: skip
+def test_a_record_the_broker_does_not_take_has_an_answer_of_its_kind(
+    code: int, status: int
+) -> None:
+    assert publisher._answer(KafkaError(code)).status == status
+
+
+def test_only_the_stand_in_makes_the_door_look_at_what_is_unread(broker: MockBroker) -> None:
+    settings = Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
+    assert isinstance(backlog_of(settings, {}), Unbounded)
+    watched = backlog_of(settings, {STANDIN: "1"})
+    try:
+        # Until the first look at the broker it counts as full; then an empty broker has room.
+        end = time.monotonic() + 20
+        while watched.overloaded() is not None and time.monotonic() < end:
+            time.sleep(0.02)
+        assert watched.overloaded() is None
+        watched.wrote("otlp_spans", 6_000_000, 1)
+        assert watched.overloaded() is not None
+    finally:
+        watched.close()
