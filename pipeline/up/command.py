@@ -23,7 +23,7 @@ from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.up import demo
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.children import Child, stage
-from tachograph.pipeline.up.embedded import BrokerProcess, child_environment, need_free
+from tachograph.pipeline.up.embedded import child_environment, embedded_broker, need_free
 from tachograph.pipeline.up.numbers import Meter
 from tachograph.pipeline.up.summary import Summary, summarize
 from tachograph.pipeline.up.view import Heading, choose
@@ -77,7 +77,7 @@ def servers(options: Options) -> Iterator[Servers]:
             changes |= {"CLICKHOUSE_URL": engine.url, "CLICKHOUSE_USER": engine.writer_user}
             changes["CLICKHOUSE_PASSWORD"] = engine.writer_password
         if "KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
-            broker = stack.enter_context(BrokerProcess())
+            broker = stack.enter_context(embedded_broker())
             limits += broker.limits
             changes["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
             changes["TACHO_STANDIN_BROKER"] = "1"

@@ -1,52 +1,19 @@
-"""The stand-ins `tacho up` starts when no real server is named: a broker and a ClickHouse on
-loopback.
-"""
+"""What the stages of `tacho up` find: free ports, the topics of the broker, their environment."""
 
-import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
-from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.standins.broker import EmbeddedBroker
+from tachograph.schemas import contracts
 
-READY_S = 60.0
 
-
-class BrokerProcess(AbstractContextManager["BrokerProcess"]):
-    """The stand-in broker in a process of its own; it ends with ours."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tachograph.pipeline.standins.broker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        line = self._process.stdout.readline() if self._process.stdout else b""
-        if not line:
-            raise RetryLater(f"the stand-in broker did not start (exit {self._process.wait()})")
-        told = json.loads(line)
-        self.bootstrap_servers: str = told["bootstrap_servers"]
-        self.limits: list[str] = told.get("limits", [])
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+def embedded_broker() -> EmbeddedBroker:
+    """The stand-in broker with the topics of the contracts, in a process of its own."""
+    topics = {name: topic.partitions for name, topic in contracts.topics().items()}
+    return EmbeddedBroker(topics=topics)
 
 
 def need_free(host: str, port: int, option: str) -> None:
@@ -64,8 +31,8 @@ def need_free(host: str, port: int, option: str) -> None:
 def child_environment(
     base: Mapping[str, str], home: Path, changes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Environment of the stages: ours, where the servers are, and a fresh folder for shared
-    metrics.
+    """Environment of the stages: ours, where the servers are, and a fresh folder for the metrics
+    that they share.
     """
     folder = home / "metrics"
     folder.mkdir(parents=True, exist_ok=True)
