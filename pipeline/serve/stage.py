@@ -13,6 +13,7 @@ import uvicorn
 from tachograph.pipeline import secrets
 from tachograph.pipeline.clock import system_us
 from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.log import get
 from tachograph.pipeline.serve.app import Views, application
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
@@ -96,6 +97,7 @@ async def _serve(
         key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
     )  # fmt: skip
     views = Views(gate, publisher, Desk(settings, feed, limits))
+    health = HealthReporter(settings, "serve")
     server = _Server(_config(options, application(door, views)))
     reloading = asyncio.create_task(_reload(tokens))
     serving = asyncio.create_task(server.serve([listener]))
@@ -106,11 +108,13 @@ async def _serve(
         opened(_url(options, listener))
         while not (stop.is_set() or serving.done() or publisher.fatal):  # noqa: ASYNC110
             await asyncio.sleep(WATCH_S)
+            await asyncio.to_thread(health.beat)
     finally:
         feed.close()  # watchers leave, or the server would wait for them
         server.should_exit = True
         reloading.cancel()
         await serving
+        await asyncio.to_thread(health.close)
         left = await asyncio.to_thread(publisher.close, FLUSH_S)
         await asyncio.to_thread(backlog.close)
         log.info("door closed", unacknowledged=left)
