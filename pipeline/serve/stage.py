@@ -106,7 +106,7 @@ async def _serve(
         while not (server.started or serving.done()):  # noqa: ASYNC110
             await asyncio.sleep(WATCH_S / 10)
         opened(_url(options, listener))
-        while not (stop.is_set() or serving.done() or publisher.fatal):  # noqa: ASYNC110
+        while not (stop.is_set() or serving.done() or publisher.fatal):
             await asyncio.sleep(WATCH_S)
             await asyncio.to_thread(health.beat)
     finally:
