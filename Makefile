@@ -56,8 +56,8 @@ kafka: $(STAMP)  ## One Apache Kafka node (KRaft) on 127.0.0.1:9092, data in .ca
 	@exec $(BIN)/python -m infra.kafka.broker $(if $(PORT),--port $(PORT))
 
 .PHONY: bench
-bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real broker
-	@$(BIN)/tacho bench $(ARGS)
+bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real broker; ARGS=--quick is shorter
+	@$(BIN)/python -m infra.bench $(ARGS)
 
 .PHONY: lock
 lock: $(STAMP)  ## Resolve requirements.lock again, for every supported Python and system

@@ -1,0 +1,96 @@
+"""`make bench`: events/s and core-µs an event of every stage, on one real broker, in one run."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+
+from infra.bench.alone import QUICK, Alone, Sizes
+from infra.bench.rig import Rig
+from infra.bench.table import Figure, machine, render
+from infra.bench.whole import Whole
+from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
+from tachograph.detectors.ruleset import load
+
+NAMES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "whole")
+EPILOG: Final = (
+    "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
+    " share the cores. `of limit` compares events/s with the limit of the same run, `by CPU`"
+    " compares core-µs."
+)
+
+
+def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
+    """The figures that were asked for, as they are measured."""
+    rules = load([], builtin=True)
+    alone = Alone(rig, sizes, rules, say)
+    if {"limit", "detect", "store"} & set(names):
+        yield alone.limit()
+    if "detect" in names:
+        yield alone.detect()
+    if "store" in names:
+        yield alone.store()
+    if "normalize" in names:
+        yield alone.normalize_native()
+        yield alone.normalize_spans("proto")
+        yield alone.normalize_spans("json")
+    if "triage" in names:
+        yield alone.triage()
+    if "flood" in names:
+        yield alone.flood()
+    if "whole" in names:
+        say("whole path: starting all stages")
+        with Whole(rig, len(rules.rules)) as whole:
+            say(f"whole path: {sizes.whole:,} native actions")
+            carried = whole.sustained(sizes.whole)
+            yield carried
+            say(f"latency at half of that, for {sizes.latency_s:.0f} s")
+            yield whole.latency(carried.per_s / 2, sizes.latency_s)
+
+
+def say(text: str) -> None:
+    """Progress, for a person who waits."""
+    print(f"[{time.monotonic() - _BEGIN_S:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+def logging_off() -> None:
+    """What topics are made is no news here."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, print the table, say 0; or say what is missing."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: under a minute")
+    parser.add_argument("--only", action="append", choices=NAMES, help="one of them; repeatable")
+    options = parser.parse_args(argv)
+    busy = machine()
+    say("starting the broker and the embedded ClickHouse")
+    logging_off()
+    found: list[Figure] = []
+    try:
+        with Rig() as rig:
+            sizes = QUICK if options.quick else Sizes()
+            for figure in figures(rig, options.only or NAMES, sizes):
+                found.append(figure)
+                say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
+    except (BrokerUnavailableError, BrokerFailedError) as error:
+        print(f"no broker, no bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        say("stopped")
+    print(busy)
+    print(render(found))
+    print(f"load average {os.getloadavg()[0]:.1f} after the run. {EPILOG}")
+    return 0
+
+
+_BEGIN_S = time.monotonic()
+
+if __name__ == "__main__":
+    sys.exit(main())

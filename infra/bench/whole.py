@@ -1,0 +1,252 @@
+"""The whole path on one box: how many native actions a second it carries, and how soon an alert."""
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from infra.bench import fills
+from infra.bench.gauge import Fill, Measured, Place, committed, cpu_s
+from infra.bench.rig import Rig, Stage
+from infra.bench.table import Figure
+from infra.bench.traffic import MICROS, Fleet, Post
+from tachograph.pipeline.kafka.reader import SILENT
+from tachograph.pipeline.up.command import STAGES
+
+SEED: Final = 7_023
+# Actions that were sent and are not in agent.actions yet: the sender waits beyond them.
+BACKLOG: Final = 30_000
+BURST_RECORDS: Final = 600
+LOOK_S: Final = 0.1
+READY_S: Final = 120.0
+DRAIN_S: Final = 300.0
+PROBE_EVERY_S: Final = 0.05
+STEP_S: Final = 0.01
+ALERTS: Final = "agent.alerts"
+
+
+class Whole:
+    """All stages, running and warm. `sustained` first, then `latency` at half of it."""
+
+    def __init__(self, rig: Rig, rules: int) -> None:
+        self._rig, self._rules = rig, rules
+        self._stack = ExitStack()
+        self._stages: dict[str, Stage] = {}
+        self._producer: Producer
+        self._fill, self._fleet = Fill(), Fleet(SEED)
+        self._probes = 0
+        self._latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._rig.reset()
+            self._stages = {name: stack.enter_context(self._rig.stage(name)) for name in STAGES}
+            stack.callback(self._ask_all)
+            self._producer = fills.raw_producer(self._rig.settings)
+            self._alerts = Alerts(self._rig.settings.kafka.bootstrap)
+            stack.callback(self._alerts.close)
+            self._warm_up()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def sustained(self, actions: int) -> Figure:
+        """The rate from the first action sent to the last one judged and stored, and its cost."""
+        total = self._fill.events + actions
+        size = self._fill.size_bytes
+        begin_s, begin = time.monotonic(), self._spent()
+        while self._fill.events < total:
+            self._check()
+            if self._fill.events - self._normalized() > BACKLOG:
+                time.sleep(STEP_S)
+                continue
+            for _ in range(BURST_RECORDS):
+                self._send([self._fleet.post(_now_us())])
+        self._producer.flush(DRAIN_S)
+        self._drain()
+        wall_s, spent = time.monotonic() - begin_s, self._spent()
+        events = self._fill.events - (total - actions)
+        each = (self._fill.size_bytes - size) / events
+        costs = {name: (spent[name] - begin[name]) * 1e6 / events for name in spent}
+        parts = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
+        measured = Measured(events, wall_s, sum(costs.values()) * events / 1e6)
+        return Figure(
+            name="whole path",
+            per_s=measured.per_s,
+            core_us=measured.core_us,
+            bytes_each=each,
+            rules=self._rules,
+            note=f"core-µs: {parts}",
+        )
+
+    def latency(self, rate: float, seconds: float) -> Figure:
+        """From produce to the alert, read back from the broker, under a steady load."""
+        self._alerts.forget()
+        begin_s, begin = time.monotonic(), self._spent()
+        sent, probed, first = 0, 0, self._fill.events
+        while (passed_s := time.monotonic() - begin_s) < seconds:
+            while sent < passed_s * rate:
+                post = self._fleet.post(_now_us())
+                sent += post.events
+                self._send([post])
+            if probed < passed_s / PROBE_EVERY_S:
+                probed += 1
+                self._probe()
+            self._alerts.look()
+            self._check()
+            time.sleep(STEP_S)
+        self._producer.flush(DRAIN_S)
+        took_s = time.monotonic() - begin_s
+        self._alerts.wait(DRAIN_S)
+        found = sorted(self._alerts.took_s)
+        spent = sum(self._spent().values()) - sum(begin.values())
+        p50, p99 = (found[int(len(found) * part)] for part in (0.5, 0.99))
+        events = self._fill.events - first
+        return Figure(
+            name="latency at half",
+            per_s=events / took_s,
+            core_us=spent * 1e6 / events,
+            bytes_each=0,
+            rules=self._rules,
+            note=f"produce to alert: p50 {p50 * 1000:,.0f} ms, p99 {p99 * 1000:,.0f} ms,"
+            f" worst {found[-1] * 1000:,.0f} ms of {len(found)}",
+        )
+
+    def _warm_up(self) -> None:
+        """Until an alert has come out at the other end and everything sent is stored."""
+        end_s = time.monotonic() + READY_S
+        self._send(self._fleet.post(_now_us()) for _ in range(200))
+        self._probe()
+        while not self._alerts.took_s:
+            self._check()
+            self._producer.poll(0)
+            self._alerts.look()
+            time.sleep(LOOK_S)
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"no alert within {READY_S:.0f} s of the stages' start")
+        self._drain()
+
+    def _send(self, posts: Iterable[Post]) -> None:
+        for post in posts:
+            place = post.partition(fills.PARTITIONS)
+            while True:
+                try:
+                    self._producer.produce(post.topic, post.value, post.key, place)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+            self._fill.add((post.topic, place), post.events, len(post.value))
+        self._producer.poll(0)
+
+    def _probe(self) -> None:
+        self._probes += 1
+        agent, post = self._fleet.probe(self._probes, _now_us())
+        self._alerts.expect(agent)
+        self._send([post])
+
+    def _normalized(self) -> int:
+        return self._fill.reached(committed(self._rig.admin, "tacho.normalize", self._fill.places))
+
+    def _drain(self) -> None:
+        """Until what was sent is in agent.actions, and what is there now is judged and stored."""
+        end_s = time.monotonic() + DRAIN_S
+        self._wait(lambda: self._normalized() >= self._fill.events, end_s)
+        ends = self._ends("agent.actions")
+        for group in ("tacho.detect", "tacho.store"):
+            self._wait(functools.partial(self._caught_up, group, ends), end_s)
+
+    def _wait(self, done: Callable[[], bool], end_s: float) -> None:
+        while not done():
+            self._check()
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"not drained within {DRAIN_S:.0f} s")
+            time.sleep(LOOK_S)
+
+    def _caught_up(self, group: str, ends: dict[Place, int]) -> bool:
+        at = committed(self._rig.admin, group, ends)
+        return all(at.get(place, 0) >= end for place, end in ends.items())
+
+    def _ends(self, topic: str) -> dict[Place, int]:
+        asked = {TopicPartition(topic, part): self._latest for part in range(fills.PARTITIONS)}
+        answer = self._rig.admin.list_offsets(asked)
+        return {(p.topic, p.partition): f.result().offset for p, f in answer.items()}
+
+    def _spent(self) -> dict[str, float]:
+        stages = {name: cpu_s(stage.pid) for name, stage in self._stages.items()}
+        return stages | {
+            "clickhouse": cpu_s(self._rig.clickhouse.pid),
+            "broker": cpu_s(self._rig.broker.pid),
+            "sender": time.process_time(),
+        }
+
+    def _check(self) -> None:
+        for stage in self._stages.values():
+            stage.check()
+
+    def _ask_all(self) -> None:
+        for stage in self._stages.values():
+            stage.ask_to_stop()
+
+
+class Alerts:
+    """Reads agent.alerts as it grows: an alert that can be read is acknowledged."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "bench.alerts",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 10,
+                "logger": SILENT,
+            }
+        )
+        places = [TopicPartition(ALERTS, part, 0) for part in range(fills.PARTITIONS)]
+        self._consumer.assign(places)
+        self._sent_s: dict[bytes, float] = {}
+        self.took_s: list[float] = []
+
+    def expect(self, agent: str) -> None:
+        """An action of this agent is sent now."""
+        self._sent_s[f"default/{agent}".encode()] = time.monotonic()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._sent_s.clear()
+        self.took_s.clear()
+
+    def look(self) -> None:
+        """Take in what has come."""
+        for message in self._consumer.consume(500, 0.0):
+            sent_s = self._sent_s.pop(message.key() or b"", None)
+            if sent_s is not None:
+                self.took_s.append(time.monotonic() - sent_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until every alert that is expected has come. Raises TimeoutError."""
+        end_s = time.monotonic() + timeout_s
+        while self._sent_s:
+            self.look()
+            time.sleep(STEP_S)
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"{len(self._sent_s)} alerts did not come")
+
+    def close(self) -> None:
+        """Let go."""
+        self._consumer.close()
+
+
+def _now_us() -> int:
+    return int(time.time() * MICROS)
