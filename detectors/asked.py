@@ -33,27 +33,33 @@ class Asked:
         lowering = Lowering(schema, fields)
         expressions = {at: lowering.expression(node) for at, node in conditions.items()}
         self.conditions = list(conditions)
-        self._base = sorted(lowering.reads) or [next(iter(schema))]
-        self._helpers = lowering.helpers()
-        self._expressions = [
-            broadcast(expression.alias(str(at)), self._base[0])
+        self.base = sorted(lowering.reads) or [next(iter(schema))]
+        self.helpers = lowering.helpers()
+        self.expressions = [
+            broadcast(expression.alias(str(at)), self.base[0])
             for at, expression in expressions.items()
         ]
 
     def rows(self, frame: pl.DataFrame, places: Rows | None) -> dict[int, Rows]:
         """Row numbers that match, by condition; `places` are the rows to ask, None: all."""
-        asked = frame.select(self._base)
-        if places is not None:
-            asked = asked[places]
-        for helpers in self._helpers:
-            asked = asked.with_columns(helpers)
-        found = asked.select(self._expressions)
-        matched: dict[int, Rows] = {}
-        for condition, mask in zip(self.conditions, found, strict=True):
-            if mask.any():
-                hits = mask.arg_true().to_numpy().astype(np.int64)
-                matched[condition] = hits if places is None else places[hits]
-        return matched
+        return ask([self], frame, places)
+
+
+def ask(asked: Sequence[Asked], frame: pl.DataFrame, places: Rows | None) -> dict[int, Rows]:
+    """Row numbers that match, by condition, asked in one go; `places`: the rows to ask, None: all."""
+    base = dict.fromkeys(name for one in asked for name in one.base)
+    part = pl.DataFrame([frame.get_column(name) for name in base])
+    query = (part if places is None else part[places]).lazy()
+    for depth in range(max(len(one.helpers) for one in asked)):
+        added = [expr for one in asked for expr in one.helpers[depth : depth + 1] for expr in expr]
+        query = query.with_columns({expr.meta.output_name(): expr for expr in added}.values())
+    found = query.select([expr for one in asked for expr in one.expressions]).collect()
+    matched: dict[int, Rows] = {}
+    for mask in found:
+        if mask.any():
+            hits = mask.arg_true().to_numpy().astype(np.int64)
+            matched[int(mask.name)] = hits if places is None else places[hits]
+    return matched
 
 
 def broadcast(expression: pl.Expr, column: str) -> pl.Expr:

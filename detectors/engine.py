@@ -159,14 +159,19 @@ class Engine:
         shared = {"time": table["event_time"].to_numpy(), "high": high, "low": low, "key": key}
         shared["blind"] = late[rows] == LATE
         out: list[Signal] = []
+        groups: dict[tuple[str, ...], tuple[Words, npt.NDArray[np.bool_]]] = {}
         for correlator, own, steps in stepped:
             if not len(own):
                 continue
+            by = tuple(correlator.rule.group_by)
+            if by not in groups:
+                groups[by] = self._groups(correlator, table)
+            gid, complete = groups[by]
             places = np.searchsorted(rows, own)
-            gid, whole = self._groups(correlator, table, places)
+            whole = complete[places]
             places = places[whole]
             columns = {name: values[places] for name, values in shared.items()}
-            columns |= {"gid": gid, "steps": steps[whole], "row": places}
+            columns |= {"gid": gid[places], "steps": steps[whole], "row": places}
             columns["table"] = np.full(len(places), number)
             signals = correlator.judge(correlator.take(columns), revision) if len(places) else []
             self._count(correlator.rule.meta.rule_id, len(own), len(signals))
@@ -174,14 +179,15 @@ class Engine:
         return out
 
     def _groups(
-        self, correlator: Correlator, table: pl.DataFrame, places: Rows
+        self, correlator: Correlator, table: pl.DataFrame
     ) -> tuple[Words, npt.NDArray[np.bool_]]:
-        """Groups of these rows of a fact frame, and which rows have one: all group values are
-        there.
-        """
-        values = table.select(pl.col("tenant"), *correlator.by)[places]
-        whole = values.select(~pl.any_horizontal(pl.all().is_null())).to_series()
-        return self._hasher.of_rows(values.filter(whole).get_columns()), whole.to_numpy()
+        """Group of each row of a fact frame, and whether it has one: no group value is missing."""
+        values = table.select(pl.col("tenant"), *correlator.by)
+        whole = np.ones(values.height, np.bool_)
+        for column in values:
+            if column.null_count():
+                whole &= column.is_not_null().to_numpy()
+        return self._hasher.of_rows(values), whole
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> list[Signal]:
         """Sessions and agents of traces became known: judge again what fell back to the trace."""
@@ -207,11 +213,9 @@ class Engine:
     def _relinked_tables(self, links: Mapping[Trace, Linked]) -> dict[int, npt.NDArray[np.bool_]]:
         """Fill in what is known now; the rows that changed, by table."""
         moved: dict[int, npt.NDArray[np.bool_]] = {}
-        traces = pl.Series([trace for _, trace in links], dtype=pl.String).implode()
         filled = ("session_id", "agent_id", "agent_name", "principal_id")
-        for number, table in self._store.tables.items():
-            if not table["trace_id"].is_in(traces).any():
-                continue
+        for number in self._store.waiting(links):
+            table = self._store.tables[number]
             after = linked(table, links)
             mask = np.zeros(table.height, np.bool_)
             for name in filled:
@@ -232,10 +236,10 @@ class Engine:
             at = at[mask[row_of[at].astype(np.int64)]]
             if not len(at):
                 continue
-            rows = row_of[at].astype(np.int64)
-            gid, whole = self._groups(correlator, self._store.tables[number], rows)
-            places.append(at[whole])
-            gids.append(gid)
+            gid, whole = self._groups(correlator, self._store.tables[number])
+            rows = row_of[at]
+            places.append(at[whole[rows]])
+            gids.append(gid[rows][whole[rows]])
         if not places:
             return []
         return correlator.moved(np.concatenate(places), np.concatenate(gids), revision)

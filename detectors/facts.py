@@ -183,6 +183,11 @@ class Places(msgspec.Struct, frozen=True):
 
 
 _TABLE = "table"
+_UNLINKED = pl.col("trace_id").is_not_null() & (
+    pl.col("session_id").is_null()
+    | (pl.col("session_id") == pl.col("trace_id"))
+    | pl.col("agent_id").is_null()
+)
 
 
 class FactStore:
@@ -190,19 +195,38 @@ class FactStore:
 
     def __init__(self) -> None:
         self.tables: dict[int, pl.DataFrame] = {}
+        # Trace → frames with events of it whose session or agent may still become known.
+        self._waiting: dict[str, set[int]] = {}
         self._next = 0
 
     def add(self, table: pl.DataFrame) -> int:
         """Keep a frame; its number."""
         number = self._next
-        self.tables[number] = table
         self._next += 1
+        self._keep(number, table)
         return number
+
+    def _keep(self, number: int, table: pl.DataFrame) -> None:
+        self.tables[number] = table
+        for trace in table.filter(_UNLINKED)["trace_id"].unique().to_list():
+            self._waiting.setdefault(trace, set()).add(number)
+
+    def waiting(self, traces: Iterable[tuple[str, str]]) -> list[int]:
+        """Frames with events of these (tenant, trace) that something may become known of."""
+        found: set[int] = set()
+        for _, trace in traces:
+            found |= self._waiting.get(trace, set())
+        return sorted(found)
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Forget all frames but these."""
-        for number in set(self.tables) - set(numbers):
+        gone = set(self.tables) - set(numbers)
+        for number in gone:
             del self.tables[number]
+        if gone:
+            self._waiting = {
+                trace: left for trace, frames in self._waiting.items() if (left := frames - gone)
+            }
 
     def facts(
         self, places: Places, shown: Mapping[int, Sequence[str]], by: Sequence[pl.Expr]
@@ -242,10 +266,11 @@ class FactStore:
 
     def load(self, state: bytes) -> None:
         """Take up a dump."""
-        self.tables = {}
+        self.tables, self._waiting = {}, {}
         if state:
-            frames = pl.read_ipc_stream(io.BytesIO(state)).partition_by(_TABLE, maintain_order=True)
-            self.tables = {frame[_TABLE][0]: frame.drop(_TABLE) for frame in frames}
+            whole = pl.read_ipc_stream(io.BytesIO(state))
+            for frame in whole.partition_by(_TABLE, maintain_order=True):
+                self._keep(frame[_TABLE][0], frame.drop(_TABLE))
         self._next = max(self.tables, default=-1) + 1
 
 

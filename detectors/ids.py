@@ -41,16 +41,9 @@ class Hasher:
         """Hash of each value."""
         return column.hash(self.seed).to_numpy().astype(np.uint64)
 
-    def of_rows(self, columns: list[pl.Series]) -> Words:
-        """Hash of each row of several text columns without nulls."""
-        if len(columns) == 1:
-            return self.of(columns[0])
-        parts = [column.alias(str(place)) for place, column in enumerate(columns)]
-        # The separator cannot stand in a value without standing doubled there.
-        joined = pl.DataFrame(parts).select(
-            pl.concat_str(
-                [pl.col(p.name).str.replace_all("\x1f", "\x1f\x1e", literal=True) for p in parts],
-                separator="\x1f\x1f",
-            )
-        )
+    def of_rows(self, values: pl.DataFrame) -> Words:
+        """Hash of each row of text columns; of rows with a null it means nothing."""
+        # No value can look like two: what separates them stands in a value only with a mark after it.
+        escaped = pl.all().str.replace_all("\x1f", "\x1f\x1e", literal=True)
+        joined = values.select(pl.concat_str(escaped, separator="\x1f\x1f"))
         return self.of(joined.to_series())

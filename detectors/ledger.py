@@ -29,6 +29,8 @@ _TYPES: dict[str, str] = {
     "row": "<i8",
 }
 _FIRST_CAPACITY = 1_024
+# From so many events on, a hash of the groups beats a binary search among them.
+_MANY = 50_000
 
 
 class LedgerState(msgspec.Struct, frozen=True, array_like=True):
@@ -91,8 +93,7 @@ class Ledger:
 
     def of(self, gids: Words) -> Ints:
         """Places of these groups' events by (group, time, event id); a repeated event once."""
-        within = pl.Series(self.gid).is_in(pl.Series(gids).implode()).to_numpy()
-        places = np.flatnonzero(within)
+        places = np.flatnonzero(_within(self.gid, gids))
         columns = [self.column(name)[places] for name in ("low", "high", "time", "gid")]
         order = np.lexsort(columns)
         places = places[order].astype(np.int64)
@@ -116,3 +117,13 @@ class Ledger:
         )
         ledger.cuts = dict(state.cuts)
         return ledger
+
+
+def _within(column: Words, gids: Words) -> Bools:
+    """Which events are of these groups; `gids` ascending, each once, at least one."""
+    if len(column) > _MANY:
+        found: Bools = pl.Series(column).is_in(pl.Series(gids).implode()).to_numpy()
+        return found
+    at = np.searchsorted(gids, column)
+    at[at == len(gids)] = 0
+    return gids[at] == column

@@ -26,6 +26,11 @@ Trace = tuple[str, str]
 
 _FILLED = ("session_id", "agent_id", "agent_name", "principal_id")
 _KEY = ("tenant", "trace_id")
+# Rows that a link could tell something.
+_LACKS = pl.col("trace_id").is_not_null() & (
+    (pl.col("session_id") == pl.col("trace_id")).fill_null(value=True)
+    | pl.any_horizontal(pl.col("agent_id", "agent_name", "principal_id").is_null())
+)
 
 
 def linked(frame: pl.DataFrame, known: Mapping[Trace, Linked]) -> pl.DataFrame:
@@ -109,11 +114,13 @@ class Links:
         """The frame with sessions and agents filled in where its rows fell back to the trace."""
         if not self._traces or not {*_KEY} <= set(frame.columns):
             return frame
+        missing = [name for name in _FILLED if name not in frame.columns]
+        if not missing and not frame.select(_LACKS.any()).item():
+            return frame
         traces = frame.select(_KEY).unique().drop_nulls().rows()
         known = {trace: self._traces[trace] for trace in traces if trace in self._traces}
         if not known:
             return frame
-        missing = [name for name in _FILLED if name not in frame.columns]
         whole = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
         return linked(whole, known)
 

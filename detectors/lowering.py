@@ -86,7 +86,7 @@ class Lowering:
     def helpers(self) -> list[list[pl.Expr]]:
         """Columns to add to a frame before the expressions are asked, in rounds."""
         rounds = (self.values, self.texts)
-        return [[expr.alias(name) for name, expr in added.items()] for added in rounds if added]
+        return [[expr.alias(name) for name, expr in added.items()] for added in rounds]
 
     def _any(self, parts: tuple[Node, ...]) -> pl.Expr:
         """Alternatives; words asked of one field in one way are asked together."""

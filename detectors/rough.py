@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.asked import Asked, MatcherStats, Rows, broadcast, has_word
+from tachograph.detectors.asked import Asked, MatcherStats, Rows, ask, broadcast, has_word
 from tachograph.detectors.conditions import (
     And,
     Leaf,
@@ -30,6 +30,11 @@ from tachograph.detectors.lowering import Lowering
 from tachograph.detectors.prefilter import witness
 
 
+# So few rows are asked in full sooner than words are looked for in them.
+FEW_ROWS = 64
+FEW_SHARE = 32
+
+
 class RoughPlan:
     """Conditions compiled for one schema."""
 
@@ -38,7 +43,8 @@ class RoughPlan:
     ) -> None:
         self._schema, self._fields = schema, fields
         self._lowering = Lowering(schema, fields)
-        self._guards: dict[str, pl.Expr] = {}
+        # Name of the look → column, and the words looked for in it.
+        self._guards: dict[str, tuple[str, pl.Expr]] = {}
         rough = [self._rough(node, positive=True) for node in conditions]
         self._exact = [all(self._cheap(leaf) for leaf in leaves(node)) for node in conditions]
         # A frame's event ids have a value in every row: what constants are made as long as.
@@ -55,22 +61,37 @@ class RoughPlan:
 
     def match(self, frame: pl.DataFrame, stats: MatcherStats) -> dict[int, Rows]:
         """Row numbers, ascending, by condition."""
-        asked = frame
+        query = frame.lazy()
         for helpers in self._helpers:
-            asked = asked.with_columns(helpers)
-        if self._guards:
-            asked = asked.with_columns(expr.alias(name) for name, expr in self._guards.items())
+            query = query.with_columns(helpers)
+        query = query.with_columns(self._looks(frame))
         matched: dict[int, Rows] = {}
-        for at, mask in enumerate(asked.select(self._expressions)):
+        few: dict[int, Rows] = {}
+        for at, mask in enumerate(query.select(self._expressions).collect()):
             if not mask.any():
                 continue
             rows = mask.arg_true().to_numpy().astype(np.int64)
             stats.candidates[at] += len(rows)
             if self._exact[at]:
                 matched[at] = rows
+            elif len(rows) <= frame.height // FEW_SHARE:
+                few[at] = rows
             else:
                 matched |= self._asked[at].rows(frame, rows)
+        if few:
+            # Asking each on its own would cost more than asking all of them of some rows more.
+            rows = np.unique(np.concatenate(list(few.values())))
+            matched |= ask([self._asked[at] for at in few], frame, rows)
         return matched
+
+    def _looks(self, frame: pl.DataFrame) -> list[pl.Expr]:
+        """The looks for words; where few rows have a value, having one is enough of a look."""
+        looks = []
+        for name, (column, look) in self._guards.items():
+            valued = frame.height - frame.get_column(column).null_count()
+            few = pl.col(column).is_not_null() if valued else pl.lit(value=False)
+            looks.append((look if valued > FEW_ROWS else few).alias(name))
+        return looks
 
     def _rough(self, node: Node, *, positive: bool) -> pl.Expr:
         match node:
@@ -112,7 +133,7 @@ class RoughPlan:
 
     def _look(self, column: str, words: list[str]) -> pl.Expr:
         name = f"words:{column}:{len(words)}:{hash(tuple(words))}"
-        self._guards[name] = has_word(column, words)
+        self._guards[name] = (column, has_word(column, words))
         return pl.col(name)
 
     def _cheap(self, leaf: Leaf) -> bool:
