@@ -42,10 +42,8 @@ class Redaction:
         some = frame[places]
         found: dict[int, list[Hit]] = defaultdict(list)
         cleaned: list[pl.Series] = []
-        for series in some:
-            if series.name in OURS:
-                continue
-            clean, hits = self._column(series)
+        for name in self._suspicious_columns(some):
+            clean, hits = self._column(some[name])
             if hits:
                 cleaned.append(clean)
                 for row, hit in hits:
@@ -77,6 +75,17 @@ class Redaction:
             if dtype == ATTRIBUTES:
                 flags |= self._suspicious_attributes(frame[name])
         return flags.arg_true()
+
+    def _suspicious_columns(self, some: pl.DataFrame) -> list[str]:
+        """Columns of suspicious rows worth a look; lists and attributes always are."""
+        schema = {name: dtype for name, dtype in some.schema.items() if name not in OURS}
+        texts = [name for name, dtype in schema.items() if dtype == pl.String]
+        flags = some.select(pl.col(texts).str.contains(self._suspects).any()).row(0, named=True)
+        return [
+            name
+            for name, dtype in schema.items()
+            if flags.get(name) or dtype in (TEXTS, ATTRIBUTES)
+        ]
 
     def _suspicious_attributes(self, series: pl.Series) -> pl.Series:
         exploded, rows = _explode(series)

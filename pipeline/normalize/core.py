@@ -120,8 +120,9 @@ class Normalizer:
         return decoded
 
     def _names(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
-        for named in identity.join_spans(decoded.items, decoded.naming):
-            observed = origin.observed_us or _newest(decoded.items)
+        pairs = identity.join_spans(decoded.items, decoded.naming)
+        observed = origin.observed_us or (_newest(decoded.items) if pairs else 0)
+        for named in pairs:
             link = self._links.fresh(origin.tenant, named, observed)
             if link:
                 out.links.append(link)

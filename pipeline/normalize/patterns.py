@@ -2,6 +2,9 @@
 
 A pattern's group 1 is the secret, or the whole match where it has no group. `literals` are texts
 one of which every match contains (lower case): they say which patterns are worth trying on a text.
+`head` is a short expression of Rust's that matches wherever `regex` does, and elsewhere seldom:
+all heads together read a text in one pass, which the exact
+expressions with their counts cannot.
 All patterns run
 in linear time (RE2 and Rust's regex), and none crosses a quote, so that JSON text stays JSON text.
 """
@@ -16,86 +19,104 @@ class Pattern(msgspec.Struct, frozen=True):
 
     type: str
     literals: tuple[str, ...]
+    head: str
     regex: str
 
 
-def _p(type_: str, literals: str, regex: str) -> Pattern:
-    return Pattern(type_, tuple(literals.split()), regex)
+def _p(type_: str, literals: str, head: str, regex: str) -> Pattern:
+    return Pattern(type_, tuple(literals.split()), head, regex)
 
 
 # White space of JSON text within JSON text: `\n` may be written `\\n`.
-_GAP: Final = r"(?:\s|\\+[nrt])"
+_GAP: Final = r"(?:\s|\\+[nrtNRT])"
 
 _PEM: Final = r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
 
+_URL_HEAD: Final = r"""://[^\s/?#@"'\\<>]*@"""
+_BEARER_HEAD: Final = r"(?i-u:bearer|basic)" + _GAP + r"+[A-Za-z0-9._~+/-]{4}"
+
 PROVIDERS: Final = (
-    _p("private_key", "-----begin",
+    _p("private_key", "-----begin", r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY",
        _PEM + r"(?:[A-Za-z0-9+/=:,.\s-]|\\+[nrt])*?"
        r"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"),
     # Cut off before its end: what looks like its body goes.
-    _p("private_key", "-----begin", _PEM + r"(?:[A-Za-z0-9+/=\s]|\\+[nrt])*"),
-    _p("jwt", "eyj", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    _p("aws_access_key", "akia asia abia acca", r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
-    _p("gcp_api_key", "aiza", r"\bAIza[0-9A-Za-z_-]{35}"),
-    _p("gcp_oauth_token", "ya29.", r"\bya29\.[0-9A-Za-z_-]{20,}"),
-    _p("gcp_client_secret", "gocspx-", r"\bGOCSPX-[0-9A-Za-z_-]{20,}"),
-    _p("azure_storage_key", "accountkey=", r"(?i)\bAccountKey=([A-Za-z0-9+/]{40,}={0,2})"),
-    _p("azure_shared_access_key", "sharedaccesskey=",
+    _p("private_key", "-----begin",
+       r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY", _PEM + r"(?:[A-Za-z0-9+/=\s]|\\+[nrt])*"),
+    _p("jwt", "eyj", r"eyJ[A-Za-z0-9_-]+\.eyJ",
+       r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    _p("aws_access_key", "akia asia abia acca", r"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]",
+       r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
+    _p("gcp_api_key", "aiza", r"AIza[0-9A-Za-z_-]", r"\bAIza[0-9A-Za-z_-]{35}"),
+    _p("gcp_oauth_token", "ya29.", r"ya29\.", r"\bya29\.[0-9A-Za-z_-]{20,}"),
+    _p("gcp_client_secret", "gocspx-", r"GOCSPX-", r"\bGOCSPX-[0-9A-Za-z_-]{20,}"),
+    _p("azure_storage_key", "accountkey=", r"(?i-u:AccountKey=)",
+       r"(?i)\bAccountKey=([A-Za-z0-9+/]{40,}={0,2})"),
+    _p("azure_shared_access_key", "sharedaccesskey=", r"(?i-u:SharedAccessKey=)",
        r"(?i)\bSharedAccessKey=([A-Za-z0-9+/]{30,}={0,2})"),
-    _p("azure_sas_signature", "sig=", r"(?i)[?&;]sig=([A-Za-z0-9%+/]{30,}(?:=|%3d){0,2})"),
-    _p("azure_client_secret", "8q~ 7q~", r"[A-Za-z0-9_~.]{3}[78]Q~[A-Za-z0-9_~.-]{31,}"),
-    _p("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", r"\bgh[pousr]_[A-Za-z0-9]{36,}"),
-    _p("github_token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,}"),
+    _p("azure_sas_signature", "sig=", r"(?i-u:[?&;]sig=)",
+       r"(?i)[?&;]sig=([A-Za-z0-9%+/]{30,}(?:=|%3d){0,2})"),
+    _p("azure_client_secret", "8q~ 7q~", r"[78]Q~", r"[A-Za-z0-9_~.]{3}[78]Q~[A-Za-z0-9_~.-]{31,}"),
+    _p("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]",
+       r"\bgh[pousr]_[A-Za-z0-9]{36,}"),
+    _p("github_token", "github_pat_", r"github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,}"),
     _p("gitlab_token", "glpat- gldt- glrt- glptt- glcbt- gloas- glsoat- glft- glagent-",
+       r"gl[a-z]+-[A-Za-z0-9_.-]",
        r"\b(?:glpat|gldt|glrt|glptt|glcbt|gloas|glsoat|glft|glagent)-[A-Za-z0-9_.-]{20,}"),
-    _p("slack_token", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd-",
+    _p("slack_token", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd-", r"xox[abceoprsd]-",
        r"\bxox[abceoprsd]-[A-Za-z0-9-]{10,}"),
-    _p("slack_token", "xapp-", r"\bxapp-[A-Za-z0-9-]{10,}"),
-    _p("slack_webhook", "hooks.slack.com/",
+    _p("slack_token", "xapp-", r"xapp-", r"\bxapp-[A-Za-z0-9-]{10,}"),
+    _p("slack_webhook", "hooks.slack.com/", r"hooks\.slack\.com/",
        r"hooks\.slack\.com/(?:services|workflows)/([A-Za-z0-9/_-]{20,})"),
-    _p("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_",
+    _p("stripe_key", "sk_live_ sk_test_ rk_live_ rk_test_", r"[sr]k_(?:live|test)_",
        r"\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}"),
-    _p("stripe_webhook_secret", "whsec_", r"\bwhsec_[A-Za-z0-9+/=]{24,}"),
-    _p("anthropic_key", "sk-ant-", r"\bsk-ant-[A-Za-z0-9_-]{20,}"),
-    _p("openai_key", "sk-proj- sk-svcacct- sk-admin-",
+    _p("stripe_webhook_secret", "whsec_", r"whsec_", r"\bwhsec_[A-Za-z0-9+/=]{24,}"),
+    _p("anthropic_key", "sk-ant-", r"sk-ant-", r"\bsk-ant-[A-Za-z0-9_-]{20,}"),
+    _p("openai_key", "sk-proj- sk-svcacct- sk-admin-", r"sk-(?:proj|svcacct|admin)-",
        r"\bsk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{20,}"),
-    _p("openrouter_key", "sk-or-", r"\bsk-or-[A-Za-z0-9-]{20,}"),
-    _p("openai_key", "sk-", r"\bsk-[A-Za-z0-9]{32,}"),
-    _p("huggingface_token", "hf_", r"\bhf_[A-Za-z0-9]{30,}"),
-    _p("npm_token", "npm_", r"\bnpm_[A-Za-z0-9]{36}"),
-    _p("pypi_token", "pypi-ageichl", r"\bpypi-AgEIcHl[A-Za-z0-9_-]{50,}"),
-    _p("sendgrid_key", "sg.", r"\bSG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{30,}"),
-    _p("mailgun_key", "key-", r"\bkey-[0-9a-f]{32}\b"),
-    _p("mailchimp_key", "-us", r"\b[0-9a-f]{32}-us[0-9]{1,2}\b"),
-    _p("digitalocean_token", "dop_v1_ doo_v1_ dor_v1_", r"\bdo[por]_v1_[a-f0-9]{64}"),
-    _p("databricks_token", "dapi", r"\bdapi[0-9a-f]{32}(?:-[0-9])?\b"),
-    _p("shopify_token", "shpat_ shpca_ shppa_ shpss_", r"\bshp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}"),
-    _p("telegram_token", ":aa", r"\b[0-9]{8,10}:AA[A-Za-z0-9_-]{33}\b"),
-    _p("groq_key", "gsk_", r"\bgsk_[A-Za-z0-9]{40,}"),
-    _p("xai_key", "xai-", r"\bxai-[A-Za-z0-9]{60,}"),
-    _p("replicate_token", "r8_", r"\br8_[A-Za-z0-9]{37}\b"),
-    _p("perplexity_key", "pplx-", r"\bpplx-[A-Za-z0-9]{40,}"),
-    _p("linear_key", "lin_api_", r"\blin_api_[A-Za-z0-9]{32,}"),
-    _p("notion_token", "ntn_", r"\bntn_[A-Za-z0-9]{40,}"),
-    _p("vault_token", "hvs. hvb. hvr.", r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}"),
-    _p("terraform_token", ".atlasv1.", r"\b[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,}"),
-    _p("grafana_token", "glsa_ glc_", r"\bgl(?:sa|c)_[A-Za-z0-9_=+/]{32,}"),
-    _p("newrelic_key", "nrak-", r"\bNRAK-[A-Z0-9]{27}\b"),
-    _p("sentry_token", "sntrys_ sntryu_", r"\bsntry[su]_[A-Za-z0-9_=+/-]{40,}"),
-    _p("square_token", "sq0atp- sq0csp-", r"\bsq0(?:atp|csp)-[A-Za-z0-9_-]{22,}"),
-    _p("docker_token", "dckr_pat_ dckr_oat_", r"\bdckr_[po]at_[A-Za-z0-9_-]{27,}"),
-    _p("doppler_token", "dp.pt. dp.st. dp.sa.", r"\bdp\.(?:pt|st|sa)\.[A-Za-z0-9.-]{40,}"),
-    _p("figma_token", "figd_", r"\bfigd_[A-Za-z0-9_-]{40,}"),
-    _p("supabase_token", "sbp_", r"\bsbp_[a-f0-9]{40}\b"),
-    _p("age_key", "age-secret-key-1", r"\bAGE-SECRET-KEY-1[A-Z0-9]{58}"),
-    _p("connection_string", "://",
+    _p("openrouter_key", "sk-or-", r"sk-or-", r"\bsk-or-[A-Za-z0-9-]{20,}"),
+    _p("openai_key", "sk-", r"sk-[A-Za-z0-9]", r"\bsk-[A-Za-z0-9]{32,}"),
+    _p("huggingface_token", "hf_", r"hf_[A-Za-z0-9]", r"\bhf_[A-Za-z0-9]{30,}"),
+    _p("npm_token", "npm_", r"npm_[A-Za-z0-9]", r"\bnpm_[A-Za-z0-9]{36}"),
+    _p("pypi_token", "pypi-ageichl", r"pypi-AgEI", r"\bpypi-AgEIcHl[A-Za-z0-9_-]{50,}"),
+    _p("sendgrid_key", "sg.", r"SG\.[A-Za-z0-9_-]",
+       r"\bSG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{30,}"),
+    _p("mailgun_key", "key-", r"key-[0-9a-f]", r"\bkey-[0-9a-f]{32}\b"),
+    _p("mailchimp_key", "-us", r"[0-9a-f]-us[0-9]", r"\b[0-9a-f]{32}-us[0-9]{1,2}\b"),
+    _p("digitalocean_token", "dop_v1_ doo_v1_ dor_v1_", r"do[por]_v1_",
+       r"\bdo[por]_v1_[a-f0-9]{64}"),
+    _p("databricks_token", "dapi", r"dapi[0-9a-f]", r"\bdapi[0-9a-f]{32}(?:-[0-9])?\b"),
+    _p("shopify_token", "shpat_ shpca_ shppa_ shpss_", r"shp(?:at|ca|pa|ss)_",
+       r"\bshp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}"),
+    _p("telegram_token", ":aa", r":AA[A-Za-z0-9_-]", r"\b[0-9]{8,10}:AA[A-Za-z0-9_-]{33}\b"),
+    _p("groq_key", "gsk_", r"gsk_", r"\bgsk_[A-Za-z0-9]{40,}"),
+    _p("xai_key", "xai-", r"xai-[A-Za-z0-9]", r"\bxai-[A-Za-z0-9]{60,}"),
+    _p("replicate_token", "r8_", r"r8_[A-Za-z0-9]", r"\br8_[A-Za-z0-9]{37}\b"),
+    _p("perplexity_key", "pplx-", r"pplx-", r"\bpplx-[A-Za-z0-9]{40,}"),
+    _p("linear_key", "lin_api_", r"lin_api_", r"\blin_api_[A-Za-z0-9]{32,}"),
+    _p("notion_token", "ntn_", r"ntn_[A-Za-z0-9]", r"\bntn_[A-Za-z0-9]{40,}"),
+    _p("vault_token", "hvs. hvb. hvr.", r"hv[sbr]\.[A-Za-z0-9_-]",
+       r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}"),
+    _p("terraform_token", ".atlasv1.", r"\.atlasv1\.",
+       r"\b[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,}"),
+    _p("grafana_token", "glsa_ glc_", r"gl(?:sa|c)_", r"\bgl(?:sa|c)_[A-Za-z0-9_=+/]{32,}"),
+    _p("newrelic_key", "nrak-", r"NRAK-", r"\bNRAK-[A-Z0-9]{27}\b"),
+    _p("sentry_token", "sntrys_ sntryu_", r"sntry[su]_", r"\bsntry[su]_[A-Za-z0-9_=+/-]{40,}"),
+    _p("square_token", "sq0atp- sq0csp-", r"sq0(?:atp|csp)-",
+       r"\bsq0(?:atp|csp)-[A-Za-z0-9_-]{22,}"),
+    _p("docker_token", "dckr_pat_ dckr_oat_", r"dckr_[po]at_", r"\bdckr_[po]at_[A-Za-z0-9_-]{27,}"),
+    _p("doppler_token", "dp.pt. dp.st. dp.sa.", r"dp\.(?:pt|st|sa)\.",
+       r"\bdp\.(?:pt|st|sa)\.[A-Za-z0-9.-]{40,}"),
+    _p("figma_token", "figd_", r"figd_", r"\bfigd_[A-Za-z0-9_-]{40,}"),
+    _p("supabase_token", "sbp_", r"sbp_[a-f0-9]", r"\bsbp_[a-f0-9]{40}\b"),
+    _p("age_key", "age-secret-key-1", r"AGE-SECRET-KEY-1", r"\bAGE-SECRET-KEY-1[A-Z0-9]{58}"),
+    _p("connection_string", "://", _URL_HEAD,
        r"(?i)\b(?:postgres(?:ql)?|mysql|mariadb|mongodb|redis|rediss|amqps?|mssql|sqlserver|oracle"
        r"|clickhouse|kafka|ldaps?|smtps?|ftps?|sftp|nats)(?:\+[a-z0-9]{1,20})?://"
        r"[^\s/?#:@\"'\\<>‹›]*:"
        r"([^\s/?#@\"'\\<>‹›]{1,})@"),
-    _p("url_password", "://",
+    _p("url_password", "://", _URL_HEAD,
        r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s/?#:@\"'\\<>‹›]*:([^\s/?#@\"'\\<>‹›]{1,})@"),
-    _p("authorization", "bearer basic",
+    _p("authorization", "bearer basic", _BEARER_HEAD,
        r"(?i)\b(?:bearer|basic)" + _GAP + r"{1,4}([A-Za-z0-9._~+/-]{16,}={0,2})"),
 )  # fmt: skip
 
@@ -113,6 +134,11 @@ KEYWORD: Final = (
     r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)[A-Za-z0-9_-]{0,24})"
     r"""(?:\\*["'])?""" + _GAP + r"{0,4}(?::=|=>|=|:)" + _GAP + r"""{0,4}(?:\\*["'])?"""
     r"""([^\s"'\\,;<>‹›{}()\[\]&|`]{8,})"""
+)
+KEYWORD_HEAD: Final = (
+    r"(?i-u:passw|passphrase|pwd|secret|token|credential"
+    r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)[A-Za-z0-9_-]*"
+    r"""(?:\\*["'])?""" + _GAP + r"*[:=]"
 )
 # What follows these names is about a secret, not a secret.
 ABOUT: Final = (

@@ -21,8 +21,6 @@ import re2
 from tachograph.pipeline.normalize import patterns
 from tachograph.schemas.identity import Key
 
-# No secret, with its keyword or prefix, is shorter.
-MIN_TEXT_BYTES: Final = 12
 FINGERPRINT_CHARS: Final = 16
 _OPEN, _CLOSE = "‹", "›"
 
@@ -62,8 +60,10 @@ class Secrets:
 
     def __init__(self, key: Key) -> None:
         self._key = key
+        heads = [pattern.head for pattern in patterns.PROVIDERS] + [patterns.KEYWORD_HEAD]
+        self.suspects = "|".join(dict.fromkeys(heads))
         everything = [pattern.regex for pattern in patterns.PROVIDERS] + [patterns.KEYWORD]
-        self.suspects = _for_rust("|".join(f"(?:{regex})" for regex in everything))
+        self._any = _for_rust("|".join(f"(?:{regex})" for regex in everything))
         self._exact = [(p.type, p.literals, re2.compile(p.regex)) for p in patterns.PROVIDERS]
         self._keyword = re2.compile(patterns.KEYWORD)
 
@@ -85,9 +85,9 @@ class Secrets:
         return texts.scatter(changed_at, changed), hits
 
     def _candidates(self, texts: pl.Series) -> pl.Series:
-        """Places of the texts that match a pattern."""
-        long = (texts.str.len_bytes() >= MIN_TEXT_BYTES).arg_true()
-        return long.gather(texts.gather(long).str.contains(self.suspects).arg_true())
+        """Places of the texts that match a pattern: the heads first, which are quick."""
+        suspect = texts.str.contains(self.suspects).arg_true()
+        return suspect.gather(texts.gather(suspect).str.contains(self._any).arg_true())
 
     def _one(self, text: str, at: int, hits: list[Hit]) -> str:
         """The text with tokens; the very same object when nothing was found."""
