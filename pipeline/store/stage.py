@@ -36,7 +36,7 @@ GROUP = "tacho.store"
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
 # How long the batch in flight may still take when partitions go or the stage ends.
-FINISH_WAIT_S = 5.0
+FINISH_WAIT_S = 3.0
 # A rebalance that takes longer than this is no rebalance.
 COMMIT_WITHIN_S = 60.0
 LAG_EVERY_S = 2.0
@@ -174,7 +174,7 @@ class Store:
         self._owed, self._owed_since_s = {}, None
 
     def _wait_for_landing(self) -> None:
-        if self._flying is not None:
+        if self._flying is not None and not self._ended.is_set():
             _wait(self._landed, FINISH_WAIT_S)
 
     def _tell(self) -> None:
