@@ -143,7 +143,7 @@ class _Fleet:
     def posts(self) -> list[Post]:
         """Ordinary work, stories, beats, and some of the posts again."""
         found = [*self._ordinary(), *self._stories()]
-        found += self._repeats(found)
+        found += list(self._repeats(found))
         for beat in range(0, SPAN_S + 1, BEAT_EVERY_S):
             found += _beats(self._start, float(beat))
         return sorted(found, key=lambda post: (post.at_s, post.topic, post.partition, post.value))
