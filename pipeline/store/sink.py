@@ -199,7 +199,12 @@ class Sink:
 
     def _rewrite(self, connection: Connection, changes: list[fold.Change]) -> None:
         for some in fold.sliced(changes, fold.ROWS_A_STATEMENT):
-            connection.command(fold.rewritten(some))
+            try:
+                connection.command(fold.rewritten(some))
+            except Refused as problem:
+                # The rows stand as they were reported; holding everything up would be worse.
+                metrics.DROPPED.labels(STAGE, "not_mended").inc(len(some))
+                log.warning("rows are shown without what was learned of them", reason=str(problem))
 
     def _send_letters(self, batch: Pending) -> None:
         if batch.letters:

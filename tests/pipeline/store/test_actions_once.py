@@ -195,6 +195,40 @@ def test_a_linked_twin_is_both_linked_and_folded(sink: Sink, ask: Ask, tenant: s
     assert shown(ask, tenant, "session_id, report_sources") == [("conv", ["sdk", "gateway"])]
 
 
+HOSTILE = [
+    "it's",
+    'say "x"',
+    "back\\slash'",
+    "nul\0byte",
+    "‹ü›",
+    "a\nb",
+    "'; DROP TABLE tacho.actions_data; --",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_linked_and_folded_like_any_other(
+    sink: Sink, ask: Ask, tenant: str, text: str
+) -> None:
+    feed = Feed(tenant)
+    one = action(tenant, "a", trace_id=text, session_id=text, twin_key=text, source_id=text)
+    other = {**one, "event_id": plain_id("b"), "source_id": "gateway", "event_time": at(1)}
+    sink.store(feed.batch(one))
+    sink.store(feed.batch(link(tenant, text, f"conv {text}"), other))
+    columns = "session_id, trace_id, report_sources"
+    assert shown(ask, tenant, columns) == [(f"conv {text}", text, [text, "gateway"])]
+
+
+@pytest.mark.parametrize("year", [1, 1899, 1970, 2099, 2300, 9999])
+def test_events_of_any_date_are_linked_too(sink: Sink, ask: Ask, tenant: str, year: int) -> None:
+    feed = Feed(tenant)
+    moment = datetime(year, 1, 1, 0, 0, 1, tzinfo=UTC)
+    early = action(tenant, "a", event_time=moment, trace_id="t", session_id="t")
+    sink.store(feed.batch(early))
+    sink.store(feed.batch(link(tenant, "t", "conv")))
+    assert shown(ask, tenant, "session_id") == [("conv",)]
+
+
 def everything(tenant: str) -> list[Any]:
     """Two traces, one linked twice; a twin; a copy."""
     one = action(tenant, "a", trace_id="t1", session_id="t1", principal_id=None)
@@ -249,7 +283,7 @@ def test_what_is_shown_is_a_function_of_the_set_of_records(  # noqa: PLR0917
     assert shown(ask, tenant, columns) == EXPECTED
 
 
-@pytest.mark.parametrize("year", [1970, 2099, 9999])
+@pytest.mark.parametrize("year", [1, 1899, 1970, 2099, 2300, 9999])
 def test_events_of_any_date_are_stored(sink: Sink, ask: Ask, tenant: str, year: int) -> None:
     moment = datetime(year, 1, 1, 0, 0, 1, tzinfo=UTC)
     sink.store(Feed(tenant).batch(action(tenant, "a", event_time=moment, far=True)))

@@ -21,7 +21,7 @@ from tachograph.pipeline.store.clickhouse import (
 from tachograph.pipeline.store.pending import MAX_AGE_S, MAX_BYTES, MAX_ROWS
 from tachograph.pipeline.store.sink import Sink, Stopped
 from tachograph.schemas.records import DeadLetter, Health
-from tests.pipeline.store.samples import Feed, action, at
+from tests.pipeline.store.samples import Feed, action, at, link
 
 Script = Callable[[str, list[str], bytes], None]
 SETTINGS = Settings(
@@ -39,6 +39,7 @@ class FakeServer:
         self.closed = 0
         self.taken: list[str] = []
         self.tokens: list[str] = []
+        self.answers: dict[str, list[tuple[Any, ...]]] = {}
 
     def connect(self) -> Any:
         self.opened += 1
@@ -49,10 +50,11 @@ class FakeServer:
         self.taken.append(table)
         self.tokens.append(token)
 
-    def rows(self, _query: str) -> list[tuple[Any, ...]]:
-        return []
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return next((rows for part, rows in self.answers.items() if part in query), [])
 
-    def command(self, _statement: str) -> None: ...
+    def command(self, statement: str) -> None:
+        self.script(statement, [], b"")
 
     def close(self) -> None:
         self.closed += 1
@@ -166,6 +168,22 @@ def test_a_server_that_refuses_everything_is_a_fault_and_not_a_thousand_dead_let
         sink_of(server, tries=3).store(pending)
     assert server.taken == []
     assert pending.letters == []
+
+
+def test_a_row_that_cannot_be_mended_holds_nothing_up_and_is_counted() -> None:
+    def script(statement: str, _columns: list[str], _body: bytes) -> None:
+        if "REPLACE" in statement:
+            raise Refused("ARGUMENT_OUT_OF_BOUND")
+
+    server = FakeServer(script)
+    server.answers = {
+        "FROM tacho.session_links": [("t", "svc", "t1", "conv", "", "", "")],
+        "session_linked": [("t", "svc", 1, "e" * 32, "t1", "t1", "a", "n", "p", False, 0, 0, 5)],
+    }
+    before = metrics.DROPPED.labels("store", "not_mended")._value.get()
+    sink_of(server).store(Feed("t").batch(link("t", "t1", "conv"), action("t", "a")))
+    assert metrics.DROPPED.labels("store", "not_mended")._value.get() == before + 1
+    assert server.taken == ["session_links_data", "actions_data"]
 
 
 def test_a_dead_letter_that_is_not_acknowledged_holds_the_batch_back() -> None:
