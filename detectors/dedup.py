@@ -18,6 +18,9 @@ MAX_IDS = 1_000_000
 FORMAT = 1
 MICROS = 1_000_000
 
+# Sets an id that was only seen late or far apart from the same id seen in time.
+_UNTIMELY = np.uint64(0x9E3779B97F4A7C15)
+
 
 class _Table:
     """Open addressing over two columns of 64 bits; a slot is free while both are zero."""
@@ -91,17 +94,35 @@ class Seen:
         """Mask of the rows whose event_id is new, the first of equal ones; they count as seen from
         now on.
 
-        `frame`: columns event_id and observed_time (or event_time where that is absent).
+        An event that only came late or far so far is new again when it comes in time: whether it
+        counts in windows must not depend on which of its reports is read first.
+        `frame`: columns event_id and observed_time (or event_time where that is absent), and late
+        and far if any row is.
         """
         if frame.is_empty():
             return pl.Series("fresh", [], pl.Boolean)
         self._turn(frame)
-        high, low = _halves(frame["event_id"])
-        known = self._current.contains(high, low) | self._previous.contains(high, low)
-        known |= ~frame["event_id"].is_first_distinct().to_numpy()
-        self.repeated += int(known.sum())
-        self._add(high[~known], low[~known])
-        return pl.Series("fresh", ~known)
+        ids = frame["event_id"]
+        high, low = _halves(ids)
+        late = _untimely(frame)
+        fresh = np.zeros(len(ids), np.bool_)
+        timely = np.flatnonzero(~late)
+        fresh[timely] = self._firsts(ids[timely], high[timely], low[timely])
+        if late.any():
+            rest = np.flatnonzero(late & ~self._knows(high, low))
+            fresh[rest] = self._firsts(ids[rest], high[rest] ^ _UNTIMELY, low[rest])
+        self.repeated += int((~fresh).sum())
+        return pl.Series("fresh", fresh)
+
+    def _knows(self, high: Words, low: Words) -> npt.NDArray[np.bool_]:
+        return self._current.contains(high, low) | self._previous.contains(high, low)
+
+    def _firsts(self, ids: pl.Series, high: Words, low: Words) -> npt.NDArray[np.bool_]:
+        """Which of these are new, the first of equal ones; they are known from now on."""
+        fresh: npt.NDArray[np.bool_] = ~self._knows(high, low)
+        fresh &= ids.is_first_distinct().to_numpy()
+        self._add(high[fresh], low[fresh])
+        return fresh
 
     def _add(self, high: Words, low: Words) -> None:
         while len(high):
@@ -155,6 +176,15 @@ class Seen:
         table = _Table(max(self._limit, len(high)))
         table.add(high, low)
         return table
+
+
+def _untimely(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Rows that come late or far and so count in no window."""
+    marks = np.zeros(frame.height, np.bool_)
+    for name in ("late", "far"):
+        if name in frame.columns:
+            marks |= frame[name].fill_null(value=False).to_numpy()
+    return marks
 
 
 def _halves(ids: pl.Series) -> tuple[Words, Words]:

@@ -92,10 +92,12 @@ class Ledger:
         self.size = size
 
     def of(self, gids: Words) -> Ints:
-        """Places of these groups' events by (group, time, event id); a repeated event once."""
+        """Places of these groups' events by (group, time, event id); a repeated event once, and
+        blind only if every report of it is.
+        """
         places = np.flatnonzero(_within(self.gid, gids))
         columns = [self.column(name)[places] for name in ("low", "high", "time", "gid")]
-        order = np.lexsort(columns)
+        order = np.lexsort([self.blind[places], *columns])
         places = places[order].astype(np.int64)
         if len(places) < 2:
             return places

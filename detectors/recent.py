@@ -86,7 +86,8 @@ class Recent:
                     found.append(own)
         if not found:
             return {}
-        rows = pl.concat(found, how="diagonal").sort("event_time", "event_id").to_dicts()
+        whole = pl.concat(found, how="diagonal").unique("event_id", keep="first")
+        rows = whole.sort("event_time", "event_id").to_dicts()
         out: dict[str, list[dict[str, str]]] = {}
         for row in rows:
             out.setdefault(owner[row["session_id"]], []).append(row)
