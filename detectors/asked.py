@@ -33,11 +33,12 @@ class Asked:
         lowering = Lowering(schema, fields)
         expressions = {at: lowering.expression(node) for at, node in conditions.items()}
         self.conditions = list(conditions)
-        self.base = sorted(lowering.reads) or [next(iter(schema))]
+        # A column that every frame has is read too: answers must be as long as the frame.
+        here = fields.own("event_id")
+        self.base = {name: schema[name] for name in sorted({*lowering.reads, here})}
         self.helpers = lowering.helpers()
         self.expressions = [
-            broadcast(expression.alias(str(at)), self.base[0])
-            for at, expression in expressions.items()
+            broadcast(expression.alias(str(at)), here) for at, expression in expressions.items()
         ]
 
     def rows(self, frame: pl.DataFrame, places: Rows | None) -> dict[int, Rows]:
@@ -46,12 +47,13 @@ class Asked:
 
 
 def ask(asked: Sequence[Asked], frame: pl.DataFrame, places: Rows | None) -> dict[int, Rows]:
-    """Row numbers that match, by condition, asked in one go; `places`: the rows to ask, None: all."""
-    base = dict.fromkeys(name for one in asked for name in one.base)
-    part = pl.DataFrame([frame.get_column(name) for name in base])
+    """Row numbers that match, by condition, in one go; `places`: the rows to ask, None: all."""
+    base = {name: kind for one in asked for name, kind in one.base.items()}
+    part = pl.DataFrame([frame.get_column(name) for name in base if name in frame.columns])
     query = (part if places is None else part[places]).lazy()
-    for depth in range(max(len(one.helpers) for one in asked)):
-        added = [expr for one in asked for expr in one.helpers[depth : depth + 1] for expr in expr]
+    query = query.with_columns(lacking(base, frame))
+    for depth in range(len(asked[0].helpers)):
+        added = [expr for one in asked for expr in one.helpers[depth]]
         query = query.with_columns({expr.meta.output_name(): expr for expr in added}.values())
     found = query.select([expr for one in asked for expr in one.expressions]).collect()
     matched: dict[int, Rows] = {}
@@ -60,6 +62,12 @@ def ask(asked: Sequence[Asked], frame: pl.DataFrame, places: Rows | None) -> dic
             hits = mask.arg_true().to_numpy().astype(np.int64)
             matched[int(mask.name)] = hits if places is None else places[hits]
     return matched
+
+
+def lacking(columns: Mapping[str, pl.DataType], frame: pl.DataFrame) -> list[pl.Expr]:
+    """Those of the columns that the frame does not have, without a value."""
+    have = set(frame.columns)
+    return [pl.lit(None, kind).alias(name) for name, kind in columns.items() if name not in have]
 
 
 def broadcast(expression: pl.Expr, column: str) -> pl.Expr:

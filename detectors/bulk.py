@@ -53,14 +53,14 @@ class BulkPlan:
 
     def _candidates(self, frame: pl.DataFrame) -> dict[int, Rows]:
         """For each condition the rows in which one of its words stands."""
-        if not self._owners:
+        here = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
+        owned = {column: words for column, words in self._owners.items() if column in here}
+        if not owned:
             return {}
-        looks = [
-            has_word(column, list(words)).alias(column) for column, words in self._owners.items()
-        ]
+        looks = [has_word(column, list(words)).alias(column) for column, words in owned.items()]
         hits = frame.select(looks)
         found: dict[int, list[Rows]] = defaultdict(list)
-        for column, owners in self._owners.items():
+        for column, owners in owned.items():
             places = hits[column].arg_true().to_numpy().astype(np.int64)
             if not len(places):
                 continue

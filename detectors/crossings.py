@@ -117,7 +117,7 @@ class Chains:
         return (start >= 0) & (start >= self.frame.opens)
 
     def back(self, place: int) -> list[int]:
-        """The chain that ends at a complete event, first step first: each step as late as can be."""
+        """The chain that ends at a complete event, first step first, each as late as can be."""
         wanted = self.starts[-1][place]
         group = int(np.searchsorted(self.frame.rank, self.frame.rank[place]))
         chain = [place]

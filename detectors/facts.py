@@ -3,6 +3,7 @@ needed.
 """
 
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.fields import FieldMap
+from tachograph.detectors.fields import FieldMap, Source
 from tachograph.detectors.lowering import value_of
 
 # A matched value is shown up to here.
@@ -85,6 +86,8 @@ FACT_COLUMNS: dict[str, pl.DataType] = {
     "file_hash": pl.String(),
     "artifact_name": pl.String(),
 }
+# Those that a fact frame has even where no event has a value.
+ALWAYS_FACTS = tuple(FACT_COLUMNS)[:10]
 # What stands for one of our columns where a frame has none.
 _ABSENT = {"tenant": "default"}
 # Who acted, as a column.
@@ -123,28 +126,64 @@ def fact_frame(
 
     `said`: fields to show, cut short. `by`: fields to group by, whole.
     """
-    part, have = frame[rows], frame.schema
-    own = [
-        pl.col(fields.own(name)).alias(name)
-        if fields.own(name) in have
-        else pl.lit(_ABSENT.get(name), dtype).alias(name)
-        for name, dtype in FACT_COLUMNS.items()
-    ]
-    shown = [_text(f, fields, have).str.head(MAX_SAID_CHARS).alias(said_column(f)) for f in said]
-    groups = [_text(f, fields, have).alias(group_column(f)) for f in by]
-    facts = part.select(*own, *shown, *groups)
-    return facts.with_columns(pl.col("event_time").to_physical())
+    own = _own(frame, fields)[rows]
+    texts = _texts(frame, rows, fields, {said_column(f): f for f in said}, MAX_SAID_CHARS)
+    groups = _texts(frame, rows, fields, {group_column(f): f for f in by}, None)
+    missing = [group_column(f) for f in by if group_column(f) not in groups]
+    whole = own.hstack([*texts.values(), *groups.values()])
+    return (
+        whole.with_columns(pl.lit(None, pl.String).alias(n) for n in missing) if missing else whole
+    )
 
 
-def _text(name: str, fields: FieldMap, schema: Mapping[str, pl.DataType]) -> pl.Expr:
-    source = fields.source(name)
-    kind = schema.get(source.column)
-    if kind is None:
-        return pl.lit(None, pl.String)
+def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
+    """Our columns under their own names, those with a value and those that are always there."""
+    columns, missing = [], []
+    for name, kind in FACT_COLUMNS.items():
+        own = fields.own(name)
+        if own not in frame.columns:
+            missing.append(pl.lit(_ABSENT.get(name), kind).alias(name))
+        elif name in ALWAYS_FACTS or frame.get_column(own).null_count() < frame.height:
+            columns.append(frame.get_column(own))
+    part = pl.DataFrame(columns)
+    part.columns = [column.name.removeprefix(fields.own_prefix) for column in columns]
+    always = [expr for expr in missing if expr.meta.output_name() in ALWAYS_FACTS]
+    return part.with_columns(pl.col("event_time").to_physical(), *always)
+
+
+def _texts(
+    frame: pl.DataFrame,
+    rows: Rows,
+    fields: FieldMap,
+    named: Mapping[str, str],
+    most_chars: int | None,
+) -> dict[str, pl.Series]:
+    """Fields as text columns, by the name each is to have; those without any value are left out."""
+    valued: dict[str, pl.Series] = {}
+    asked: list[pl.Expr] = []
+    for name, field in named.items():
+        source = fields.source(field)
+        column = valued.get(source.column)
+        if column is None:
+            if source.column not in frame.columns:
+                continue
+            column = frame.get_column(source.column)
+        if column.null_count() < frame.height:
+            valued[source.column] = column
+            asked.append(_text(source, column.dtype, most_chars).alias(name))
+    if not asked:
+        return {}
+    found = pl.DataFrame(list(valued.values()))[rows].select(asked)
+    return {column.name: column for column in found}
+
+
+def _text(source: Source, kind: pl.DataType, most_chars: int | None) -> pl.Expr:
     value = value_of(source)
     if source.whole and isinstance(kind, pl.List):
         value = value.cast(pl.List(pl.String)).list.join(", ")
-    return value.cast(pl.String)
+    elif source.whole and kind != pl.String():
+        value = value.cast(pl.String)
+    return value if most_chars is None else value.str.head(most_chars)
 
 
 class FactTable:
@@ -156,7 +195,7 @@ class FactTable:
 
     @cached_property
     def _facts(self) -> list[tuple[Any, ...]]:
-        return fact_frame(self._frame, self._rows, self._fields, ()).rows()
+        return _fact_rows(fact_frame(self._frame, self._rows, self._fields))
 
     def at(self, rows: Rows, shown: Sequence[str]) -> list[Facts]:
         """Facts of these rows, with what they say in the fields `shown`."""
@@ -168,8 +207,8 @@ class FactTable:
     def _values(self, name: str) -> list[str | None]:
         values = self._said.get(name)
         if values is None:
-            text = _text(name, self._fields, self._frame.schema).str.head(MAX_SAID_CHARS)
-            values = self._frame[self._rows].select(text.alias(name)).to_series().to_list()
+            found = _texts(self._frame, self._rows, self._fields, {name: name}, MAX_SAID_CHARS)
+            values = found[name].to_list() if found else [None] * len(self._rows)
             self._said[name] = values
         return values
 
@@ -242,7 +281,7 @@ class FactStore:
                 n for n in shown.get(step, ())[:MAX_SAID_FIELDS] if said_column(n) in frame.columns
             ]
             part = frame[places.row[at]]
-            facts = part.select(list(FACT_COLUMNS)).rows()
+            facts = _fact_rows(part)
             said = (
                 part.select(said_column(name) for name in names).rows() if names else [()] * len(at)
             )
@@ -272,6 +311,15 @@ class FactStore:
             for frame in whole.partition_by(_TABLE, maintain_order=True):
                 self._keep(frame[_TABLE][0], frame.drop(_TABLE))
         self._next = max(self.tables, default=-1) + 1
+
+
+def _fact_rows(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows of a fact frame with a place for every field of Facts, in their order."""
+    columns = [
+        frame.get_column(name).to_list() if name in frame.columns else itertools.repeat(None)
+        for name in FACT_COLUMNS
+    ]
+    return list(zip(*columns, strict=False))
 
 
 def _facts(row: tuple[Any, ...], said: dict[str, str], group: tuple[str, ...]) -> Facts:

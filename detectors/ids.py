@@ -43,7 +43,7 @@ class Hasher:
 
     def of_rows(self, values: pl.DataFrame) -> Words:
         """Hash of each row of text columns; of rows with a null it means nothing."""
-        # No value can look like two: what separates them stands in a value only with a mark after it.
+        # No value can look like two: within one, what separates them has a mark after it.
         escaped = pl.all().str.replace_all("\x1f", "\x1f\x1e", literal=True)
         joined = values.select(pl.concat_str(escaped, separator="\x1f\x1f"))
         return self.of(joined.to_series())

@@ -128,4 +128,5 @@ def _within(column: Words, gids: Words) -> Bools:
         return found
     at = np.searchsorted(gids, column)
     at[at == len(gids)] = 0
-    return gids[at] == column
+    equal: Bools = gids[at] == column
+    return equal

@@ -41,7 +41,9 @@ class Matcher:
         if frame.is_empty() or not self._distinct:
             return {}
         self._stats.rows += frame.height
-        matched = self._plan(frame.schema).match(frame, self._stats)
+        # Actions have one schema, of which a frame may lack columns; raw frames have their own.
+        schema = self._fields.columns or frame.schema
+        matched = self._plan(schema).match(frame, self._stats)
         return {at: matched[place] for at, place in enumerate(self._place) if place in matched}
 
     def candidates(self, condition: int) -> int:
@@ -49,7 +51,7 @@ class Matcher:
         return self._stats.candidates.get(self._place[condition], 0)
 
     def _plan(self, schema: Mapping[str, pl.DataType]) -> RoughPlan | BulkPlan:
-        key = tuple(schema.items())
+        key = () if schema is self._fields.columns else tuple(schema.items())
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= MAX_COMPILED:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.asked import Asked, MatcherStats, Rows, ask, broadcast, has_word
+from tachograph.detectors.asked import Asked, MatcherStats, Rows, ask, broadcast, has_word, lacking
 from tachograph.detectors.conditions import (
     And,
     Leaf,
@@ -23,12 +23,12 @@ from tachograph.detectors.conditions import (
     Present,
     Text,
     Truth,
+    fields_of,
     leaves,
 )
 from tachograph.detectors.fields import FieldMap
 from tachograph.detectors.lowering import Lowering
 from tachograph.detectors.prefilter import witness
-
 
 # So few rows are asked in full sooner than words are looked for in them.
 FEW_ROWS = 64
@@ -41,18 +41,24 @@ class RoughPlan:
     def __init__(
         self, conditions: Sequence[Node], schema: Mapping[str, pl.DataType], fields: FieldMap
     ) -> None:
+        self._conditions = conditions
         self._schema, self._fields = schema, fields
         self._lowering = Lowering(schema, fields)
         # Name of the look → column, and the words looked for in it.
         self._guards: dict[str, tuple[str, pl.Expr]] = {}
         rough = [self._rough(node, positive=True) for node in conditions]
         self._exact = [all(self._cheap(leaf) for leaf in leaves(node)) for node in conditions]
-        # A frame's event ids have a value in every row: what constants are made as long as.
-        first = next(iter(schema))
+        here = fields.own("event_id")
         self._expressions = [
-            broadcast(expression.alias(str(at)), first) for at, expression in enumerate(rough)
+            broadcast(expression.alias(str(at)), here) for at, expression in enumerate(rough)
         ]
-        self._helpers = self._lowering.helpers()
+        columns = [[fields.source(name).column for name in fields_of(node)] for node in conditions]
+        self._columns = [[name for name in own if name in schema] for own in columns]
+        self._reads = [set(expression.meta.root_names()) for expression in self._expressions]
+        # Short columns only: helpers in lower case, each made of one column of the frame.
+        self._helpers = [
+            {expr.meta.output_name(): expr for expr in added} for added in self._lowering.helpers()
+        ]
         self._asked = {
             at: Asked({at: node}, schema, fields)
             for at, node in enumerate(conditions)
@@ -61,13 +67,21 @@ class RoughPlan:
 
     def match(self, frame: pl.DataFrame, stats: MatcherStats) -> dict[int, Rows]:
         """Row numbers, ascending, by condition."""
-        query = frame.lazy()
+        valued = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
+        empty = set(self._schema) - valued
+        asked = [at for at, node in enumerate(self._conditions) if self._possible(node, empty)]
+        if not asked:
+            return {}
+        wanted = set().union(*(self._reads[at] for at in asked))
+        read = {name: self._schema[name] for at in asked for name in self._columns[at]}
+        query = frame.lazy().with_columns(lacking(read, frame))
         for helpers in self._helpers:
-            query = query.with_columns(helpers)
-        query = query.with_columns(self._looks(frame))
+            query = query.with_columns(expr for name, expr in helpers.items() if name in wanted)
+        query = query.with_columns(self._looks(frame, wanted))
         matched: dict[int, Rows] = {}
         few: dict[int, Rows] = {}
-        for at, mask in enumerate(query.select(self._expressions).collect()):
+        masks = query.select(self._expressions[at] for at in asked).collect()
+        for at, mask in zip(asked, masks, strict=True):
             if not mask.any():
                 continue
             rows = mask.arg_true().to_numpy().astype(np.int64)
@@ -84,14 +98,29 @@ class RoughPlan:
             matched |= ask([self._asked[at] for at in few], frame, rows)
         return matched
 
-    def _looks(self, frame: pl.DataFrame) -> list[pl.Expr]:
+    def _looks(self, frame: pl.DataFrame, wanted: set[str]) -> list[pl.Expr]:
         """The looks for words; where few rows have a value, having one is enough of a look."""
         looks = []
-        for name, (column, look) in self._guards.items():
-            valued = frame.height - frame.get_column(column).null_count()
+        for name in sorted(wanted & set(self._guards)):
+            column, look = self._guards[name]
+            absent = column not in frame.columns
+            valued = 0 if absent else frame.height - frame.get_column(column).null_count()
             few = pl.col(column).is_not_null() if valued else pl.lit(value=False)
             looks.append((look if valued > FEW_ROWS else few).alias(name))
         return looks
+
+    def _possible(self, node: Node, empty: set[str]) -> bool:
+        """Whether any row can match when these columns hold no value at all."""
+        match node:
+            case And(parts):
+                return all(self._possible(part, empty) for part in parts)
+            case Or(parts):
+                return any(self._possible(part, empty) for part in parts)
+            case Leaf():
+                if node.field is None or node.test == Present(value=False):
+                    return True
+                return self._fields.source(node.field).column not in empty
+        return True
 
     def _rough(self, node: Node, *, positive: bool) -> pl.Expr:
         match node:
