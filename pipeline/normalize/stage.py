@@ -33,7 +33,7 @@ GROUP: Final = "tacho.normalize"
 SOURCES: Final = ("otlp_spans", "otlp_logs", "agent.raw")
 ACTIONS: Final = "agent.actions"
 STATE: Final = "agent.state"
-READ_RECORDS: Final = 2_000
+READ_RECORDS: Final = 5_000
 READ_WAIT_S: Final = 0.05
 # Raw bytes decoded at once: bounds memory, and is far above what a batch needs to be quick.
 STRETCH_BYTES: Final = 4_000_000

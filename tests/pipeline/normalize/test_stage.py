@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tachograph.pipeline.door_headers import sign
+from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.normalize.stage import SOURCES, Normalize, run
 from tachograph.pipeline.replay import Choice, run_replay
 from tachograph.pipeline.secrets import operator_key
@@ -56,13 +57,17 @@ def now_action(**fields: Any) -> dict[str, Any]:
 
 
 def produce(
-    settings: Settings, topic: str, *values: Any, headers: dict[str, bytes] | None = None
+    settings: Settings,
+    topic: str,
+    *values: Any,
+    headers: dict[str, bytes] | None = None,
+    partition: int = -1,
 ) -> None:
     """Write raw records and wait until the broker has them."""
     producer = Producer(settings.kafka.client_config())
     for value in values:
         payload = value if isinstance(value, bytes) else msgspec.json.encode(value)
-        producer.produce(topic, payload, headers=dict(headers or {}))
+        producer.produce(topic, payload, partition=partition, headers=dict(headers or {}))
     assert producer.flush(DEADLINE_S) == 0
 
 
@@ -219,3 +224,26 @@ def test_a_dead_letter_put_back_after_the_fix_becomes_an_action(
     again = [codec.decode(DeadLetter, value) for _, headers, value in found["dead_letter"]]
     assert sum("tacho-replayed" in letter.headers for letter in again) == 1
     assert run_replay(settings, Choice(limit=1), dry_run=True).total == 1
+
+
+def test_a_topic_that_decodes_to_nothing_stops_the_stage_and_says_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tachograph.pipeline.normalize.stage.HOPELESS_RECORDS", 20)
+    bad = [b"not json"] * 19
+    produce(settings, "agent.raw", *bad, now_action(), *bad, partition=0)
+    stage = Normalize(settings)
+    while stage._hopeless.get("agent.raw", 0) < 19:
+        stage.round()
+    produce(settings, "agent.raw", *[b"not json"] * 20)
+    with pytest.raises(Refused, match=r"agent.raw: 20 records in a row"):
+        _rounds(stage)
+    stage.close()
+
+
+def test_a_change_of_partitions_that_nobody_announced_stops_the_stage(settings: Settings) -> None:
+    stage = Normalize(settings)
+    stage._count, stage._checked_us = 2, 0
+    with pytest.raises(Refused, match="had 2 partitions and now has 3"):
+        stage._check_partitions()
+    stage.close()
