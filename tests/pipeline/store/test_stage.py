@@ -200,6 +200,7 @@ def test_answers_that_are_lost_double_nothing(
     assert counted(ask, tenant) == (600, 600)
 
 
+@pytest.mark.slow
 def test_clickhouse_may_be_away_and_come_back(live: Settings, tmp_path: Path, tenant: str) -> None:
     home = tmp_path / "data"
     first = EmbeddedClickHouse(home)
@@ -237,6 +238,7 @@ def child(settings: Settings, url: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", code], env=environment)
 
 
+@pytest.mark.slow
 def test_sigterm_in_mid_batch_is_clean_and_loses_nothing(
     live: Settings, server: EmbeddedClickHouse, ask: Ask, tenant: str
 ) -> None:
@@ -251,6 +253,7 @@ def test_sigterm_in_mid_batch_is_clean_and_loses_nothing(
         until(lambda: counted(ask, tenant) == (300, 300), "all of it")
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_and_doubles_nothing(
     live: Settings, server: EmbeddedClickHouse, ask: Ask, tenant: str
 ) -> None:
@@ -265,6 +268,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(
     assert counted(ask, tenant) == (3300, 3300)
 
 
+@pytest.mark.slow
 def test_a_second_member_takes_partitions_over_without_loss(
     live: Settings, ask: Ask, tenant: str
 ) -> None:
