@@ -9,13 +9,24 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 Place = tuple[str, int]
 
 LOOK_S: Final = 0.1
 CALL_S: Final = 10.0
+_NOT_YET: Final = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.GROUP_ID_NOT_FOUND,
+)
 _TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
@@ -68,10 +79,18 @@ class Measured(NamedTuple):
 
 
 def committed(admin: AdminClient, group: str, places: Iterable[Place]) -> dict[Place, int]:
-    """Next offsets that a group has committed; places without one are absent."""
+    """Next offsets that a group has committed; places without one are absent.
+
+    A broker that is still loading its groups knows of none. Raises KafkaException.
+    """
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
     answer = admin.list_consumer_group_offsets([asked], request_timeout=CALL_S)
-    found = answer[group].result(CALL_S).topic_partitions or []
+    try:
+        found = answer[group].result(CALL_S).topic_partitions or []
+    except KafkaException as error:
+        if error.args[0].code() in _NOT_YET:
+            return {}
+        raise
     return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
 
@@ -108,11 +127,12 @@ def follow(
     *,
     check: Callable[[], None],
     timeout_s: float,
+    warm: int = 1,
 ) -> Measured:
-    """From the first commit that is seen to the last.
+    """From the first commit with at least `warm` events to the last.
 
-    What comes before the first (imports, joining the group, the first batch) is start-up and is
-    counted nowhere. Raises TimeoutError.
+    What comes before (imports, joining the group, first batches) is start-up and is counted
+    nowhere. Raises TimeoutError.
     """
     end_s = time.monotonic() + timeout_s
     roots = tuple(pids)
@@ -120,7 +140,7 @@ def follow(
     while time.monotonic() < end_s:
         check()
         events, now_s, spent_s = reached(), time.monotonic(), cpu_s(*roots)
-        if first is None and events:
+        if first is None and events >= warm:
             first = events, now_s, spent_s
         if first is not None and events >= total:
             if events == first[0]:

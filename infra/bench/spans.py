@@ -36,6 +36,8 @@ class Exporters:
         self._chance = random.Random(seed)
         self._words = Words(self._chance)
         self._encoding = encoding
+        # Agent and conversation of the trace in hand.
+        self._talk: Json = {}
 
     def posts(self, spans: int, at_us: int) -> list[Post]:
         """Requests with at least so many spans that end at `at_us`, no two ids alike."""
@@ -71,6 +73,12 @@ class Exporters:
             "host.name": f"node-{number}",
         }
         trace = f"{self._chance.getrandbits(64):016x}{_MARK}"
+        agent = f"agent-{self._chance.randrange(40)}"
+        self._talk = {
+            "gen_ai.agent.name": agent,
+            "gen_ai.agent.id": agent,
+            "gen_ai.conversation.id": f"{agent}/{self._chance.randrange(10_000)}",
+        }
         spans = [self._span(trace, at_us) for _ in range(SPANS)]
         scope = {"name": "opentelemetry.instrumentation.genai", "version": "0.3"}
         scoped = [{"scope": scope, "spans": spans}]
@@ -96,12 +104,8 @@ class Exporters:
         }
 
     def _shared(self, operation: str) -> Json:
-        agent = f"agent-{self._chance.randrange(40)}"
-        return {
+        return self._talk | {
             "gen_ai.operation.name": operation,
-            "gen_ai.agent.name": agent,
-            "gen_ai.agent.id": agent,
-            "gen_ai.conversation.id": f"{agent}/{self._chance.randrange(10_000)}",
             "gen_ai.provider.name": "example",
         }
 

@@ -70,7 +70,7 @@ class Whole:
         while self._fill.events < total:
             self._check()
             if self._fill.events - self._normalized() > BACKLOG:
-                time.sleep(STEP_S)
+                time.sleep(LOOK_S)  # asking costs the broker, too
                 continue
             for _ in range(BURST_RECORDS):
                 self._send([self._fleet.post(_now_us())])
