@@ -30,6 +30,8 @@ log = get("migrate")
 DEFAULT_DAYS = 90
 MAX_DAYS = 36_500
 WAIT_FOR_SERVER_S = 60.0
+# Word indexes without experimental settings, and sparse columns that may be NULL.
+OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _NAME = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
 _RETENTION = re.compile(r"toIntervalDay\((\d+)\)")
@@ -119,8 +121,9 @@ def apply(
 ) -> list[str]:
     """Apply what is missing; names of the files applied.
 
-    Raises Refused for a changed past file, RetryLater.
+    Raises Refused for a changed past file or an old server, RetryLater.
     """
+    new_enough(str(connection.rows("SELECT version()")[0][0]))
     known = migrations() if known is None else known
     done = _applied(connection)
     for migration in known:
@@ -138,6 +141,16 @@ def apply(
         log.info("migrated", file=migration.name)
     _keep_for(connection, layout)
     return [migration.name for migration in missing]
+
+
+def new_enough(version: str) -> None:
+    """Raises ConfigError for a server that cannot have our tables."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST_SERVER:
+        oldest = ".".join(map(str, OLDEST_SERVER))
+        raise ConfigError(
+            f"ClickHouse {version} is too old for the tables: {oldest} or newer is needed"
+        )
 
 
 def _applied(connection: Connection) -> dict[int, tuple[str, str]]:

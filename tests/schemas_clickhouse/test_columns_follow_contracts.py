@@ -16,7 +16,7 @@ Described = dict[str, tuple[str, str]]
 def described(connection: Connection, table: str) -> Described:
     """Column → (type, comment) as the server has it."""
     rows = connection.rows(
-        "SELECT name, type, comment FROM system.columns"  # noqa: S608 - our own names
+        "SELECT name, type, comment FROM system.columns"
         f" WHERE database = 'tacho' AND table = '{table}' ORDER BY position"
     )
     return {str(name): (str(kind), str(comment)) for name, kind, comment in rows}

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
-from tachograph.pipeline.migrate import Layout, apply, apply_migrations, migrations, statements
+from tachograph.pipeline.migrate import (
+    Layout,
+    apply,
+    apply_migrations,
+    migrations,
+    new_enough,
+    statements,
+)
 from tachograph.pipeline.settings import ClickHouseSettings, Settings
 from tachograph.pipeline.store import catalogue
 from tachograph.pipeline.store.clickhouse import Connection
@@ -127,6 +134,17 @@ def test_with_a_cluster_every_table_is_replicated_on_it() -> None:
         for statement in statements(layout.fill(migration.text)):
             assert " ON CLUSTER 'main'" in statement
             assert "ENGINE = R" not in statement or "ENGINE = Replicated" in statement
+
+
+@pytest.mark.parametrize("version", ["25.8.33.6", "26.2.1.1", "3", ""])
+def test_a_server_too_old_for_the_tables_is_named_as_such(version: str) -> None:
+    with pytest.raises(ConfigError, match=r"too old for the tables: 26\.3"):
+        new_enough(version)
+
+
+@pytest.mark.parametrize("version", ["26.3.1.1", "26.9.2.1", "27.1"])
+def test_newer_servers_are_taken(version: str) -> None:
+    new_enough(version)
 
 
 def test_files_out_of_order_are_refused(tmp_path: Path) -> None:
