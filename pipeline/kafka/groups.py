@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tachograph.pipeline.errors import RetryLater
@@ -34,7 +34,7 @@ def unread(settings: Settings) -> dict[tuple[str, str], int]:
         found: dict[tuple[str, str], int] = {}
         for group in sorted({group for groups in READERS.values() for group in groups}):
             mine = [place for place in ends if group in READERS[place[0]]]
-            committed = _committed(admin, group, mine)
+            committed = _committed(settings, group, mine)
             for place in mine:
                 behind = ends[place] - committed.get(place, 0)
                 if behind > 0:
@@ -59,10 +59,16 @@ def _ends(admin: AdminClient) -> dict[Place, int]:
     return {(p.topic, p.partition): f.result(TIMEOUT_S).offset for p, f in futures.items()}
 
 
-def _committed(admin: AdminClient, group: str, places: list[Place]) -> dict[Place, int]:
+def _committed(settings: Settings, group: str, places: list[Place]) -> dict[Place, int]:
+    """Asked as a consumer that never joins: librdkafka's admin client takes the process down when
+    a coordinator answers that it has moved or is still loading.
+    """
     if not places:
         return {}
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-    answer = admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S)
-    found = answer[group].result(TIMEOUT_S).topic_partitions or []
+    config = {**settings.kafka.client_config(), "group.id": group, "logger": SILENT}
+    consumer = Consumer(config)
+    try:
+        found = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
+    finally:
+        consumer.close()
     return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}

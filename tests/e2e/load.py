@@ -319,15 +319,15 @@ class _Fleet:
         }
 
     def _repeats(self, found: Sequence[Post]) -> Iterator[Post]:
-        """One post in seven again: at once, a little later, or so late that it would be late; some
-        of the prompt ones come by another partition.
+        """One post in seven again: at once, a little later, or so late that it would be late; one
+        in three of these by another partition, where either report may be read first.
         """
         for post in found:
             if self._chance.random() > 1 / 7:
                 continue
-            after_s = self._chance.choice((0.0, 2.0, 15.0, 180.0))
+            at_s = post.at_s + self._chance.choice((0.0, 2.0, 15.0, 180.0))
             place = post.partition
-            if after_s == 2.0:
+            if self._chance.random() < 1 / 3:
                 place = self._chance.randrange(PARTITIONS)
-            if post.at_s + after_s <= SPAN_S:
-                yield msgspec.structs.replace(post, at_s=post.at_s + after_s, partition=place)
+            if at_s <= SPAN_S:
+                yield msgspec.structs.replace(post, at_s=at_s, partition=place)
