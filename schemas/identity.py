@@ -38,10 +38,11 @@ class Key:
         begun._keyed = keyed  # noqa: SLF001 - it is a Key as well
         return begun
 
-    def digest(self, payload: bytes) -> str:
-        """128-bit hex keyed hash of the bytes."""
+    def digest(self, *payloads: bytes) -> str:
+        """128-bit hex keyed hash of the bytes; several are hashed as if joined."""
         state = self._keyed.copy()
-        state.update(payload)
+        for payload in payloads:
+            state.update(payload)
         return state.hexdigest()
 
     def id(self, *parts: str) -> str:

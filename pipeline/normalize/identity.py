@@ -34,7 +34,7 @@ class Ids:
             if len(self._heads) >= limits.CACHED_TEXTS:
                 self._heads.clear()
             head = self._heads[place] = self._key.after(*place)
-        return head.digest(b"%b\xff%d\xff%b" % (producer.encode(), event_us, item.meaning))
+        return head.digest(b"%b\xff%d\xff" % (producer.encode(), event_us), item.meaning)
 
     def twin_key(self, tenant: str, row: Row) -> str | None:
         """Equal for two reports of one action, by call or response id, or by the span of

@@ -154,8 +154,12 @@ def _span(span: Any) -> Span:
         span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), span.name, span.kind,
         span.start_time_unix_nano, span.end_time_unix_nano, _attributes(span.attributes),
         status.code, status.message,
-        [(e.name, e.time_unix_nano, _attributes(e.attributes)) for e in span.events],
+        _events(span) if len(span.events) else [],
     )  # fmt: skip
+
+
+def _events(span: Any) -> list[tuple[str, int, Attributes]]:
+    return [(e.name, e.time_unix_nano, _attributes(e.attributes)) for e in span.events]
 
 
 def _log(record: Any) -> Log:
