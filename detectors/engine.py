@@ -35,6 +35,7 @@ from tachograph.schemas.alert import Signal
 
 FORMAT = 2
 IN_TIME, LATE, FAR = 0, 1, 2
+SPARE_TABLES = 16
 
 
 class RuleStats(msgspec.Struct):
@@ -88,7 +89,11 @@ class Engine:
         # Signals of single events whose session or agent may still become known, by trace.
         self._unlinked: OrderedDict[Trace, list[Signal]] = OrderedDict()
         self._unlinked_count = 0
+        # Signals that no link will revise any more, because there were too many.
+        self.unlinked_evicted = 0
         self._floor_us: int | None = None
+        # Fact frames that may be held before those that the limits let go of are looked for.
+        self._tables_max = SPARE_TABLES
         self._stats = {rule.meta.rule_id: RuleStats() for rule in rules.rules}
 
     def _shown(self, detection: int) -> list[str]:
@@ -159,6 +164,7 @@ class Engine:
         shared = {"time": table["event_time"].to_numpy(), "high": high, "low": low, "key": key}
         shared["blind"] = late[rows] == LATE
         out: list[Signal] = []
+        evicted = self._evicted_events()
         groups: dict[tuple[str, ...], tuple[Words, npt.NDArray[np.bool_]]] = {}
         for correlator, own, steps in stepped:
             if not len(own):
@@ -176,7 +182,13 @@ class Engine:
             signals = correlator.judge(correlator.take(columns), revision) if len(places) else []
             self._count(correlator.rule.meta.rule_id, len(own), len(signals))
             out += signals
+        if self._evicted_events() > evicted and len(self._store.tables) > self._tables_max:
+            # While the watermark stands still nothing else frees what the limits have let go of.
+            self._keep_used()
         return out
+
+    def _evicted_events(self) -> int:
+        return sum(correlator.stats.evicted_events for correlator in self._correlators)
 
     def _groups(
         self, correlator: Correlator, table: pl.DataFrame
@@ -253,11 +265,17 @@ class Engine:
         if self._floor_us is not None and floor <= self._floor_us:
             return
         self._floor_us = floor
-        used: set[int] = set()
         for correlator in self._correlators:
             correlator.advance(watermark_us)
+        self._keep_used()
+
+    def _keep_used(self) -> None:
+        """Forget the facts that no correlation refers to any more."""
+        used: set[int] = set()
+        for correlator in self._correlators:
             used |= set(np.unique(correlator.ledger.column("table")).tolist())
         self._store.keep(used)
+        self._tables_max = 2 * len(self._store.tables) + SPARE_TABLES
 
     def dump(self) -> bytes:
         """The state, for `load` of an engine with the same or changed rules."""
@@ -318,6 +336,7 @@ class Engine:
         while self._unlinked_count > self._limits.unlinked_signals:
             _, dropped = self._unlinked.popitem(last=False)
             self._unlinked_count -= len(dropped)
+            self.unlinked_evicted += len(dropped)
 
 
 def _state_key(rule: Correlation) -> str:

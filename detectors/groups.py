@@ -21,6 +21,10 @@ RESERVE = 32
 MAX_GROUPS = 20_000
 # Ids remembered of one group; beyond them the count trusts that a new signal is new.
 MAX_IDS_PER_GROUP = 10_000
+# Evicted groups whose number of evictions is remembered, so that none is replaced by less.
+MAX_EVICTED = 100_000
+# Buckets dated this far beyond what is closed are no agent's present: they go first.
+AHEAD_S = 24 * 3600
 # A closed group is remembered so long, for signals of actions that came late.
 RETAIN_S = 6 * 3600
 FORMAT = 1
@@ -46,6 +50,8 @@ class _Group(msgspec.Struct):
     times: dict[str, int] = {}
     forgotten: int = 0
     closed: bool = False
+    # Its id as if none like it had ever been evicted.
+    plain: str = ""
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -53,6 +59,7 @@ class _State(msgspec.Struct, frozen=True):
     groups: dict[str, _Group]
     homes: dict[str, str]
     closed_us: int
+    evictions: dict[str, int] = {}
 
 
 class Groups:
@@ -69,6 +76,8 @@ class Groups:
         # Groups that the last `absorb` met for the first time.
         self.opened: set[str] = set()
         self.evicted = 0
+        # Plain group id → how often it was evicted, the newest MAX_EVICTED.
+        self._evictions: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -77,9 +86,9 @@ class Groups:
         """Take signals in; the groups that are to be said now, each once and as they are now."""
         self.opened = set()
         due: dict[str, None] = {}
-        names: dict[tuple[str, ...], str] = {}
+        names: dict[tuple[str, ...], tuple[str, str]] = {}
         for signal in signals:
-            group_id = self._group_id(signal, names)
+            group_id, plain = self._group_id(signal, names)
             home = self._homes.get(signal.signal_id)
             if home is not None and home != group_id:
                 self._remove(home, signal.signal_id, due)
@@ -87,6 +96,7 @@ class Groups:
                 self._remove(group_id, signal.signal_id, due)
             else:
                 self._put(group_id, signal, due)
+                self._groups[group_id].plain = plain
         return [*(self._said(group_id, revision) for group_id in due), *self._evict(due, revision)]
 
     def close(self, watermark_us: int, revision: int) -> list[SignalGroup]:
@@ -110,7 +120,8 @@ class Groups:
         return out
 
     def dump(self) -> bytes:
-        return msgspec.msgpack.encode(_State(FORMAT, self._groups, self._homes, self._closed_us))
+        state = _State(FORMAT, self._groups, self._homes, self._closed_us, self._evictions)
+        return msgspec.msgpack.encode(state)
 
     def load(self, state: bytes) -> None:
         """Take up a dump. Raises ValueError when it is none of ours."""
@@ -119,19 +130,27 @@ class Groups:
             raise ValueError(f"groups of format {kept.format}, not {FORMAT}")
         self._groups, self._homes = kept.groups, kept.homes
         self._closed_us = kept.closed_us
+        self._evictions = kept.evictions
 
-    def _group_id(self, signal: Signal, names: dict[tuple[str, ...], str]) -> str:
+    def _group_id(
+        self, signal: Signal, names: dict[tuple[str, ...], tuple[str, str]]
+    ) -> tuple[str, str]:
+        """Id of the signal's group, and what it would be had none like it been evicted.
+
+        What was said of a group that is forgotten must not be replaced by less.
+        """
         bucket_us = micros(signal.bucket_start)
         key = (signal.tenant, signal.rule_id, signal.rule_version, signal.entity, str(bucket_us))
-        name = names.get(key)
-        if name is None:
-            name = plain_id(*key)
+        found = names.get(key)
+        if found is None:
+            plain = name = plain_id(*key)
             if bucket_us + _BUCKET_US + RETAIN_S * MICROS <= self._closed_us:
-                # What was said of this bucket is forgotten and must not be replaced by less.
                 again = self._closed_us - self._closed_us % _BUCKET_US
                 name = plain_id(*key, "again", str(again))
-            names[key] = name
-        return name
+            elif evictions := self._evictions.get(plain):
+                name = plain_id(*key, "evicted", str(evictions))
+            found = names[key] = (name, plain)
+        return found
 
     def _put(self, group_id: str, signal: Signal, due: dict[str, None]) -> None:
         time_us, signal_id = micros(signal.event_time), signal.signal_id
@@ -230,21 +249,29 @@ class Groups:
         )
 
     def _evict(self, due: dict[str, None], revision: int) -> list[SignalGroup]:
-        """Hold to the limit: the oldest buckets go, and are said once more if they were not just
-        said.
+        """Hold to the limit: buckets far ahead of time go first, so that nobody who invents times
+        pushes out the present, then the oldest. They are said once more if they were not just said.
         """
         spare = len(self._groups) - self._max_groups
         if spare <= 0:
             return []
-        oldest = sorted(self._groups, key=lambda name: (self._groups[name].bucket_us, name))[:spare]
+        oldest = sorted(self._groups, key=self._keeping)[:spare]
         out = []
         for group_id in oldest:
             group = self._groups[group_id]
             if not group.closed and group.count and group_id not in due:
                 out.append(self._said(group_id, revision))
+            self._evictions[group.plain] = self._evictions.pop(group.plain, 0) + 1
             self._forget(group_id)
+        while len(self._evictions) > MAX_EVICTED:
+            del self._evictions[next(iter(self._evictions))]
         self.evicted += len(oldest)
         return out
+
+    def _keeping(self, group_id: str) -> tuple[bool, int, str]:
+        """Order of eviction."""
+        bucket_us = self._groups[group_id].bucket_us
+        return bucket_us <= self._closed_us + AHEAD_S * MICROS, bucket_us, group_id
 
     def _forget(self, group_id: str) -> None:
         group = self._groups.pop(group_id)

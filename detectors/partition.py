@@ -85,17 +85,32 @@ class PartitionDetector:
         """The last actions of the session of each new group's first signal."""
         chosen = [group for group in opened if group.samples][:MAX_CONTEXTS]
         self.contexts_left_out += len(opened) - len(chosen)
-        sessions = {group.samples[0].session_id for group in chosen} - {None}
-        known = {name: self.links.traces_of(name) for name in sessions if name is not None}
+        firsts = [group.samples[0] for group in chosen]
+        sessions = [(one.tenant, one.session_id or "") for one in firsts]
+        known = {session: self.links.traces_of(*session) for session in set(sessions) if session[1]}
         actions = self.recent.of_sessions(known)
         return [
-            _context(group, actions.get(group.samples[0].session_id or "", [])) for group in chosen
+            _context(group, actions.get(session, []))
+            for group, session in zip(chosen, sessions, strict=True)
         ]
 
     @property
     def stats(self) -> dict[str, RuleStats]:
         """Counts by rule id since the start."""
         return self.engine.stats
+
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        stats = self.engine.stats.values()
+        return {
+            "window_events": sum(one.evicted_events for one in stats),
+            "window_groups": sum(one.evicted_groups for one in stats),
+            "unlinked_signals": self.engine.unlinked_evicted,
+            "signal_groups": self.groups.evicted,
+            "event_ids": self.seen.evicted,
+            "session_links": self.links.evicted,
+            "contexts": self.contexts_left_out,
+        }
 
     def dump(self) -> bytes:
         """The whole state."""

@@ -7,6 +7,7 @@ from which none can be derived has none and is asked of every event.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -102,7 +103,9 @@ def required_words(regex: str) -> list[str]:
     except ImportError:
         return []
     try:
-        tree = _parser.parse(regex.replace("(?-u:\\b)", "\\b").replace("\\z", "\\Z"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = _parser.parse(regex.replace("(?-u:\\b)", "\\b").replace("\\z", "\\Z"))
     except (re.error, RecursionError, OverflowError):
         return []
     found = _words_of(list(tree))

@@ -14,13 +14,18 @@ LAST_ACTIONS = 20
 MAX_ROWS = 200_000
 MAX_BYTES = 48 * 1024 * 1024
 MAX_TEXT_CHARS = 160
+# Whose an action is where its frame names no tenant.
+DEFAULT_TENANT = "default"
 # So many rows travel with a checkpoint: enough for the alerts that come right after it.
 MAX_DUMPED_ROWS = 20_000
-FORMAT = 1
+FORMAT = 2
+
+# A session of one tenant is none of another's, whatever it is called.
+Session = tuple[str, str]
 
 # What is kept of an action; long texts are cut.
 _KEPT = (
-    "event_id", "event_time", "session_id", "trace_id", "kind", "operation", "tool_name",
+    "tenant", "event_id", "event_time", "session_id", "trace_id", "kind", "operation", "tool_name",
     "tool_risk", "outcome", "error_type", "target_resource", "target_domain", "file_path",
     "model_name", "policy_decision", "guardrail_verdict",
 )  # fmt: skip
@@ -66,18 +71,20 @@ class Recent:
             self.bytes -= self._sizes.popleft()
 
     def of_sessions(
-        self, sessions: Mapping[str, Iterable[str]], number: int = LAST_ACTIONS
-    ) -> dict[str, list[dict[str, str]]]:
+        self, sessions: Mapping[Session, Iterable[str]], number: int = LAST_ACTIONS
+    ) -> dict[Session, list[dict[str, str]]]:
         """The last actions of sessions, oldest first, by session.
 
-        `sessions`: session → traces that are known to belong to it.
+        `sessions`: (tenant, session) → traces that are known to belong to it.
         """
         owner = {
-            name: session for session, traces in sessions.items() for name in (session, *traces)
+            (session[0], name): session
+            for session, traces in sessions.items()
+            for name in (session[1], *traces)
         }
         if not owner or not self._frames:
             return {}
-        names = pl.Series(list(owner))
+        names = pl.Series(list({name for _, name in owner}))
         found: list[pl.DataFrame] = []
         for frame in self._frames:
             if "session_id" in frame.columns:
@@ -88,9 +95,11 @@ class Recent:
             return {}
         whole = pl.concat(found, how="diagonal").unique("event_id", keep="first")
         rows = whole.sort("event_time", "event_id").to_dicts()
-        out: dict[str, list[dict[str, str]]] = {}
+        out: dict[Session, list[dict[str, str]]] = {}
         for row in rows:
-            out.setdefault(owner[row["session_id"]], []).append(row)
+            session = owner.get((row.get("tenant") or DEFAULT_TENANT, row["session_id"]))
+            if session is not None:
+                out.setdefault(session, []).append(row)
         return {session: [_short(row) for row in own[-number:]] for session, own in out.items()}
 
     def dump(self) -> bytes:
@@ -123,7 +132,7 @@ class Recent:
 def _short(row: dict[str, Any]) -> dict[str, str]:
     out: dict[str, str] = {}
     for name, value in row.items():
-        if value is None or name == "session_id":
+        if value is None or name in {"session_id", "tenant"}:
             continue
         out[name] = value.isoformat().replace("+00:00", "Z") if name == "event_time" else str(value)
     return out

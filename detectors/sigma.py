@@ -66,6 +66,10 @@ _COMPARISONS: dict[CompareOperators, NumberOp] = {
 _MANY = SpecialChars.WILDCARD_MULTI
 
 
+# Names of selections, with stars as pySigma writes them.
+_SELECTOR = re.compile(r"[\w.*]+")
+
+
 class _JudgedLater(RegexEngine):
     """pySigma checks expressions of rules by compiling them; ours are checked by the engine that
     runs them.
@@ -76,10 +80,7 @@ class _JudgedLater(RegexEngine):
     error = re.error
 
     def compile(self, pattern: str, flags: int = 0) -> Any:
-        try:
-            return re.compile(pattern, flags)
-        except (re.error, RecursionError, OverflowError):
-            return re.compile("")
+        return re.compile(pattern if _SELECTOR.fullmatch(pattern) else "", flags)
 
 
 POLICY = SigmaPolicy(regex_engine=_JudgedLater())

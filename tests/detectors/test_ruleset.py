@@ -1,0 +1,132 @@
+"""What cannot be honoured is a problem with file, line and reason; all of them come at once."""
+
+from pathlib import Path
+
+import pytest
+
+from tachograph.detectors.fields import RAW
+from tachograph.detectors.rulefile import MAX_FILE_BYTES
+from tachograph.detectors.ruleset import RuleErrors, load
+from tests.detectors.made import rules, stateless
+
+BASE = """
+title: base
+name: base
+logsource: {category: any}
+detection: {s: {tool.name: a}, condition: s}
+---
+title: over time
+correlation:
+"""
+
+
+def correlation(**fields: str) -> str:
+    usual = {
+        "type": "event_count",
+        "rules": "[base]",
+        "group-by": "[session.id]",
+        "timespan": "5m",
+        "condition": "{gte: 3}",
+    }
+    lines = {**usual, **{name.replace("_", "-"): value for name, value in fields.items()}}
+    return BASE + "".join(f"  {name}: {value}\n" for name, value in lines.items() if value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (stateless("  s: {tool.name|re: '(?=x)'}\n  condition: s"), 3, "look-around"),
+        (stateless(r"  s: {tool.name|re: '(x)\1'}" + "\n  condition: s"), 3, "backreference"),
+        (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 3, "placeholder"),
+        (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 3, "nosuch"),
+        (stateless("  s: {event.time|hour: 3}\n  condition: s"), 3, "part of a time"),
+        (stateless("  s: {tool.name: x}\n  condition: t"), 5, "not defined"),
+        (stateless("  s: {tool.name: x}\n  condition: 1 of t*"), 5, "doesn't match any"),
+        (stateless("  s: {tool.name: x}\n  condition: s | count() > 3"), 5, "pipe"),
+        (stateless("  s: {src.ip|cidr: nonsense}\n  condition: s"), 3, "CIDR"),
+        (stateless("  s: {x: 1}\n  condition: s", level="grave"), 3, "level grave"),
+        (stateless("  s: {x: 1}\n  condition: s", tacho="{confidance: 1}"), 3, "confidance"),
+        ("title: x\nlogsource: {category: a}\n", 1, "this is no rule"),
+        ("- a\n- b\n", 1, "mapping"),
+        ("a: 1\na: 2\n", 0, "Duplicate"),
+        ("a: [1\n", 2, "YAML"),
+        ("action: global\ntitle: x\n", 1, "action"),
+        ("title: x\nfilter: {rules: [a]}\n", 2, "filters are not supported yet"),
+        (correlation(type="value_count", condition="{gte: 3, field: x}"), 9, "value_count"),
+        (correlation(condition="{lt: 3}"), 13, "when a window closes"),
+        (correlation(condition="{gte: 0}"), 13, "no threshold"),
+        (correlation(group_by="[principal.id]"), 11, "across partitions"),
+        (correlation(group_by=""), 8, "across partitions"),
+        (correlation(timespan="2d"), 12, "longer than"),
+        (correlation(timespan="soon"), 8, "soon"),
+        (correlation(rules="[other]"), 10, "no rule that is loaded"),
+        (correlation(type="temporal_ordered", condition=""), 10, "2 to 8 steps"),
+        (correlation(aliases="{x: {base: y}}"), 14, "aliases"),
+    ],
+)
+def test_a_rule_that_cannot_be_honoured_names_line_and_reason(
+    text: str, line: int, reason: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "rule.yml"
+    file.write_text(text)
+    with pytest.raises(RuleErrors) as caught:
+        load([file], builtin=False)
+    (problem, *_) = caught.value.problems
+    assert problem.file == str(file)
+    assert reason.lower() in problem.reason.lower()
+    assert problem.line == line
+
+
+def test_all_problems_come_at_once_and_the_rest_can_be_had(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(stateless("  s: {x|re: '(?=x)'}\n  condition: s"))
+    (tmp_path / "b.yaml").write_text(stateless("  s: {x: y}\n  condition: nosuch"))
+    (tmp_path / "c.yml").write_text(stateless("  s: {x: y}\n  condition: s"))
+    (tmp_path / "d.yml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RuleErrors) as caught:
+        load([tmp_path, tmp_path / "nowhere"], builtin=False)
+    assert len(caught.value.problems) == 4
+    found = load([tmp_path], builtin=False, strict=False)
+    assert len(found.rules) == 1
+    assert len(found.refused) == 3
+
+
+def test_two_rules_of_one_id_are_a_problem_that_names_both() -> None:
+    rule = stateless("  s: {x: y}\n  condition: s", id="same")
+    with pytest.raises(RuleErrors, match=r"same is already the rule at made\.yml:1"):
+        rules(f"{rule}---\n{rule}")
+
+
+def test_a_rule_that_refers_to_a_broken_one_says_so() -> None:
+    text = correlation().replace("tool.name: a", "tool.name|re: '(?=a)'")
+    with pytest.raises(RuleErrors) as caught:
+        rules(text)
+    assert any("has a problem itself" in problem.reason for problem in caught.value.problems)
+
+
+def test_a_bomb_of_aliases_and_a_huge_file_are_problems(tmp_path: Path) -> None:
+    doubled = "".join(f"x{i}: &x{i} [*x{i - 1}, *x{i - 1}]\n" for i in range(1, 40))
+    (tmp_path / "bomb.yml").write_text("x0: &x0 [a, a]\n" + doubled)
+    (tmp_path / "huge.yml").write_text("#" * (MAX_FILE_BYTES + 1))
+    (tmp_path / "deep.yml").write_text("a: " + "[" * 20_000)
+    with pytest.raises(RuleErrors) as caught:
+        load([tmp_path], builtin=False)
+    assert len(caught.value.problems) == 3
+
+
+def test_wording_severity_and_runbook_do_not_change_what_a_rule_asks() -> None:
+    plain = stateless("  s: {x: y}\n  condition: s", id="one")
+    worded = plain.replace("title: made", "title: other\nlevel: high\ntacho: {runbook: look}")
+    asked = plain.replace("x: y", "x: z")
+    (one,), (two,), (three,) = (rules(text).rules for text in (plain, worded, asked))
+    assert one.meta.version == two.meta.version != three.meta.version
+
+
+def test_a_rule_referred_to_speaks_only_through_the_one_that_refers_to_it() -> None:
+    assert [rule.meta.title for rule in rules(correlation()).rules] == ["over time"]
+    both = rules(correlation(generate="true")).rules
+    assert [rule.meta.title for rule in both] == ["base", "over time"]
+
+
+def test_logs_of_other_kinds_may_be_grouped_by_anything() -> None:
+    found = rules(correlation(group_by="[principal.id, 'user name']"), RAW)
+    assert len(found.rules) == 1

@@ -1,0 +1,221 @@
+"""What Sigma's words mean, one by one; and that being quick never changes the answer."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tachograph.detectors.asked import Asked, MatcherStats
+from tachograph.detectors.bulk import BulkPlan
+from tachograph.detectors.conditions import And, Leaf, Node, Not, Or, Pattern, Present, Text
+from tachograph.detectors.engine import Engine
+from tachograph.detectors.fields import RAW
+from tachograph.detectors.regexes import linear
+from tachograph.detectors.rough import RoughPlan
+from tachograph.pipeline.scan.raw_frames import RawFrames
+from tests.detectors.made import frame, rules, stateless
+
+CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "User": None}
+
+
+@pytest.mark.parametrize(
+    ("selection", "event", "matches"),
+    [
+        # Text is compared without regard to case, the whole of it.
+        ("{Image: 'cmd.EXE'}", {"Image": "CMD.exe"}, True),
+        ("{Image: cmd}", {"Image": "cmd.exe"}, False),
+        ("{Image|cased: cmd.EXE}", {"Image": "cmd.exe"}, False),
+        ("{Image|cased: cmd.exe}", {"Image": "cmd.exe"}, True),
+        ("{Name: ÄPFEL}", {"Name": "äpfel"}, True),
+        # Wildcards, and wildcards that are meant as characters.
+        ("{Image: '*\\cmd.exe'}", {"Image": r"C:\x\CMD.EXE"}, True),
+        ("{Image: 'c?d.exe'}", {"Image": "cmd.exe"}, True),
+        ("{Image: 'c?d.exe'}", {"Image": "cmmd.exe"}, False),
+        ("{Image: 'a*b*c'}", {"Image": "aXXbYYc"}, True),
+        ("{Image: 'a*b*c'}", {"Image": "aXXbYYcd"}, False),
+        (r"{Image: 'a\*b'}", {"Image": "a*b"}, True),
+        (r"{Image: 'a\*b'}", {"Image": "axb"}, False),
+        (r"{Image: 'a\\*b'}", {"Image": r"a\zzb"}, True),
+        ("{Image: 'a*b'}", {"Image": "a\nb"}, True),
+        ("{Image: '*'}", {"Image": "x"}, True),
+        ("{Image: '*'}", {"Other": "x"}, False),
+        # Parts of a text.
+        ("{CommandLine|contains: 'ECHO hel'}", CMD, True),
+        ("{CommandLine|contains|all: [echo, cmd]}", CMD, True),
+        ("{CommandLine|contains|all: [echo, nope]}", CMD, False),
+        ("{CommandLine|contains: [nope, echo]}", CMD, True),
+        ("{CommandLine|startswith: 'c:\\windows'}", CMD, True),
+        ("{CommandLine|endswith: 'hello\"'}", CMD, True),
+        ("{CommandLine|contains: '100%'}", {"CommandLine": "is 100% [sure]"}, True),
+        # Regular expressions look for a part, and mind case unless told otherwise.
+        ("{CommandLine|re: 'echo\\s+H'}", CMD, True),
+        ("{CommandLine|re: 'ECHO'}", CMD, False),
+        ("{CommandLine|re|i: 'ECHO'}", CMD, True),
+        ("{Text|re: 'a.b'}", {"Text": "a\nb"}, False),
+        ("{Text|re|s: 'a.b'}", {"Text": "a\nb"}, True),
+        ("{Text|re|m: '^b$'}", {"Text": "a\nb\nc"}, True),
+        (r"{Text|re: '\<b\>'}", {"Text": "a <b>"}, True),
+        (r"{Text|re: '[[&~]x'}", {"Text": "[x"}, True),
+        # Numbers, and numbers written as text.
+        ("{EventID: 4688}", CMD, True),
+        ("{EventID: '4688'}", CMD, True),
+        ("{EventID: 4688}", {"EventID": "4688"}, True),
+        ("{EventID|gte: 4688}", CMD, True),
+        ("{EventID|gt: 4688}", CMD, False),
+        ("{EventID|lt: 5000.5}", CMD, True),
+        ("{EventID|lte: 4}", {"EventID": "3.5"}, True),
+        ("{EventID|contains: '68'}", CMD, True),
+        ("{EventID|neq: 1}", CMD, True),
+        ("{Ok: true}", {"Ok": True}, True),
+        ("{Ok: false}", {"Ok": "False"}, True),
+        # Nothing there.
+        ("{User: null}", CMD, True),
+        ("{EventID: null}", CMD, False),
+        ("{Nowhere: null}", CMD, True),
+        ("{User|exists: false}", CMD, True),
+        ("{EventID|exists: true}", CMD, True),
+        ("{Text: ''}", {"Text": ""}, True),
+        ("{Text: ''}", {"Other": "x"}, False),
+        # Other fields of the same event.
+        ("{A|fieldref: B}", {"A": "x", "B": "X"}, True),
+        ("{A|fieldref: B}", {"A": "x", "B": "y"}, False),
+        ("{A|fieldref: B}", {"A": None, "B": None}, False),
+        ("{A|fieldref|startswith: B}", {"A": "xyz", "B": "XY"}, True),
+        # Networks.
+        ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "10.200.3.4"}, True),
+        ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "11.0.0.1"}, False),
+        ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "10.0.0.999x"}, False),
+        ("{Ip|cidr: '2001:db8::/32'}", {"Ip": "2001:DB8:0:1::5"}, True),
+        ("{Ip|cidr: '2001:db8::/32'}", {"Ip": "10.0.0.1"}, False),
+        # Encodings.
+        ("{Text|base64|contains: 'secret'}", {"Text": "x=c2VjcmV0"}, True),
+        ("{Text|base64offset|contains: 'secret'}", {"Text": "YXNlY3JldA=="}, True),
+        ("{Text|wide|base64offset|contains: 'ping'}", {"Text": "cABpAG4AZwA="}, True),
+        ("{Text|windash|contains: ' -n '}", {"Text": "ping /n 1"}, True),
+        ("{Text|windash|contains: ' -n '}", {"Text": "ping \u2013n 1"}, True),
+        # Lists match if any of their values does.
+        ("{Tags: b}", {"Tags": ["a", "B"]}, True),
+        ("{Tags|contains|all: [a, b]}", {"Tags": ["xa", "bx"]}, True),
+        ("{Tags|re: '^b'}", {"Tags": ["a", "b"]}, True),
+        ("{Tags: c}", {"Tags": ["a", "b"]}, False),
+        ("{Sizes|gt: 5}", {"Sizes": [1, 9]}, True),
+        # Names with dots and spaces.
+        ("{a.b.c: x}", {"a": {"b": {"c": "X"}}}, True),
+        ("{'user name': bob}", {"user name": "Bob"}, True),
+        ("{items.name: n2}", {"items": [{"name": "n1"}, {"name": "n2"}]}, True),
+        # Keywords look everywhere.
+        ("[hello, nothing]", CMD, True),
+        ("['*hel?o*']", CMD, True),
+        ("[4688]", CMD, True),
+        ("[absent]", CMD, False),
+        ("{'|all': [echo, windows]}", CMD, True),
+        ("{'|re': 'H.llo'}", CMD, True),
+    ],
+)
+def test_a_selection_means(selection: str, event: dict[str, Any], matches: bool) -> None:
+    text = stateless(f"  s: {selection}\n  condition: s")
+    assert _matches(text, event) is matches
+
+
+@pytest.mark.parametrize(
+    ("condition", "matches"),
+    [
+        ("a and b", False),
+        ("a or b", True),
+        ("not b", True),
+        ("not a", False),
+        ("a and not b", True),
+        ("not (a and b)", True),
+        ("1 of them", True),
+        ("all of them", False),
+        ("1 of sel_*", True),
+        ("all of sel_*", True),
+        ("a and (b or not (b or not a))", True),
+        ("not 1 of fil*", True),
+        ("notepad", True),
+    ],
+)
+def test_a_condition_means(condition: str, matches: bool) -> None:
+    selections = (
+        "  a: {x: 1}\n  b: {y: 1}\n  sel_1: {x: 1}\n  sel_2: {x|exists: true}\n"
+        "  fil: {z: 1}\n  notepad: {x: 1}\n"
+    )
+    assert _matches(stateless(f"{selections}  condition: {condition}"), {"x": 1}) is matches
+
+
+def test_a_list_of_maps_means_any_of_them_and_a_map_means_all() -> None:
+    text = stateless("  s: [{x: 1, y: 1}, {z: 1}]\n  condition: s")
+    assert not _matches(text, {"x": 1})
+    assert _matches(text, {"x": 1, "y": 1})
+    assert _matches(text, {"z": 1})
+
+
+def test_fields_of_actions_reach_into_arguments_and_attributes() -> None:
+    asked = "  s: {tool.args.path.file: /etc/passwd, vendor.tier: gold, content.guardrail.verdict: block}"
+    engine = Engine(rules(stateless(f"{asked}\n  condition: s")))
+    row = {
+        "event_id": "1" * 32,
+        "event_time": 1,
+        "tool_args": '{"path": {"file": "/etc/passwd"}}',
+        "attributes": [{"key": "vendor.tier", "value": "Gold"}, {"key": "x", "value": "y"}],
+        "guardrail_verdict": "BLOCK",
+    }
+    other = {**row, "event_id": "2" * 32, "tool_args": "no JSON"}
+    (signal,) = engine.judge(frame([row, other]), 1)
+    assert signal.event_ids == ["1" * 32]
+    assert signal.reason.fields["vendor.tier"] == "Gold"
+
+
+def _matches(text: str, event: dict[str, Any]) -> bool:
+    found = rules(text, RAW)
+    return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1))
+
+
+WORDS = ["kill", "KILL", "\u212aill", "caf\u00e9", "CAF\u00c9", "a.b", "stra\u00dfe", "\u0130x", "abc", "-ab", ""]
+texts = st.lists(st.sampled_from([*WORDS, " ", "x", "\u2039"]), max_size=4).map("".join)
+tests = st.one_of(
+    st.builds(Text, st.sampled_from(["equals", "prefix", "suffix", "contains"]), texts.map(str.lower)),
+    st.builds(
+        lambda alternatives: Pattern(linear("|".join(alternatives), "i")),
+        st.lists(
+            st.sampled_from([
+                "kill", r"ca(f|x)\b", "(abc|kil)+x?", "a?b*", r"[\u200b-\u203f]", "(?:ill|fe) x", r"^\s*abc",
+            ]),
+            min_size=1,
+            max_size=3,
+        ),
+    ),
+    st.builds(Present, st.booleans()),
+)  # fmt: skip
+leaf = st.builds(Leaf, st.sampled_from(["one", "two", "absent", None]), tests).filter(
+    lambda found: found.field is not None or not isinstance(found.test, Present)
+)
+nodes: st.SearchStrategy[Node] = st.recursive(
+    leaf,
+    lambda inner: st.one_of(
+        st.builds(And, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Not, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(nodes, min_size=1, max_size=4),
+    st.lists(st.tuples(texts | st.none(), texts | st.none()), min_size=1, max_size=8),
+)
+def test_being_quick_never_changes_the_answer(
+    conditions: list[Node], rows: list[tuple[str | None, str | None]]
+) -> None:
+    table = pl.DataFrame(rows, schema={"one": pl.String, "two": pl.String}, orient="row")
+    table = table.with_columns(pl.lit("x").alias("~event_id"))
+    schema = dict(table.schema)
+    whole = Asked(dict(enumerate(conditions)), schema, RAW).rows(table, None)
+    wanted = {at: rows.tolist() for at, rows in whole.items()}
+    for plan in (RoughPlan, BulkPlan):
+        found = plan(conditions, schema, RAW).match(table, MatcherStats())
+        assert {at: rows.tolist() for at, rows in found.items()} == wanted
