@@ -5,6 +5,7 @@ chunks is being written the old one stays whole, so a crash in mid-write never c
 """
 
 import hashlib
+from collections import deque
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -27,6 +28,10 @@ SLOTS = 2
 CALL_TIMEOUT_S = 30.0
 # Reading a partition of checkpoints that goes on growing has to end.
 READ_RECORDS_MAX = 1_000_000
+# Chunks held at once beside those that are kept.
+READ_AT_ONCE = 64
+# Of one chunk: a set being written over another leaves some of both.
+VERSIONS = 2
 
 
 def chunks_of(
@@ -101,11 +106,10 @@ class Checkpoints:
         `until`: one beyond this offset is passed over. It holds what was judged but is not
         committed, so what that caused would never be said.
         """
-        mine, slots = [], {}
-        for key, payload in self._read(self._partition(place)):
-            stage, topic, partition, slot, _ = key.rsplit("/", 4)
-            if (stage, topic, int(partition)) != (self._stage, *place):
-                continue
+        mine: list[Checkpoint] = []
+        slots: dict[tuple[int, str], int] = {}
+        prefix = f"{self._stage}/{place[0]}/{place[1]}/"
+        for slot, payload in self._read(self._partition(place), prefix):
             try:
                 record = codec.decode(Checkpoint, payload)
             except codec.InvalidRecord as error:
@@ -114,15 +118,19 @@ class Checkpoints:
             if until is not None and record.offset > until:
                 continue
             mine.append(record)
-            slots[record.offset, record.digest] = int(slot)
+            slots[record.offset, record.digest] = slot
         found = newest(mine)
         if found is not None:
             digest = hashlib.blake2b(found[1], digest_size=16).hexdigest()
             self._slot[place] = (slots[found[0], digest] + 1) % SLOTS
         return found
 
-    def _read(self, partition: int) -> list[tuple[str, bytes]]:
-        """Keys and values of a partition of checkpoints, up to where it ends now."""
+    def _read(self, partition: int, prefix: str) -> list[tuple[int, bytes]]:
+        """(slot, chunk) of a partition of checkpoints, up to where it ends now.
+
+        Of each key the newest VERSIONS: what is older may lie there for long before it is compacted
+        away, and would not fit into memory.
+        """
         consumer = Consumer(
             {
                 **self._settings.kafka.client_config(),
@@ -140,28 +148,36 @@ class Checkpoints:
                 return []
             at.offset = low
             consumer.assign([at])
-            return _until(consumer, at, high)
+            return _until(consumer, at, high, prefix)
         except KafkaException as error:
             raise mapped(error.args[0], "read checkpoints") from error
         finally:
             consumer.close()
 
 
-def _until(consumer: Consumer, at: TopicPartition, end: int) -> list[tuple[str, bytes]]:
-    found: list[tuple[str, bytes]] = []
-    silent = 0
-    while consumer.position([at])[0].offset < end and len(found) < READ_RECORDS_MAX:
-        messages = consumer.consume(1_000, 1.0)
+def _until(
+    consumer: Consumer, at: TopicPartition, end: int, prefix: str
+) -> list[tuple[int, bytes]]:
+    """(slot, chunk) under keys that begin with the prefix: of each key the newest VERSIONS."""
+    found: dict[str, deque[bytes]] = {}
+    silent = read = 0
+    while consumer.position([at])[0].offset < end and read < READ_RECORDS_MAX:
+        messages = consumer.consume(READ_AT_ONCE, 1.0)
+        read += len(messages)
         # The end of a compacted log may be a gap: nothing more comes, though the position stays
         # short of it.
         silent = 0 if messages else silent + 1
         if silent >= int(CALL_TIMEOUT_S):
             raise RetryLater("checkpoints cannot be read to their end: the broker does not answer")
         for message in messages:
-            key, value = message.key(), message.value()
-            if message.error() is None and key and value:
-                found.append((_text(key), value))
-    return found
+            key, value = _text(message.key() or b""), message.value()
+            if message.error() is None and value and key.startswith(prefix):
+                found.setdefault(key, deque(maxlen=VERSIONS)).append(value)
+    return [
+        (int(key.removeprefix(prefix).partition("/")[0]), value)
+        for key, values in found.items()
+        for value in values
+    ]
 
 
 def _text(key: str | bytes) -> str:

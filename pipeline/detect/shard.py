@@ -5,7 +5,8 @@ after it and says nothing of those that were committed before (they were emitted
 on from there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -71,6 +72,8 @@ class Shard:
         self.actions = 0
         self.ticks = TickBook(RAW_TOPICS)
         self._detector = PartitionDetector(rules)
+        self._repeated = 0
+        self._lost: Counter[str] = Counter()
 
     def load(self, state: bytes) -> None:
         """Take up a checkpoint. Raises ValueError when it cannot be read."""
@@ -86,6 +89,13 @@ class Shard:
         state = State(detector=self._detector.dump(), ticks=self.ticks.dump())
         self.changed = False
         return msgspec.msgpack.encode(state)
+
+    def news(self) -> tuple[int, Mapping[str, int]]:
+        """Since the last call: actions known already, and what was forgotten at limits, by kind."""
+        repeated, lost = self._detector.seen.repeated, Counter(self._detector.evicted())
+        found = repeated - self._repeated, lost - self._lost
+        self._repeated, self._lost = repeated, lost
+        return found
 
     @property
     def muted(self) -> bool:

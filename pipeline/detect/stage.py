@@ -19,7 +19,7 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.shard import Shard
-from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
@@ -70,6 +70,12 @@ class Detect:
     def _recovered(self, place: Place, committed: int | None) -> Shard:
         """The shard as the log has it: newest checkpoint, else everything that is still kept."""
         earliest, end = self._reader.bounds(place)
+        if committed is not None and committed < earliest:
+            # Starting at an offset of our own, the client would not say it.
+            raise Refused(
+                f"{place[0]}/{place[1]}: the committed offset {committed} is no longer kept, the"
+                f" earliest is {earliest}; reset group {GROUP} deliberately to go on"
+            )
         muted_until = committed or 0
         # The owner before had at most one reading in hand when it went.
         careful_until = min(max(muted_until, earliest) + READ_RECORDS, end)
@@ -125,6 +131,10 @@ class Detect:
                 for found in shard.process(records):
                     self._emit(found)
                 metrics.ACTIONS.labels(STAGE).inc(shard.actions - before)
+                repeated, lost = shard.news()
+                metrics.DUPLICATES.labels(STAGE).inc(repeated)
+                for kind, count in lost.items():
+                    metrics.EVICTED.labels(STAGE, kind).inc(count)
             self._writer.flush()
             self._commit(_by_place(messages))
         metrics.RECORDS_READ.labels(STAGE, SOURCE).inc(len(messages))

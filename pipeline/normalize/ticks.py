@@ -5,7 +5,8 @@ A tick at T says: every action of this raw partition observed before T is in age
 sent only after everything it speaks of was acknowledged, and it never goes back. It stays
 DOOR_HOLD behind what
 was reached: a record of the door carries the door's clock, which may be that much older than its
-place in the log.
+place in the log. And it is never further ahead of our clock than an action may be: where a broker
+lets producers set the time of a record, one of them could else close every window to come.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,7 +66,8 @@ class Ticks:
         quiet = self._at_end(place)
         reached_us = self._reached.get(place, 0)
         # The log's clock may be ahead of ours: what it has reached holds at its end, too.
-        at_us = (max(now_us, reached_us) if quiet else reached_us) - limits.DOOR_HOLD_US
+        at_us = max(now_us, reached_us) if quiet else reached_us
+        at_us = min(at_us, now_us + limits.FAR_FUTURE_US) - limits.DOOR_HOLD_US
         if at_us <= self._told.get(place, 0):
             return None
         self._told[place] = at_us

@@ -64,3 +64,17 @@ def test_a_checkpoint_is_read_back_and_a_half_written_one_leaves_the_old(
     writer.flush()
     fresh = Checkpoints(settings, stage, writer)
     assert fresh.load(PLACE) == (20, state_of(CHUNK_BYTES + 5, 20))
+
+
+def test_what_was_written_over_is_not_held_while_reading(
+    any_broker: Any, settings_for: Callable[..., Settings], new_name: Callable[[str], str]
+) -> None:
+    settings, stage = settings_for(any_broker.bootstrap_servers), new_name("stage")
+    writer = Writer(settings)
+    store = Checkpoints(settings, stage, writer)
+    for offset in range(1, 41):
+        store.save(PLACE, offset, "h", state_of(100, offset))
+    writer.flush()
+    held = store._read(store._partition(PLACE), f"{stage}/{PLACE[0]}/{PLACE[1]}/")
+    assert len(held) == checkpoints.SLOTS * checkpoints.VERSIONS
+    assert Checkpoints(settings, stage, writer).load(PLACE) == (40, state_of(100, 40))

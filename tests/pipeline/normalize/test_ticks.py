@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tachograph.pipeline.clock import SECOND_US, to_us
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.kafka.reader import Place
-from tachograph.pipeline.normalize.limits import DOOR_HOLD_US
+from tachograph.pipeline.normalize.limits import DOOR_HOLD_US, FAR_FUTURE_US
 from tachograph.pipeline.normalize.ticks import Ticks
 
 PLACE: Place = ("agent.raw", 0)
@@ -120,3 +120,12 @@ def test_a_lost_partition_is_forgotten() -> None:
     assert found.watermark_us() == clock.us - DOOR_HOLD_US
     found.lost([PLACE])
     assert found.watermark_us() is None
+
+
+def test_a_record_that_claims_a_far_future_does_not_close_the_windows_to_come() -> None:
+    log, clock, found = ticks()
+    log.high = log.at = 10
+    found.reached({PLACE: clock.us + 4 * 365 * 86_400 * SECOND_US})
+    assert told(found) == [(clock.us + FAR_FUTURE_US - DOOR_HOLD_US, False)]
+    clock.us += SECOND_US
+    assert told(found) == [(clock.us + FAR_FUTURE_US - DOOR_HOLD_US, False)]

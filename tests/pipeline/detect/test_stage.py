@@ -1,0 +1,99 @@
+"""The running stage says what it did not read and what it forgot."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from prometheus_client import REGISTRY
+
+from tachograph.detectors.groups import Groups
+from tachograph.detectors.ruleset import load
+from tachograph.pipeline.detect import stage
+from tachograph.pipeline.detect.stage import Detect
+from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.kafka.reader import Reader
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.settings import Settings
+from tachograph.schemas import batch
+from tachograph.schemas.contracts import RECORD_HEADER
+from tests.detectors.made import frame, rules, stateless
+
+BATCH = {RECORD_HEADER: b"action_batch"}
+SettingsFor = Callable[[str], Settings]
+
+
+@pytest.fixture
+def own_topic(
+    monkeypatch: pytest.MonkeyPatch, topic_name: str, new_name: Callable[[str], str]
+) -> str:
+    """The stage reads a topic of this test alone, in a group of its own."""
+    monkeypatch.setattr(stage, "SOURCE", topic_name)
+    monkeypatch.setattr(stage, "GROUP", new_name("group"))
+    return topic_name
+
+
+def until(rounds: Callable[[], object], done: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if done():
+            return
+        rounds()
+    raise AssertionError("it never came")
+
+
+@pytest.mark.kafka
+def test_records_that_expired_unread_stop_the_stage_with_a_reason(
+    kafka_broker: Any, settings_for: SettingsFor, own_topic: str
+) -> None:
+    settings = settings_for(kafka_broker.bootstrap_servers)
+    writer = Writer(settings)
+    writer.partitions(own_topic)
+    for _ in range(5):
+        writer.send(own_topic, b"", partition=0)
+    writer.flush()
+    reader = Reader(settings, stage.GROUP, [own_topic])
+    until(lambda: reader.read(10, 0.1), lambda: bool(reader.assignment()))
+    reader.commit({(own_topic, 0): 1})
+    reader.close()
+    admin = AdminClient({"bootstrap.servers": kafka_broker.bootstrap_servers})
+    [deleted] = admin.delete_records([TopicPartition(own_topic, 0, 3)]).values()
+    deleted.result(30)
+    detect = Detect(settings, load([], builtin=True))
+    try:
+        with pytest.raises(Refused, match="committed offset 1 is no longer kept"):
+            until(detect.round, lambda: False)
+    finally:
+        detect.close()
+
+
+def _counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, {"stage": stage.STAGE, **labels}) or 0.0
+
+
+def test_repeated_actions_and_evicted_groups_are_counted(
+    mock_broker: Any,
+    settings_for: SettingsFor,
+    own_topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Groups.__init__, "__kwdefaults__", {"max_groups": 3, "lateness_s": 60})
+    settings = settings_for(mock_broker.bootstrap_servers)
+    found = frame(
+        [
+            {"event_id": f"{n:032x}", "event_time": 3600 * n, "tool_name": "a", "agent_id": "x"}
+            for n in range(1, 6)
+        ]
+    )
+    writer = Writer(settings)
+    for _ in range(2):
+        writer.send(own_topic, batch.encode(found), partition=0, headers=BATCH)
+    writer.flush()
+    repeated = _counted("tacho_duplicates_total")
+    evicted = _counted("tacho_evicted_total", kind="signal_groups")
+    detect = Detect(settings, rules(stateless("  s: {tool.name: a}\n  condition: s")))
+    try:
+        until(detect.round, lambda: _counted("tacho_duplicates_total") == repeated + 5)
+        assert _counted("tacho_evicted_total", kind="signal_groups") == evicted + 2
+    finally:
+        detect.close()
