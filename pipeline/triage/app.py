@@ -112,6 +112,9 @@ class Adapter:
             except TachoError as error:
                 self.failure = error
                 return
+            except Exception as error:  # noqa: BLE001 - Faust would go on behind the lost batch
+                self.failure = RetryLater(f"a batch could not be finished: {error!r}")
+                return
 
     async def _finish_pending(self) -> None:
         async with self._lock:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -16,6 +16,7 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.pipeline.triage import app, stage
+from tachograph.pipeline.triage.desk import Outcome
 from tachograph.pipeline.triage.entry import TriageRecord
 from tachograph.schemas import contracts
 from tachograph.schemas.alert import Alert
@@ -61,6 +62,10 @@ class Running:
             assert self._thread.is_alive(), self.error
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+    def until_failed(self) -> None:
+        """Wait until the stage gives up."""
+        self._thread.join(kafka.WAIT_S)
 
 
 def newest(alerts: list[Alert]) -> dict[str, Alert]:
@@ -121,6 +126,32 @@ def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(
         assert len({(alert.alert_id, alert.revision) for alert in said}) == len(said)
         expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
         assert plain(newest(said)) == plain(expected)
+
+
+def test_a_fault_in_mid_batch_stops_the_stage_before_it_commits_past_the_batch(
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(stage.SESSION_VARIABLE, "6")
+    with MockBroker(partitions=1, topics=TOPICS) as broker:
+        settings = settings_for(broker.bootstrap_servers)
+        writer = kafka.prepare(settings)
+        whole = app.judge
+
+        def once(*args: Any) -> Outcome:
+            monkeypatch.setattr(app, "judge", whole)
+            kafka.send(writer, make.group("b"))
+            writer.flush()
+            raise OSError("a fault of ours")
+
+        monkeypatch.setattr(app, "judge", once)
+        kafka.send(writer, make.group("a"))
+        writer.flush()
+        with pytest.raises(RetryLater, match="a fault of ours"), Running(settings) as running:
+            running.until_failed()
+        with Running(settings) as running:
+            running.until_read()
+        expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
+        assert plain(newest(kafka.alerts_of(settings))) == plain(expected)
 
 
 def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes(settings_for: SettingsFor) -> None:
