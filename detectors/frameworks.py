@@ -7,7 +7,7 @@ from pathlib import Path
 
 @functools.cache
 def known_tags() -> dict[str, str]:
-    """Tag → what it stands for. Tags of other namespaces are somebody else's and stay as they are."""
+    """Tag → what it stands for. Other namespaces are somebody else's and stay as they are."""
     text = (Path(__file__).parent / "framework_ids.json").read_text(encoding="utf-8")
     ids: dict[str, dict[str, str]] = json.loads(text)["ids"]
     return {

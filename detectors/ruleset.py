@@ -1,7 +1,7 @@
 """Rules from files: a document is honoured in full, or is a problem with file, line and reason."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,16 @@ class RuleSet(msgspec.Struct, frozen=True):
     rules_hash: str
     refused: list[Problem] = []
 
+    def only(self, rules: Sequence[Rule]) -> "RuleSet":
+        """A set of just these of its rules, and of what they ask."""
+        asked = sorted({at for rule in rules for at in _asked(rule)})
+        place = {at: new for new, at in enumerate(asked)}
+        return msgspec.structs.replace(
+            self,
+            rules=[_moved(rule, place) for rule in rules],
+            detections=[self.detections[at] for at in asked],
+        )
+
     @property
     def columns(self) -> list[str]:
         """Columns of a frame that the rules read."""
@@ -122,6 +132,16 @@ def build(
         rules_hash=plain_id(*versions),
         refused=sorted(builder.problems),
     )
+
+
+def _asked(rule: Rule) -> list[int]:
+    return [rule.detection] if isinstance(rule, Stateless) else rule.detections
+
+
+def _moved(rule: Rule, place: Mapping[int, int]) -> Rule:
+    if isinstance(rule, Stateless):
+        return msgspec.structs.replace(rule, detection=place[rule.detection])
+    return msgspec.structs.replace(rule, detections=[place[at] for at in rule.detections])
 
 
 class _Refused(ValueError):

@@ -41,7 +41,7 @@ def test_a_rule_has_two_samples_of_each_kind(rule: Rule) -> None:
 @each_rule
 def test_a_rule_says_what_an_analyst_needs(rule: Rule) -> None:
     tacho = rule.meta.tacho
-    assert UUID(rule.meta.rule_id)
+    assert str(UUID(rule.meta.rule_id)) == rule.meta.rule_id
     assert tacho.detection
     assert tacho.runbook
     assert tacho.owner_team

@@ -153,8 +153,8 @@ def test_a_list_of_maps_means_any_of_them_and_a_map_means_all() -> None:
 
 
 def test_fields_of_actions_reach_into_arguments_and_attributes() -> None:
-    asked = "  s: {tool.args.path.file: /etc/passwd, vendor.tier: gold, content.guardrail.verdict: block}"
-    engine = Engine(rules(stateless(f"{asked}\n  condition: s")))
+    asked = "tool.args.path.file: /etc/passwd, vendor.tier: gold, content.guardrail.verdict: block"
+    engine = Engine(rules(stateless(f"  s: {{{asked}}}\n  condition: s")))
     row = {
         "event_id": "1" * 32,
         "event_time": 1,
@@ -173,22 +173,26 @@ def _matches(text: str, event: dict[str, Any]) -> bool:
     return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1))
 
 
-WORDS = ["kill", "KILL", "\u212aill", "caf\u00e9", "CAF\u00c9", "a.b", "stra\u00dfe", "\u0130x", "abc", "-ab", ""]
-texts = st.lists(st.sampled_from([*WORDS, " ", "x", "\u2039"]), max_size=4).map("".join)
+WORDS = ["kill", "KILL", "\u212aill", "caf\u00e9", "CAF\u00c9", "a.b", "stra\u00dfe", "\u0130x"]
+REGEXES = [
+    "kill",
+    r"ca(f|x)\b",
+    "(abc|kil)+x?",
+    "a?b*",
+    r"[\u200b-\u203f]",
+    "(?:ill|fe) x",
+    r"^\s*abc",
+]
+OPS = ["equals", "prefix", "suffix", "contains"]
+texts = st.lists(st.sampled_from([*WORDS, "abc", "-ab", " ", "x", "\u2039"]), max_size=4).map(
+    "".join
+)
+some = st.lists(st.sampled_from(REGEXES), min_size=1, max_size=3).map("|".join)
 tests = st.one_of(
-    st.builds(Text, st.sampled_from(["equals", "prefix", "suffix", "contains"]), texts.map(str.lower)),
-    st.builds(
-        lambda alternatives: Pattern(linear("|".join(alternatives), "i")),
-        st.lists(
-            st.sampled_from([
-                "kill", r"ca(f|x)\b", "(abc|kil)+x?", "a?b*", r"[\u200b-\u203f]", "(?:ill|fe) x", r"^\s*abc",
-            ]),
-            min_size=1,
-            max_size=3,
-        ),
-    ),
+    st.builds(Text, st.sampled_from(OPS), texts.map(str.lower)),
+    some.map(lambda regex: Pattern(linear(regex, "i"))),
     st.builds(Present, st.booleans()),
-)  # fmt: skip
+)
 leaf = st.builds(Leaf, st.sampled_from(["one", "two", "absent", None]), tests).filter(
     lambda found: found.field is not None or not isinstance(found.test, Present)
 )

@@ -1,0 +1,186 @@
+"""Everything that is held has a limit; what a limit costs is counted and told."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tachograph.detectors.dedup import Seen
+from tachograph.detectors.engine import Engine
+from tachograph.detectors.limits import Limits
+from tachograph.detectors.links import Links
+from tachograph.detectors.recent import MAX_TEXT_CHARS, Recent
+from tachograph.detectors.signals import MAX_EVIDENCE
+from tachograph.schemas.identity import plain_id
+from tachograph.schemas.records import SessionLink
+from tests.detectors.made import SECOND_US, at, frame, rules
+
+THREE = rules("""
+title: base
+name: base
+logsource: {category: any}
+detection: {s: {tool.name: a}, condition: s}
+---
+title: three
+correlation:
+  type: event_count
+  rules: [base]
+  group-by: [session.id]
+  timespan: 10s
+  condition: {gte: 3}
+""")
+(RULE,) = THREE.rules
+
+
+def actions(times: list[int], session: str = "s", first: int = 0) -> pl.DataFrame:
+    return frame([
+        {
+            "event_id": f"{first + place:032x}",
+            "event_time": time,
+            "tool_name": "a",
+            "session_id": session,
+        }
+        for place, time in enumerate(times)
+    ])  # fmt: skip
+
+
+def test_a_group_that_holds_too_much_forgets_its_oldest_events_and_stands_by_what_it_said() -> None:
+    engine = Engine(THREE, limits=Limits(events_per_group=5))
+    (said,) = engine.judge(actions([1, 2, 3]), 1)
+    assert engine.judge(actions([4, 5, 6, 7, 8], first=10), 2) == []
+    assert engine.stats[RULE.meta.rule_id].evicted_events == 3
+    (later,) = engine.judge(actions([11, 12, 13], first=20), 3)
+    assert later.signal_id != said.signal_id
+    assert "forgot" in later.blind_spots[0]
+
+
+def test_groups_beyond_the_limit_go_those_quiet_for_longest_first() -> None:
+    engine = Engine(THREE, limits=Limits(groups_per_rule=10))
+    for number in range(12):
+        engine.judge(actions([number], session=f"s{number}", first=number * 10), number)
+    assert engine.stats[RULE.meta.rule_id].evicted_groups > 0
+    (told,) = engine.judge(actions([2, 3, 4], session="s3", first=900), 100)
+    assert "forgot" in told.blind_spots[0]
+
+
+def test_events_beyond_the_limit_of_a_rule_are_counted() -> None:
+    engine = Engine(THREE, limits=Limits(events_per_rule=20, groups_per_rule=10))
+    for number in range(30):
+        engine.judge(actions([number], session=f"s{number % 4}", first=number), number)
+    assert engine.stats[RULE.meta.rule_id].evicted_events > 0
+
+
+def test_evidence_is_capped_and_counted_in_full() -> None:
+    (signal,) = Engine(THREE).judge(actions([1] * 50), 1)
+    assert (len(signal.event_ids), signal.event_count) == (MAX_EVIDENCE, 50)
+    assert signal.witness.partial
+
+
+def test_what_a_window_held_is_forgotten_once_nothing_can_change_it() -> None:
+    engine = Engine(THREE, limits=Limits(allowed_lateness_s=5))
+    engine.judge(actions([1, 2, 3]), 1)
+    (correlator,) = engine._correlators
+    engine.advance(28 * SECOND_US)
+    assert correlator.ledger.size == 1
+    engine.advance(100 * SECOND_US)
+    assert (correlator.ledger.size, engine._store.tables, correlator._live) == (0, {}, {})
+
+
+def test_a_late_action_stays_out_and_the_windows_it_would_have_touched_say_so() -> None:
+    engine = Engine(THREE)
+    late = actions([2], first=50).with_columns(late=True)
+    assert engine.judge(late, 1) == []
+    assert engine.judge(actions([1, 3]), 2) == []
+    (signal,) = engine.judge(actions([4], first=60), 3)
+    assert signal.event_count == 3
+    assert signal.blind_spots == ["1 late action(s) of this group were left out of the window"]
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    engine = Engine(THREE)
+    with pytest.raises(ValueError, match="format"):
+        engine.load(engine.dump().replace(b"format\x02", b"format\x63"))
+
+
+ID = st.integers(0, 40).map(lambda number: plain_id("id", str(number)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.lists(st.tuples(ID, st.integers(0, 30)), max_size=12), max_size=6))
+def test_an_id_counts_once_within_the_horizon(batches: list[list[tuple[str, int]]]) -> None:
+    horizon_s, seen, newest = 10, Seen(horizon_s=10, limit=500), 0
+    last: dict[str, int] = {}
+    for batch in batches:
+        if not batch:
+            continue
+        newest = max(newest, *(time for _, time in batch))
+        table = pl.DataFrame(
+            {"event_id": [name for name, _ in batch], "observed_time": [at(newest)] * len(batch)},
+            schema_overrides={"observed_time": pl.Datetime("us", "UTC")},
+        )
+        for (name, _), fresh in zip(batch, seen.fresh(table), strict=True):
+            if name in last and newest - last[name] < horizon_s:
+                assert not fresh
+            if name not in last or newest - last[name] > 2 * horizon_s:
+                assert fresh
+            if fresh:
+                last[name] = newest
+        seen = Seen(horizon_s=10, limit=500).load(seen.dump())
+
+
+def test_ids_beyond_the_limit_are_forgotten_and_counted() -> None:
+    seen = Seen(limit=100)
+    for start in range(0, 500, 50):
+        names = [plain_id("id", str(number)) for number in range(start, start + 50)]
+        assert seen.fresh(_observed(names)).all()
+    assert seen.evicted > 0
+    assert not seen.fresh(_observed([plain_id("id", "499")])).any()
+    assert seen.fresh(_observed([plain_id("id", "0")])).all()
+
+
+def _observed(names: list[str]) -> pl.DataFrame:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    times = pl.Series("observed_time", [moment] * len(names), pl.Datetime("us", "UTC"))
+    return pl.DataFrame([pl.Series("event_id", names), times])
+
+
+def test_links_beyond_the_limit_are_forgotten_and_counted() -> None:
+    links = Links(limit=3)
+    records = [_link(f"T{number}", f"S{number}") for number in range(5)]
+    assert len(links.learn(records)) == 5
+    assert (len(links), links.evicted) == (3, 2)
+    assert links.traces_of("default", "S0") == set()
+    assert links.traces_of("default", "S4") == {"T4"}
+
+
+def test_what_was_said_first_of_a_trace_holds() -> None:
+    links = Links()
+    links.learn([_link("T", "S1")])
+    assert links.learn([_link("T", "S2"), _link("T", "S1")]) == {}
+    assert links.traces_of("default", "S1") == {"T"}
+
+
+def _link(trace: str, session: str) -> SessionLink:
+    return SessionLink(
+        tenant="default",
+        partition_key="place",
+        trace_id=trace,
+        session_id=session,
+        observed_time=at(0),
+    )
+
+
+def test_recent_actions_are_short_and_bounded() -> None:
+    recent = Recent(max_rows=40)
+    for start in range(0, 100, 10):
+        rows = actions(list(range(start, start + 10)), first=start)
+        recent.push(rows.with_columns(tool_args=pl.lit("x" * 1_000)))
+    assert recent.rows == 40
+    other = Recent()
+    other.load(recent.dump())
+    for one in (recent, other):
+        last = one.of_sessions({("default", "s"): []}, number=5)["default", "s"]
+        assert [row["event_id"] for row in last] == [f"{place:032x}" for place in range(95, 100)]
+        assert len(last[0]["tool_args"]) == MAX_TEXT_CHARS
