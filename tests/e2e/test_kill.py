@@ -48,9 +48,13 @@ def _killed(
         while rounds < ROUNDS or sending.is_alive():
             for name in chance.sample(STAGES, len(STAGES)):
                 time.sleep(chance.uniform(*BETWEEN_KILLS_S))
-                pipeline.stages[name].kill()
+                # Sometimes two go at once; the other may be just about to start.
+                names = {name, chance.choice(STAGES)} if chance.random() < 1 / 4 else {name}
+                for going in sorted(names):
+                    pipeline.stages[going].kill()
                 time.sleep(chance.uniform(*DOWN_S))
-                pipeline.stages[name].start()
+                for going in sorted(names):
+                    pipeline.stages[going].start()
                 rounds += 1
         feed.send(closing(start))
         pipeline.settle()
