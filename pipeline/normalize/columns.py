@@ -15,14 +15,15 @@ from tachograph.pipeline.normalize.rows import TEXTS
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import ATTRIBUTES
 
-# Columns that hold nothing but our own words and hashes.
+# Columns that hold nothing but our own words and hashes. A column that a producer may fill with any
+# text is none of them.
 OURS: Final = frozenset(
     {
         "event_id", "twin_key", "tenant", "raw_topic", "assurance", "kind", "attempt", "outcome",
-        "content_trust", "tool_risk", "source_kind", "redactions", "truncated",
-        "secret_fingerprints", "secret_types", "content_direction",
+        "content_trust", "tool_risk", "redactions", "truncated",
     }
 )  # fmt: skip
+FOUND: Final = ("secret_types", "secret_fingerprints")
 
 
 class Redaction:
@@ -50,7 +51,8 @@ class Redaction:
                     found[row].append(hit)
         if not found:
             return frame, {}
-        cleaned += _tags(some, found)
+        tags = _tags(some.with_columns(cleaned), found)
+        cleaned = [series for series in cleaned if series.name not in FOUND] + tags
         counts = Counter(hit.type for hits in found.values() for hit in hits)
         return _placed(frame, places, cleaned), dict(counts)
 
@@ -208,8 +210,7 @@ def _placed(frame: pl.DataFrame, places: pl.Series, columns: list[pl.Series]) ->
 def _tags(frame: pl.DataFrame, found: dict[int, list[Hit]]) -> list[pl.Series]:
     size = frame.height
     given: dict[str, list[list[str] | None]] = {
-        name: frame[name].to_list() if name in frame.columns else [None] * size
-        for name in ("secret_types", "secret_fingerprints")
+        name: frame[name].to_list() if name in frame.columns else [None] * size for name in FOUND
     }
     redactions: list[list[str] | None] = [None] * size
     for row, hits in found.items():

@@ -181,6 +181,20 @@ def test_every_text_list_and_attribute_is_covered_and_the_action_says_what_was_f
     assert json.loads(row["tool_args"])["x"][0].startswith("‹secret:")
 
 
+@pytest.mark.parametrize(
+    "name", ["source_kind", "content_direction", "secret_types", "secret_fingerprints"]
+)
+def test_no_field_of_a_producer_is_believed_to_be_clean(core: Normalizer, name: str) -> None:
+    key = FOUND["aws_access_key"]
+    sent: Any = f"a {key}"
+    listed = name.startswith("secret_")
+    found = core.normalize([record(action(**{name: [sent] if listed else sent}))])
+    [row] = found.frame.to_dicts()
+    assert key not in repr(row)
+    assert "‹secret:aws_access_key:" in repr(row[name])
+    assert row["redactions"] == ["aws_access_key"]
+
+
 def test_links_name_things_as_the_actions_do(core: Normalizer) -> None:
     key = FOUND["aws_access_key"]
     found = core.normalize([record(action(agent_id=key, session_id=key, trace_id="t"))])
