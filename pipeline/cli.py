@@ -115,7 +115,7 @@ def tail(
     from tachograph.pipeline.tail import tail as run_tail
 
     filters = Filters.parse(where or [], record)
-    settings = Settings.from_env()
+    settings = Settings.beside_up()
     run_tail(settings, topic, filters, from_start=from_start, follow=follow, limit=limit)
 
 

@@ -176,5 +176,5 @@ def replay(
     nothing.
     """
     choice = Choice(reason=reason, source=source, limit=limit)
-    outcome = run_replay(Settings.from_env(), choice, dry_run=dry_run)
+    outcome = run_replay(Settings.beside_up(), choice, dry_run=dry_run)
     sys.stdout.write(summary(outcome, dry_run=dry_run) + "\n")

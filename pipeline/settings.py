@@ -59,6 +59,10 @@ class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
 
 
+# In TACHO_HOME while `tacho up` runs on the stand-in: where its broker listens.
+BROKER_FILE = "broker.address"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a stage is told from outside."""
 
@@ -85,6 +89,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             door_host=env.get("TACHO_DOOR_HOST", "127.0.0.1"),
             door_port=_port(env, "TACHO_DOOR_PORT", DOOR_PORT),
         )
+
+    @classmethod
+    def beside_up(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """As from_env; with no Kafka named, the embedded broker of the `tacho up` that runs on the
+        same TACHO_HOME.
+        """
+        env = os.environ if environ is None else environ
+        place = Path(env.get("TACHO_HOME", ".tacho")) / BROKER_FILE
+        if "KAFKA_BOOTSTRAP_SERVERS" not in env and place.is_file():
+            found = place.read_text("ascii").strip()
+            return cls.from_env({**env, "KAFKA_BOOTSTRAP_SERVERS": found})
+        return cls.from_env(env)
 
 
 def _present(**pairs: str | None) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.up import demo
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.children import Child, stage
-from tachograph.pipeline.up.embedded import child_environment, embedded_broker, need_free
+from tachograph.pipeline.up.embedded import child_environment, embedded_broker, need_free, told
 from tachograph.pipeline.up.numbers import Meter
 from tachograph.pipeline.up.summary import Summary, summarize
 from tachograph.pipeline.up.view import Heading, choose
@@ -81,6 +81,7 @@ def servers(options: Options) -> Iterator[Servers]:
             limits += broker.limits
             changes["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
             changes["TACHO_STANDIN_BROKER"] = "1"
+            stack.enter_context(told(home, broker.bootstrap_servers))
         environment = child_environment(os.environ, home, changes)
         yield Servers(
             Settings.from_env(environment), environment, limits, "TACHO_STANDIN_BROKER" in changes

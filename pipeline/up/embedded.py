@@ -1,11 +1,13 @@
 """What the stages of `tacho up` find: free ports, the topics of the broker, their environment."""
 
+import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.settings import BROKER_FILE
 from tachograph.pipeline.standins.broker import EmbeddedBroker
 from tachograph.schemas import contracts
 
@@ -14,6 +16,17 @@ def embedded_broker() -> EmbeddedBroker:
     """The stand-in broker with the topics of the contracts, in a process of its own."""
     topics = {name: topic.partitions for name, topic in contracts.topics().items()}
     return EmbeddedBroker(topics=topics)
+
+
+@contextlib.contextmanager
+def told(home: Path, bootstrap_servers: str) -> Iterator[None]:
+    """While inside, `tacho tail` and `tacho replay` on the same home find the broker."""
+    place = home / BROKER_FILE
+    place.write_text(bootstrap_servers + "\n", "ascii")
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def need_free(host: str, port: int, option: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.up.embedded import told
 
 
 def test_nothing_set_means_loopback_and_the_default_tenant() -> None:
@@ -46,3 +47,12 @@ def test_tls_and_sasl_reach_the_client_under_its_own_names(tmp_path: Path) -> No
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Settings.from_env({name: value})
+
+
+def test_tail_and_replay_find_the_broker_of_up_unless_another_is_named(tmp_path: Path) -> None:
+    home = {"TACHO_HOME": str(tmp_path)}
+    named = {**home, "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
+    with told(tmp_path, "127.0.0.1:45643"):
+        assert Settings.beside_up(home).kafka.bootstrap == "127.0.0.1:45643"
+        assert Settings.beside_up(named).kafka.bootstrap == "kafka:9092"
+    assert Settings.beside_up(home).kafka.bootstrap == "127.0.0.1:9092"
