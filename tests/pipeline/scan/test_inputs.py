@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.scan import inputs
-from tachograph.pipeline.scan.inputs import _lines, chunks, detect
+from tachograph.pipeline.scan.feed import RawFeeder
+from tachograph.pipeline.scan.inputs import Chunk, _lines, chunks, detect
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 50)}).encode() for n in range(25_000)]
 TEXT = b"\n".join(LINES) + b"\n"
@@ -77,3 +78,8 @@ def test_a_file_that_cannot_be_unpacked_is_a_clear_error(tmp_path: Path, content
 )
 def test_the_kind_of_lines_is_told_from_the_first_object(line: bytes, kind: str) -> None:
     assert detect([b"", line]) == kind
+
+
+def test_a_line_too_long_is_counted_once_and_as_that() -> None:
+    chunk = Chunk(0, [b'{"a": 1}', b"", b"no json"], [1], 0)
+    assert RawFeeder(None).feed(chunk).faults == {"line too long": 1, "no JSON object": 1}
