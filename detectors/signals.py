@@ -11,7 +11,7 @@ from tachograph.detectors.facts import Facts
 from tachograph.detectors.rule import MICROS, Meta, Stateless, Window
 from tachograph.detectors.rule import Sequence as SequenceRule
 from tachograph.schemas.alert import Change, Observable, ObservableType, Reason, Signal, Witness
-from tachograph.schemas.identity import plain_id
+from tachograph.schemas.identity import Prefix
 
 ALERT_BUCKET_S = 3600
 # Evidence kept on a signal; the count is whole.
@@ -66,6 +66,7 @@ class SignalMaker:
 
     def __init__(self, meta: Meta, rules_hash: str) -> None:
         self._meta = meta
+        self._ids: dict[str, Prefix] = {}
         self._versions = {"rule": meta.version, "rule_set": rules_hash}
         tacho = meta.tacho
         self._fixed = {
@@ -89,7 +90,7 @@ class SignalMaker:
             facts,
             revision,
             "new",
-            signal_id=plain_id(facts.tenant, meta.rule_id, meta.version, facts.event_id),
+            signal_id=self._prefix(facts.tenant).id(facts.event_id),
             event_ids=[facts.event_id],
             reason=Reason(text=f"{meta.title}: {what} by {facts.agent}", fields=facts.said),
             witness=Witness(events=[_fact(facts)], versions=self._versions),
@@ -104,9 +105,7 @@ class SignalMaker:
             last,
             revision,
             change,
-            signal_id=plain_id(
-                last.tenant, rule.meta.rule_id, rule.meta.version, *values, str(found.bucket)
-            ),
+            signal_id=self._prefix(last.tenant).id(*values, str(found.bucket)),
             event_ids=[event.event_id for event in found.events],
             event_count=found.count,
             group=found.group,
@@ -119,6 +118,14 @@ class SignalMaker:
             ),
             blind_spots=found.blind,
         )
+
+    def _prefix(self, tenant: str) -> Prefix:
+        """What all ids of one tenant and this rule begin with; hashed once."""
+        found = self._ids.get(tenant)
+        if found is None:
+            found = Prefix(tenant, self._meta.rule_id, self._meta.version)
+            self._ids[tenant] = found
+        return found
 
     def _why(self, rule: Window | SequenceRule, found: Evidence) -> str:
         span_s = rule.timespan_us // MICROS

@@ -22,6 +22,19 @@ def plain_id(*parts: str) -> str:
     return hashlib.blake2b(_joined(parts), digest_size=ID_BYTES).hexdigest()
 
 
+class Prefix:
+    """The first parts of many plain ids, hashed once: Prefix("a").id("b") is plain_id("a", "b")."""
+
+    def __init__(self, *parts: str) -> None:
+        self._state = hashlib.blake2b(_joined(parts) + _SEPARATOR, digest_size=ID_BYTES)
+
+    def id(self, *parts: str) -> str:
+        """128-bit hex id of the first parts and these, of which there must be one."""
+        state = self._state.copy()
+        state.update(_joined(parts))
+        return state.hexdigest()
+
+
 class Key:
     """The operator's secret for keyed hashes; 16 to 64 bytes."""
 

@@ -6,7 +6,7 @@ from aiokafka.partitioner import murmur2 as murmur2_of_aiokafka
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tachograph.schemas.identity import Key, murmur2, partition_of, plain_id
+from tachograph.schemas.identity import Key, Prefix, murmur2, partition_of, plain_id
 
 KEY = Key(b"sixteen bytes or more")
 
@@ -56,3 +56,7 @@ def test_a_key_begun_with_some_parts_gives_the_ids_of_all_parts(
     first: list[str], rest: list[str]
 ) -> None:
     assert KEY.after(*first).id(*rest) == KEY.id(*first, *rest)
+
+
+def test_a_prefix_hashed_once_gives_the_same_ids() -> None:
+    assert Prefix("a", "b").id("c", "d") == plain_id("a", "b", "c", "d")
