@@ -32,6 +32,8 @@ log = logs.get("up")
 
 # Started in this order: what reads before what writes, so that the first actions are seen at once.
 STAGES = ("store", "triage", "detect", "normalize", "forward", "serve")
+# Stopped in this order: the door, then each stage after those that write for it.
+STOP_ORDER = ("serve", "normalize", "detect", "triage", "store", "forward")
 READY_S = 90.0
 REFRESH_S = 0.5
 DRAIN_S = 20.0
@@ -113,22 +115,19 @@ def _start_demo(url: str, stop: threading.Event, length_s: float) -> demo.Replay
 
 
 def _stop_cleanly(children: list[Child], settings: Settings) -> None:
-    """The door first; then what is under way is carried to its end; then the stages."""
-    door = next(child for child in children if child.name == "serve")
-    door.ask_to_stop()
-    door.wait()
+    """In the order of the flow: a stage is asked to stop once nothing is left for it to read."""
     end = time.monotonic() + DRAIN_S
-    while time.monotonic() < end and _under_way(settings):
-        time.sleep(DRAIN_CHECK_S)
-    for child in children:
+    for name in STOP_ORDER:
+        child = next(child for child in children if child.name == name)
+        while time.monotonic() < end and child.running and _behind(settings, f"tacho.{name}"):
+            time.sleep(DRAIN_CHECK_S)
         child.ask_to_stop()
-    for child in children:
         child.wait()
 
 
-def _under_way(settings: Settings) -> bool:
+def _behind(settings: Settings, group: str) -> bool:
     try:
-        return bool(unread(settings))
+        return any(reader == group for reader, _ in unread(settings))
     except TachoError as error:
         log.warning("cannot tell what is still under way", error=str(error))
         return True
