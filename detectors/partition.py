@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import polars as pl
 
+from tachograph.detectors.collector import resting
 from tachograph.detectors.dedup import Seen
 from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.fields import RAW
@@ -59,11 +60,12 @@ class PartitionDetector:
         """Judge a batch of actions and take in session links. `revision`: of the record that
         brought them.
         """
-        news = self.links.learn(links)
-        signals = self.engine.relink(news, revision)
-        if not frame.is_empty():
-            signals += self.engine.judge(self._fresh(frame), revision)
-        groups = self.groups.absorb(signals, revision)
+        with resting():
+            news = self.links.learn(links)
+            signals = self.engine.relink(news, revision)
+            if not frame.is_empty():
+                signals += self.engine.judge(self._fresh(frame), revision)
+            groups = self.groups.absorb(signals, revision)
         opened = [group for group in groups if group.group_id in self.groups.opened]
         return Found(signals, groups, self._contexts(opened))
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tachograph.schemas.batch import complete
@@ -43,6 +45,8 @@ class Recent:
     def __init__(self, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
         self._frames: deque[pl.DataFrame] = deque()
         self._sizes: deque[int] = deque()
+        # Hash of each row's session: what is looked at first.
+        self._hashes: deque[npt.NDArray[np.uint64]] = deque()
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self.rows = 0
@@ -61,12 +65,18 @@ class Recent:
 
     def _append(self, kept: pl.DataFrame) -> None:
         self._frames.append(kept)
+        if "session_id" in kept.columns:
+            hashes = kept.get_column("session_id").hash().to_numpy()
+        else:
+            hashes = np.zeros(kept.height, np.uint64)
+        self._hashes.append(hashes)
         self._sizes.append(int(kept.estimated_size()))
         self.rows += kept.height
         self.bytes += self._sizes[-1]
         while len(self._frames) > 1 and (
             self.rows > self._max_rows or self.bytes > self._max_bytes
         ):
+            self._hashes.popleft()
             self.rows -= self._frames.popleft().height
             self.bytes -= self._sizes.popleft()
 
@@ -85,18 +95,18 @@ class Recent:
         if not owner or not self._frames:
             return {}
         names = pl.Series(list({name for _, name in owner}))
-        found: list[pl.DataFrame] = []
-        for frame in self._frames:
-            if "session_id" in frame.columns:
-                own = frame.filter(pl.col("session_id").is_in(names.implode()))
-                if own.height:
-                    found.append(own)
+        wanted = np.unique(names.hash().to_numpy())
+        found = []
+        for frame, hashes in zip(self._frames, self._hashes, strict=True):
+            rows = np.flatnonzero(_among(hashes, wanted))
+            if len(rows):
+                found.append(frame[rows])
         if not found:
             return {}
         whole = pl.concat(found, how="diagonal").unique("event_id", keep="first")
-        rows = whole.sort("event_time", "event_id").to_dicts()
+        actions = whole.sort("event_time", "event_id").to_dicts()
         out: dict[Session, list[dict[str, str]]] = {}
-        for row in rows:
+        for row in actions:
             session = owner.get((row.get("tenant") or DEFAULT_TENANT, row["session_id"]))
             if session is not None:
                 out.setdefault(session, []).append(row)
@@ -124,9 +134,17 @@ class Recent:
             raise ValueError(f"recent actions of format {kept.format}, not {FORMAT}")
         self._frames.clear()
         self._sizes.clear()
+        self._hashes.clear()
         self.rows = self.bytes = 0
         if kept.rows:
             self._append(pl.read_ipc_stream(io.BytesIO(kept.rows)))
+
+
+def _among(hashes: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which hashes are among the wanted, which are ascending and at least one."""
+    at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+    found: npt.NDArray[np.bool_] = wanted[at] == hashes
+    return found
 
 
 def _short(row: dict[str, Any]) -> dict[str, str]:
