@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,12 @@ from typing import Final
 import structlog
 
 from infra.bench.alone import QUICK, Alone, Sizes
-from infra.bench.rig import Rig
+from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
 from infra.bench.whole import Whole
 from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
 from tachograph.detectors.ruleset import load
+from tachograph.pipeline.errors import TachoError
 
 NAMES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "whole")
 EPILOG: Final = (
@@ -66,13 +68,16 @@ def logging_off() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, print the table, say 0; or say what is missing."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes: under a minute")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes: about a minute")
     parser.add_argument("--only", action="append", choices=NAMES, help="one of them; repeatable")
     options = parser.parse_args(argv)
+    # Told to end from outside, it leaves nothing behind either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     busy = machine()
     say("starting the broker and the embedded ClickHouse")
     logging_off()
     found: list[Figure] = []
+    problem = ""
     try:
         with Rig() as rig:
             sizes = QUICK if options.quick else Sizes()
@@ -82,12 +87,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BrokerUnavailableError, BrokerFailedError) as error:
         print(f"no broker, no bench: {error}", file=sys.stderr)
         return 2
+    except (TimeoutError, StageEndedError, TachoError) as error:
+        problem = f"not all was measured: {error}"
     except KeyboardInterrupt:
-        say("stopped")
+        problem = "stopped: not all was measured"
     print(busy)
     print(render(found))
     print(f"load average {os.getloadavg()[0]:.1f} after the run. {EPILOG}")
-    return 0
+    if problem:
+        print(problem, file=sys.stderr)
+    return 1 if problem else 0
 
 
 _BEGIN_S = time.monotonic()

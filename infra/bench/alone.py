@@ -35,22 +35,22 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """How much of what is measured."""
 
     native: int = 300_000
-    spans: int = 120_000
-    actions: int = 500_000
+    spans: int = 80_000
+    actions: int = 400_000
     matching: int = 30_000
     flood_s: int = 5
-    whole: int = 400_000
+    whole: int = 300_000
     latency_s: float = 20.0
 
 
 QUICK: Final = Sizes(
-    native=60_000,
-    spans=30_000,
+    native=50_000,
+    spans=20_000,
     actions=200_000,
     matching=6_000,
     flood_s=2,
-    whole=80_000,
-    latency_s=6.0,
+    whole=60_000,
+    latency_s=5.0,
 )
 Progress = Callable[[str], None]
 
