@@ -14,7 +14,9 @@ import polars as pl
 from tachograph.detectors.asked import Asked, MatcherStats, Rows, has_word
 from tachograph.detectors.conditions import Node
 from tachograph.detectors.fields import FieldMap
-from tachograph.detectors.prefilter import FOLDING, NON_ASCII, Witness, witness
+from tachograph.detectors.lowering import attribute_values
+from tachograph.detectors.prefilter import ANYWHERE, FOLDING, NON_ASCII, Witness, witness
+from tachograph.schemas.batch import ATTRIBUTES
 
 
 class BulkPlan:
@@ -34,7 +36,7 @@ class BulkPlan:
                 continue
             # Words cannot stand in a column that is not there.
             for column, word in found:
-                if column in schema:
+                if column in schema or column == ANYWHERE:
                     self._owners[column][word].append(at)
         self._direct = Asked(direct, schema, fields) if direct else None
         self._asked: dict[int, Asked] = {}
@@ -53,6 +55,8 @@ class BulkPlan:
 
     def _candidates(self, frame: pl.DataFrame) -> dict[int, Rows]:
         """For each condition the rows in which one of its words stands."""
+        if ANYWHERE in self._owners:
+            frame = frame.with_columns(self._everything(frame.schema).alias(ANYWHERE))
         here = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
         owned = {column: words for column, words in self._owners.items() if column in here}
         if not owned:
@@ -69,6 +73,17 @@ class BulkPlan:
                 for condition in owners.get(word, whole):
                     found[condition].append(places[rows])
         return {at: np.unique(np.concatenate(rows)) for at, rows in found.items()}
+
+    def _everything(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+        """All text that a keyword is looked for in, in one."""
+        texts = []
+        for name in self._fields.keyword_columns(schema):
+            column = pl.col(name) if schema[name] != ATTRIBUTES else attribute_values(name)
+            if isinstance(schema[name], pl.List):
+                column = column.cast(pl.List(pl.String)).list.join("\n", ignore_nulls=True)
+            texts.append(column.cast(pl.String))
+        nothing = pl.lit(None, pl.String)
+        return pl.concat_str(texts, separator="\n", ignore_nulls=True) if texts else nothing
 
 
 def _searchable(found: Witness, schema: Mapping[str, pl.DataType]) -> bool:

@@ -142,10 +142,12 @@ class Seen:
         self._newest_us = max(newest, self._newest_us or newest)
         if self._since_us is None:
             self._since_us = self._newest_us
-        if self._newest_us - self._since_us >= self._horizon_us:
-            if self._newest_us - self._since_us >= 2 * self._horizon_us:
-                self._rotate(self._newest_us)
+        age_us = self._newest_us - self._since_us
+        if age_us >= 2 * self._horizon_us:
+            self._rotate(None)
             self._rotate(self._newest_us)
+        elif age_us >= self._horizon_us:
+            self._rotate(self._since_us + self._horizon_us)
 
     def _rotate(self, since_us: int | None) -> None:
         self._previous = self._current

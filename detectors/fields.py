@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from tachograph.schemas.batch import COLUMNS
+from tachograph.schemas.batch import ATTRIBUTES, COLUMNS
 
 # Names that catalogues and other packs use for columns of ours.
 ALIASES: dict[str, str] = {
@@ -115,7 +115,7 @@ class FieldMap:
         """Columns a keyword is looked for in."""
         if self.columns is None:
             return [name for name in schema if not name.startswith(self.own_prefix)]
-        texts = (pl.String(), pl.List(pl.String))
+        texts = (pl.String(), pl.List(pl.String), ATTRIBUTES)
         return [name for name, kind in schema.items() if kind in texts and name not in _PLUMBING]
 
     def long(self, column: str) -> bool:

@@ -29,6 +29,7 @@ from tachograph.detectors.conditions import (
 )
 from tachograph.detectors.fields import FieldMap, Source
 from tachograph.detectors.regexes import together
+from tachograph.schemas.batch import ATTRIBUTES
 
 _IPV4 = r"\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}\z"
 _NEVER = pl.lit(value=False)
@@ -130,6 +131,10 @@ class Lowering:
         if kind is None or isinstance(kind, pl.Null):
             return None
         self.reads.add(source.column)
+        if source.whole and kind == ATTRIBUTES:
+            name = f"part:{source.column}"
+            self.values[name] = attribute_values(source.column)
+            return _Value(name, pl.List(pl.String), many=True)
         if source.whole:
             return _Value(source.column, kind, many=isinstance(kind, pl.List))
         name = f"part:{source.column}:{source.path or source.attribute}"
@@ -267,6 +272,11 @@ def _within_v6(column: pl.Series, network: IPv6Network) -> pl.Series:
         return isinstance(address, IPv6Address) and address in network
 
     return pl.Series(column.name, [inside(text) for text in column], dtype=pl.Boolean)
+
+
+def attribute_values(column: str) -> pl.Expr:
+    """The values of all attributes, as a list of texts."""
+    return pl.col(column).list.eval(pl.element().struct.field("value"))
 
 
 def value_of(source: Source) -> pl.Expr:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tachograph.detectors.conditions import And, Leaf, Node, Not, Or, Pattern, Text
-from tachograph.detectors.fields import FieldMap, UnknownField
+from tachograph.detectors.fields import FieldMap, Source, UnknownField
 
 Witness = frozenset[tuple[str, str]]
 
@@ -21,6 +21,8 @@ MIN_WORD_CHARS = 3
 MAX_WORDS = 256
 # Characters whose lower case, or whose case-insensitive equal, is an ASCII letter: K, İ, ſ.
 FOLDING = ("\u212a", "\u0130", "\u017f")
+# Stands for all columns that a keyword is looked for in.
+ANYWHERE = "\0anywhere"
 # Stands for any character that is not ASCII.
 NON_ASCII = "\0non-ascii"
 # In JSON text any character may be written \u00xx.
@@ -57,17 +59,16 @@ def _union(found: Iterable[Witness | None]) -> Witness | None:
 
 
 def _of_leaf(leaf: Leaf, fields: FieldMap) -> Witness | None:
-    if leaf.field is None or not isinstance(leaf.test, Text | Pattern):
+    if not isinstance(leaf.test, Text | Pattern):
         return None
-    if isinstance(leaf.test, Pattern) and _beyond_ascii(leaf.test.regex):
-        source = fields.source(leaf.field)
-        return frozenset({(source.column, NON_ASCII)}) if source.whole else None
     try:
-        source = fields.source(leaf.field)
+        source = Source(ANYWHERE) if leaf.field is None else fields.source(leaf.field)
     except UnknownField:
         return None
     if source.attribute is not None:
         return None
+    if isinstance(leaf.test, Pattern) and _beyond_ascii(leaf.test.regex):
+        return frozenset({(source.column, NON_ASCII)}) if source.whole else None
     words = [leaf.test.value] if isinstance(leaf.test, Text) else required_words(leaf.test.regex)
     if not words:
         return None

@@ -15,7 +15,7 @@ from sigma.correlations import (
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
-from tachograph.detectors.conditions import fields_of
+from tachograph.detectors.conditions import fields_of, leaves
 from tachograph.detectors.fields import ACTIONS, FieldMap, UnknownField
 from tachograph.detectors.lowering import Lowering
 from tachograph.detectors.rule import (
@@ -79,6 +79,8 @@ class RuleSet(msgspec.Struct, frozen=True):
         found: set[str] = set()
         for detection in self.detections:
             found |= {self.fields.source(name).column for name in detection.fields}
+            if any(leaf.field is None for leaf in leaves(detection.condition)):
+                found |= set(self.fields.keyword_columns(self.fields.columns or {}))
         for rule in self.rules:
             if not isinstance(rule, Stateless):
                 found |= {self.fields.source(name).column for name in rule.group_by}

@@ -168,6 +168,27 @@ def test_fields_of_actions_reach_into_arguments_and_attributes() -> None:
     assert signal.reason.fields["vendor.tier"] == "Gold"
 
 
+@pytest.mark.parametrize("others", [0, 80])
+def test_a_keyword_is_looked_for_in_every_text_of_an_action(others: int) -> None:
+    more = "".join(
+        f"---\n{stateless(f'  s: {{tool.name: other{number}}}' + chr(10) + '  condition: s')}"
+        for number in range(others)
+    )
+    engine = Engine(rules(stateless("  s: [needle]\n  condition: s") + more))
+    said: list[dict[str, Any]] = [
+        {"memory_value": "a NEEDLE here"},
+        {"tags": ["x", "needles"]},
+        {"memory_value": "hay"},
+        {"attributes": [{"key": "k", "value": "a needle too"}]},
+    ]
+    rows = [
+        {"event_id": f"{place:032x}", "event_time": 1, **fields}
+        for place, fields in enumerate(said)
+    ]
+    found = engine.judge(frame(rows), 1)
+    assert [int(signal.event_ids[0], 16) for signal in found] == [0, 1, 3]
+
+
 def _matches(text: str, event: dict[str, Any]) -> bool:
     found = rules(text, RAW)
     return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1))
