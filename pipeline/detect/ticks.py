@@ -31,7 +31,9 @@ class TickBook:
         place = (tick.raw_topic, tick.raw_partition)
         if place not in self._reached and len(self._reached) >= MAX_RAW_PARTITIONS:
             raise ValueError(f"more than {MAX_RAW_PARTITIONS} raw partitions tick here")
-        self._partitions[tick.raw_topic] = tick.raw_partitions
+        # Topics only grow. An owner that has not yet seen the new size must not hide a partition.
+        known = self._partitions.get(tick.raw_topic, 0)
+        self._partitions[tick.raw_topic] = max(known, tick.raw_partitions)
         self._reached[place] = max(self._reached.get(place, 0), to_us(tick.observed_time))
 
     def watermark_us(self) -> int | None:

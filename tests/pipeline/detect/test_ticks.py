@@ -29,6 +29,16 @@ def test_a_raw_partition_that_never_ticked_holds_the_watermark() -> None:
     assert book.watermark_us() == to_us(START) + 40_000_000
 
 
+def test_an_owner_that_knows_of_fewer_partitions_hides_none_of_them() -> None:
+    book = TickBook()
+    book.note(tick(0, 100, of=3))
+    book.note(tick(1, 100, of=2))
+    assert book.watermark_us() is None
+    book.note(tick(2, 40, of=3))
+    book.note(tick(1, 120, of=2))
+    assert book.watermark_us() == to_us(START) + 40_000_000
+
+
 def test_a_raw_topic_that_never_ticked_holds_the_watermark() -> None:
     book = TickBook(["otlp_spans", "agent.raw"])
     book.note(tick(0, 100, of=1))
