@@ -25,7 +25,6 @@ _LONG_AGO = -(2**62)
 class CorrelatorStats(msgspec.Struct):
     """Counts since the start; not part of the state."""
 
-    events: int = 0
     late: int = 0
     evicted_events: int = 0
     evicted_groups: int = 0
@@ -89,7 +88,6 @@ class Correlator:
     def take(self, columns: Columns) -> Words:
         """Remember events; the groups to judge."""
         time = columns["time"]
-        self.stats.events += len(time)
         if self._floor_us > _LONG_AGO:
             columns = {**columns, "blind": columns["blind"] | (time < self._floor_us)}
             useful = time >= self._horizon()

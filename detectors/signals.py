@@ -2,7 +2,6 @@
 id.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -52,13 +51,6 @@ class Evidence(msgspec.Struct, frozen=True):
     bucket: int
     group: dict[str, str]
     blind: list[str] = []
-
-    @property
-    def fingerprint(self) -> tuple[object, ...]:
-        """Equal when nothing that a signal says would differ."""
-        last = self.last
-        ids = tuple(event.event_id for event in self.events)
-        return last.event_id, last.session_id, last.agent_id, self.count, ids, tuple(self.blind)
 
 
 class SignalMaker:
@@ -190,8 +182,3 @@ def _window(rule: Window | SequenceRule, found: Evidence) -> dict[str, str]:
     if isinstance(rule, Window):
         window["threshold"] = str(rule.threshold)
     return window
-
-
-def sessions(signals: Sequence[Signal]) -> set[str]:
-    """Sessions that the signals speak of."""
-    return {signal.session_id for signal in signals if signal.session_id}

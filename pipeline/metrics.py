@@ -58,7 +58,7 @@ BATCH_SECONDS = Histogram(
 )  # fmt: skip
 ALERT_LATENCY_SECONDS = Histogram(
     "tacho_alert_latency_seconds",
-    "from the action's observed time to the alert acknowledged",
+    "from the event time of the alert's last action to the alert acknowledged",
     buckets=LATENCY_BUCKETS_S,
 )
 

@@ -245,4 +245,3 @@ class _Silent:
 
 
 SILENT = _Silent()
-_SILENT = SILENT
