@@ -1,9 +1,8 @@
 """A seeded load with a clock of its own: what a fleet of agents posts in a quarter of an hour.
 
-Every post carries the time at which it comes to the log, and the raw topics of these tests keep it
-(`CreateTime`). So whether an action is late, and what every tick says, is the same in a run
-that takes twenty seconds and in one that is killed again and again for two minutes. The load's
-times lie ahead of the machine's clock: a tick by the clock never overtakes them.
+Every post carries the time at which it comes to the log, the raw topics of these tests keep it
+(`CreateTime`), and the clock of `normalize` is the load's. So whether an action is late, and when
+windows close, is the same in a run of twenty seconds and in one that is killed for two minutes.
 """
 
 import random

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.kafka.broker import KafkaBroker, free_ports
+from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.errors import TachoError
 from tachograph.pipeline.kafka.groups import unread
 from tachograph.pipeline.kafka.reader import SILENT
@@ -26,6 +27,7 @@ from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
+from tests.e2e.clocked_normalize import CLOCK
 from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
 
 STAGES = ("store", "triage", "detect", "normalize")
@@ -36,6 +38,10 @@ SETTLE_S = 150.0
 # Ticks go out once a second: whoever has nothing to read for longer has nothing under way.
 QUIET_S = 3.0
 NO_LIMIT = str(2**63 - 1)
+
+# As `tacho up` starts them, save that the clock of `normalize` is the load's.
+_CLI = ("-m", "tachograph.pipeline.cli")
+_PROGRAMS = {"normalize": (str(Path(__file__).with_name("clocked_normalize.py")),)}
 
 Row = dict[str, Any]
 
@@ -53,7 +59,7 @@ class Stage:
         assert not self.running, f"{self.name} runs already"
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tachograph.pipeline.cli", self.name],
+                [sys.executable, *_PROGRAMS.get(self.name, (*_CLI, self.name))],
                 env={**self._environment, "TACHO_PARENT_PID": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -108,8 +114,10 @@ class Pipeline:
             ),
             home=folder / "home",
         )
+        self.clock = folder / "clock"
         self.environment = {
             **_without_ours(os.environ),
+            CLOCK: str(self.clock),
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "CLICKHOUSE_URL": url,
             "CLICKHOUSE_USER": EmbeddedClickHouse.writer_user,
@@ -224,13 +232,17 @@ def create_topics(settings: Settings) -> None:
 
 
 class Feed:
-    """Puts posts into the raw topics, each under its own time."""
+    """Puts posts into the raw topics, each under its own time, and moves the clock on with them.
 
-    def __init__(self, settings: Settings, start: datetime) -> None:
-        self._start = start
+    Make it before the stages start.
+    """
+
+    def __init__(self, pipeline: Pipeline, start: datetime) -> None:
+        self._start, self._clock = start, pipeline.clock
+        self._set_clock(0.0)
         self._producer = Producer(
             {
-                **settings.kafka.client_config(),
+                **pipeline.settings.kafka.client_config(),
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "message.timeout.ms": 300_000,
@@ -238,8 +250,16 @@ class Feed:
             }
         )
 
-    def send(self, posts: Iterable[Post]) -> None:
-        """Send and wait until all is acknowledged."""
+    def _set_clock(self, at_s: float) -> None:
+        at = self._start + timedelta(seconds=at_s)
+        fresh = self._clock.with_suffix(".new")
+        fresh.write_text(str(to_us(at)))
+        fresh.replace(self._clock)
+
+    def send(self, posts: Sequence[Post]) -> None:
+        """Send posts in the order of their times and wait until all is acknowledged; then, and not
+        before, is it as late as the last of them.
+        """
         for post in posts:
             at = self._start + timedelta(seconds=post.at_s)
             self._producer.produce(
@@ -250,6 +270,7 @@ class Feed:
             )
             self._producer.poll(0)
         assert self._producer.flush(300) == 0, "the broker did not take the load"
+        self._set_clock(posts[-1].at_s)
 
     def send_over(
         self,

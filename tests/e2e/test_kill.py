@@ -25,7 +25,7 @@ LOAD = Volume(agents=40, ordinary=20_000, stories=90)
 
 def _undisturbed(broker: KafkaBroker, folder: Path, start: datetime, load: list[Post]) -> Outcome:
     with Pipeline(broker, folder) as pipeline:
-        feed = Feed(pipeline.settings, start)
+        feed = Feed(pipeline, start)
         pipeline.start()
         feed.send_over(load, 15.0)
         feed.send(closing(start))
@@ -40,7 +40,7 @@ def _killed(
     chance = random.Random(SEED)
     longest_s = ROUNDS * (sum(BETWEEN_KILLS_S) / 2 + sum(DOWN_S) / 2)
     with Pipeline(broker, folder) as pipeline:
-        feed = Feed(pipeline.settings, start)
+        feed = Feed(pipeline, start)
         pipeline.start()
         sending = threading.Thread(target=feed.send_over, args=(load, longest_s), daemon=True)
         sending.start()

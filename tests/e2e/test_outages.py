@@ -40,7 +40,7 @@ def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
     third = len(load) // 3
     broker = private_kafka()
     with Pipeline(broker, tmp_path / "undisturbed") as pipeline:
-        feed = Feed(pipeline.settings, start)
+        feed = Feed(pipeline, start)
         pipeline.start()
         feed.send_over(load, 5.0)
         feed.send(closing(start))
@@ -52,7 +52,7 @@ def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
 
     broker = private_kafka()
     with Pipeline(broker, tmp_path / "disturbed") as pipeline:
-        feed = Feed(pipeline.settings, start)
+        feed = Feed(pipeline, start)
         pipeline.start()
         feed.send_over(load[: third // 2], 5.0)
 

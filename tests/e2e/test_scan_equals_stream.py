@@ -68,7 +68,7 @@ def test_a_file_gives_the_signals_that_the_stream_gives(
     start = start_time()
     load = posts(SEED, start, LOAD)
     with Pipeline(private_kafka(), tmp_path / "stream") as pipeline:
-        feed = Feed(pipeline.settings, start)
+        feed = Feed(pipeline, start)
         pipeline.start()
         feed.send_over(load, 5.0)
         feed.send(closing(start))
