@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from infra.kafka.broker import free_ports
+from tests.transcripts import ROOT, says, transcripts
 
 FOR_S = 25
 # Far more than it takes: a loaded machine must not fail this.
@@ -99,6 +100,8 @@ def test_a_run_of_some_seconds_stores_alerts_and_what_it_stored_can_be_asked_for
     said = _said(tmp_path)
     assert code == 0, said[-3_000:]
     assert re.search(r"Stored: [\d,]+ actions, [1-9][\d,]* alerts", said), said[-3_000:]
+    [shown] = [one for one in transcripts(ROOT / "README.md") if one.command.startswith("make run")]
+    says(said, shown.output)
     _ended(tmp_path)
 
     [port] = free_ports(1)
