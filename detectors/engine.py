@@ -28,13 +28,15 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace, linked
 from tachograph.detectors.matcher import Matcher, Rows
 from tachograph.detectors.prepare import columns_needed, prepared
-from tachograph.detectors.rule import Correlation, Stateless
+from tachograph.detectors.rule import MICROS, Correlation, Stateless
 from tachograph.detectors.ruleset import RuleSet
-from tachograph.detectors.signals import SignalMaker, changed
+from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.schemas.alert import Signal
 
 FORMAT = 2
 IN_TIME, LATE, FAR = 0, 1, 2
+# Signals of single events wait so long, beyond the allowed lateness, for their session to be named.
+UNLINKED_S = 3600
 SPARE_TABLES = 16
 
 
@@ -268,6 +270,7 @@ class Engine:
         for correlator in self._correlators:
             correlator.advance(watermark_us)
         self._keep_used()
+        self._forget_unlinked(floor - UNLINKED_S * MICROS)
 
     def _keep_used(self) -> None:
         """Forget the facts that no correlation refers to any more."""
@@ -329,6 +332,15 @@ class Engine:
         found = self._stats[rule_id]
         found.matches += matches
         found.signals += signals
+
+    def _forget_unlinked(self, before_us: int) -> None:
+        """A link that comes so late changes nothing any more; oldest traces are first."""
+        while self._unlinked:
+            trace, signals = next(iter(self._unlinked.items()))
+            if any(micros(signal.event_time) >= before_us for signal in signals):
+                return
+            del self._unlinked[trace]
+            self._unlinked_count -= len(signals)
 
     def _remember(self, trace: Trace, signal: Signal) -> None:
         self._unlinked.setdefault(trace, []).append(signal)

@@ -19,7 +19,7 @@ class Limits(msgspec.Struct, frozen=True):
     # Events that one rule remembers in all, the newest.
     events_per_rule: int = 500_000
     # Signals remembered because their session or agent may still become known.
-    unlinked_signals: int = 50_000
+    unlinked_signals: int = 10_000
 
     @property
     def allowed_lateness_us(self) -> int:

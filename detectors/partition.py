@@ -128,15 +128,20 @@ class PartitionDetector:
         )
 
     def load(self, state: bytes) -> None:
-        """Take up a dump. Raises ValueError when it is none of ours or of another format."""
-        kept = msgspec.msgpack.decode(state, type=_State)
-        if kept.format != FORMAT:
-            raise ValueError(f"detector state of format {kept.format}, not {FORMAT}")
-        self.engine.load(kept.engine)
-        self.groups.load(kept.groups)
-        self.seen.load(kept.seen)
-        self.links.load(kept.links)
-        self.recent.load(kept.recent)
+        """Take up a dump. Raises ValueError when it is none of ours or of another format; the
+        detector is then not to be used.
+        """
+        try:
+            kept = msgspec.msgpack.decode(state, type=_State)
+            if kept.format != FORMAT:
+                raise ValueError(f"detector state of format {kept.format}, not {FORMAT}")
+            self.engine.load(kept.engine)
+            self.groups.load(kept.groups)
+            self.seen.load(kept.seen)
+            self.links.load(kept.links)
+            self.recent.load(kept.recent)
+        except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
+            raise ValueError(f"no state of a detector: {error}") from error
 
 
 def _context(group: SignalGroup, actions: list[dict[str, str]]) -> Context:

@@ -1,8 +1,11 @@
 """One partition from end to end: repeats, links, groups, contexts, and a restart in the middle."""
 
+import contextlib
 import random
 
 import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.detectors.ruleset import load
@@ -11,7 +14,8 @@ from tachograph.schemas.records import SessionLink
 from tests.detectors.made import SECOND_US, Standing, at, frame
 
 RULES = load()
-HOUR_US = 3_600 * SECOND_US
+DETECTOR = PartitionDetector(RULES)
+STATE = DETECTOR.dump()
 
 
 def link(trace: str, session: str, agent: str) -> SessionLink:
@@ -74,6 +78,13 @@ def test_a_repeated_record_says_nothing_again() -> None:
     assert (again.signals, again.groups) == ([], [])
 
 
+def test_a_link_that_comes_after_an_hour_and_more_moves_nothing() -> None:
+    detector = PartitionDetector(RULES)
+    detector.process(frame([shell(1)]), [], 1)
+    detector.tick(5_000 * SECOND_US, 2)
+    assert detector.process(frame([]), [link("T", "S", "agent-7")], 3).signals == []
+
+
 def test_a_restart_in_the_middle_changes_nothing() -> None:
     stream = _stream()
     whole, parts = Standing(), Standing()
@@ -91,6 +102,14 @@ def test_a_restart_in_the_middle_changes_nothing() -> None:
     assert whole.signals == parts.signals
     assert len(whole.signals) > 5
     assert last[0] == last[1]
+
+
+@given(st.binary(max_size=200), st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_a_state_that_is_none_is_refused(noise: bytes, cut: int) -> None:
+    state = STATE[: cut % len(STATE)] + noise
+    with contextlib.suppress(ValueError):
+        DETECTOR.load(state)
 
 
 def _stream() -> list[tuple[pl.DataFrame, list[SessionLink]]]:
