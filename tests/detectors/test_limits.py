@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -100,8 +101,11 @@ def test_a_late_action_stays_out_and_the_windows_it_would_have_touched_say_so() 
 
 def test_a_state_of_another_format_is_refused() -> None:
     engine = Engine(THREE)
+    state = msgspec.msgpack.decode(engine.dump())
     with pytest.raises(ValueError, match="format"):
-        engine.load(engine.dump().replace(b"format\x02", b"format\x63"))
+        engine.load(msgspec.msgpack.encode({**state, "format": 99}))
+    with pytest.raises(ValueError, match="polars"):
+        engine.load(msgspec.msgpack.encode({**state, "polars": "0.1"}))
 
 
 ID = st.integers(0, 40).map(lambda number: plain_id("id", str(number)))
