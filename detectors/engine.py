@@ -33,7 +33,7 @@ from tachograph.detectors.ruleset import RuleSet
 from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.schemas.alert import Signal
 
-FORMAT = 2
+FORMAT = 3
 IN_TIME, LATE, FAR = 0, 1, 2
 # Signals of single events wait so long, beyond the allowed lateness, for their session to be named.
 UNLINKED_S = 3600
@@ -196,7 +196,9 @@ class Engine:
         self, correlator: Correlator, table: pl.DataFrame
     ) -> tuple[Words, npt.NDArray[np.bool_]]:
         """Group of each row of a fact frame, and whether it has one: no group value is missing."""
-        values = table.select(pl.col("tenant"), *correlator.by)
+        # Of a place, so that what shares a partition by chance is not one group.
+        place = pl.col("partition_key").fill_null("")
+        values = table.select(pl.col("tenant"), place, *correlator.by)
         whole = np.ones(values.height, np.bool_)
         for column in values:
             if column.null_count():

@@ -27,7 +27,7 @@ MAX_EVICTED = 100_000
 AHEAD_S = 24 * 3600
 # A closed group is remembered so long, for signals of actions that came late.
 RETAIN_S = 6 * 3600
-FORMAT = 1
+FORMAT = 2
 MICROS = 1_000_000
 _BUCKET_US = ALERT_BUCKET_S * MICROS
 _LONG_AGO = -(2**62)
@@ -140,7 +140,9 @@ class Groups:
         What was said of a group that is forgotten must not be replaced by less.
         """
         bucket_us = micros(signal.bucket_start)
-        key = (signal.tenant, signal.rule_id, signal.rule_version, signal.entity, str(bucket_us))
+        # Revisions are offsets of one partition: what another partition holds is another group.
+        place, rule = signal.partition_key or "", (signal.rule_id, signal.rule_version)
+        key = (signal.tenant, *rule, place, signal.entity, str(bucket_us))
         found = names.get(key)
         if found is None:
             plain = name = plain_id(*key)

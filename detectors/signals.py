@@ -1,5 +1,5 @@
-"""Facts and rules to Signals. Ids are hashes of tenant, rule, semantic hash, group, bucket or event
-id.
+"""Facts and rules to Signals. Ids are hashes of tenant, rule, semantic hash, group (its partition
+key among it), bucket or event id.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -92,12 +92,13 @@ class SignalMaker:
         self, rule: Window | SequenceRule, found: Evidence, revision: int, change: Change
     ) -> Signal:
         """The signal of a group in one bucket of the rule's timespan."""
-        last, values = found.last, found.group.values()
+        last = found.last
+        group = (last.partition_key or "", *found.group.values())
         return self._signal(
             last,
             revision,
             change,
-            signal_id=self._prefix(last.tenant).id(*values, str(found.bucket)),
+            signal_id=self._prefix(last.tenant).id(*group, str(found.bucket)),
             event_ids=[event.event_id for event in found.events],
             event_count=found.count,
             group=found.group,
@@ -141,6 +142,7 @@ class SignalMaker:
             principal_id=facts.principal_id,
             session_id=facts.session_id,
             trace_id=facts.trace_id,
+            partition_key=facts.partition_key,
             environment=facts.environment,
             tool_name=facts.tool_name,
             observables=_observables(facts),

@@ -87,12 +87,13 @@ class Signal(Record, frozen=True, kw_only=True):
     synthetic: Annotated[bool, doc("judged actions were synthetic")] = False
     replay: Annotated[bool, doc("judged actions were replayed: nobody is notified")] = False
     incident_id: Annotated[str | None, doc("incident across agents, when joined")] = None
+    partition_key: Annotated[str | None, doc("partition key of the judged events")] = None
 
 
 class SignalGroup(Record, frozen=True, kw_only=True):
     """All signals of one (rule, entity, bucket), for triage: at 1, 10, 100 … and at close."""
 
-    group_id: Annotated[str, doc("hash of tenant, rule, semantic hash, entity and bucket")]
+    group_id: Annotated[str, doc("hash of tenant, rule, place, entity, bucket")]
     revision: Annotated[int, doc("orders the states of one group", ge=0)]
     tenant: Annotated[str, doc("whose data this is")]
     entity: Annotated[str, doc("who it is about; the record's key")]

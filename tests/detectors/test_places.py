@@ -1,0 +1,49 @@
+"""What agents share a partition is chance: no result depends on it."""
+
+from typing import Any
+
+import polars as pl
+
+from tachograph.detectors.engine import Engine
+from tachograph.detectors.partition import PartitionDetector
+from tachograph.schemas.identity import plain_id
+
+from .made import frame, rules, stateless
+from .test_engine_oracle import RULES
+
+
+def actions(*places: str, count: int = 3) -> pl.DataFrame:
+    """Actions in turn of these partition keys; all else is alike."""
+    fixed: dict[str, Any] = {"kind": "tool_call", "tool_name": "a", "session_id": "main"}
+    return frame(
+        [
+            {**fixed, "event_id": plain_id(str(n)), "event_time": 100 + n, "agent_id": "A"}
+            | {"partition_key": places[n % len(places)]}
+            for n in range(count)
+        ]
+    )
+
+
+def test_sessions_of_two_services_with_one_name_are_two_groups() -> None:
+    together = Engine(rules(RULES)).judge(actions("p1", "p2", count=8), 1)
+    apart = [
+        signal
+        for place in ("p1", "p2")
+        for signal in Engine(rules(RULES)).judge(
+            actions("p1", "p2", count=8).filter(partition_key=place), 1
+        )
+    ]
+    assert together
+    assert sorted(s.signal_id for s in together) == sorted(s.signal_id for s in apart)
+    assert len({s.signal_id for s in together}) == len(together)
+    assert {s.partition_key for s in together} == {"p1", "p2"}
+
+
+def test_an_agent_in_two_partitions_has_a_group_in_each() -> None:
+    rule = rules(stateless("  s: {tool.name: a}\n  condition: s"))
+    # Revisions are offsets of their own partition: the second must not lose against the first.
+    first = PartitionDetector(rule).process(actions("p1", count=1), [], 1_000_000 << 20)
+    second = PartitionDetector(rule).process(actions("p2", count=50), [], 7 << 20)
+    groups = [*first.groups, *second.groups]
+    assert [group.count for group in groups] == [1, 50]
+    assert len({group.group_id for group in groups}) == 2
