@@ -41,6 +41,7 @@ class _Origin(msgspec.Struct, gc=False):
     tenant: str
     observed_us: int | None
     principal: str | None
+    lone: bool = False  # the record holds exactly one item
 
     @property
     def place(self) -> str:
@@ -114,6 +115,7 @@ class Normalizer:
         except BadInput as problem:
             out.dead.append(_dead(origin, problem))
             return None
+        origin.lone = decoded.size == 1
         if decoded.faults:
             out.dead += [_dead(origin, fault.problem, fault) for fault in decoded.faults]
         out.foreign += decoded.foreign
@@ -216,7 +218,8 @@ class Normalizer:
     ) -> None:
         for at, problem in sorted(faults.items()):
             item, origin = items[at], origins[at]
-            out.dead.append(_dead(origin, problem, Fault(item.index, problem, rewrapped(item))))
+            original = b"" if origin.lone else rewrapped(item)
+            out.dead.append(_dead(origin, problem, Fault(item.index, problem, original)))
 
 
 _LINK_TEXTS: Final = ("partition_key", "session_id", "agent_id", "agent_name", "principal_id")
@@ -292,6 +295,8 @@ def _newest(items: list[Item]) -> int:
 
 
 def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any:
+    if fault and origin.lone:
+        fault = Fault(fault.index, problem, origin.record.value)
     return dead_letter(
         origin.record,
         problem,

@@ -76,6 +76,11 @@ class Decoded(msgspec.Struct):
     foreign: int = 0  # spans and logs that tell nothing of an agent: counted, not kept
     naming: list[tuple[str, Row]] = []  # (partition key, row) of spans left out that name something
 
+    @property
+    def size(self) -> int:
+        """Items of the record, good, bad or left out."""
+        return len(self.items) + len(self.faults) + len(self.snapshots) + self.foreign
+
 
 class Normalized(msgspec.Struct):
     """What some raw records became. `frame` has every column that holds a value, rows in input
@@ -99,7 +104,13 @@ def dead_letter(
     source: str,
     fault: Fault | None = None,
 ) -> DeadLetter:
-    """The dead letter of a record, or of one item of it (then `original` is that item alone)."""
+    """The dead letter of a record, or of one item of it.
+
+    `original` is what was sent, byte for byte, where the record is bad as a whole or holds that one
+    item. Of one item among several it is that item alone, in a form that can be put back: its own
+    line of NDJSON, else encoded again (OTLP: as JSON with its resource and scope); `index` says
+    which one, and topic, partition and offset where the record lies.
+    """
     original = record.value if fault is None else fault.original
     return DeadLetter(
         topic=record.topic,

@@ -1,5 +1,6 @@
 """Native actions: forms that are accepted, and what becomes of what cannot be used."""
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -140,6 +141,23 @@ def test_one_bad_action_in_a_batch_costs_only_itself(core: Normalizer) -> None:
         (1, "mistyped"),
     ]
     assert msgspec.json.decode(found.dead[1].original or b"")["http_status"] == "x"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b' {"event_time": "1970-01-01T00:00:00Z",  "kind":"prompt"}\n',
+        b'{"kind": "prompt", "event_time": "2099-01-01T00:00:00Z"}',
+        b'[ {"kind": "prompt", "http_status": "x", "event_time": "2026-11-22T18:00:00Z"} ]',
+        b'[{"kind": "prompt"}]\n',
+        gzip.compress(b'{"event_time": "2026-11-22T18:00:00Z", "kind": "no kind"}'),
+    ],
+)
+def test_the_dead_letter_of_a_lone_action_is_what_was_sent(core: Normalizer, value: bytes) -> None:
+    [letter] = core.normalize([record(value)]).dead
+    assert (letter.original, letter.index, letter.size_bytes) == (value, 0, len(value))
+    [again] = core.normalize([record(letter.original or b"")]).dead
+    assert (again.reason, again.original) == (letter.reason, value)
 
 
 def test_a_broken_line_of_ndjson_keeps_its_own_bytes(core: Normalizer) -> None:

@@ -243,6 +243,26 @@ def test_one_bad_span_costs_only_itself_and_can_be_put_back(
     assert mended.frame["service_name"].to_list() == ["shop"]
 
 
+@pytest.mark.parametrize("change", [{"endTimeUnixNano": "1"}, {"traceId": "no id"}])
+def test_the_dead_letter_of_a_lone_span_is_what_was_sent(
+    core: Normalizer, change: dict[str, Any]
+) -> None:
+    sent = json.dumps(request({**span(gen_ai__operation__name="chat"), **change}), indent=3)
+    [letter] = core.normalize([record(sent.encode(), "otlp_spans")]).dead
+    assert (letter.original, letter.index) == (sent.encode(), 0)
+    [again] = core.normalize([record(letter.original or b"", "otlp_spans")]).dead
+    assert again.reason == letter.reason
+
+
+def test_a_lone_protobuf_span_is_kept_as_protobuf(core: Normalizer) -> None:
+    message = ExportTraceServiceRequest()
+    one = message.resource_spans.add().scope_spans.add().spans.add(end_time_unix_nano=1)
+    one.attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
+    sent = message.SerializeToString()
+    [letter] = core.normalize([record(sent, "otlp_spans")]).dead
+    assert (letter.reason, letter.original) == ("impossible_time", sent)
+
+
 @pytest.mark.parametrize(
     "value",
     [
