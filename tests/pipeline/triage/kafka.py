@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.kafka.writer import Writer
@@ -104,6 +104,20 @@ def _kind(message: Message) -> str:
     return str(dict(headers)["tacho-record"], "ascii")
 
 
+def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """First and next offset; a topic that was only just created has no leader for a moment."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(place, WAIT_S)
+        except KafkaException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return low, high
+
+
 def read_all(settings: Settings, topic: str) -> list[Message]:
     """Every record of a topic, in the order of each partition."""
     consumer = Consumer({**settings.kafka.client_config(), "group.id": "tests.read"})
@@ -112,7 +126,7 @@ def read_all(settings: Settings, topic: str) -> list[Message]:
         partitions = consumer.list_topics(topic, WAIT_S).topics[topic].partitions
         for number in partitions:
             place = TopicPartition(topic, number)
-            low, high = consumer.get_watermark_offsets(place, WAIT_S)
+            low, high = _bounds(consumer, place)
             consumer.assign([TopicPartition(topic, number, low)])
             while low < high:
                 message = consumer.poll(WAIT_S)
@@ -138,7 +152,7 @@ def lag(settings: Settings) -> int:
         places = [TopicPartition(GROUPS_TOPIC, number) for number in partitions]
         behind = 0
         for place in consumer.committed(places, timeout=WAIT_S):
-            low, high = consumer.get_watermark_offsets(place, WAIT_S)
+            low, high = _bounds(consumer, place)
             behind += high - max(low, place.offset)
         return behind
     finally:

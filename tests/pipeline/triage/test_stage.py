@@ -15,7 +15,7 @@ from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
-from tachograph.pipeline.triage import app, stage
+from tachograph.pipeline.triage import app, desk, stage
 from tachograph.pipeline.triage.desk import Outcome
 from tachograph.pipeline.triage.entry import TriageRecord
 from tachograph.schemas import contracts
@@ -135,7 +135,7 @@ def test_a_fault_in_mid_batch_stops_the_stage_before_it_commits_past_the_batch(
     with MockBroker(partitions=1, topics=TOPICS) as broker:
         settings = settings_for(broker.bootstrap_servers)
         writer = kafka.prepare(settings)
-        whole = app.judge
+        whole = desk.judge
 
         def once(*args: Any) -> Outcome:
             monkeypatch.setattr(app, "judge", whole)
