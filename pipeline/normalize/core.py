@@ -280,12 +280,7 @@ def _missing_times(frame: pl.DataFrame, faults: rows.Faults) -> None:
     for at in absent.arg_true():
         faults.setdefault(at, BadInput("missing", "an action has an event_time"))
     for at in times.impossible(frame).fill_null(value=False).arg_true():
-        faults.setdefault(
-            at,
-            BadInput(
-                "impossible_time", "event_time is before 2000 or years from when it was received"
-            ),
-        )
+        faults.setdefault(at, BadInput("impossible_time", times.IMPOSSIBLE))
 
 
 def _newest(items: list[Item]) -> int:

@@ -5,6 +5,8 @@ Everything here is a property of the record alone: its headers, its Kafka timest
 Never the clock.
 """
 
+from typing import TypeVar
+
 import polars as pl
 
 from tachograph.pipeline.door_headers import DoorFacts
@@ -13,6 +15,8 @@ from tachograph.pipeline.normalize.raw import RawRecord
 
 LATEST_US = 253_402_300_799_000_000  # the last second of the year 9999
 _US = pl.Int64
+IMPOSSIBLE = "event_time is before 2000 or years from when it was received"
+_Moment = TypeVar("_Moment", int, pl.Expr)
 
 
 def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
@@ -29,12 +33,16 @@ def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
     return logged
 
 
+def beyond(event_us: _Moment, observed_us: _Moment) -> _Moment:
+    """Whether no clock of ours can mean this time: of one action, or as an expression over many."""
+    too_old = event_us < limits.OLDEST_US
+    return too_old | (abs(event_us - observed_us) > limits.IMPOSSIBLE_US)
+
+
 def impossible(frame: pl.DataFrame) -> pl.Series:
     """Which actions carry a time no clock of ours can mean (flags, one a row)."""
     event, observed = pl.col("event_time").cast(_US), pl.col("observed_time").cast(_US)
-    return frame.select(
-        (event < limits.OLDEST_US) | ((event - observed).abs() > limits.IMPOSSIBLE_US)
-    ).to_series()
+    return frame.select(beyond(event, observed)).to_series()
 
 
 def marks() -> list[pl.Expr]:

@@ -108,7 +108,7 @@ class Door:
         caller, content_type = self._admit(request, native.CONTENT_TYPES)
         with self._intake.lease() as lease:
             body = await self._body(request, lease)
-            lines = native.lines(kind, content_type, body, self._limits)
+            lines = native.lines(kind, content_type, body, self._limits, self._clock_us())
             if lines:
                 records = native.grouped(lines, self._limits.joined_bytes)
                 await self._publish([self._record(caller, kind, record) for record in records])

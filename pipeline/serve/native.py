@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
+from tachograph.pipeline.clock import to_us
+from tachograph.pipeline.normalize import times
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError, shown
 from tachograph.pipeline.serve.limits import Limits
@@ -77,8 +79,10 @@ _DECODERS: Final[dict[RecordKind, msgspec.json.Decoder[Any]]] = {
 _ANY: Final = msgspec.json.Decoder()
 
 
-def lines(kind: RecordKind, content_type: str, body: bytes, limits: Limits) -> list[Line]:
-    """All records of a body, in order.
+def lines(
+    kind: RecordKind, content_type: str, body: bytes, limits: Limits, now_us: int
+) -> list[Line]:
+    """All records of a body, in order; `now_us` is when the door received it.
 
     Raises RequestError: 400 naming every bad line (the first is 1) and its reason, up to twenty;
     nothing of such a body is accepted. 413 for too many records or one that is too large.
@@ -95,7 +99,7 @@ def lines(kind: RecordKind, content_type: str, body: bytes, limits: Limits) -> l
                 f" line {number} is beyond that",
             )
         try:
-            found.append(_line(kind, payload))
+            found.append(_line(kind, payload, now_us))
         except _UNREADABLE as error:
             if len(errors) < MAX_ERRORS_TOLD:
                 errors.append({"line": number, "reason": shown(str(error))})
@@ -112,10 +116,12 @@ def lines(kind: RecordKind, content_type: str, body: bytes, limits: Limits) -> l
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
 
-def _line(kind: RecordKind, payload: bytes) -> Line:
+def _line(kind: RecordKind, payload: bytes, now_us: int) -> Line:
     record = _DECODERS[kind].decode(payload)
     if _has_twins(payload):
         raise ValueError("a key is given twice")
+    if kind == "action" and times.beyond(to_us(record.event_time), now_us):
+        raise ValueError(times.IMPOSSIBLE)
     if b"\n" in payload:  # an item of a pretty-printed array: records are joined by line ends
         payload = msgspec.json.format(payload, indent=-1)
     if kind == "state_snapshot":
