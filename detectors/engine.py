@@ -33,7 +33,7 @@ from tachograph.detectors.ruleset import RuleSet
 from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.schemas.alert import Signal
 
-FORMAT = 3
+FORMAT = 4
 IN_TIME, LATE, FAR = 0, 1, 2
 # Signals of single events wait so long, beyond the allowed lateness, for their session to be named.
 UNLINKED_S = 3600
@@ -145,7 +145,8 @@ class Engine:
             self._count(rule.meta.rule_id, len(rows), len(signals))
             for signal in signals:
                 if signal.trace_id and _unlinked(signal):
-                    self._remember((signal.tenant, signal.trace_id), signal)
+                    place = signal.partition_key or ""
+                    self._remember((signal.tenant, place, signal.trace_id), signal)
             out += signals
         return out
 

@@ -250,10 +250,10 @@ class FactStore:
         for trace in table.filter(_UNLINKED)["trace_id"].unique().to_list():
             self._waiting.setdefault(trace, set()).add(number)
 
-    def waiting(self, traces: Iterable[tuple[str, str]]) -> list[int]:
-        """Frames with events of these (tenant, trace) that something may become known of."""
+    def waiting(self, traces: Iterable[tuple[str, str, str]]) -> list[int]:
+        """Frames with events of these traces (links.Trace) that something may become known of."""
         found: set[int] = set()
-        for _, trace in traces:
+        for _, _, trace in traces:
             found |= self._waiting.get(trace, set())
         return sorted(found)
 

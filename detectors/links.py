@@ -9,7 +9,7 @@ import polars as pl
 from tachograph.schemas.records import SessionLink
 
 MAX_TRACES = 200_000
-FORMAT = 1
+FORMAT = 2
 
 
 class Linked(msgspec.Struct, frozen=True, array_like=True):
@@ -21,11 +21,11 @@ class Linked(msgspec.Struct, frozen=True, array_like=True):
     principal_id: str | None = None
 
 
-# (tenant, trace): one tenant's links say nothing of another's traces.
-Trace = tuple[str, str]
+# (tenant, partition key, trace): nobody's links say anything of another's traces.
+Trace = tuple[str, str, str]
 
 _FILLED = ("session_id", "agent_id", "agent_name", "principal_id")
-_KEY = ("tenant", "trace_id")
+_KEY = ("tenant", "partition_key", "trace_id")
 # Rows that a link could tell something.
 _LACKS = pl.col("trace_id").is_not_null() & (
     (pl.col("session_id") == pl.col("trace_id")).fill_null(value=True)
@@ -37,7 +37,7 @@ def linked(frame: pl.DataFrame, known: Mapping[Trace, Linked]) -> pl.DataFrame:
     """The frame with session and agent filled in where its rows fell back to a known trace, or knew
     nothing.
 
-    `frame`: columns tenant and trace_id, and those that are filled.
+    `frame`: columns tenant, partition_key and trace_id, and those that are filled.
     """
     table = pl.DataFrame(
         [(*trace, *msgspec.structs.astuple(link)) for trace, link in known.items()],
@@ -64,8 +64,8 @@ class Links:
 
     def __init__(self, limit: int = MAX_TRACES) -> None:
         self._traces: OrderedDict[Trace, Linked] = OrderedDict()
-        # (tenant, session) → traces.
-        self._of_session: dict[tuple[str, str], set[str]] = {}
+        # (tenant, session) → (partition key, trace) of its traces.
+        self._of_session: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self._limit = limit
         self.evicted = 0
 
@@ -78,7 +78,7 @@ class Links:
         """
         news: dict[Trace, Linked] = {}
         for record in records:
-            trace = (record.tenant, record.trace_id)
+            trace = (record.tenant, record.partition_key, record.trace_id)
             known = self._traces.get(trace)
             link = Linked(
                 session_id=known.session_id if known else record.session_id,
@@ -94,7 +94,7 @@ class Links:
     def _put(self, trace: Trace, link: Linked) -> None:
         self._drop(trace)
         self._traces[trace] = link
-        self._of_session.setdefault((trace[0], link.session_id), set()).add(trace[1])
+        self._of_session.setdefault((trace[0], link.session_id), set()).add(trace[1:])
         while len(self._traces) > self._limit:
             self._drop(next(iter(self._traces)))
             self.evicted += 1
@@ -104,13 +104,13 @@ class Links:
         if known is not None:
             session = (trace[0], known.session_id)
             traces = self._of_session[session]
-            traces.discard(trace[1])
+            traces.discard(trace[1:])
             if not traces:
                 del self._of_session[session]
 
     def traces_of(self, tenant: str, session: str) -> set[str]:
         """Traces linked to the tenant's session."""
-        return self._of_session.get((tenant, session), set())
+        return {trace for _, trace in self._of_session.get((tenant, session), ())}
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with sessions and agents filled in where its rows fell back to the trace."""

@@ -227,7 +227,7 @@ MATCHER = Engine(RULE_SET)._matcher
 
 
 def linked(links: dict[str, str]) -> dict[tuple[str, str], Linked]:
-    return {("default", t): Linked(s, f"agent-{s}") for t, s in links.items()}
+    return {("default", "place", t): Linked(s, f"agent-{s}") for t, s in links.items()}
 
 
 def fresh() -> Engine:

@@ -1,5 +1,6 @@
 """What agents share a partition is chance: no result depends on it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -7,6 +8,7 @@ import polars as pl
 from tachograph.detectors.engine import Engine
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.schemas.identity import plain_id
+from tachograph.schemas.records import SessionLink
 
 from .made import frame, rules, stateless
 from .test_engine_oracle import RULES
@@ -47,3 +49,27 @@ def test_an_agent_in_two_partitions_has_a_group_in_each() -> None:
     groups = [*first.groups, *second.groups]
     assert [group.count for group in groups] == [1, 50]
     assert len({group.group_id for group in groups}) == 2
+
+
+def test_a_link_names_nobody_elses_actions() -> None:
+    rule = rules(stateless("  s: {tool.name: a}\n  condition: s"))
+    link = SessionLink(
+        tenant="default",
+        partition_key="p1",
+        trace_id="T",
+        session_id="named",
+        agent_id="agent of p1",
+        observed_time=datetime(1970, 1, 1, tzinfo=UTC),
+    )
+    bare = actions("p1", "p2", count=2).with_columns(
+        trace_id=pl.lit("T"), session_id=pl.lit("T"), agent_id=pl.lit(None, pl.String)
+    )
+
+    def said(detector: PartitionDetector, *calls: tuple[pl.DataFrame, list[SessionLink]]) -> Any:
+        found = [s for at, call in enumerate(calls) for s in detector.process(*call, at).signals]
+        last = {signal.partition_key: signal for signal in found}
+        return {place: (s.session_id, s.agent_id) for place, s in last.items()}
+
+    expected = {"p1": ("named", "agent of p1"), "p2": ("T", None)}
+    assert said(PartitionDetector(rule), (bare, [link])) == expected
+    assert said(PartitionDetector(rule), (bare, []), (bare.clear(), [link])) == expected
