@@ -167,9 +167,7 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _item(item: Row, index: int, meaning: bytes) -> Item:
-    names = tuple(item)
-    if names not in _plain_names:
-        _tidied(item, names)
+    renamed(item)
     item.setdefault("source_kind", "native")
     if item.get("kind") is None or item.get("event_time") is None:
         raise BadInput("missing", "an action has a kind and an event_time")
@@ -187,15 +185,22 @@ _plain_names: set[tuple[str, ...]] = set()
 KNOWN_NAMES: Final = 1_000
 
 
-def _tidied(item: Row, names: tuple[str, ...]) -> None:
-    """Names of other forms become fields, and what only `normalize` may say goes. In place."""
+def renamed(item: Row) -> bool:
+    """Names of other forms become fields, and what only `normalize` may say goes. In place.
+
+    Gives whether anything had to be done.
+    """
+    names = tuple(item)
+    if names in _plain_names:
+        return False
     if FIELDS.issuperset(names) and SERVER_FILLED.isdisjoint(names):
         if len(_plain_names) < KNOWN_NAMES:
             _plain_names.add(names)
-        return
+        return False
     _fold(item)
     for name in SERVER_FILLED & item.keys():
         del item[name]
+    return True
 
 
 def _place(item: Row) -> str:

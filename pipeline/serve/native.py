@@ -13,6 +13,7 @@ import msgspec
 
 from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.normalize import times
+from tachograph.pipeline.normalize.native import renamed
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError, shown
 from tachograph.pipeline.serve.limits import Limits
@@ -117,9 +118,12 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, 
 
 
 def _line(kind: RecordKind, payload: bytes, now_us: int) -> Line:
-    record = _DECODERS[kind].decode(payload)
-    if _has_twins(payload):
+    plain = _ANY.decode(payload)
+    if _has_twins(payload, plain):
         raise ValueError("a key is given twice")
+    # Dotted and nested names are checked as the fields they become.
+    other = kind == "action" and plain.__class__ is dict and renamed(plain)
+    record = _DECODERS[kind].decode(msgspec.json.encode(plain) if other else payload)
     if kind == "action" and times.beyond(to_us(record.event_time), now_us):
         raise ValueError(times.IMPOSSIBLE)
     if b"\n" in payload:  # an item of a pretty-printed array: records are joined by line ends
@@ -129,13 +133,13 @@ def _line(kind: RecordKind, payload: bytes, now_us: int) -> Line:
     return Line(payload, record.agent_id or record.service_name or record.agent_name)
 
 
-def _has_twins(payload: bytes) -> bool:
+def _has_twins(payload: bytes, plain: Any) -> bool:
     """Whether an object gives a key twice: readers would disagree which one counts.
 
     Each key brings a colon and decoding drops one of two equal keys, so equal counts of colons
     prove that there is none; a colon written as an escape takes the slow way.
     """
-    if payload.count(b":") == msgspec.json.encode(_ANY.decode(payload)).count(b":"):
+    if payload.count(b":") == msgspec.json.encode(plain).count(b":"):
         return b"\\u003" in payload and _gives_twice(payload)
     return _gives_twice(payload)
 

@@ -63,3 +63,43 @@ def test_a_time_is_impossible_at_the_door_where_it_is_in_normalize(
     [error] = refused(action(), one)
     assert error["line"] == 2
     assert "before 2000" in error["reason"]
+
+
+FORMS = (
+    {"agent_name": "n", "http_status": 200},
+    {"agent.name": "n", "http.status": 200},
+    {"agent": {"name": "n"}, "http": {"status": 200}},
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_flat_dotted_and_nested_names_are_one_field_at_the_door_too(form: dict[str, Any]) -> None:
+    one = {"kind": "tool_call", "event_time": "2026-11-22T18:00:00Z", **form}
+    sent = msgspec.json.encode(one)
+    assert posted(one) == [native.Line(sent, "n")]
+    [row] = normalized(one).frame.to_dicts()
+    assert (row["agent_name"], row["http_status"]) == ("n", 200)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"http_status": "x"},
+        {"http.status": "x"},
+        {"http": {"status": "x"}},
+        {"http": {"status": 200}, "outcome": "maybe"},
+    ],
+)
+def test_a_wrong_value_under_any_form_of_its_name_is_refused(bad: dict[str, Any]) -> None:
+    assert [letter.reason for letter in normalized(action(**bad)).dead] == ["mistyped"]
+    [error] = refused(action(), action(**bad))
+    assert error["line"] == 2
+    assert ("http_status" in error["reason"]) is ("outcome" not in bad)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"event_id": 5}, {"tenant": ["x"]}, {"mine": {"own": 1}}, {"kind.of": [1]}]
+)
+def test_what_normalize_ignores_or_keeps_aside_passes_the_door(odd: dict[str, Any]) -> None:
+    assert normalized(action(**odd)).dead == []
+    assert len(posted(action(**odd))) == 1
