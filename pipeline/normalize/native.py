@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize.faults import UNREADABLE, check_utf8, unreadable
 from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item, Row
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import COLUMNS
@@ -61,34 +62,20 @@ def snapshot(value: bytes) -> Decoded:
     lines = _split(value)
     for index, line in enumerate(lines if lines and lines[0][-1:] == b"}" else [value]):
         try:
+            check_utf8(line)
             decoded.snapshots.append(_snapshot(line))
-        except _UNREADABLE as error:
-            decoded.faults.append(Fault(index, _unreadable(error), line))
+        except (BadInput, *UNREADABLE) as error:
+            decoded.faults.append(Fault(index, unreadable(line, error), line))
     return decoded
-
-
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-
-
-def _unreadable(error: Exception) -> BadInput:
-    """The fault's class, from what the decoder said (it names places, not values)."""
-    text = str(error)
-    if isinstance(error, RecursionError):
-        return BadInput("too_deep", f"JSON may be nested {limits.JSON_DEPTH} deep")
-    if isinstance(error, UnicodeDecodeError):
-        return BadInput("not_utf8", f"byte {error.start} is no UTF-8")
-    if isinstance(error, msgspec.ValidationError):
-        return BadInput("mistyped", text)
-    return BadInput("truncated" if "truncated" in text else "malformed", text)
 
 
 def _items(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:
     """Decoded items with their places, and the lines that are no JSON."""
     try:
         whole = _decode(value)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if b"\n" not in value.strip():
-            raise _unreadable(error) from error
+            raise unreadable(value, error) from error
         return _ndjson(value, error)
     return list(enumerate(whole)) if whole.__class__ is list else [(0, whole)], []
 
@@ -96,17 +83,17 @@ def _items(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:
 def _ndjson(value: bytes, first: Exception) -> tuple[list[tuple[int, Any]], list[Fault]]:
     try:
         return list(enumerate(_lines(value))), []
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     found: list[tuple[int, Any]] = []
     faults: list[Fault] = []
     for index, line in enumerate(_split(value)):
         try:
             found.append((index, _decode(line)))
-        except _UNREADABLE as error:
-            faults.append(Fault(index, _unreadable(error), line))
+        except UNREADABLE as error:
+            faults.append(Fault(index, unreadable(line, error), line))
     if not found:  # no line stands alone: it was one document, and it is broken
-        raise _unreadable(first) from first
+        raise unreadable(value, first) from first
     return found, faults
 
 
@@ -130,7 +117,7 @@ def _original(value: bytes, index: int, item: Any) -> bytes:
 def _stands_alone(line: bytes) -> bool:
     try:
         _decode(line)
-    except _UNREADABLE:
+    except UNREADABLE:
         return line[-1:] == b"}"
     return True
 

@@ -15,6 +15,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize.faults import (
+    UNREADABLE,
+    check_utf8,
+    given_twice,
+    is_cut_off,
+    unreadable,
+)
 from tachograph.pipeline.normalize.raw import BadInput
 
 Attributes = dict[str, Any]
@@ -62,7 +69,7 @@ class Group(msgspec.Struct, gc=False):
 def traces(value: bytes) -> list[Group]:
     """Groups of an ExportTraceServiceRequest. Raises BadInput."""
     if _is_json(value):
-        request = _parsed(_TRACES_JSON, value)
+        request = _parsed(_TRACES_JSON, value, "resourceSpans")
         found = _present(request.resourceSpans, "resourceSpans")
         return list(_json_groups((r.resource, r.scopeSpans) for r in found))
     message = _message(ExportTraceServiceRequest, value)
@@ -76,7 +83,7 @@ def traces(value: bytes) -> list[Group]:
 def logs(value: bytes) -> list[Group]:
     """Groups of an ExportLogsServiceRequest. Raises BadInput."""
     if _is_json(value):
-        request = _parsed(_LOGS_JSON, value)
+        request = _parsed(_LOGS_JSON, value, "resourceLogs")
         found = _present(request.resourceLogs, "resourceLogs")
         return list(_json_groups((r.resource, r.scopeLogs) for r in found))
     message = _message(ExportLogsServiceRequest, value)
@@ -98,7 +105,7 @@ def _present(found: list[Any] | None, name: str) -> list[Any]:
 
 def _is_json(value: bytes) -> bool:
     first = value.lstrip()[:1]
-    if first == b"{":
+    if first in (b"{", b"["):
         return True
     if (
         value[:1] == b"\n" or not value
@@ -114,7 +121,9 @@ def _message(kind: type[Any], value: bytes) -> Any:
     try:
         return kind.FromString(value)
     except DecodeError as error:
-        raise BadInput("malformed", "the bytes are no OTLP protobuf, or are cut off") from error
+        if is_cut_off(value):
+            raise BadInput("truncated", "the OTLP protobuf is cut off") from error
+        raise BadInput("malformed", "the bytes are no OTLP protobuf") from error
 
 
 def _attributes(pairs: Iterable[Any]) -> Attributes:
@@ -271,18 +280,16 @@ _TRACES_JSON: Final = msgspec.json.Decoder(_Traces)
 _LOGS_JSON: Final = msgspec.json.Decoder(_Logs)
 
 
-def _parsed(decoder: Any, value: bytes) -> Any:
+def _parsed(decoder: Any, value: bytes, name: str) -> Any:
+    check_utf8(value)
+    if given_twice(value, name):
+        raise BadInput("duplicate_key", f"{name} is given twice")
     try:
+        if value.lstrip()[:1] == b"[":
+            msgspec.json.decode(value)  # no request; but is it deep, cut off, or only a list?
         return decoder.decode(value)
-    except RecursionError as error:
-        raise BadInput("too_deep", f"JSON may be nested {limits.JSON_DEPTH} deep") from error
-    except UnicodeDecodeError as error:
-        raise BadInput("not_utf8", "a text is no UTF-8") from error
-    except msgspec.ValidationError as error:
-        raise BadInput("mistyped", str(error)) from error
-    except msgspec.DecodeError as error:
-        reason = "truncated" if "truncated" in str(error) else "malformed"
-        raise BadInput(reason, str(error)) from error
+    except UNREADABLE as error:
+        raise unreadable(value, error) from error
 
 
 def _json_groups(

@@ -13,6 +13,7 @@ import msgspec
 
 from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.normalize import times
+from tachograph.pipeline.normalize.faults import UNREADABLE, unreadable
 from tachograph.pipeline.normalize.native import renamed
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError, shown
@@ -101,9 +102,9 @@ def lines(
             )
         try:
             found.append(_line(kind, payload, now_us))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if len(errors) < MAX_ERRORS_TOLD:
-                errors.append({"line": number, "reason": shown(str(error))})
+                errors.append({"line": number, "reason": shown(_said(payload, error))})
     if errors:
         first = errors[0]
         raise RequestError(
@@ -114,11 +115,16 @@ def lines(
     return found
 
 
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+def _said(payload: bytes, error: Exception) -> str:
+    return unreadable(payload, error).detail
 
 
 def _line(kind: RecordKind, payload: bytes, now_us: int) -> Line:
-    plain = _ANY.decode(payload)
+    try:
+        plain = _ANY.decode(payload)
+    except msgspec.DecodeError:
+        _DECODERS[kind].decode(payload)  # says which field it is
+        raise
     if _has_twins(payload, plain):
         raise ValueError("a key is given twice")
     # Dotted and nested names are checked as the fields they become.
@@ -203,4 +209,5 @@ def _items(text: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in msgspec.json.decode(text, type=list[msgspec.Raw])]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, f"the body is no JSON array: {error}") from error
+        said = unreadable(text, error).detail
+        raise RequestError(400, f"the body is no JSON array: {said}") from error

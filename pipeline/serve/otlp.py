@@ -11,6 +11,8 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tachograph.pipeline.normalize.faults import UNREADABLE, check_utf8, given_twice, unreadable
+from tachograph.pipeline.normalize.raw import BadInput
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
 
@@ -248,9 +250,13 @@ def _check_json(signal: Signal, body: bytes, max_depth: int) -> Checked:
     if deeper_than(max_depth, body):
         raise RequestError(400, f"the body nests deeper than {max_depth} levels")
     try:
+        check_utf8(body)
         request = decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, f"the body is no Export request in JSON: {error}") from error
+    except (BadInput, *UNREADABLE) as error:
+        said = unreadable(body, error).detail
+        raise RequestError(400, f"the body is no Export request in JSON: {said}") from error
+    if given_twice(body, name):
+        raise RequestError(400, f"the body gives {name} twice")
     resources = getattr(request, field)
     if resources is msgspec.UNSET and body.strip() != b"{}":
         raise RequestError(400, f"the body has no {name} (names are in lowerCamelCase)")

@@ -144,8 +144,8 @@ def test_services_share_a_batch_without_a_key_and_alone_have_their_own(door: Ope
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}', JSON, "traceId"),  # noqa: E501
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": 1}]}]}]}', JSON, "name"),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "x"}]}]}]}', JSON, "Nano"),  # noqa: E501
-        (b'{"resourceSpans": NaN}', JSON, "malformed"),
-        (b'{"resourceSpans": [{"resource": {"attributes": [{"key": "\xff"}]}}]}', JSON, "utf-8"),
+        (b'{"resourceSpans": NaN}', JSON, "NaN is no JSON number"),
+        (b'{"resourceSpans": [{"resource": {"attributes": [{"key": "\xff"}]}}]}', JSON, "UTF-8 at byte"),  # noqa: E501
         (b"[" * 65, JSON, "64 levels"),
     ],
 )  # fmt: skip
@@ -216,10 +216,10 @@ def test_arrays_and_single_objects_are_taken_as_json(door: OpenDoor, body: Any) 
         (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "http_status": "x"}', "http_status"),  # noqa: E501
         (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "sequence": 1e400}', "sequence"),  # noqa: E501
         (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "sequence": 9223372036854775808}', "sequence"),  # noqa: E501
-        (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "amount": NaN}', "malformed"),
+        (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "amount": NaN}', "NaN is no JSON number"),  # noqa: E501
         (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "kind": "file"}', "twice"),
         (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "attributes": {"a": {"b": 1, "b": 2}}}', "twice"),  # noqa: E501
-        (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "tool_name": "\xff"}', "utf-8"),
+        (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "tool_name": "\xff"}', "not valid UTF-8 at byte 71"),  # noqa: E501
         (b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "tool_name": "\\ud800"}', "malformed|truncated"),  # noqa: E501
         (b"[]", "object"),
         (b"null", "object"),
