@@ -226,7 +226,7 @@ RULE_SET = rules(RULES)
 MATCHER = Engine(RULE_SET)._matcher
 
 
-def linked(links: dict[str, str]) -> dict[tuple[str, str], Linked]:
+def linked(links: dict[str, str]) -> dict[tuple[str, str, str], Linked]:
     return {("default", "place", t): Linked(s, f"agent-{s}") for t, s in links.items()}
 
 
