@@ -152,6 +152,7 @@ def test_one_bad_action_in_a_batch_costs_only_itself(core: Normalizer) -> None:
         b'[{"kind": "prompt"}]\n',
         gzip.compress(b'{"event_time": "2026-11-22T18:00:00Z", "kind": "no kind"}'),
     ],
+    ids=["1970", "2099", "in a list", "without a time", "gzip"],
 )
 def test_the_dead_letter_of_a_lone_action_is_what_was_sent(core: Normalizer, value: bytes) -> None:
     [letter] = core.normalize([record(value)]).dead

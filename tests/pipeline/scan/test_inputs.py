@@ -54,7 +54,9 @@ def test_a_line_that_is_too_long_is_passed_over_and_the_rest_is_read(
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x1f\x8b broken", b"\x28\xb5\x2f\xfd broken", gzip.compress(TEXT)[:99]]
+    "content",
+    [b"\x1f\x8b broken", b"\x28\xb5\x2f\xfd broken", gzip.compress(TEXT)[:99]],
+    ids=["gzip", "zstd", "cut off"],
 )
 def test_a_file_that_cannot_be_unpacked_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.gz"
