@@ -118,6 +118,18 @@ def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
             return low, high
 
 
+def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+    """Committed offsets; a coordinator that has just moved is asked again."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return consumer.committed(places, timeout=WAIT_S)
+        except KafkaException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
 def read_all(settings: Settings, topic: str) -> list[Message]:
     """Every record of a topic, in the order of each partition."""
     consumer = Consumer({**settings.kafka.client_config(), "group.id": "tests.read"})
@@ -151,7 +163,7 @@ def lag(settings: Settings) -> int:
         partitions = consumer.list_topics(GROUPS_TOPIC, WAIT_S).topics[GROUPS_TOPIC].partitions
         places = [TopicPartition(GROUPS_TOPIC, number) for number in partitions]
         behind = 0
-        for place in consumer.committed(places, timeout=WAIT_S):
+        for place in _committed(consumer, places):
             low, high = _bounds(consumer, place)
             behind += high - max(low, place.offset)
         return behind
