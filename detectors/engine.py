@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.correlator import Correlator, CorrelatorState
+from tachograph.detectors.correlation.correlator import Correlator, CorrelatorState
 from tachograph.detectors.facts import (
     MAX_SAID_FIELDS,
     FactStore,
@@ -22,14 +22,14 @@ from tachograph.detectors.facts import (
     fact_frame,
     group_value,
 )
-from tachograph.detectors.fields import FieldMap
 from tachograph.detectors.ids import Hasher, Words, halves
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.language.rule import MICROS, Correlation, Stateless
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace, linked
-from tachograph.detectors.matcher import Matcher, Rows
+from tachograph.detectors.matching.matcher import Matcher, Rows
 from tachograph.detectors.prepare import columns_needed, prepared
-from tachograph.detectors.rule import MICROS, Correlation, Stateless
-from tachograph.detectors.ruleset import RuleSet
 from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.schemas.alert import Signal
 

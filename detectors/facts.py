@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.fields import FieldMap, Source
-from tachograph.detectors.lowering import value_of
+from tachograph.detectors.language.fields import FieldMap, Source
+from tachograph.detectors.matching.lowering import value_of
 
 # A matched value is shown up to here.
 MAX_SAID_CHARS = 160

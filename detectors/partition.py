@@ -10,12 +10,12 @@ import polars as pl
 from tachograph.detectors.collector import resting
 from tachograph.detectors.dedup import Seen
 from tachograph.detectors.engine import Engine, RuleStats
-from tachograph.detectors.fields import RAW
 from tachograph.detectors.groups import Groups
+from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
 from tachograph.detectors.recent import LAST_ACTIONS, Recent
-from tachograph.detectors.ruleset import RuleSet
 from tachograph.schemas.alert import Signal, SignalGroup
 from tachograph.schemas.records import Context, SessionLink
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from tachograph.detectors import tool_classes
 from tachograph.detectors.facts import ALWAYS_FACTS, FACT_COLUMNS
-from tachograph.detectors.fields import FieldMap
+from tachograph.detectors.language.fields import FieldMap
 from tachograph.schemas.batch import COLUMNS
 
 _MARKS = ("late", "far")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tachograph.detectors.facts import Facts
-from tachograph.detectors.rule import MICROS, Meta, Stateless, Window
-from tachograph.detectors.rule import Sequence as SequenceRule
+from tachograph.detectors.language.rule import MICROS, Meta, Stateless, Window
+from tachograph.detectors.language.rule import Sequence as SequenceRule
 from tachograph.schemas.alert import Change, Observable, ObservableType, Reason, Signal, Witness
 from tachograph.schemas.identity import Prefix
 

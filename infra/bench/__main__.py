@@ -16,7 +16,7 @@ from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
 from infra.bench.whole import Whole
 from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
-from tachograph.detectors.ruleset import load
+from tachograph.detectors.language.ruleset import load
 from tachograph.pipeline.errors import TachoError
 
 NAMES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "whole")

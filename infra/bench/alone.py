@@ -18,7 +18,7 @@ from infra.bench.spans import Encoding, Exporters
 from infra.bench.table import Figure
 from infra.bench.traffic import MICROS, Fleet
 from tachograph.detectors.groups import Groups
-from tachograph.detectors.ruleset import RuleSet
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.pipeline.detect.stage import READ_RECORDS
 from tachograph.schemas.alert import Reason, Signal
 from tachograph.schemas.identity import plain_id

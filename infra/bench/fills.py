@@ -11,8 +11,8 @@ from confluent_kafka import Producer
 from infra.bench.gauge import Fill
 from infra.bench.rig import OPERATOR_KEY
 from infra.bench.traffic import MICROS, Fleet, Post
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.partition import Found, PartitionDetector
-from tachograph.detectors.ruleset import RuleSet
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.kafka.reader import SILENT
 from tachograph.pipeline.kafka.writer import Writer

@@ -13,8 +13,8 @@ import msgspec
 import polars as pl
 from confluent_kafka import Message
 
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.partition import Found, PartitionDetector
-from tachograph.detectors.ruleset import RuleSet
 from tachograph.pipeline.detect.ticks import TickBook
 from tachograph.pipeline.kafka.reader import Place, headers_of
 from tachograph.pipeline.log import get

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from confluent_kafka import Message
 
+from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.partition import Found
-from tachograph.detectors.ruleset import RuleErrors, RuleSet, load
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints

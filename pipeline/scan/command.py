@@ -11,9 +11,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tachograph.detectors.fields import ACTIONS, RAW
+from tachograph.detectors.language.fields import ACTIONS, RAW
+from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.partition import PartitionDetector
-from tachograph.detectors.ruleset import RuleErrors, RuleSet, load
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.scan.feed import feeder

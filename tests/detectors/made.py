@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from tachograph.detectors.fields import ACTIONS, FieldMap
-from tachograph.detectors.rulefile import parse
-from tachograph.detectors.ruleset import RuleSet, build
+from tachograph.detectors.language.fields import ACTIONS, FieldMap
+from tachograph.detectors.language.rulefile import parse
+from tachograph.detectors.language.ruleset import RuleSet, build
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.batch import COLUMNS
 

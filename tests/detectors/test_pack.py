@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from tachograph.detectors.frameworks import known_tags
-from tachograph.detectors.rule import Rule
-from tachograph.detectors.ruleset import RuleSet, load
-from tachograph.detectors.samples import cases
+from tachograph.detectors.language.frameworks import known_tags
+from tachograph.detectors.language.rule import Rule
+from tachograph.detectors.language.ruleset import RuleSet, load
+from tachograph.detectors.language.samples import cases
 from tachograph.schemas.alert import RiskCategory
 
 RULES = load()

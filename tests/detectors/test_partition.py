@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.partition import PartitionDetector
-from tachograph.detectors.ruleset import load
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import SessionLink
 from tests.detectors.made import SECOND_US, Standing, at, frame

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from tachograph.detectors.dedup import Seen
+from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.detectors.partition import PartitionDetector
-from tachograph.detectors.ruleset import RuleSet, load
 
 START = datetime(2026, 11, 23, 9, 54, 5, tzinfo=UTC)
 ID = "{:032x}"

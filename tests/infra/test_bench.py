@@ -15,8 +15,8 @@ from infra.bench.gauge import Fill, Measured, cpu_s, follow
 from infra.bench.spans import SPANS, Exporters
 from infra.bench.table import HEADER, Figure, render
 from infra.bench.traffic import AGENTS, MATCHING_EVERY, Fleet
+from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.partition import PartitionDetector
-from tachograph.detectors.ruleset import load
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import RawRecord
 from tachograph.schemas import batch

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.detectors.partition import Found
-from tachograph.detectors.ruleset import RuleSet, load
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import Normalized, RawRecord

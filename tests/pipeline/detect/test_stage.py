@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
 from tachograph.detectors.groups import Groups
-from tachograph.detectors.ruleset import load
+from tachograph.detectors.language.ruleset import load
 from tachograph.pipeline.detect import stage
 from tachograph.pipeline.detect.stage import Detect
 from tachograph.pipeline.errors import Refused

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.asked import Asked, MatcherStats, Rows, has_word
-from tachograph.detectors.conditions import Node
-from tachograph.detectors.fields import FieldMap
-from tachograph.detectors.lowering import attribute_values
-from tachograph.detectors.prefilter import ANYWHERE, FOLDING, NON_ASCII, Witness, witness
+from tachograph.detectors.language.conditions import Node
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.matching.asked import Asked, MatcherStats, Rows, has_word
+from tachograph.detectors.matching.lowering import attribute_values
+from tachograph.detectors.matching.prefilter import ANYWHERE, FOLDING, NON_ASCII, Witness, witness
 from tachograph.schemas.batch import ATTRIBUTES
 
 

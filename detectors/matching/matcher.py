@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from tachograph.detectors.asked import MatcherStats, Rows
-from tachograph.detectors.bulk import BulkPlan
-from tachograph.detectors.conditions import Node
-from tachograph.detectors.fields import FieldMap
-from tachograph.detectors.rough import RoughPlan
+from tachograph.detectors.language.conditions import Node
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.matching.asked import MatcherStats, Rows
+from tachograph.detectors.matching.bulk import BulkPlan
+from tachograph.detectors.matching.rough import RoughPlan
 
 # Schemas kept compiled; raw logs can bring one per batch.
 MAX_COMPILED = 16

@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tachograph.detectors.conditions import And, Leaf, Node, Not, Or, Pattern, Text
-from tachograph.detectors.fields import FieldMap, Source, UnknownField
+from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or, Pattern, Text
+from tachograph.detectors.language.fields import FieldMap, Source, UnknownField
 
 Witness = frozenset[tuple[str, str]]
 

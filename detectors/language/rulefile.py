@@ -1,5 +1,6 @@
 """Rule files as documents that know their lines, so that a problem can be pointed at."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ class Unreadable(ValueError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
+
+
+class RefusedDocument(ValueError):
+    """A rule that is not honoured: reason, and the keys of the place that says so."""
+
+    def __init__(self, reason: str, *keys: str) -> None:
+        super().__init__(reason)
+        self.keys = keys
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -113,3 +122,9 @@ def _lines(node: yaml.Node, prefix: str = "", depth: int = 0) -> Iterator[tuple[
         name = f"{prefix}{key.value}"
         yield name, key.start_mark.line + 1
         yield from _lines(value, f"{name}.", depth + 1)
+
+
+def semantic_hash(asked: Any) -> str:
+    """Hash of what a rule asks; the order of keys does not matter, that of lists does."""
+    text = msgspec.json.encode(asked, order="deterministic", enc_hook=str)
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

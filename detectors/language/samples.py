@@ -14,8 +14,8 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.engine import Engine
-from tachograph.detectors.rule import Rule
-from tachograph.detectors.ruleset import RuleSet
+from tachograph.detectors.language.rule import Rule
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.schemas.batch import COLUMNS
 
 MAX_EVENTS = 10_000

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tachograph.detectors.conditions import Node
+from tachograph.detectors.language.conditions import Node
 from tachograph.schemas.alert import RiskCategory, Severity, SignalKind
 
 MICROS = 1_000_000

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tachograph.detectors.engine import Engine
-from tachograph.detectors.fields import RAW
-from tachograph.detectors.ruleset import RuleSet, load
+from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
 SHARED = Path(os.environ.get("TACHO_SHARED", Path(__file__).parents[3] / "shared")) / "data"

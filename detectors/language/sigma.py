@@ -16,6 +16,7 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
+from sigma.exceptions import SigmaError
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
 from sigma.rule import SigmaRule
@@ -37,7 +38,7 @@ from sigma.types import (
     SpecialChars,
 )
 
-from tachograph.detectors.conditions import (
+from tachograph.detectors.language.conditions import (
     And,
     Cidr,
     Leaf,
@@ -54,7 +55,7 @@ from tachograph.detectors.conditions import (
     TextOp,
     Truth,
 )
-from tachograph.detectors.regexes import UnsupportedRegex, escape, linear
+from tachograph.detectors.language.regexes import UnsupportedRegex, escape, linear
 
 _COMPARISONS: dict[CompareOperators, NumberOp] = {
     CompareOperators.LT: "lt",
@@ -88,6 +89,11 @@ POLICY = SigmaPolicy(regex_engine=_JudgedLater())
 
 class UnsupportedRule(ValueError):
     """The rule says something this engine does not honour; the message names it."""
+
+
+def in_words(error: SigmaError) -> str:
+    """pySigma's own words, without the place it adds (we name a better one)."""
+    return str(error.args[0]) if error.args else type(error).__name__
 
 
 def condition_of(rule: SigmaRule) -> Node:

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.conditions import Node
-from tachograph.detectors.fields import FieldMap
-from tachograph.detectors.lowering import Lowering
-from tachograph.detectors.prefilter import FOLDING, NON_ASCII
+from tachograph.detectors.language.conditions import Node
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.matching.lowering import Lowering
+from tachograph.detectors.matching.prefilter import FOLDING, NON_ASCII
 
 Rows = npt.NDArray[np.int64]
 

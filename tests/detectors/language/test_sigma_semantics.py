@@ -7,13 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tachograph.detectors.asked import Asked, MatcherStats
-from tachograph.detectors.bulk import BulkPlan
-from tachograph.detectors.conditions import And, Leaf, Node, Not, Or, Pattern, Present, Text
 from tachograph.detectors.engine import Engine
-from tachograph.detectors.fields import RAW
-from tachograph.detectors.regexes import linear
-from tachograph.detectors.rough import RoughPlan
+from tachograph.detectors.language.conditions import (
+    And,
+    Leaf,
+    Node,
+    Not,
+    Or,
+    Pattern,
+    Present,
+    Text,
+)
+from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.regexes import linear
+from tachograph.detectors.matching.asked import Asked, MatcherStats
+from tachograph.detectors.matching.bulk import BulkPlan
+from tachograph.detectors.matching.rough import RoughPlan
 from tachograph.pipeline.scan.raw_frames import RawFrames
 from tests.detectors.made import frame, rules, stateless
 

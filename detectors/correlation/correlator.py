@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.crossings import Frame, chains, counts, sizes_of
+from tachograph.detectors.correlation.crossings import Frame, chains, counts, sizes_of
+from tachograph.detectors.correlation.ledger import Bools, Columns, Ints, Ledger, LedgerState, Words
 from tachograph.detectors.facts import Facts, FactStore, Places
-from tachograph.detectors.ledger import Bools, Columns, Ints, Ledger, LedgerState, Words
+from tachograph.detectors.language.rule import Correlation, Window
 from tachograph.detectors.limits import Limits
-from tachograph.detectors.rule import Correlation, Window
 from tachograph.detectors.signals import MAX_EVIDENCE, Evidence, SignalMaker, changed
 from tachograph.schemas.alert import Change, Signal
 

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.asked import Asked, MatcherStats, Rows, ask, broadcast, has_word, lacking
-from tachograph.detectors.conditions import (
+from tachograph.detectors.language.conditions import (
     And,
     Leaf,
     Node,
@@ -26,9 +25,18 @@ from tachograph.detectors.conditions import (
     fields_of,
     leaves,
 )
-from tachograph.detectors.fields import FieldMap
-from tachograph.detectors.lowering import Lowering
-from tachograph.detectors.prefilter import witness
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.matching.asked import (
+    Asked,
+    MatcherStats,
+    Rows,
+    ask,
+    broadcast,
+    has_word,
+    lacking,
+)
+from tachograph.detectors.matching.lowering import Lowering
+from tachograph.detectors.matching.prefilter import witness
 
 # So few rows are asked in full sooner than words are looked for in them.
 FEW_ROWS = 64

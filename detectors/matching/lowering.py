@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import polars as pl
 
-from tachograph.detectors.conditions import (
+from tachograph.detectors.language.conditions import (
     And,
     Cidr,
     Leaf,
@@ -27,8 +27,8 @@ from tachograph.detectors.conditions import (
     Text,
     Truth,
 )
-from tachograph.detectors.fields import FieldMap, Source
-from tachograph.detectors.regexes import together
+from tachograph.detectors.language.fields import FieldMap, Source
+from tachograph.detectors.language.regexes import together
 from tachograph.schemas.batch import ATTRIBUTES
 
 _IPV4 = r"\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}\z"

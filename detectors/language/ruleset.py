@@ -1,48 +1,32 @@
 """Rules from files: a document is honoured in full, or is a problem with file, line and reason."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from sigma.correlations import (
-    SigmaCorrelationCondition,
-    SigmaCorrelationConditionOperator,
-    SigmaCorrelationRule,
-    SigmaCorrelationType,
-)
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
-from tachograph.detectors.conditions import fields_of, leaves
-from tachograph.detectors.fields import ACTIONS, FieldMap, UnknownField
-from tachograph.detectors.lowering import Lowering
-from tachograph.detectors.rule import (
-    MICROS,
-    Correlation,
-    Detection,
-    Judged,
-    Meta,
-    Rule,
-    Stateless,
-    Tacho,
-    Window,
+from tachograph.detectors.language.conditions import fields_of, leaves
+from tachograph.detectors.language.correlations import correlation_of
+from tachograph.detectors.language.fields import ACTIONS, FieldMap, UnknownField
+from tachograph.detectors.language.rule import Detection, Judged, Meta, Rule, Stateless, Tacho
+from tachograph.detectors.language.rulefile import (
+    Document,
+    Problem,
+    RefusedDocument,
+    Unreadable,
+    files_of,
+    read,
+    semantic_hash,
 )
-from tachograph.detectors.rule import (
-    Sequence as SequenceRule,
-)
-from tachograph.detectors.rulefile import Document, Problem, Unreadable, files_of, read
-from tachograph.detectors.sigma import POLICY, UnsupportedRule, condition_of
+from tachograph.detectors.language.sigma import POLICY, UnsupportedRule, condition_of, in_words
+from tachograph.detectors.matching.lowering import Lowering
 from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
 
-BUILTIN = Path(__file__).parent / "rules"
-# The longest timespan a window may have: the topic must still hold what a replay needs (SEMANTICS
-# 4).
-MAX_TIMESPAN_S = 24 * 3600
-MAX_STEPS = 8
-_KNOWN_TYPES = (SigmaCorrelationType.EVENT_COUNT, SigmaCorrelationType.TEMPORAL_ORDERED)
+BUILTIN = Path(__file__).parents[1] / "rules"
 
 
 class RuleErrors(ValueError):
@@ -146,14 +130,6 @@ def _moved(rule: Rule, place: Mapping[int, int]) -> Rule:
     return msgspec.structs.replace(rule, detections=[place[at] for at in rule.detections])
 
 
-class _Refused(ValueError):
-    """A rule that is not honoured: reason, and the keys of the place that says so."""
-
-    def __init__(self, reason: str, *keys: str) -> None:
-        super().__init__(reason)
-        self.keys = keys
-
-
 class _Builder:
     """Takes documents one after the other, keeps rules and problems."""
 
@@ -181,7 +157,7 @@ class _Builder:
         try:
             self._unique(document)
             make(document)
-        except _Refused as refused:
+        except RefusedDocument as refused:
             self.problems.append(document.problem(str(refused), *refused.keys))
             self._broken |= set(_names(document))
 
@@ -189,17 +165,19 @@ class _Builder:
         for name in _names(document):
             if name in self._seen:
                 first = self._seen[name]
-                raise _Refused(f"{name} is already the rule at {first.file}:{first.line}", "id")
+                raise RefusedDocument(
+                    f"{name} is already the rule at {first.file}:{first.line}", "id"
+                )
             self._seen[name] = document
 
     def _plain(self, document: Document, referred: set[str]) -> None:
         data = document.data
         if "filter" in data:
-            raise _Refused("Sigma filters are not supported yet", "filter")
+            raise RefusedDocument("Sigma filters are not supported yet", "filter")
         if "action" in data:
-            raise _Refused("`action` documents of old Sigma are not supported", "action")
+            raise RefusedDocument("`action` documents of old Sigma are not supported", "action")
         if "detection" not in data:
-            raise _Refused("neither detection nor correlation: this is no rule")
+            raise RefusedDocument("neither detection nor correlation: this is no rule")
         at = self._detection(document)
         if referred.isdisjoint(_names(document)) or _speaks(document):
             self.rules.append(Stateless(self._meta(document, "stateless", self._versions[at]), at))
@@ -217,20 +195,20 @@ class _Builder:
                 policy=POLICY,
             )
             if rule.errors:
-                raise _Refused(_said(rule.errors[0]), "detection")
+                raise RefusedDocument(in_words(rule.errors[0]), "detection")
             condition = condition_of(rule)
             names = fields_of(condition)
             self._lowers(condition)
         except (UnsupportedRule, UnknownField) as error:
-            raise _Refused(str(error), "detection") from error
+            raise RefusedDocument(str(error), "detection") from error
         except SigmaError as error:
-            raise _Refused(_said(error), "detection", "condition") from error
+            raise RefusedDocument(in_words(error), "detection", "condition") from error
         except (TypeError, AttributeError, KeyError, RecursionError) as error:
-            raise _Refused(f"no Sigma detection: {error!r}", "detection") from error
+            raise RefusedDocument(f"no Sigma detection: {error!r}", "detection") from error
         at = len(self.detections)
         title = str(data.get("title", "untitled"))
         self.detections.append(Detection(title, title, condition, names))
-        self._versions.append(_semantic_hash(data["detection"]))
+        self._versions.append(semantic_hash(data["detection"]))
         for name in _names(document):
             self._by_name[name] = at
         return at
@@ -242,85 +220,38 @@ class _Builder:
         Lowering(dict(self.fields.columns or {}), self.fields).expression(condition)
 
     def _correlation(self, document: Document) -> None:
-        try:
-            rule = SigmaCorrelationRule.from_dict(
-                {
-                    "title": str(document.data.get("title", "untitled")),
-                    "correlation": document.data["correlation"],
-                },
-                collect_errors=True,
+        self.rules.append(
+            correlation_of(
+                document,
+                self.fields,
+                self._referred,
+                lambda kind, version: self._meta(document, kind, version),
             )
-        except SigmaError as error:
-            raise _Refused(_said(error), "correlation") from error
-        except (TypeError, AttributeError, KeyError, ValueError) as error:
-            raise _Refused(f"no Sigma correlation: {error!r}", "correlation") from error
-        if rule.errors:
-            raise _Refused(_said(rule.errors[0]), "correlation")
-        self.rules.append(self._correlated(document, rule))
+        )
 
-    def _correlated(self, document: Document, rule: SigmaCorrelationRule) -> Correlation:
-        if rule.type not in _KNOWN_TYPES:
-            name = getattr(rule.type, "name", str(rule.type)).lower()
-            raise _Refused(f"correlation type {name} is not supported yet", "correlation", "type")
-        if len(rule.aliases):
-            raise _Refused("aliases are not supported yet", "correlation", "aliases")
-        if rule.timespan.seconds > MAX_TIMESPAN_S:
-            raise _Refused(
-                f"timespan {rule.timespan.spec} is longer than {MAX_TIMESPAN_S} s",
-                "correlation",
-                "timespan",
-            )
-        group_by = self._group_by(rule)
-        detections = [self._referred(ref.reference) for ref in rule.rules or []]
-        if not detections:
-            raise _Refused("refers to no rules", "correlation", "rules")
-        asked = [self._versions[at] for at in detections]
-        version = _semantic_hash([document.data["correlation"], asked])
-        span_us = rule.timespan.seconds * MICROS
-        if rule.type is SigmaCorrelationType.EVENT_COUNT:
-            meta = self._meta(document, "window", version)
-            return Window(meta, detections, group_by, span_us, _threshold(rule))
-        _check_sequence(rule)
-        meta = self._meta(document, "sequence", version)
-        return SequenceRule(meta, detections, group_by, span_us)
-
-    def _group_by(self, rule: SigmaCorrelationRule) -> list[str]:
-        names = list(rule.group_by or [])
-        local = self.fields.local
-        try:
-            sources = [self.fields.source(name) for name in names]
-        except UnknownField as error:
-            raise _Refused(str(error), "correlation", "group-by") from error
-        if local is not None and not any(s.whole and s.column in local for s in sources):
-            asked = ", ".join(names) or "nothing"
-            raise _Refused(
-                f"group-by {asked} reaches across partitions, which is not supported yet: "
-                "name session.id or agent.id too",
-                "correlation",
-                "group-by",
-            )
-        return names
-
-    def _referred(self, name: str) -> int:
+    def _referred(self, name: str) -> tuple[int, str]:
         if name in self._broken:
-            raise _Refused(f"refers to {name}, which has a problem itself", "correlation", "rules")
+            raise RefusedDocument(
+                f"refers to {name}, which has a problem itself", "correlation", "rules"
+            )
         if name not in self._by_name:
             known = name in self._seen
             why = (
                 "a correlation: chains are not supported yet" if known else "no rule that is loaded"
             )
-            raise _Refused(f"refers to {name}, which is {why}", "correlation", "rules")
-        return self._by_name[name]
+            raise RefusedDocument(f"refers to {name}, which is {why}", "correlation", "rules")
+        at = self._by_name[name]
+        return at, self._versions[at]
 
     def _meta(self, document: Document, kind: Judged, version: str) -> Meta:
         data = document.data
         level = str(data.get("level", "medium")).lower()
         if level not in SEVERITIES:
-            raise _Refused(f"level {level} is none of {', '.join(SEVERITIES)}", "level")
+            raise RefusedDocument(f"level {level} is none of {', '.join(SEVERITIES)}", "level")
         try:
             tacho = msgspec.convert(data.get("tacho") or {}, Tacho)
         except msgspec.ValidationError as error:
-            raise _Refused(f"section tacho: {error}", "tacho") from error
+            raise RefusedDocument(f"section tacho: {error}", "tacho") from error
         severity: Severity = next(known for known in SEVERITIES if known == level)
         rule_id = next(iter(_names(document)), None) or plain_id(str(data.get("title")), version)
         tags = [str(tag) for tag in data.get("tags") or []]
@@ -359,54 +290,3 @@ def _generates(document: Document) -> bool:
 def _speaks(document: Document) -> bool:
     tacho = document.data.get("tacho")
     return isinstance(tacho, dict) and tacho.get("standalone") is True
-
-
-def _threshold(rule: SigmaCorrelationRule) -> int:
-    condition = rule.condition
-    keys = ("correlation", "condition")
-    if not isinstance(condition, SigmaCorrelationCondition):
-        raise _Refused("event_count needs a condition such as gte: 5", *keys)
-    ops = SigmaCorrelationConditionOperator
-    if condition.op not in {ops.GTE, ops.GT}:
-        raise _Refused(
-            f"condition {condition.op.name.lower()} is judged when a window closes, "
-            "which is not supported yet: use gte or gt",
-            *keys,
-        )
-    least = condition.count if condition.op is ops.GTE else condition.count + 1
-    if least != int(least) or least < 1:
-        raise _Refused(f"a count of {condition.count} makes no threshold", *keys)
-    return int(least)
-
-
-def _check_sequence(rule: SigmaCorrelationRule) -> None:
-    steps = len(rule.rules or [])
-    if not 2 <= steps <= MAX_STEPS:
-        raise _Refused(
-            f"a sequence has 2 to {MAX_STEPS} steps, not {steps}", "correlation", "rules"
-        )
-    condition = rule.condition
-    if not isinstance(condition, SigmaCorrelationCondition):
-        raise _Refused(
-            "boolean conditions of temporal_ordered are not supported yet",
-            "correlation",
-            "condition",
-        )
-    ops = SigmaCorrelationConditionOperator
-    if condition.op not in {ops.GTE, ops.EQ} or condition.count not in {1, steps}:
-        raise _Refused(
-            f"a sequence asks for all its {steps} steps; other counts are not supported yet",
-            "correlation",
-            "condition",
-        )
-
-
-def _semantic_hash(asked: Any) -> str:
-    """Hash of what a rule asks; the order of keys does not matter, that of lists does."""
-    text = msgspec.json.encode(asked, order="deterministic", enc_hook=str)
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
-
-
-def _said(error: SigmaError) -> str:
-    """pySigma's own words, without the place it adds (we name a better one)."""
-    return str(error.args[0]) if error.args else type(error).__name__

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tachograph.detectors.fields import RAW
-from tachograph.detectors.rulefile import MAX_FILE_BYTES
-from tachograph.detectors.ruleset import RuleErrors, load
+from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.rulefile import MAX_FILE_BYTES
+from tachograph.detectors.language.ruleset import RuleErrors, load
 from tests.detectors.made import rules, stateless
 
 BASE = """

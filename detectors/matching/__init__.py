@@ -1,0 +1,1 @@
+"""Conditions on single events, asked of whole batches: words first, then the exact conditions."""
