@@ -17,7 +17,7 @@ from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
-SHARED = Path(os.environ.get("TACHO_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+SHARED = Path(os.environ.get("TACHO_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 CONFORMANCE, BREADTH = SHARED / "sigma_conformance", SHARED / "sigma_rules"
 
 
