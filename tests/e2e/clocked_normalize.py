@@ -11,6 +11,13 @@ from tachograph.pipeline.settings import Settings
 CLOCK = "E2E_CLOCK"
 
 
+def set_clock(path: Path, now_us: int) -> None:
+    """Move the clock; who reads it meanwhile sees the old time or the new one, never half of it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(str(now_us))
+    fresh.replace(path)
+
+
 def run(settings: Settings, stop: threading.Event) -> None:
     """The stage's own rounds, with this clock."""
     path = Path(os.environ[CLOCK])

@@ -27,7 +27,7 @@ from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
-from tests.e2e.clocked_normalize import CLOCK
+from tests.e2e.clocked_normalize import CLOCK, set_clock
 from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
 
 STAGES = ("store", "triage", "detect", "normalize")
@@ -191,7 +191,7 @@ class Pipeline:
                 return
             elif time.monotonic() - quiet_since >= QUIET_S:
                 # What was read last may not have been ticked: the clock stood still.
-                self.clock.write_text(str(int(self.clock.read_text()) + CLOCK_STEP_US))
+                set_clock(self.clock, int(self.clock.read_text()) + CLOCK_STEP_US)
                 quiet_since, moved = None, True
             for stage in self.stages.values():
                 assert stage.running, f"{stage.name} ended: {stage.last_words()}"
@@ -256,10 +256,7 @@ class Feed:
         )
 
     def _set_clock(self, at_s: float) -> None:
-        at = self._start + timedelta(seconds=at_s)
-        fresh = self._clock.with_suffix(".new")
-        fresh.write_text(str(to_us(at)))
-        fresh.replace(self._clock)
+        set_clock(self._clock, to_us(self._start + timedelta(seconds=at_s)))
 
     def send(self, posts: Sequence[Post]) -> None:
         """Send posts in the order of their times and wait until all is acknowledged; then, and not
