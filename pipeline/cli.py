@@ -59,7 +59,7 @@ def up(
 
 
 @app.command()
-def scan(
+def scan(  # noqa: PLR0913 - an argument for each option
     files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
     *,
     format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
@@ -68,6 +68,10 @@ def scan(
         typer.Option(help="rule files or folders beside the shipped ones"),
     ] = None,
     builtin: Annotated[bool, typer.Option(help="--no-builtin leaves the shipped rules out")] = True,
+    tuning: Annotated[
+        Path | None,
+        typer.Option(envvar="TACHO_TUNING", help="values for the rules' knobs"),
+    ] = None,
     time_field: Annotated[
         str | None,
         typer.Option(help="raw: the field that holds the time"),
@@ -83,8 +87,8 @@ def scan(
     from tachograph.pipeline.scan.command import Options, run_scan
 
     options = Options(
-        files=files, format=format_, rules=rules or [], builtin=builtin, time_field=time_field,
-        out=out, format_out=format_out, fail_on=fail_on,
+        files=files, format=format_, rules=rules or [], builtin=builtin, tuning=tuning,
+        time_field=time_field, out=out, format_out=format_out, fail_on=fail_on,
     )  # fmt: skip
     raise typer.Exit(run_scan(options.sorted_out()))
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from tachograph.detectors.language.conditions import Node
+from tachograph.detectors.language.tuning import Knob
 from tachograph.schemas.alert import RiskCategory, Severity, SignalKind
 
 MICROS = 1_000_000
@@ -29,7 +30,7 @@ class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner_team: str | None = None
     lookalikes: list[str] = []
     source: list[str] = []
-    tuning: dict[str, Any] = {}
+    tuning: dict[str, Knob] = {}
     samples: Samples = Samples()
     # A rule that others refer to speaks for itself too (Sigma's `generate` says so of all of them
     # at once).

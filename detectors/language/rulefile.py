@@ -49,6 +49,11 @@ class Document(msgspec.Struct, frozen=True):
     data: dict[str, Any]
     lines: dict[str, int]
 
+    @property
+    def names(self) -> list[str]:
+        """What others may call the rule: its id, then its name."""
+        return [str(self.data[key]) for key in ("id", "name") if self.data.get(key)]
+
     def problem(self, reason: str, *keys: str) -> Problem:
         """A problem at the innermost of the keys that is there."""
         for depth in range(len(keys), 0, -1):

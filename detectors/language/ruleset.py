@@ -22,6 +22,7 @@ from tachograph.detectors.language.rulefile import (
     semantic_hash,
 )
 from tachograph.detectors.language.sigma import POLICY, UnsupportedRule, condition_of, in_words
+from tachograph.detectors.language.tuning import UNTUNED, Tuning, read_tuning, tuned
 from tachograph.detectors.matching.lowering import Lowering
 from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
@@ -77,15 +78,37 @@ def load(
     builtin: bool = True,
     fields: FieldMap = ACTIONS,
     strict: bool = True,
+    tuning: Path | None = None,
 ) -> RuleSet:
-    """The rules of the shipped pack (`builtin`) and of files and folders.
+    """The rules of the shipped pack (`builtin`) and of files and folders, with an operator's values
+    for their knobs (`tuning`).
 
     Raises RuleErrors with every problem found. With strict=False rules with problems are left out
     and listed in `refused`, for a caller that tells them to a person.
     """
+    documents, problems = documents_of([*([BUILTIN] if builtin else []), *map(Path, paths)])
+    values = UNTUNED
+    if tuning is not None:
+        try:
+            values = read_tuning(tuning)
+        except Unreadable as error:
+            problems.append(error.problem)
+    return build(
+        documents,
+        fields=fields,
+        problems=problems,
+        strict=strict,
+        tuning=values,
+        # One file may tune the shipped rules and others: without the shipped ones part of it idles.
+        whole=builtin,
+    )
+
+
+def documents_of(roots: Iterable[Path]) -> tuple[list[Document], list[Problem]]:
+    """The documents of files and folders, and why some could not be read."""
     documents: list[Document] = []
     problems: list[Problem] = []
-    for root in [*([BUILTIN] if builtin else []), *map(Path, paths)]:
+    for root in roots:
         try:
             for path in files_of(root):
                 try:
@@ -94,7 +117,7 @@ def load(
                     problems.append(error.problem)
         except Unreadable as error:
             problems.append(error.problem)
-    return build(documents, fields=fields, problems=problems, strict=strict)
+    return documents, problems
 
 
 def build(
@@ -103,10 +126,13 @@ def build(
     fields: FieldMap = ACTIONS,
     problems: Sequence[Problem] = (),
     strict: bool = True,
+    tuning: Tuning = UNTUNED,
+    whole: bool = True,
 ) -> RuleSet:
-    """The rules of documents already read; the rest as `load`."""
+    """The rules of documents already read, tuned (see `tuned`); the rest as `load`."""
     builder = _Builder(fields)
-    builder.problems += problems
+    documents, untunable = tuned(documents, tuning, whole=whole)
+    builder.problems += [*problems, *untunable]
     builder.take(documents)
     if builder.problems and strict:
         raise RuleErrors(builder.problems)
@@ -159,10 +185,10 @@ class _Builder:
             make(document)
         except RefusedDocument as refused:
             self.problems.append(document.problem(str(refused), *refused.keys))
-            self._broken |= set(_names(document))
+            self._broken |= set(document.names)
 
     def _unique(self, document: Document) -> None:
-        for name in _names(document):
+        for name in document.names:
             if name in self._seen:
                 first = self._seen[name]
                 raise RefusedDocument(
@@ -179,7 +205,7 @@ class _Builder:
         if "detection" not in data:
             raise RefusedDocument("neither detection nor correlation: this is no rule")
         at = self._detection(document)
-        if referred.isdisjoint(_names(document)) or _speaks(document):
+        if referred.isdisjoint(document.names) or _speaks(document):
             self.rules.append(Stateless(self._meta(document, "stateless", self._versions[at]), at))
 
     def _detection(self, document: Document) -> int:
@@ -209,7 +235,7 @@ class _Builder:
         title = str(data.get("title", "untitled"))
         self.detections.append(Detection(title, title, condition, names))
         self._versions.append(semantic_hash(data["detection"]))
-        for name in _names(document):
+        for name in document.names:
             self._by_name[name] = at
         return at
 
@@ -253,7 +279,7 @@ class _Builder:
         except msgspec.ValidationError as error:
             raise RefusedDocument(f"section tacho: {error}", "tacho") from error
         severity: Severity = next(known for known in SEVERITIES if known == level)
-        rule_id = next(iter(_names(document)), None) or plain_id(str(data.get("title")), version)
+        rule_id = next(iter(document.names), None) or plain_id(str(data.get("title")), version)
         tags = [str(tag) for tag in data.get("tags") or []]
         return Meta(
             rule_id=rule_id,
@@ -266,11 +292,6 @@ class _Builder:
             file=document.file,
             line=document.line,
         )
-
-
-def _names(document: Document) -> list[str]:
-    """What others may call the rule: its id, then its name."""
-    return [str(document.data[key]) for key in ("id", "name") if document.data.get(key)]
 
 
 def _references(document: Document) -> list[str]:

@@ -39,10 +39,13 @@ CHECKPOINT_EVERY_S = 15.0
 
 
 def rules_in_force() -> RuleSet:
-    """The shipped pack and what TACHO_RULES names (paths, separated as PATH is)."""
+    """The shipped pack and what TACHO_RULES names (paths, separated as PATH is), with the values
+    for knobs of TACHO_TUNING.
+    """
     extra = [Path(part) for part in os.environ.get("TACHO_RULES", "").split(os.pathsep) if part]
     try:
-        return load(extra, builtin=True)
+        tuning = os.environ.get("TACHO_TUNING")
+        return load(extra, builtin=True, tuning=Path(tuning) if tuning else None)
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
 

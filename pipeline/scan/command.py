@@ -36,6 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     files: list[Path]
     format: str = "auto"
     rules: list[Path] = []
+    tuning: Path | None = None
     builtin: bool = True
     time_field: str | None = None
     out: Path | None = None
@@ -181,7 +182,9 @@ class Tally(msgspec.Struct):
 
 def _rules(options: Options, kind: Format) -> RuleSet:
     try:
-        return load(options.rules, builtin=options.builtin, fields=FIELDS[kind])
+        return load(
+            options.rules, builtin=options.builtin, fields=FIELDS[kind], tuning=options.tuning
+        )
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
 
