@@ -11,6 +11,7 @@ from typing import Literal
 
 TextOp = Literal["equals", "prefix", "suffix", "contains"]
 NumberOp = Literal["eq", "ne", "lt", "lte", "gt", "gte"]
+TimeUnit = Literal["minute", "hour", "day", "week", "month", "year"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,24 @@ class Pattern:
     regex: str
     # False: the regex is written for lower-case text and is run on that (a wildcard of a rule).
     cased: bool = True
+    # An expression with look-around, asked (see matching.lookaround) where `regex`, which then
+    # finds all its texts and perhaps more, matches.
+    exact: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
     """The field's number compares so; text that reads as a number counts as one."""
 
+    op: NumberOp
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class TimePart:
+    """The field is a time (UTC) of which this part, a number, compares so; weeks are ISO 8601's."""
+
+    unit: TimeUnit
     op: NumberOp
     value: int | float
 
@@ -68,7 +81,7 @@ class SameAs:
     op: TextOp = "equals"
 
 
-Test = Text | Pattern | Number | Truth | Cidr | Present | SameAs
+Test = Text | Pattern | Number | TimePart | Truth | Cidr | Present | SameAs
 
 
 @dataclass(frozen=True, slots=True)

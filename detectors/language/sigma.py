@@ -36,6 +36,7 @@ from sigma.types import (
     SigmaString,
     SigmaTimestampPart,
     SpecialChars,
+    TimestampPart,
 )
 
 from tachograph.detectors.language.conditions import (
@@ -53,6 +54,8 @@ from tachograph.detectors.language.conditions import (
     Test,
     Text,
     TextOp,
+    TimePart,
+    TimeUnit,
     Truth,
 )
 from tachograph.detectors.language.regexes import UnsupportedRegex, escape, linear
@@ -63,6 +66,14 @@ _COMPARISONS: dict[CompareOperators, NumberOp] = {
     CompareOperators.GT: "gt",
     CompareOperators.GTE: "gte",
     CompareOperators.NEQ: "ne",
+}
+_UNITS: dict[TimestampPart, TimeUnit] = {
+    TimestampPart.MINUTE: "minute",
+    TimestampPart.HOUR: "hour",
+    TimestampPart.DAY: "day",
+    TimestampPart.WEEK: "week",
+    TimestampPart.MONTH: "month",
+    TimestampPart.YEAR: "year",
 }
 _MANY = SpecialChars.WILDCARD_MULTI
 
@@ -214,16 +225,19 @@ def _number(value: SigmaNumber) -> Number:
     return Number("eq", value.number)
 
 
-def _compare(value: SigmaCompareExpression) -> Number:
+def _compare(value: SigmaCompareExpression) -> Number | TimePart:
+    op = _COMPARISONS[value.op]
     if isinstance(value.number, SigmaTimestampPart):
-        raise UnsupportedRule("comparison of a part of a time is not supported yet")
-    return Number(_COMPARISONS[value.op], value.number.number)
+        return TimePart(_unit(value.number), op, value.number.number)
+    return Number(op, value.number.number)
 
 
-def _time_part(value: SigmaTimestampPart) -> Test:
-    raise UnsupportedRule(
-        f"part of a time ({value.timestamp_part.name.lower()}) is not supported yet"
-    )
+def _time_part(value: SigmaTimestampPart) -> TimePart:
+    return TimePart(_unit(value), "eq", value.number)
+
+
+def _unit(value: SigmaTimestampPart) -> TimeUnit:
+    return _UNITS[value.timestamp_part]
 
 
 def _field_reference(value: SigmaFieldReference) -> SameAs:

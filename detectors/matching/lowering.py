@@ -25,10 +25,13 @@ from tachograph.detectors.language.conditions import (
     SameAs,
     Test,
     Text,
+    TimePart,
+    TimeUnit,
     Truth,
 )
 from tachograph.detectors.language.fields import FieldMap, Source
 from tachograph.detectors.language.regexes import together
+from tachograph.detectors.matching.times import TIME, moments
 from tachograph.schemas.batch import ATTRIBUTES
 
 _IPV4 = r"\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}\z"
@@ -44,6 +47,14 @@ _COMPARE: dict[NumberOp, Callable[[pl.Expr, float], pl.Expr]] = {
     "lte": lambda column, value: column <= value,
     "gt": lambda column, value: column > value,
     "gte": lambda column, value: column >= value,
+}
+_PARTS: dict[TimeUnit, Callable[[pl.Expr], pl.Expr]] = {
+    "minute": lambda time: time.dt.minute(),
+    "hour": lambda time: time.dt.hour(),
+    "day": lambda time: time.dt.day(),
+    "week": lambda time: time.dt.week(),
+    "month": lambda time: time.dt.month(),
+    "year": lambda time: time.dt.year(),
 }
 
 
@@ -98,7 +109,7 @@ class Lowering:
             match part:
                 case Leaf(str(name), Text("equals" | "contains" as op, value, cased)):
                     words.setdefault((name, op, cased), []).append(value)
-                case Leaf(str(name), Pattern(regex, cased)):
+                case Leaf(str(name), Pattern(regex, cased, None)):
                     patterns.setdefault((name, cased), []).append(regex)
                 case _:
                     others.append(part)
@@ -165,6 +176,8 @@ class Lowering:
             return self._same(value, test)
         if isinstance(test, Number):
             return self._number(value, test)
+        if isinstance(test, TimePart):
+            return self._time_part(value, test)
         if isinstance(test, Truth):
             return self._truth(value, test)
         column = self._text(value, lowered=not getattr(test, "cased", True))
@@ -187,6 +200,15 @@ class Lowering:
         return _each(
             value, column, lambda text: compare(text.cast(pl.Float64, strict=False), test.value)
         )
+
+    def _time_part(self, value: _Value, test: TimePart) -> pl.Expr:
+        name = value.name
+        if not isinstance(value.kind, pl.Datetime):
+            name = f"time:{value.name}"
+            read = _times_of(pl.element()) if value.many else _times_of(pl.col(value.name))
+            self.texts[name] = pl.col(value.name).list.eval(read) if value.many else read
+        part, compare = _PARTS[test.unit], _COMPARE[test.op]
+        return _each(value, name, lambda time: compare(part(time), test.value))
 
     def _truth(self, value: _Value, test: Truth) -> pl.Expr:
         if value.kind == pl.Boolean():
@@ -218,6 +240,10 @@ def _as_text(value: _Value) -> pl.Expr:
     if isinstance(value.kind, pl.Datetime):
         return column.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
     return column.cast(pl.String)
+
+
+def _times_of(column: pl.Expr) -> pl.Expr:
+    return column.map_batches(moments, return_dtype=TIME, is_elementwise=True)
 
 
 def _each(value: _Value, column: str, test: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:

@@ -6,11 +6,12 @@ times, not once a batch. Our own columns begin with `~`.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 import polars as pl
+
+from tachograph.detectors.matching.times import TIME
 
 Shape = Literal["flag", "whole", "real", "text", "texts"]
 
@@ -24,10 +25,7 @@ _TYPES: dict[Shape, pl.DataType] = {
     "text": pl.String(),
     "texts": pl.List(pl.String),
 }
-_TIME = pl.Datetime("us", "UTC")
 _INT64 = range(-(2**63), 2**63)
-# Numbers above these are milliseconds, microseconds, nanoseconds since 1970.
-_UNITS = ((1e17, 1_000), (1e14, 1), (1e11, 1_000_000 // 1_000), (0, 1_000_000))
 
 
 class RawFrames:
@@ -50,7 +48,7 @@ class RawFrames:
         }
         own = {
             "~event_id": pl.Series("~event_id", ids, pl.String),
-            "~event_time": pl.Series("~event_time", times_us, pl.Int64).cast(_TIME),
+            "~event_time": pl.Series("~event_time", times_us, pl.Int64).cast(TIME),
         }
         return pl.DataFrame([*own.values(), *columns.values()])
 
@@ -86,33 +84,6 @@ class RawFrames:
         if "flag" in {shape, known}:
             shape = "texts" if "texts" in {shape, known} else "text"
         self._shapes[name] = max(known, shape, key=_ORDER.index)
-
-
-def micros_of(value: object) -> int | None:
-    """UTC microseconds of a time as logs write it: RFC 3339, with a space, or a number since
-    1970; else None.
-    """
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        if not 0 <= value < 1e20:
-            return None
-        for least, factor in _UNITS:
-            if value >= least:
-                return (
-                    int(value // 1_000)
-                    if factor == 1_000 and least == 1e17
-                    else int(value * factor)
-                )
-        return None
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
 
 
 def _shape(value: object) -> Shape:

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tachograph.pipeline.scan.raw_frames import RawFrames, micros_of
+from tachograph.detectors.matching.times import micros_of
+from tachograph.pipeline.scan.raw_frames import RawFrames
 
 # Fields that logs usually keep their time in, asked in this order; dots lead into nested objects.
 TIME_FIELDS = (

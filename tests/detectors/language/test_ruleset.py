@@ -39,7 +39,6 @@ def correlation(**fields: str) -> str:
         (stateless(r"  s: {tool.name|re: '(x)\1'}" + "\n  condition: s"), 3, "backreference"),
         (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 3, "placeholder"),
         (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 3, "nosuch"),
-        (stateless("  s: {event.time|hour: 3}\n  condition: s"), 3, "part of a time"),
         (stateless("  s: {tool.name: x}\n  condition: t"), 5, "not defined"),
         (stateless("  s: {tool.name: x}\n  condition: 1 of t*"), 5, "doesn't match any"),
         (stateless("  s: {tool.name: x}\n  condition: s | count() > 3"), 5, "pipe"),

@@ -79,6 +79,23 @@ CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "U
         ("{EventID|neq: 1}", CMD, True),
         ("{Ok: true}", {"Ok": True}, True),
         ("{Ok: false}", {"Ok": "False"}, True),
+        # Parts of a time, in UTC; as text, or as a number since 1970.
+        ("{T|hour: 23}", {"T": "2026-11-23T23:05:00Z"}, True),
+        ("{T|hour: 23}", {"T": "2026-11-24T00:05:00+01:00"}, True),
+        ("{T|hour: 23}", {"T": "2026-11-23 23:05:00.123456789"}, True),
+        ("{T|minute: 5}", {"T": "2026-11-23T23:05:00Z"}, True),
+        ("{T|minute: 5}", {"T": "2026-11-23T23:15:00Z"}, False),
+        ("{T|day: 23}", {"T": "2026-11-23"}, True),
+        ("{T|week: 53}", {"T": "2027-01-01T00:00:00Z"}, True),
+        ("{T|month: 11}", {"T": 1795388700}, True),
+        ("{T|month: 11}", {"T": "1795388700000"}, True),
+        ("{T|year: 2026}", {"T": "2026-11-23T23:05:00Z"}, True),
+        ("{T|hour|gte: 22}", {"T": "2026-11-23T23:05:00Z"}, True),
+        ("{T|hour|lt: 22}", {"T": "2026-11-23T23:05:00Z"}, False),
+        ("{T|hour: [1, 23]}", {"T": "2026-11-23T23:05:00Z"}, True),
+        ("{T|hour|neq: 23}", {"T": "2026-11-23T23:05:00Z"}, False),
+        ("{T|hour: 23}", {"T": "at eleven"}, False),
+        ("{T|hour: 23}", {"T": ["2026-11-23T01:05:00Z", "2026-11-23T23:05:00Z"]}, True),
         # Nothing there.
         ("{User: null}", CMD, True),
         ("{EventID: null}", CMD, False),
@@ -175,6 +192,16 @@ def test_fields_of_actions_reach_into_arguments_and_attributes() -> None:
     (signal,) = engine.judge(frame([row, other]), 1)
     assert signal.event_ids == ["1" * 32]
     assert signal.reason.fields["vendor.tier"] == "Gold"
+
+
+def test_a_time_of_an_action_has_parts() -> None:
+    at_night = stateless("  s: {event.time|hour|gte: 22, event.time|week: 2}\n  condition: s")
+    rows = [
+        {"event_id": f"{place:032x}", "event_time": (8 * 24 + hour) * 3600.0}
+        for place, hour in enumerate((21, 22))
+    ]
+    (signal,) = Engine(rules(at_night)).judge(frame(rows), 1)
+    assert int(signal.event_ids[0], 16) == 1
 
 
 @pytest.mark.parametrize("others", [0, 80])
