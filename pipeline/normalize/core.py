@@ -114,7 +114,9 @@ class Normalizer:
             decoded = decode(value, _format(record))
         except BadInput as problem:
             out.dead.append(_dead(origin, problem))
+            _count(out, origin, usable=False)
             return None
+        _count(out, origin, usable=not 0 < decoded.size == len(decoded.faults))
         origin.lone = decoded.size == 1
         if decoded.faults:
             out.dead += [_dead(origin, fault.problem, fault) for fault in decoded.faults]
@@ -300,6 +302,15 @@ def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any
         source=origin.source,
         fault=fault,
     )
+
+
+def _count(out: Normalized, origin: _Origin, *, usable: bool) -> None:
+    topic = origin.record.topic
+    if usable:
+        out.usable.add(topic)
+    else:
+        source = topic, origin.principal
+        out.refused[source] = out.refused.get(source, 0) + 1
 
 
 def _format(record: RawRecord) -> Format:

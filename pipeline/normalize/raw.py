@@ -93,6 +93,9 @@ class Normalized(msgspec.Struct):
     snapshots: list[StateSnapshot]
     foreign: int = 0
     redacted: dict[str, int] = {}
+    usable: set[str] = set()  # topics of which a record could be used
+    # (topic, principal the door named) → records of which nothing could be used
+    refused: dict[tuple[str, str | None], int] = {}
 
 
 def dead_letter(

@@ -11,7 +11,7 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from tachograph.pipeline import dead_letters, metrics, secrets
+from tachograph.pipeline import metrics, secrets
 from tachograph.pipeline.clock import Clock, system_us, to_datetime
 from tachograph.pipeline.dead_letters import DeadLetters
 from tachograph.pipeline.errors import Refused
@@ -21,6 +21,7 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.batches import Batches
 from tachograph.pipeline.normalize.core import Normalizer
+from tachograph.pipeline.normalize.hopeless import Hopeless
 from tachograph.pipeline.normalize.raw import STAGE, Normalized, RawRecord
 from tachograph.pipeline.normalize.ticks import Ticks
 from tachograph.pipeline.settings import Settings
@@ -37,9 +38,6 @@ READ_RECORDS: Final = 5_000
 READ_WAIT_S: Final = 0.05
 # Raw bytes decoded at once: bounds memory, and is far above what a batch needs to be quick.
 STRETCH_BYTES: Final = 4_000_000
-# Records of one topic in a row without a single usable item: then the topic, not a producer, is
-# wrong.
-HOPELESS_RECORDS: Final = 5_000
 PARTITION_CHECK_US: Final = 60_000_000
 GC_OBJECTS: Final = 100_000
 # A dead letter holds the largest raw record in base64.
@@ -58,7 +56,7 @@ class Normalize:
         self._raw_counts = {topic: self._writer.partitions(topic) for topic in SOURCES}
         self._checked_us = clock()
         self._dead = DeadLetters(self._writer, STAGE)
-        self._hopeless: dict[str, int] = {}
+        self._hopeless = Hopeless()
         self._reader = Reader(settings, GROUP, SOURCES, on_revoke=self._revoked)
         self._ticks = Ticks(self._reader, self._raw_partitions, clock)
         self._health = HealthReporter(settings, STAGE, clock=clock)
@@ -182,36 +180,20 @@ class Normalize:
             self._evicted = evicted
         for letter in found.dead:
             self._drops[letter.reason] = self._drops.get(letter.reason, 0) + 1
-        self._judge_topics(records, found)
-
-    def _judge_topics(self, records: list[RawRecord], found: Normalized) -> None:
-        """Stop when a whole topic decodes to nothing: then it is set up wrongly, and going on
-        would empty it.
-        """
-        refused = {(d.topic, d.partition, d.offset) for d in found.dead if d.index is None}
-        for record in records:
-            if (record.topic, record.partition, record.offset) not in refused:
-                self._hopeless[record.topic] = 0
-                continue
-            count = self._hopeless[record.topic] = self._hopeless.get(record.topic, 0) + 1
-            if count >= HOPELESS_RECORDS:
-                raise Refused(
-                    f"{record.topic}: {count} records in a row could not be decoded; see"
-                    f" {dead_letters.TOPIC} for the reason, mend the producer or the encoding, and"
-                    " start again"
-                )
+        self._hopeless.see(found.usable, found.refused)
 
     def _beat(self, sources: Mapping[str, int]) -> None:
         watermark = self._ticks.watermark_us()
         bare = self._dead.without_bytes
+        troubles = self._hopeless.troubles()
+        if bare:
+            troubles.append(f"{bare} dead letters above their source's limit kept only a hash")
         self._health.beat(
             watermark=to_datetime(watermark) if watermark else None,
             sources=sources,
             drops={**self._drops, **({"dead_letter_bytes": bare} if bare else {})},
-            status="degraded" if bare else "ok",
-            detail=f"{bare} dead letters above their source's limit kept only a hash"
-            if bare
-            else None,
+            status="degraded" if troubles else "ok",
+            detail="; ".join(troubles) or None,
         )
 
 

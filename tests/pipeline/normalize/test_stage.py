@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tachograph.pipeline.door_headers import sign
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.normalize.hopeless import Hopeless
 from tachograph.pipeline.normalize.stage import SOURCES, Normalize, run
 from tachograph.pipeline.replay import Choice, run_replay
 from tachograph.pipeline.secrets import operator_key
@@ -226,17 +227,20 @@ def test_a_dead_letter_put_back_after_the_fix_becomes_an_action(
     assert run_replay(settings, Choice(limit=1), dry_run=True).total == 1
 
 
-def test_a_topic_that_decodes_to_nothing_stops_the_stage_and_says_why(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_a_topic_that_decodes_to_nothing_stops_the_stage_whoever_writes_it(
+    settings: Settings,
 ) -> None:
-    monkeypatch.setattr("tachograph.pipeline.normalize.stage.HOPELESS_RECORDS", 20)
-    bad = [b"not json"] * 19
-    produce(settings, "agent.raw", *bad, now_action(), *bad, partition=0)
     stage = Normalize(settings)
-    while stage._hopeless.get("agent.raw", 0) < 19:
+    stage._hopeless = Hopeless(records=20, sources=3)
+    bad = b"not json"
+    produce(settings, "agent.raw", *[bad] * 40)
+    while not stage._hopeless.troubles():  # one unknown producer: said, but no reason to stop
         stage.round()
-    produce(settings, "agent.raw", *[b"not json"] * 20)
-    with pytest.raises(Refused, match=r"agent.raw: 20 records in a row"):
+    key = operator_key(settings.home)
+    for principal in ("one", "two"):
+        headers = sign(key, bad, principal, time.time_ns() // 1000, "acme")
+        produce(settings, "agent.raw", bad, headers=headers)
+    with pytest.raises(Refused, match=r"agent.raw: none of \d+ records since the start"):
         _rounds(stage)
     stage.close()
 
