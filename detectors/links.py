@@ -64,8 +64,8 @@ class Links:
 
     def __init__(self, limit: int = MAX_TRACES) -> None:
         self._traces: OrderedDict[Trace, Linked] = OrderedDict()
-        # (tenant, session) → (partition key, trace) of its traces.
-        self._of_session: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        # (tenant, partition key, session) → its traces.
+        self._of_session: dict[tuple[str, str, str], set[str]] = {}
         self._limit = limit
         self.evicted = 0
 
@@ -94,7 +94,7 @@ class Links:
     def _put(self, trace: Trace, link: Linked) -> None:
         self._drop(trace)
         self._traces[trace] = link
-        self._of_session.setdefault((trace[0], link.session_id), set()).add(trace[1:])
+        self._of_session.setdefault((*trace[:2], link.session_id), set()).add(trace[2])
         while len(self._traces) > self._limit:
             self._drop(next(iter(self._traces)))
             self.evicted += 1
@@ -102,15 +102,15 @@ class Links:
     def _drop(self, trace: Trace) -> None:
         known = self._traces.pop(trace, None)
         if known is not None:
-            session = (trace[0], known.session_id)
+            session = (*trace[:2], known.session_id)
             traces = self._of_session[session]
-            traces.discard(trace[1:])
+            traces.discard(trace[2])
             if not traces:
                 del self._of_session[session]
 
-    def traces_of(self, tenant: str, session: str) -> set[str]:
-        """Traces linked to the tenant's session."""
-        return {trace for _, trace in self._of_session.get((tenant, session), ())}
+    def traces_of(self, tenant: str, place: str, session: str) -> set[str]:
+        """Traces linked to the session of a tenant's partition key."""
+        return set(self._of_session.get((tenant, place, session), ()))
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with sessions and agents filled in where its rows fell back to the trace."""

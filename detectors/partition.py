@@ -88,8 +88,8 @@ class PartitionDetector:
         chosen = [group for group in opened if group.samples][:MAX_CONTEXTS]
         self.contexts_left_out += len(opened) - len(chosen)
         firsts = [group.samples[0] for group in chosen]
-        sessions = [(one.tenant, one.session_id or "") for one in firsts]
-        known = {session: self.links.traces_of(*session) for session in set(sessions) if session[1]}
+        sessions = [(one.tenant, one.partition_key or "", one.session_id or "") for one in firsts]
+        known = {session: self.links.traces_of(*session) for session in set(sessions) if session[2]}
         actions = self.recent.of_sessions(known)
         return [
             _context(group, actions.get(session, []))

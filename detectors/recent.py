@@ -20,17 +20,20 @@ MAX_TEXT_CHARS = 160
 DEFAULT_TENANT = "default"
 # So many rows travel with a checkpoint: enough for the alerts that come right after it.
 MAX_DUMPED_ROWS = 20_000
-FORMAT = 2
+FORMAT = 3
 
-# A session of one tenant is none of another's, whatever it is called.
-Session = tuple[str, str]
+# (tenant, partition key, session): a session of one service is none of another's, whatever it is
+# called.
+Session = tuple[str, str, str]
 
 # What is kept of an action; long texts are cut.
 _KEPT = (
-    "tenant", "event_id", "event_time", "session_id", "trace_id", "kind", "operation", "tool_name",
-    "tool_risk", "outcome", "error_type", "target_resource", "target_domain", "file_path",
-    "model_name", "policy_decision", "guardrail_verdict",
+    "tenant", "partition_key", "event_id", "event_time", "session_id", "trace_id", "kind",
+    "operation", "tool_name", "tool_risk", "outcome", "error_type", "target_resource",
+    "target_domain", "file_path", "model_name", "policy_decision", "guardrail_verdict",
 )  # fmt: skip
+# What all actions of a session share.
+_OF_SESSION = frozenset({"session_id", "tenant", "partition_key"})
 _CUT = ("tool_args", "tool_result", "content_text", "process_command_line")
 
 
@@ -85,16 +88,16 @@ class Recent:
     ) -> dict[Session, list[dict[str, str]]]:
         """The last actions of sessions, oldest first, by session.
 
-        `sessions`: (tenant, session) → traces that are known to belong to it.
+        `sessions`: session → traces that are known to belong to it.
         """
         owner = {
-            (session[0], name): session
-            for session, traces in sessions.items()
-            for name in (session[1], *traces)
+            (tenant, place, name): (tenant, place, session)
+            for (tenant, place, session), traces in sessions.items()
+            for name in (session, *traces)
         }
         if not owner or not self._frames:
             return {}
-        names = pl.Series(list({name for _, name in owner}))
+        names = pl.Series(list({name for _, _, name in owner}))
         wanted = np.unique(names.hash().to_numpy())
         found = []
         for frame, hashes in zip(self._frames, self._hashes, strict=True):
@@ -107,7 +110,7 @@ class Recent:
         actions = whole.sort("event_time", "event_id").to_dicts()
         out: dict[Session, list[dict[str, str]]] = {}
         for row in actions:
-            session = owner.get((row.get("tenant") or DEFAULT_TENANT, row["session_id"]))
+            session = owner.get(_session(row))
             if session is not None:
                 out.setdefault(session, []).append(row)
         return {session: [_short(row) for row in own[-number:]] for session, own in out.items()}
@@ -147,10 +150,16 @@ def _among(hashes: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> np
     return found
 
 
+def _session(row: Mapping[str, Any]) -> Session:
+    """Whose an action is, as its frame names it."""
+    tenant = row.get("tenant") or DEFAULT_TENANT
+    return tenant, row.get("partition_key") or "", row["session_id"]
+
+
 def _short(row: dict[str, Any]) -> dict[str, str]:
     out: dict[str, str] = {}
     for name, value in row.items():
-        if value is None or name in {"session_id", "tenant"}:
+        if value is None or name in _OF_SESSION:
             continue
         out[name] = value.isoformat().replace("+00:00", "Z") if name == "event_time" else str(value)
     return out

@@ -155,15 +155,15 @@ def test_links_beyond_the_limit_are_forgotten_and_counted() -> None:
     records = [_link(f"T{number}", f"S{number}") for number in range(5)]
     assert len(links.learn(records)) == 5
     assert (len(links), links.evicted) == (3, 2)
-    assert links.traces_of("default", "S0") == set()
-    assert links.traces_of("default", "S4") == {"T4"}
+    assert links.traces_of("default", "place", "S0") == set()
+    assert links.traces_of("default", "place", "S4") == {"T4"}
 
 
 def test_what_was_said_first_of_a_trace_holds() -> None:
     links = Links()
     links.learn([_link("T", "S1")])
     assert links.learn([_link("T", "S2"), _link("T", "S1")]) == {}
-    assert links.traces_of("default", "S1") == {"T"}
+    assert links.traces_of("default", "place", "S1") == {"T"}
 
 
 def _link(trace: str, session: str) -> SessionLink:
@@ -185,6 +185,6 @@ def test_recent_actions_are_short_and_bounded() -> None:
     other = Recent()
     other.load(recent.dump())
     for one in (recent, other):
-        last = one.of_sessions({("default", "s"): []}, number=5)["default", "s"]
+        last = one.of_sessions({("default", "place", "s"): []}, number=5)["default", "place", "s"]
         assert [row["event_id"] for row in last] == [f"{place:032x}" for place in range(95, 100)]
         assert len(last[0]["tool_args"]) == MAX_TEXT_CHARS

@@ -51,6 +51,19 @@ def test_an_agent_in_two_partitions_has_a_group_in_each() -> None:
     assert len({group.group_id for group in groups}) == 2
 
 
+def test_sessions_of_two_services_with_one_name_have_their_own_last_actions() -> None:
+    detector = PartitionDetector(rules(stateless("  s: {tool.name: a}\n  condition: s")))
+    said = detector.process(actions("p1", "p2", count=8), [], 1)
+    place_of = {s.signal_id: s.partition_key for g in said.groups for s in g.samples}
+    groups = {g.group_id: {place_of[s.signal_id] for s in g.samples} for g in said.groups}
+    for context in said.contexts:
+        [place] = groups[context.group_id]
+        first = ["p1", "p2"].index(place or "")
+        own = [plain_id(str(n)) for n in range(first, 8, 2)]
+        assert [action["event_id"] for action in context.actions] == own
+    assert len(said.contexts) == 2
+
+
 def test_a_link_names_nobody_elses_actions() -> None:
     rule = rules(stateless("  s: {tool.name: a}\n  condition: s"))
     link = SessionLink(
