@@ -7,10 +7,8 @@ chunks is being written the old one stays whole, so a crash in mid-write never c
 import hashlib
 from collections import deque
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from tachograph.pipeline.errors import RetryLater
-from tachograph.pipeline.kafka.reader import SILENT, Place, mapped
+from tachograph.pipeline.kafka.reader import Place
+from tachograph.pipeline.kafka.whole import whole_partition
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
@@ -25,11 +23,6 @@ TOPIC = "agent.checkpoints"
 FORMAT = 1
 CHUNK_BYTES = 512 * 1024
 SLOTS = 2
-CALL_TIMEOUT_S = 30.0
-# Reading a partition of checkpoints that goes on growing has to end.
-READ_RECORDS_MAX = 1_000_000
-# Chunks held at once beside those that are kept.
-READ_AT_ONCE = 64
 # Of one chunk: a set being written over another leaves some of both.
 VERSIONS = 2
 
@@ -126,58 +119,22 @@ class Checkpoints:
         return found
 
     def _read(self, partition: int, prefix: str) -> list[tuple[int, bytes]]:
-        """(slot, chunk) of a partition of checkpoints, up to where it ends now.
+        """(slot, chunk) of the keys of a partition of checkpoints that begin with the prefix.
 
         Of each key the newest VERSIONS: what is older may lie there for long before it is compacted
         away, and would not fit into memory.
         """
-        consumer = Consumer(
-            {
-                **self._settings.kafka.client_config(),
-                "group.id": f"tacho.{self._stage}.checkpoints",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 20,
-                "logger": SILENT,
-            }
-        )
-        at = TopicPartition(TOPIC, partition)
-        try:
-            low, high = consumer.get_watermark_offsets(at, CALL_TIMEOUT_S)
-            if low >= high:
-                return []
-            at.offset = low
-            consumer.assign([at])
-            return _until(consumer, at, high, prefix)
-        except KafkaException as error:
-            raise mapped(error.args[0], "read checkpoints") from error
-        finally:
-            consumer.close()
-
-
-def _until(
-    consumer: Consumer, at: TopicPartition, end: int, prefix: str
-) -> list[tuple[int, bytes]]:
-    """(slot, chunk) under keys that begin with the prefix: of each key the newest VERSIONS."""
-    found: dict[str, deque[bytes]] = {}
-    silent = read = 0
-    while consumer.position([at])[0].offset < end and read < READ_RECORDS_MAX:
-        messages = consumer.consume(READ_AT_ONCE, 1.0)
-        read += len(messages)
-        # The end of a compacted log may be a gap: nothing more comes, though the position stays
-        # short of it.
-        silent = 0 if messages else silent + 1
-        if silent >= int(CALL_TIMEOUT_S):
-            raise RetryLater("checkpoints cannot be read to their end: the broker does not answer")
-        for message in messages:
+        found: dict[str, deque[bytes]] = {}
+        group = f"tacho.{self._stage}.checkpoints"
+        for message in whole_partition(self._settings, group, TOPIC, partition):
             key, value = _text(message.key() or b""), message.value()
-            if message.error() is None and value and key.startswith(prefix):
+            if value and key.startswith(prefix):
                 found.setdefault(key, deque(maxlen=VERSIONS)).append(value)
-    return [
-        (int(key.removeprefix(prefix).partition("/")[0]), value)
-        for key, values in found.items()
-        for value in values
-    ]
+        return [
+            (int(key.removeprefix(prefix).partition("/")[0]), value)
+            for key, values in found.items()
+            for value in values
+        ]
 
 
 def _text(key: str | bytes) -> str:

@@ -21,6 +21,7 @@ from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
@@ -33,6 +34,8 @@ log = get("detect")
 STAGE = "detect"
 GROUP = "tacho.detect"
 SOURCE = "agent.actions"
+# Topics besides whose records have their place by a key.
+PLACED = ("agent.checkpoints", "agent.signal_groups")
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
 CHECKPOINT_EVERY_S = 15.0
@@ -58,6 +61,7 @@ class Detect:
         self._shards: dict[Place, Shard] = {}
         self._saved_s: dict[Place, float] = {}
         self._writer = Writer(settings)
+        self._generations = Generations(settings, STAGE, self._writer, [SOURCE, *PLACED])
         self._checkpoints = Checkpoints(settings, STAGE, self._writer)
         self._health = HealthReporter(settings, STAGE)
         self._reader = Reader(
@@ -123,6 +127,7 @@ class Detect:
         """One round; the number of records read. Raises RetryLater or Refused: then nothing is
         committed.
         """
+        self._generations.check()
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         if not messages:
             self._checkpoint_due()

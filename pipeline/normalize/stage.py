@@ -16,6 +16,7 @@ from tachograph.pipeline.clock import Clock, system_us, to_datetime
 from tachograph.pipeline.dead_letters import DeadLetters
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
@@ -51,7 +52,8 @@ class Normalize:
         self._clock = clock
         self._core = Normalizer(secrets.operator_key(settings.home), settings.tenant)
         self._writer = Writer(settings, overrides=WRITER_OVERRIDES)
-        self._count = self._writer.partitions(ACTIONS)
+        self._generations = Generations(settings, STAGE, self._writer, [ACTIONS])
+        self._count = self._generations.counts[ACTIONS]
         self._batches = Batches(self._count)
         self._raw_counts = {topic: self._writer.partitions(topic) for topic in SOURCES}
         self._checked_us = clock()
@@ -124,7 +126,8 @@ class Normalize:
         """After everything before was acknowledged; the ticks themselves go with the next flush."""
         ticks = self._ticks.due()
         if ticks:
-            self._check_partitions()
+            self._generations.check()
+            self._forget_raw_partitions()
         for tick in ticks:
             value = codec.encode(tick)
             for partition in range(self._count):
@@ -140,19 +143,12 @@ class Normalize:
             self._raw_counts[topic] = self._writer.partitions(topic)
         return self._raw_counts[topic]
 
-    def _check_partitions(self) -> None:
+    def _forget_raw_partitions(self) -> None:
+        """Raw topics may grow: once in a while they are asked again."""
         now_us = self._clock()
-        if now_us - self._checked_us < PARTITION_CHECK_US:
-            return
-        self._checked_us = now_us
-        self._raw_counts.clear()
-        found = self._writer.partitions(ACTIONS)
-        if found != self._count:
-            raise Refused(
-                f"{ACTIONS} had {self._count} partitions and now has {found}: agents would change"
-                " their partition. Put the number back, or start a new generation of the topic"
-                " and rebuild state"
-            )
+        if now_us - self._checked_us >= PARTITION_CHECK_US:
+            self._checked_us = now_us
+            self._raw_counts.clear()
 
     def _revoked(self, places: list[Place]) -> None:
         self._ticks.lost(places)

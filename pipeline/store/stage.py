@@ -18,7 +18,9 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import Clock, system_us
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
+from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.redact import Secrets
 from tachograph.pipeline.secrets import derive, operator_key
@@ -32,6 +34,8 @@ from tachograph.schemas.identity import Key
 log = get("store")
 
 GROUP = "tacho.store"
+# Topics whose records have their place by a key: links are looked for where their actions are.
+PLACED = ("agent.actions",)
 # Few at a time: a record may hold a thousand actions, and what was read must fit in memory.
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
@@ -230,9 +234,11 @@ def _wait(landed: "Future[None]", timeout_s: float) -> None:
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Run until `stop`. Raises RetryLater (start again from what is committed) or Refused."""
+    generations = Generations(settings, STAGE, Writer(settings), PLACED)
     store = Store(settings, stop)
     try:
         while not stop.is_set():
+            generations.check()
             store.round()
     finally:
         store.close()

@@ -12,6 +12,7 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage import app as faust_app
@@ -38,11 +39,13 @@ def run(settings: Settings, stop: threading.Event) -> None:
     policy = policy_of(os.environ.get(PATH_VARIABLE))
     session_s = session_of(os.environ.get(SESSION_VARIABLE))
     partitions = matching_partitions(settings)
+    placed = (faust_app.GROUPS_TOPIC, faust_app.CHANGELOG_TOPIC)
+    generations = Generations(settings, "triage", Writer(settings), placed)
     _make_home(settings.home)
     adapter_of = functools.partial(
         faust_app.Adapter, settings, policy, partitions=partitions, session_s=session_s
     )
-    asyncio.run(_serve(adapter_of, stop, HealthReporter(settings, "triage")))
+    asyncio.run(_serve(adapter_of, stop, HealthReporter(settings, "triage"), generations))
 
 
 def _make_home(home: Path) -> None:
@@ -86,11 +89,14 @@ def matching_partitions(settings: Settings) -> int:
 
 
 async def _serve(
-    adapter_of: Callable[[], faust_app.Adapter], stop: threading.Event, health: HealthReporter
+    adapter_of: Callable[[], faust_app.Adapter],
+    stop: threading.Event,
+    health: HealthReporter,
+    generations: Generations,
 ) -> None:
     adapter = adapter_of()
     starting = asyncio.create_task(adapter.app.start())
-    committing = asyncio.create_task(_commit_regularly(adapter, health))
+    committing = asyncio.create_task(_commit_regularly(adapter, health, generations))
     try:
         while not stop.is_set():
             _raise_for(adapter, starting, committing)
@@ -103,11 +109,14 @@ async def _serve(
         health.close()
 
 
-async def _commit_regularly(adapter: faust_app.Adapter, health: HealthReporter) -> None:
+async def _commit_regularly(
+    adapter: faust_app.Adapter, health: HealthReporter, generations: Generations
+) -> None:
     """Commit what is finished and say how we are."""
     while True:
         await asyncio.sleep(COMMIT_EVERY_S)
         await adapter.commit()
+        await asyncio.to_thread(generations.check)
         lag, reached = adapter.lag(), adapter.watermark
         metrics.LAG.labels("triage", faust_app.GROUPS_TOPIC).set(lag)
         if reached is not None:
