@@ -91,7 +91,8 @@ class Door:
         caller, content_type = self._admit(request, _OTLP_TYPES)
         with self._intake.lease() as lease:
             body = await self._body(request, lease)
-            checked = otlp.check(signal, content_type, body, self._limits.depth)
+            depth = self._limits.depth
+            checked = otlp.check(signal, content_type, body, depth, self._clock_us())
             if not checked.empty:
                 topic = otlp.TOPICS[signal]
                 key = checked.service.encode() if checked.service else None
@@ -102,7 +103,7 @@ class Door:
                 headers = self._signed(caller, value, facts)
                 await self._publish([Outgoing(topic, value, key, headers)])
                 RECORDS_READ.labels("serve", topic).inc()
-        return Response(otlp.success(content_type), media_type=content_type)
+        return Response(otlp.success(signal, content_type, checked), media_type=content_type)
 
     async def _native(self, request: Request, kind: native.RecordKind) -> Response:
         caller, content_type = self._admit(request, native.CONTENT_TYPES)

@@ -8,11 +8,19 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
+from tachograph.pipeline.normalize import times
+from tachograph.pipeline.normalize.decode import decode
 from tachograph.pipeline.normalize.faults import UNREADABLE, check_utf8, given_twice, unreadable
-from tachograph.pipeline.normalize.raw import BadInput
+from tachograph.pipeline.normalize.raw import BadInput, Format
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
 
@@ -34,18 +42,47 @@ class Checked(msgspec.Struct, frozen=True):
     empty: bool  # nothing to export: legal, and nothing to forward
     service: str | None  # service.name, when all resources of the body share it
     items: int  # spans or log records
+    rejected: int = 0  # items of which `normalize` will make dead letters
+    reason: str = ""  # why, in a sentence, when some are rejected
 
 
-def check(signal: Signal, content_type: str, body: bytes, max_depth: int) -> Checked:
-    """Decode a body of one of the two content types. Raises RequestError 400 with what is wrong."""
+def check(signal: Signal, content_type: str, body: bytes, max_depth: int, now_us: int) -> Checked:
+    """Decode a body of one of the two content types, received at `now_us`.
+
+    Raises RequestError 400 with what is wrong, also when every item is.
+    """
     if content_type == PROTOBUF:
-        return _check_protobuf(signal, body)
-    return _check_json(signal, body, max_depth)
+        resources = _protobuf_resources(signal, body)
+        service = _one(map(_protobuf_service, resources))
+    else:
+        resources = _json_resources(signal, body, max_depth)
+        service = _one(map(_json_service, resources))
+    items = list(_items(resources, *_PLACES[signal]))
+    checked = Checked(not items, service, len(items))
+    # The times tell almost for nothing whether it is worth a closer look.
+    if any(_odd(item, *_TIMES[signal], now_us) for item in items):
+        checked = _judged(signal, body, checked, now_us)
+    return checked
 
 
-def success(content_type: str) -> bytes:
-    """An Export…ServiceResponse without partial success: nothing was rejected."""
-    return b"" if content_type == PROTOBUF else b"{}"
+def success(signal: Signal, content_type: str, checked: Checked) -> bytes:
+    """An Export…ServiceResponse: with partial success where items were rejected."""
+    if not checked.rejected:
+        return b"" if content_type == PROTOBUF else b"{}"
+    rejected, reason = checked.rejected, checked.reason
+    if content_type != PROTOBUF:
+        name = "rejectedSpans" if signal == "traces" else "rejectedLogRecords"
+        partial = {name: str(rejected), "errorMessage": reason}
+        return msgspec.json.encode({"partialSuccess": partial})
+    answer: ExportTraceServiceResponse | ExportLogsServiceResponse
+    if signal == "traces":
+        answer = ExportTraceServiceResponse()
+        answer.partial_success.rejected_spans = rejected
+    else:
+        answer = ExportLogsServiceResponse()
+        answer.partial_success.rejected_log_records = rejected
+    answer.partial_success.error_message = reason
+    return answer.SerializeToString()
 
 
 def failure(content_type: str, status: int, message: str) -> bytes:
@@ -66,12 +103,45 @@ _PLACES: Final[dict[Signal, tuple[str, str]]] = {
 }
 
 
-def _counted(resources: Any, scopes: str, items: str) -> int:
-    return sum(
-        len(getattr(scope, items) or ())
-        for resource in resources
-        for scope in getattr(resource, scopes) or ()
-    )
+# When an item was, in the order in which `normalize` asks.
+_TIMES: Final[dict[Signal, tuple[str, str]]] = {
+    "traces": ("end_time_unix_nano", "start_time_unix_nano"),
+    "logs": ("time_unix_nano", "observed_time_unix_nano"),
+}
+_FORMATS: Final[dict[Signal, Format]] = {"traces": "otlp_spans", "logs": "otlp_logs"}
+
+
+def _items(resources: Any, scopes: str, items: str) -> Iterable[Any]:
+    for resource in resources:
+        for scope in getattr(resource, scopes) or ():
+            yield from getattr(scope, items) or ()
+
+
+def _odd(item: Any, first: str, second: str, now_us: int) -> bool:
+    """Whether an item has no time, or one that no clock of ours can mean."""
+    at_ns = int(getattr(item, first) or 0) or int(getattr(item, second) or 0)
+    return at_ns <= 0 or bool(times.beyond(at_ns // 1000, now_us))
+
+
+def _judged(signal: Signal, body: bytes, checked: Checked, now_us: int) -> Checked:
+    """What `normalize` will say of the items. Raises RequestError when none of them is good."""
+    try:
+        decoded = decode(body, _FORMATS[signal])
+    except BadInput as problem:
+        raise RequestError(400, problem.detail) from problem
+    bad = [(fault.index, str(fault.problem)) for fault in decoded.faults]
+    bad += [
+        (item.index, str(BadInput("impossible_time", times.IMPOSSIBLE)))
+        for item in decoded.items
+        if times.beyond(item.row["event_time"], now_us)
+    ]
+    if not bad:
+        return checked  # items that tell nothing of an agent may have any time
+    index, why = min(bad)
+    reason = f"{len(bad)} of {checked.items} rejected; number {index + 1}: {why}"
+    if len(bad) == checked.items:
+        raise RequestError(400, reason)
+    return msgspec.structs.replace(checked, rejected=len(bad), reason=reason)
 
 
 def _varint(number: int) -> bytes:
@@ -91,7 +161,7 @@ _MESSAGES: Final[dict[Signal, tuple[Callable[[bytes], Message], str]]] = {
 }
 
 
-def _check_protobuf(signal: Signal, body: bytes) -> Checked:
+def _protobuf_resources(signal: Signal, body: bytes) -> Any:
     parse, field = _MESSAGES[signal]
     try:
         # The runtime checks UTF-8 and refuses more than 100 nested messages.
@@ -101,8 +171,7 @@ def _check_protobuf(signal: Signal, body: bytes) -> Checked:
     resources = getattr(request, field)
     if not resources and body:
         raise RequestError(400, f"the body has no {field}: is it another signal's export request?")
-    count = _counted(resources, *_PLACES[signal])
-    return Checked(not count, _one(map(_protobuf_service, resources)), count)
+    return resources
 
 
 def _protobuf_service(entry: Any) -> str | None:
@@ -245,7 +314,7 @@ _DECODERS: Final[dict[Signal, tuple[msgspec.json.Decoder[Any], str, str]]] = {
 }
 
 
-def _check_json(signal: Signal, body: bytes, max_depth: int) -> Checked:
+def _json_resources(signal: Signal, body: bytes, max_depth: int) -> Any:
     decoder, field, name = _DECODERS[signal]
     if deeper_than(max_depth, body):
         raise RequestError(400, f"the body nests deeper than {max_depth} levels")
@@ -260,10 +329,7 @@ def _check_json(signal: Signal, body: bytes, max_depth: int) -> Checked:
     resources = getattr(request, field)
     if resources is msgspec.UNSET and body.strip() != b"{}":
         raise RequestError(400, f"the body has no {name} (names are in lowerCamelCase)")
-    if not resources:
-        return Checked(empty=True, service=None, items=0)
-    count = _counted(resources, *_PLACES[signal])
-    return Checked(not count, _one(map(_json_service, resources)), count)
+    return resources or []
 
 
 def _json_service(entry: _ResourceSpans | _ResourceLogs) -> str | None:

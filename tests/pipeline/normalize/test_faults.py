@@ -9,7 +9,7 @@ from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.serve import otlp
 from tachograph.pipeline.serve.errors import RequestError
 
-from .conftest import record
+from .conftest import NOON_US, record
 
 NATIVE: list[tuple[bytes, str, str]] = [
     (b'{"a": "\xff"}', "not_utf8", "not valid UTF-8 at byte 7"),
@@ -44,7 +44,7 @@ def test_a_broken_export_in_json_is_a_dead_letter_and_refused_at_the_door(
     with pytest.raises(
         RequestError, match="deep|nests" if reason == "too_deep" else None
     ) as caught:
-        otlp.check("traces", otlp.JSON, value, 64)
+        otlp.check("traces", otlp.JSON, value, 64, NOON_US)
     assert caught.value.status == 400
     assert reason == "too_deep" or said in str(caught.value)
 

@@ -294,6 +294,21 @@ def test_numbers_may_be_bare_ids_upper_case_and_values_null(rows: Rows) -> None:
     assert row["trace_id"] == "bb" * 16
 
 
+def test_of_what_is_given_twice_in_an_export_the_last_holds_in_both_encodings(
+    rows: Rows,
+) -> None:
+    one = span(gen_ai__operation__name="chat", gen_ai__agent__name="first")
+    one["attributes"].append(attribute("gen_ai.agent.name", "last"))
+    for value in (request(one), proto(request(one))):
+        [row] = rows(value, topic="otlp_spans")
+        assert row["agent_name"] == "last"
+    twice = json.dumps(request(one)).replace(
+        '"attributes": [{"key": "gen_ai', '"attributes": [], "attributes": [{"key": "gen_ai'
+    )
+    [row] = rows(twice.encode(), topic="otlp_spans")
+    assert row["agent_name"] == "last"
+
+
 def test_values_nested_beyond_the_limit_are_refused(core: Normalizer) -> None:
     value: dict[str, Any] = {"intValue": 1}
     for _ in range(limits.JSON_DEPTH + 1):

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from .conftest import OpenDoor, records
 
 AGENT = """
-import logging
+import time
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -33,7 +33,7 @@ for number in range(20):
 logs = LoggerProvider(resource=resource)
 logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
 logs.get_logger("agent").emit(LogRecord(
-    timestamp=1, severity_number=SeverityNumber.INFO, body="booked",
+    timestamp=time.time_ns(), severity_number=SeverityNumber.INFO, body="booked",
     attributes={"gen_ai.provider.name": "openai"}, event_name="gen_ai.choice",
 ))
 assert tracing.force_flush() and logs.force_flush()
