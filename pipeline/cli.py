@@ -160,6 +160,7 @@ def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
     from tachograph.pipeline.replay import replay
+    from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
 
@@ -167,6 +168,7 @@ def _register() -> None:
     app.command()(replay)
     app.command()(schema)
     app.add_typer(forward, name="forward")
+    app.add_typer(rules, name="rules")
 
 
 _register()

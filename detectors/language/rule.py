@@ -51,6 +51,8 @@ class Meta(msgspec.Struct, frozen=True):
     tacho: Tacho
     file: str
     line: int
+    # What other rules may call it beside its id.
+    name: str | None = None
 
 
 class Detection(msgspec.Struct, frozen=True):

@@ -291,6 +291,7 @@ class _Builder:
             tacho=tacho,
             file=document.file,
             line=document.line,
+            name=str(data["name"]) if data.get("name") else None,
         )
 
 

@@ -1,12 +1,19 @@
 """The samples inside rule files: actions that a rule must find, and actions that it must leave
 alone.
 
-A sample is an action as flat fields, or a list of them for rules over time. Beside fields of Action
-an entry may say `at_s` (seconds after the first), and `repeat` with `every_s` to stand for several.
-What a sample leaves out is filled with one tenant, agent and session.
+A sample is an action as flat fields, or a list of them for rules over time. Fields have the names
+that rules use (`tool.name`, `tool.args.path`, attributes by their names) or those of Action.
+Beside them an entry may say `at_s` (seconds after the first), and `repeat` with `every_s` to stand
+for several. What a sample leaves out is filled with one agent and session.
+
+A sample that has more to say is a mapping with `actions` (as above), and `name`, how many `signals`
+there must be, or at which `events` (places from 0, repeats counted).
+
+All samples of all rules are judged in one run, each by its own rule and in a tenant of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,18 +21,18 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.engine import Engine
+from tachograph.detectors.language.fields import ACTIONS, UnknownField
 from tachograph.detectors.language.rule import Rule
 from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.schemas.alert import Signal
 from tachograph.schemas.batch import COLUMNS
 
 MAX_EVENTS = 10_000
+# Actions judged at once; samples are never cut in two.
+RUN_EVENTS = 50_000
 _START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-_USUAL = {
-    "tenant": "default",
-    "partition_key": "sample",
-    "agent_id": "sample-agent",
-    "session_id": "sample-session",
-}
+_USUAL = {"partition_key": "sample", "agent_id": "sample-agent", "session_id": "sample-session"}
+_MORE = frozenset({"actions", "name", "signals", "events"})
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -37,50 +44,226 @@ class Case(msgspec.Struct, frozen=True):
     wanted: bool
     passed: bool
     reason: str = ""
+    file: str = ""
 
 
-def frame_of(sample: Any) -> pl.DataFrame:
-    """The actions of a sample. Raises ValueError for a field that Action does not have."""
-    entries = sample if isinstance(sample, Sequence) else [sample]
-    rows = [row for entry in entries for row in _rows(entry)]
-    if len(rows) > MAX_EVENTS:
-        raise ValueError(f"a sample has at most {MAX_EVENTS} actions")
-    names = {name for row in rows for name in row}
-    unknown = sorted(names - set(COLUMNS))
-    if unknown:
-        raise ValueError(f"no field of an action: {', '.join(unknown)}")
-    numbered = [{**row, "event_id": f"{place:032x}"} for place, row in enumerate(rows)]
-    return pl.DataFrame(
-        numbered, schema={name: COLUMNS[name] for name in sorted(names | {"event_id"})}
-    )
+class Sample(msgspec.Struct, frozen=True):
+    """One sample of one rule: actions as rows of Action's columns, and what is expected of it."""
 
+    rule: Rule
+    name: str
+    wanted: bool
+    rows: list[dict[str, Any]]
+    signals: int | None = None
+    events: list[int] | None = None
 
-def _rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    fields = dict(entry)
-    first_s, times = fields.pop("at_s", 0), int(fields.pop("repeat", 1))
-    every_s = fields.pop("every_s", 0)
-    for place in range(times):
-        moment = _START + timedelta(seconds=first_s + place * every_s)
-        yield {**_USUAL, "event_time": moment, "observed_time": moment, **fields}
+    def case(self, reason: str = "") -> Case:
+        """What came of it; it passed unless there is a reason why not."""
+        meta = self.rule.meta
+        passed = not reason
+        return Case(meta.rule_id, meta.title, self.name, self.wanted, passed, reason, meta.file)
 
 
 def cases(rules: RuleSet) -> Iterator[Case]:
-    """Every sample of every rule, judged by that rule alone."""
+    """Every sample of every rule of the set, judged; in the order of the rules."""
+    asked = fields_asked(rules)
+    waiting: list[Sample | Case] = []
+    events = 0
     for rule in rules.rules:
-        alone = rules.only([rule])
-        samples = rule.meta.tacho.samples
-        for wanted, name in ((True, "match"), (False, "no_match")):
-            for place, sample in enumerate(getattr(samples, name)):
-                yield _case(rule, alone, sample, f"{name}[{place}]", wanted=wanted)
+        for sample in samples_of(rule, asked):
+            waiting.append(sample)
+            events += len(sample.rows) if isinstance(sample, Sample) else 0
+        if events >= RUN_EVENTS:
+            yield from _judged(rules, waiting)
+            waiting, events = [], 0
+    yield from _judged(rules, waiting)
 
 
-def _case(rule: Rule, rules: RuleSet, sample: Any, name: str, *, wanted: bool) -> Case:
-    meta = rule.meta
+def fields_asked(rules: RuleSet) -> frozenset[str]:
+    """Every field that some rule asks for: a sample may name it even if Action does not."""
+    return frozenset(name for detection in rules.detections for name in detection.fields)
+
+
+def samples_of(rule: Rule, asked: frozenset[str] = frozenset()) -> Iterator[Sample | Case]:
+    """The samples of a rule; one that is broken comes as a case that failed.
+
+    `asked`: attributes that a sample may name without saying that they are some.
+    """
+    named = rule.meta.tacho.samples
+    for wanted, kind, entries in (
+        (True, "match", named.match),
+        (False, "no_match", named.no_match),
+    ):
+        for place, entry in enumerate(entries):
+            name = f"{kind}[{place}]"
+            try:
+                yield _sample(rule, name, entry, asked, wanted=wanted)
+            except (ValueError, TypeError) as error:
+                yield Sample(rule, name, wanted, []).case(f"broken sample: {error}")
+
+
+def _sample(rule: Rule, name: str, entry: Any, asked: frozenset[str], *, wanted: bool) -> Sample:
+    more: Mapping[str, Any] = {}
+    if isinstance(entry, Mapping) and "actions" in entry:
+        entry, more = entry["actions"], entry
+        strange = sorted(set(more) - _MORE)
+        if strange:
+            raise ValueError(f"beside actions there may be {', '.join(sorted(_MORE))}: {strange}")
+    if not wanted and ("signals" in more or "events" in more):
+        raise ValueError("a sample that must not match has no signals")
+    rows = rows_of(entry, asked)
+    signals = msgspec.convert(more.get("signals"), int | None)
+    events = msgspec.convert(more.get("events"), list[int] | None)
+    if events is not None and not all(0 <= place < len(rows) for place in events):
+        raise ValueError(f"events are places from 0 to {len(rows) - 1}")
+    return Sample(rule, str(more.get("name", name)), wanted, rows, signals, events)
+
+
+def rows_of(entry: Any, asked: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+    """The actions of a sample as rows of Action's columns. Raises ValueError, TypeError."""
+    entries = entry if isinstance(entry, Sequence) and not isinstance(entry, str) else [entry]
+    rows = [row for one in entries for row in _repeated(one, asked)]
+    if len(rows) > MAX_EVENTS:
+        raise ValueError(f"a sample has at most {MAX_EVENTS} actions")
+    if not rows:
+        raise ValueError("no action")
+    return rows
+
+
+def _repeated(entry: Any, asked: frozenset[str]) -> Iterator[dict[str, Any]]:
+    if not isinstance(entry, Mapping):
+        raise TypeError("an action is a mapping of fields")
+    fields = dict(entry)
+    first_s, times = fields.pop("at_s", 0), int(fields.pop("repeat", 1))
+    every_s = fields.pop("every_s", 0)
+    row = _columns(fields, asked)
+    for place in range(min(times, MAX_EVENTS + 1)):
+        moment = _START + timedelta(seconds=first_s + place * every_s)
+        yield {**_USUAL, "event_time": moment, "observed_time": moment, **row}
+
+
+def _columns(fields: Mapping[str, Any], asked: frozenset[str]) -> dict[str, Any]:
+    """Fields by the names of columns: those within JSON texts and attributes gathered there."""
+    row: dict[str, Any] = {}
+    members: dict[str, dict[str, Any]] = defaultdict(dict)
+    attributes: dict[str, str] = {}
+    for name, value in fields.items():
+        if name in COLUMNS:
+            row[name] = value
+            continue
+        try:
+            source = ACTIONS.source(name)
+        except UnknownField as error:
+            raise ValueError(str(error)) from error
+        if source.path is not None:
+            *parents, last = source.path[3:-2].split("']['")
+            inner = members[source.column]
+            for parent in parents:
+                inner = inner.setdefault(parent, {})
+            inner[last] = value
+        elif source.attribute is None:
+            row[source.column] = value
+        elif "." not in name and name not in asked:
+            raise ValueError(f"no field of an action: {name}")
+        else:
+            attributes[source.attribute] = str(value)
+    row |= {column: msgspec.json.encode(value).decode() for column, value in members.items()}
+    given = row.pop("attributes", None) or {}
+    attributes |= {str(key): str(value) for key, value in given.items()}
+    if attributes:
+        row["attributes"] = [{"key": key, "value": value} for key, value in attributes.items()]
+    return row
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Rows of Action's columns as a frame. Raises TypeError or a PolarsError for a wrong type."""
+    names = {name for row in rows for name in row}
+    return pl.DataFrame(rows, schema={name: COLUMNS[name] for name in sorted(names)})
+
+
+def _judged(rules: RuleSet, waiting: Sequence[Sample | Case]) -> Iterator[Case]:
+    samples = [one for one in waiting if isinstance(one, Sample)]
+    reasons = _broken(samples)
+    sound = [place for place in range(len(samples)) if place not in reasons]
+    for run in _runs(samples, sound):
+        verdicts = _verdicts(rules, [samples[place] for place in run])
+        reasons |= dict(zip(run, verdicts, strict=True))
+    place = -1
+    for one in waiting:
+        place += isinstance(one, Sample)
+        yield one if isinstance(one, Case) else one.case(reasons[place])
+
+
+def _runs(samples: Sequence[Sample], places: Sequence[int]) -> Iterator[list[int]]:
+    """Which samples are judged together: all, but those that name tenants themselves."""
+    named = [at for at in places if any("tenant" in row for row in samples[at].rows)]
+    yield [at for at in places if at not in set(named)]
+    yield from ([at] for at in named)
+
+
+def _broken(samples: Sequence[Sample]) -> dict[int, str]:
+    """Why the values of some samples are none of their fields, by the sample's place."""
     try:
-        found = bool(Engine(rules).judge(frame_of(sample), 1))
-    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
-        return Case(
-            meta.rule_id, meta.title, name, wanted, passed=False, reason=f"broken sample: {error}"
-        )
-    reason = "" if found == wanted else ("fired" if found else "did not fire")
-    return Case(meta.rule_id, meta.title, name, wanted, found == wanted, reason)
+        frame_of([row for sample in samples for row in sample.rows])
+    except (TypeError, ValueError, pl.exceptions.PolarsError):
+        pass
+    else:
+        return {}
+    found: dict[int, str] = {}
+    for place, sample in enumerate(samples):
+        try:
+            frame_of(sample.rows)
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            found[place] = f"broken sample: {error}"
+    return found
+
+
+def _verdicts(rules: RuleSet, samples: Sequence[Sample]) -> Iterator[str]:
+    """Why each sample failed; empty where it did not."""
+    ids: dict[str, tuple[int, int]] = {}
+    rows: list[dict[str, Any]] = []
+    for number, sample in enumerate(samples):
+        for place, row in enumerate(sample.rows):
+            # Actions of one moment are ordered by their ids: here as they are written.
+            event_id = f"{number:016x}{place:016x}"
+            ids[event_id] = (number, place)
+            rows.append({"tenant": f"sample-{number}", **row, "event_id": event_id})
+    standing: dict[int, list[Signal]] = defaultdict(list)
+    for signal in _standing(rules, frame_of(rows)) if rows else ():
+        number, _ = ids[signal.event_ids[0]]
+        if signal.rule_id == samples[number].rule.meta.rule_id:
+            standing[number].append(signal)
+    for number, sample in enumerate(samples):
+        places = [_place(sample, signal, ids) for signal in standing[number]]
+        yield _verdict(sample, sorted(places))
+
+
+def _standing(rules: RuleSet, frame: pl.DataFrame) -> Iterable[Signal]:
+    """The signals that stand when all is judged and time has passed."""
+    engine = Engine(rules)
+    found = {signal.signal_id: signal for signal in engine.judge(frame, 1)}
+    return [signal for signal in found.values() if signal.change != "retracted"]
+
+
+def _place(sample: Sample, signal: Signal, ids: Mapping[str, tuple[int, int]]) -> int:
+    """The action at which a signal stands; of several of one moment, the first."""
+    if signal.kind == "stateless":
+        return ids[signal.event_ids[0]][1]
+    times = [row["event_time"] for row in sample.rows]
+    return times.index(signal.event_time)
+
+
+def _verdict(sample: Sample, places: list[int]) -> str:
+    if not sample.wanted:
+        return f"fired at {places}" if places else ""
+    if not places:
+        return "did not fire"
+    if sample.signals is not None and len(places) != sample.signals:
+        return f"fired {len(places)} times, not {sample.signals}"
+    if sample.events is not None:
+        times = [row["event_time"] for row in sample.rows]
+        stateless = sample.rule.meta.kind == "stateless"
+        expected = sorted(at if stateless else times.index(times[at]) for at in sample.events)
+        if places != expected:
+            return f"fired at {places}, not at {expected}"
+    return ""

@@ -1,0 +1,1 @@
+"""`tacho rules`: write rules, check, test, show and explain them."""

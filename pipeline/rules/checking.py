@@ -1,0 +1,36 @@
+"""`tacho rules check`: what is wrong in rule files, for a person or a program."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from tachograph.detectors.language.fields import ACTIONS, RAW
+from tachograph.detectors.language.lint import Linted, lint
+from tachograph.pipeline.rules.loading import tuning_of
+
+
+def run_check(
+    paths: Sequence[Path], tuning: Path | None, *, raw: bool, as_json: bool, sink: TextIO
+) -> int:
+    """Print every problem; the exit code. Raises ConfigError for a tuning file."""
+    found = lint(paths, fields=RAW if raw else ACTIONS, tuning=tuning_of(tuning))
+    sink.write(_json(found) if as_json else _text(found))
+    return 1 if found.errors else 0
+
+
+def _text(found: Linted) -> str:
+    hints = len(found.remarks) - found.errors
+    summary = f"{found.rules} rules, {found.errors} errors, {hints} hints"
+    return "\n".join([*map(str, found.remarks), summary, ""])
+
+
+def _json(found: Linted) -> str:
+    told = {
+        "rules": found.rules,
+        "errors": found.errors,
+        "hints": len(found.remarks) - found.errors,
+        "problems": found.remarks,
+    }
+    return msgspec.json.encode(told).decode() + "\n"
