@@ -14,7 +14,6 @@ from confluent_kafka import Message
 from tachograph.pipeline import metrics, secrets
 from tachograph.pipeline.clock import Clock, system_us, to_datetime
 from tachograph.pipeline.dead_letters import DeadLetters
-from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
