@@ -72,6 +72,13 @@ def scan(  # noqa: PLR0913 - an argument for each option
         Path | None,
         typer.Option(envvar="TACHO_TUNING", help="values for the rules' knobs"),
     ] = None,
+    pipeline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            envvar="TACHO_PIPELINES",
+            help="Sigma processing pipelines: files, or `endpoint`, which ships",
+        ),
+    ] = None,
     time_field: Annotated[
         str | None,
         typer.Option(help="raw: the field that holds the time"),
@@ -88,7 +95,8 @@ def scan(  # noqa: PLR0913 - an argument for each option
 
     options = Options(
         files=files, format=format_, rules=rules or [], builtin=builtin, tuning=tuning,
-        time_field=time_field, out=out, format_out=format_out, fail_on=fail_on,
+        pipelines=pipeline or [], time_field=time_field, out=out, format_out=format_out,
+        fail_on=fail_on,
     )  # fmt: skip
     raise typer.Exit(run_scan(options.sorted_out()))
 

@@ -34,11 +34,14 @@ class Unreadable(ValueError):
 
 
 class RefusedDocument(ValueError):
-    """A rule that is not honoured: reason, and the keys of the place that says so."""
+    """A rule that is not honoured: reason, and the keys of the place that says so (in `document`,
+    if that is not the rule itself).
+    """
 
-    def __init__(self, reason: str, *keys: str) -> None:
+    def __init__(self, reason: str, *keys: str, document: "Document | None" = None) -> None:
         super().__init__(reason)
         self.keys = keys
+        self.document = document
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -48,6 +51,8 @@ class Document(msgspec.Struct, frozen=True):
     line: int
     data: dict[str, Any]
     lines: dict[str, int]
+    # One of several documents that together are a rule (see templates).
+    part: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -6,11 +6,15 @@ from typing import Any
 
 import msgspec
 from sigma.exceptions import SigmaError
-from sigma.rule import SigmaRule
+from sigma.rule import SigmaLogSource
 
+from tachograph.detectors.language import logsources, templates
 from tachograph.detectors.language.conditions import fields_of, leaves
 from tachograph.detectors.language.correlations import correlation_of
+from tachograph.detectors.language.detection import Detected, detected
 from tachograph.detectors.language.fields import ACTIONS, FieldMap, UnknownField
+from tachograph.detectors.language.filters import Filter, filter_of, idle
+from tachograph.detectors.language.pipelines import Lists, Pipelines, read_pipelines
 from tachograph.detectors.language.rule import Detection, Judged, Meta, Rule, Stateless, Tacho
 from tachograph.detectors.language.rulefile import (
     Document,
@@ -19,9 +23,8 @@ from tachograph.detectors.language.rulefile import (
     Unreadable,
     files_of,
     read,
-    semantic_hash,
 )
-from tachograph.detectors.language.sigma import POLICY, UnsupportedRule, condition_of, in_words
+from tachograph.detectors.language.sigma import in_words
 from tachograph.detectors.language.tuning import UNTUNED, Tuning, read_tuning, tuned
 from tachograph.detectors.matching.lowering import Lowering
 from tachograph.schemas.alert import SEVERITIES, Severity
@@ -34,19 +37,23 @@ class RuleErrors(ValueError):
     """Rules that cannot be honoured: all of them, in order of file and line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = sorted(problems)
+        # A filter with a problem has it in every rule that it fits.
+        self.problems = sorted(set(problems))
         listing = "\n".join(str(problem) for problem in self.problems)
         super().__init__(f"{len(self.problems)} problem(s) in rules:\n{listing}")
 
 
 class RuleSet(msgspec.Struct, frozen=True):
-    """Compiled rules. `refused` is empty unless the caller asked to go on without them."""
+    """Compiled rules. `refused` is empty unless the caller asked to go on without them; `skipped`
+    names sound rules that are not asked, because these events are not of their log source.
+    """
 
     rules: list[Rule]
     detections: list[Detection]
     fields: FieldMap
     rules_hash: str
     refused: list[Problem] = []
+    skipped: list[Problem] = []
 
     def only(self, rules: Sequence[Rule]) -> "RuleSet":
         """A set of just these of its rules, and of what they ask."""
@@ -79,9 +86,12 @@ def load(
     fields: FieldMap = ACTIONS,
     strict: bool = True,
     tuning: Path | None = None,
+    pipelines: Sequence[Path | str] = (),
+    lists: Lists | None = None,
 ) -> RuleSet:
     """The rules of the shipped pack (`builtin`) and of files and folders, with an operator's values
-    for their knobs (`tuning`).
+    for their knobs (`tuning`), fitted by `pipelines` (files, or names of shipped ones); `lists` are
+    values of placeholders.
 
     Raises RuleErrors with every problem found. With strict=False rules with problems are left out
     and listed in `refused`, for a caller that tells them to a person.
@@ -93,6 +103,8 @@ def load(
             values = read_tuning(tuning)
         except Unreadable as error:
             problems.append(error.problem)
+    fitted, wrong = read_pipelines(pipelines, lists)
+    problems += wrong
     return build(
         documents,
         fields=fields,
@@ -101,6 +113,7 @@ def load(
         tuning=values,
         # One file may tune the shipped rules and others: without the shipped ones part of it idles.
         whole=builtin,
+        pipelines=fitted,
     )
 
 
@@ -128,11 +141,13 @@ def build(
     strict: bool = True,
     tuning: Tuning = UNTUNED,
     whole: bool = True,
+    pipelines: Pipelines | None = None,
 ) -> RuleSet:
     """The rules of documents already read, tuned (see `tuned`); the rest as `load`."""
-    builder = _Builder(fields)
+    builder = _Builder(fields, pipelines or Pipelines())
+    documents, torn = templates.whole(documents)
     documents, untunable = tuned(documents, tuning, whole=whole)
-    builder.problems += [*problems, *untunable]
+    builder.problems += [*problems, *torn, *untunable]
     builder.take(documents)
     if builder.problems and strict:
         raise RuleErrors(builder.problems)
@@ -142,7 +157,8 @@ def build(
         detections=builder.detections,
         fields=fields,
         rules_hash=plain_id(*versions),
-        refused=sorted(builder.problems),
+        refused=sorted(set(builder.problems)),
+        skipped=sorted(builder.skipped),
     )
 
 
@@ -159,85 +175,108 @@ def _moved(rule: Rule, place: Mapping[int, int]) -> Rule:
 class _Builder:
     """Takes documents one after the other, keeps rules and problems."""
 
-    def __init__(self, fields: FieldMap) -> None:
+    def __init__(self, fields: FieldMap, pipelines: Pipelines) -> None:
         self.fields = fields
         self.rules: list[Rule] = []
         self.detections: list[Detection] = []
         self.problems: list[Problem] = []
-        self._by_name: dict[str, int] = {}
+        self.skipped: list[Problem] = []
+        self._pipelines = pipelines
+        self._filters: list[Filter] = []
+        self._by_name: dict[str, list[int]] = {}
         self._versions: list[str] = []
         self._broken: set[str] = set()
+        self._foreign: set[str] = set()
         self._seen: dict[str, Document] = {}
+        # Rules that filters can be added to, with their log sources.
+        self._filterable: list[tuple[Document, SigmaLogSource]] = []
 
     def take(self, documents: Sequence[Document]) -> None:
-        """Base rules first: a correlation may stand before what it refers to."""
-        plain = [doc for doc in documents if "correlation" not in doc.data]
+        """Filters first, then base rules: what refers to others may stand before them."""
+        filters = [doc for doc in documents if "filter" in doc.data]
         correlated = [doc for doc in documents if "correlation" in doc.data]
+        plain = [doc for doc in documents if not doc.data.keys() & {"filter", "correlation"}]
         referred = {name for doc in correlated for name in _references(doc) if not _generates(doc)}
+        for document in filters:
+            self._try(document, lambda doc: self._filters.append(filter_of(doc)))
         for document in plain:
             self._try(document, lambda doc: self._plain(doc, referred))
         for document in correlated:
             self._try(document, self._correlation)
+        for found in self._filters:
+            self._try(found.document, lambda _, found=found: self._used(found), unique=False)
 
-    def _try(self, document: Document, make: Any) -> None:
+    def _try(self, document: Document, make: Any, *, unique: bool = True) -> None:
         try:
-            self._unique(document)
+            if unique:
+                self._unique(document)
             make(document)
         except RefusedDocument as refused:
-            self.problems.append(document.problem(str(refused), *refused.keys))
+            place = refused.document or document
+            self.problems.append(place.problem(str(refused), *refused.keys))
             self._broken |= set(document.names)
 
     def _unique(self, document: Document) -> None:
         for name in document.names:
-            if name in self._seen:
-                first = self._seen[name]
+            first = self._seen.get(name)
+            if first is not None and not (first.part and document.part):
                 raise RefusedDocument(
                     f"{name} is already the rule at {first.file}:{first.line}", "id"
                 )
             self._seen[name] = document
 
+    def _used(self, found: Filter) -> None:
+        why = idle(found, *zip(*self._filterable, strict=True)) if self._filterable else "no rules"
+        if why and not self._broken & (found.rules or set()):
+            raise RefusedDocument(f"this filter would do nothing: {why}", "filter", "rules")
+
     def _plain(self, document: Document, referred: set[str]) -> None:
-        data = document.data
-        if "filter" in data:
-            raise RefusedDocument("Sigma filters are not supported yet", "filter")
-        if "action" in data:
-            raise RefusedDocument("`action` documents of old Sigma are not supported", "action")
-        if "detection" not in data:
+        if "detection" not in document.data:
             raise RefusedDocument("neither detection nor correlation: this is no rule")
         at = self._detection(document)
+        if at is None:
+            return
         if referred.isdisjoint(document.names) or _speaks(document):
             self.rules.append(Stateless(self._meta(document, "stateless", self._versions[at]), at))
 
-    def _detection(self, document: Document) -> int:
-        data = document.data
+    def _detection(self, document: Document) -> int | None:
+        """Place of its detection; None if these events are not of its log source."""
+        found = detected(document, self._pipelines, self._filters)
+        self._filterable.append((document, found.original))
+        source = logsources.foreign(found.logsource, self.fields)
+        if source is not None:
+            self._skip(document, f"log source {source} is not that of agents' actions")
+            return None
         try:
-            rule = SigmaRule.from_dict(
-                {
-                    "title": str(data.get("title", "untitled")),
-                    "logsource": data.get("logsource", {"category": "any"}),
-                    "detection": data["detection"],
-                },
-                collect_errors=True,
-                policy=POLICY,
-            )
-            if rule.errors:
-                raise RefusedDocument(in_words(rule.errors[0]), "detection")
-            condition = condition_of(rule)
-            names = fields_of(condition)
-            self._lowers(condition)
-        except (UnsupportedRule, UnknownField) as error:
+            names = fields_of(found.condition)
+            self._lowers(found.condition)
+        except UnknownField as error:
             raise RefusedDocument(str(error), "detection") from error
-        except SigmaError as error:
-            raise RefusedDocument(in_words(error), "detection", "condition") from error
-        except (TypeError, AttributeError, KeyError, RecursionError) as error:
-            raise RefusedDocument(f"no Sigma detection: {error!r}", "detection") from error
+        lost = self._lost(found, names)
+        if lost:
+            self._skip(document, lost)
+            return None
         at = len(self.detections)
-        title = str(data.get("title", "untitled"))
-        self.detections.append(Detection(title, title, condition, names))
-        self._versions.append(semantic_hash(data["detection"]))
+        title = str(document.data.get("title", "untitled"))
+        self.detections.append(Detection(title, title, found.condition, names))
+        self._versions.append(found.version)
         for name in document.names:
-            self._by_name[name] = at
+            self._by_name.setdefault(name, []).append(at)
         return at
+
+    def _lost(self, found: Detected, names: Sequence[str]) -> str | None:
+        """Why a rule that was fitted to actions from another log source can still not be asked."""
+        if logsources.foreign(found.original, self.fields) is None:
+            return None
+        for name in names:
+            attribute = self.fields.source(name).attribute
+            if attribute is not None and not name.startswith("attributes."):
+                return f"field {name} of another log source has no counterpart in an action"
+        return None
+
+    def _skip(self, document: Document, reason: str) -> None:
+        self.skipped.append(document.problem(reason, "logsource"))
+        self._foreign |= set(document.names)
 
     def _lowers(self, condition: Any) -> None:
         """Compile once against the known columns: what cannot be compiled is refused now, not
@@ -246,9 +285,17 @@ class _Builder:
         Lowering(dict(self.fields.columns or {}), self.fields).expression(condition)
 
     def _correlation(self, document: Document) -> None:
+        foreign = self._foreign.intersection(_references(document))
+        if foreign:
+            self._skip(document, f"refers to {min(foreign)}, which is not asked itself")
+            return
+        try:
+            fitted = self._pipelines.correlation(document)
+        except SigmaError as error:
+            raise RefusedDocument(in_words(error), "correlation") from error
         self.rules.append(
             correlation_of(
-                document,
+                fitted,
                 self.fields,
                 self._referred,
                 lambda kind, version: self._meta(document, kind, version),
@@ -260,14 +307,18 @@ class _Builder:
             raise RefusedDocument(
                 f"refers to {name}, which has a problem itself", "correlation", "rules"
             )
-        if name not in self._by_name:
+        found = self._by_name.get(name, [])
+        if len(found) != 1:
             known = name in self._seen
             why = (
-                "a correlation: chains are not supported yet" if known else "no rule that is loaded"
+                "several rules"
+                if found
+                else "a correlation: chains are not supported yet"
+                if known
+                else "no rule that is loaded"
             )
             raise RefusedDocument(f"refers to {name}, which is {why}", "correlation", "rules")
-        at = self._by_name[name]
-        return at, self._versions[at]
+        return found[0], self._versions[found[0]]
 
     def _meta(self, document: Document, kind: Judged, version: str) -> Meta:
         data = document.data

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from confluent_kafka import Message
 
+from tachograph.detectors.language import logsources
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.partition import Found
 from tachograph.pipeline import metrics
@@ -42,15 +43,26 @@ CHECKPOINT_EVERY_S = 15.0
 
 
 def rules_in_force() -> RuleSet:
-    """The shipped pack and what TACHO_RULES names (paths, separated as PATH is), with the values
-    for knobs of TACHO_TUNING.
+    """The shipped pack and what TACHO_RULES names (paths, separated as PATH is), fitted by what
+    TACHO_PIPELINES names.
     """
-    extra = [Path(part) for part in os.environ.get("TACHO_RULES", "").split(os.pathsep) if part]
+    tuning = os.environ.get("TACHO_TUNING")
     try:
-        tuning = os.environ.get("TACHO_TUNING")
-        return load(extra, builtin=True, tuning=Path(tuning) if tuning else None)
+        rules = load(
+            _paths("TACHO_RULES"),
+            builtin=True,
+            tuning=Path(tuning) if tuning else None,
+            pipelines=_paths("TACHO_PIPELINES"),
+        )
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
+    for line in logsources.in_words(rules.skipped):
+        log.warning("rules of other logs", rules=line)
+    return rules
+
+
+def _paths(name: str) -> list[Path]:
+    return [Path(part) for part in os.environ.get(name, "").split(os.pathsep) if part]
 
 
 class Detect:

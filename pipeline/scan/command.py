@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tachograph.detectors.language import logsources
 from tachograph.detectors.language.fields import ACTIONS, RAW
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.partition import PartitionDetector
@@ -37,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     format: str = "auto"
     rules: list[Path] = []
     tuning: Path | None = None
+    pipelines: list[Path] = []
     builtin: bool = True
     time_field: str | None = None
     out: Path | None = None
@@ -182,11 +184,18 @@ class Tally(msgspec.Struct):
 
 def _rules(options: Options, kind: Format) -> RuleSet:
     try:
-        return load(
-            options.rules, builtin=options.builtin, fields=FIELDS[kind], tuning=options.tuning
+        rules = load(
+            options.rules,
+            builtin=options.builtin,
+            fields=FIELDS[kind],
+            tuning=options.tuning,
+            pipelines=options.pipelines,
         )
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
+    for line in logsources.in_words(rules.skipped):
+        sys.stderr.write(f"{line}\n")
+    return rules
 
 
 def _with_first(path: Path) -> tuple[Chunk | None, Iterator[Chunk]]:

@@ -1,0 +1,89 @@
+"""A Sigma detection as pySigma reads it: the same, where pySigma knows less than Sigma says."""
+
+import re
+from typing import Any
+
+from sigma.exceptions import SigmaDetectionError
+from sigma.types import SigmaString, SpecialChars
+
+from tachograph.detectors.language.regexes import escape
+
+# Names of modifiers that pySigma knows by another one.
+_SPELLED = {"utf16le": "wide"}
+# What takes a text; a number that stands there is its digits.
+_OF_TEXT = frozenset({
+    "base64", "base64offset", "cased", "contains", "endswith", "startswith", "utf16", "utf16be",
+    "wide", "windash",
+})  # fmt: skip
+_NOT_SELECTIONS = frozenset({"condition", "timeframe"})
+# pySigma writes out every spelling of up to three dashes; more are one expression.
+_DASHES_WRITTEN_OUT = 3
+_DASH = re.compile(r"\B[-/]\b")
+_ANY_DASH = "[-/\u2013\u2014\u2015]"
+_AS_EXPRESSION = frozenset({"all", "cased", "contains", "endswith", "neq", "startswith"})
+
+
+def spelled(detection: Any) -> Any:
+    """The detection with names of modifiers, and texts where texts are wanted, as pySigma takes
+    them. Raises SigmaError.
+    """
+    if not isinstance(detection, dict):
+        return detection
+    return {
+        name: value if name in _NOT_SELECTIONS else _selection(value)
+        for name, value in detection.items()
+    }
+
+
+def _selection(value: Any) -> Any:
+    match value:
+        case dict():
+            items = [_item(str(key), inner) for key, inner in value.items()]
+            if len(dict(items)) < len(items):
+                raise SigmaDetectionError("two of its items are one, spelled differently")
+            return dict(items)
+        case list():
+            return [_selection(inner) for inner in value]
+    return value
+
+
+def _item(key: str, value: Any) -> tuple[str, Any]:
+    field, *modifiers = key.split("|")
+    modifiers = [_SPELLED.get(name, name) for name in modifiers]
+    if not _OF_TEXT.isdisjoint(modifiers):
+        value = [_digits(one) for one in value] if isinstance(value, list) else _digits(value)
+    if "windash" in modifiers:
+        modifiers, value = _dashes(modifiers, value)
+    return "|".join([field, *modifiers]), value
+
+
+def _digits(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _dashes(modifiers: list[str], value: Any) -> tuple[list[str], Any]:
+    """The item as regular expressions if one of its texts has many dashes."""
+    others = [name for name in modifiers if name != "windash"]
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts) or not _AS_EXPRESSION.issuperset(others):
+        return modifiers, value
+    if all(len(_DASH.findall(text)) <= _DASHES_WRITTEN_OUT for text in texts):
+        return modifiers, value
+    flags = ["s"] if "cased" in others else ["i", "s"]
+    linking = [name for name in others if name in {"all", "neq"}]
+    return ["re", *flags, *linking], [_expression(text, others) for text in texts]
+
+
+def _expression(text: str, modifiers: list[str]) -> str:
+    """A regular expression for the whole text, any dash in place of each."""
+    inner = "".join(
+        ".*"
+        if part is SpecialChars.WILDCARD_MULTI
+        else "."
+        if not isinstance(part, str)
+        else _ANY_DASH.join(escape(piece) for piece in _DASH.split(part))
+        for part in SigmaString(text).s
+    )
+    start = "" if {"contains", "endswith"} & set(modifiers) else r"\A"
+    end = "" if {"contains", "startswith"} & set(modifiers) else r"\Z"
+    return f"{start}{inner}{end}"
