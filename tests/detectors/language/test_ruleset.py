@@ -49,7 +49,7 @@ def correlation(**fields: str) -> str:
         ("- a\n- b\n", 1, "mapping"),
         ("a: 1\na: 2\n", 0, "Duplicate"),
         ("a: [1\n", 2, "YAML"),
-        ("action: global\ntitle: x\n", 1, "action"),
+        ("action: global\ntitle: x\n", 1, "said of no document"),
         (correlation(type="value_count", condition="{gte: 3, field: x}"), 9, "value_count"),
         (correlation(condition="{lt: 3}"), 13, "when a window closes"),
         (correlation(condition="{gte: 0}"), 13, "no threshold"),
