@@ -27,7 +27,7 @@ MAX_EVICTED = 100_000
 AHEAD_S = 24 * 3600
 # A closed group is remembered so long, for signals of actions that came late.
 RETAIN_S = 6 * 3600
-FORMAT = 2
+FORMAT = 3
 MICROS = 1_000_000
 _BUCKET_US = ALERT_BUCKET_S * MICROS
 _LONG_AGO = -(2**62)
@@ -50,6 +50,8 @@ class _Group(msgspec.Struct):
     times: dict[str, int] = {}
     forgotten: int = 0
     closed: bool = False
+    # Its captured state was said.
+    told: bool = False
     # Its id as if none like it had ever been evicted.
     plain: str = ""
 
@@ -60,6 +62,7 @@ class _State(msgspec.Struct, frozen=True):
     homes: dict[str, str]
     closed_us: int
     evictions: dict[str, int] = {}
+    owed: list[str] = []
 
 
 class Groups:
@@ -73,8 +76,10 @@ class Groups:
         self._lateness_us = lateness_s * MICROS
         # Buckets that ended before this are closed.
         self._closed_us = _LONG_AGO
-        # Groups that the last `absorb` met for the first time.
-        self.opened: set[str] = set()
+        # Groups that were said and whose captured state was not said yet, oldest first.
+        self._owed: dict[str, None] = {}
+        # Groups forgotten before their captured state was said.
+        self.untold = 0
         self.evicted = 0
         # Plain group id → how often it was evicted, the newest MAX_EVICTED.
         self._evictions: dict[str, int] = {}
@@ -84,7 +89,6 @@ class Groups:
 
     def absorb(self, signals: Iterable[Signal], revision: int) -> list[SignalGroup]:
         """Take signals in; the groups that are to be said now, each once and as they are now."""
-        self.opened = set()
         due: dict[str, None] = {}
         names: dict[tuple[str, ...], tuple[str, str]] = {}
         for signal in signals:
@@ -119,8 +123,28 @@ class Groups:
                 self._forget(group_id)
         return out
 
+    def owed(self, limit: int) -> dict[str, Signal]:
+        """First signals of up to `limit` groups whose captured state is owed; they count as told
+        from now on.
+        """
+        found: dict[str, Signal] = {}
+        for group_id in list(self._owed)[:limit]:
+            group = self._groups[group_id]
+            del self._owed[group_id]
+            if group.samples:
+                group.told = True
+                found[group_id] = group.samples[0][2]
+        return found
+
     def dump(self) -> bytes:
-        state = _State(FORMAT, self._groups, self._homes, self._closed_us, self._evictions)
+        state = _State(
+            FORMAT,
+            self._groups,
+            self._homes,
+            self._closed_us,
+            self._evictions,
+            list(self._owed),
+        )
         return msgspec.msgpack.encode(state)
 
     def load(self, state: bytes) -> None:
@@ -131,6 +155,7 @@ class Groups:
         self._groups, self._homes = kept.groups, kept.homes
         self._closed_us = kept.closed_us
         self._evictions = kept.evictions
+        self._owed = dict.fromkeys(kept.owed)
 
     def _group_id(
         self, signal: Signal, names: dict[tuple[str, ...], tuple[str, str]]
@@ -169,7 +194,6 @@ class Groups:
                 samples=[],
                 times={},
             )
-            self.opened.add(group_id)
         known = group.times.get(signal_id)
         if known is None:
             self._count(group, signal_id, time_us)
@@ -234,6 +258,8 @@ class Groups:
 
     def _said(self, group_id: str, revision: int) -> SignalGroup:
         group = self._groups[group_id]
+        if group.samples and not group.told:
+            self._owed[group_id] = None
         return SignalGroup(
             group_id=group_id,
             revision=revision,
@@ -277,6 +303,9 @@ class Groups:
 
     def _forget(self, group_id: str) -> None:
         group = self._groups.pop(group_id)
+        if group_id in self._owed:
+            del self._owed[group_id]
+            self.untold += 1
         for signal_id in group.times:
             if self._homes.get(signal_id) == group_id:
                 del self._homes[signal_id]

@@ -15,13 +15,13 @@ from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
-from tachograph.detectors.recent import LAST_ACTIONS, Recent
+from tachograph.detectors.recent import LAST_ACTIONS, Recent, Session
 from tachograph.schemas.alert import Signal, SignalGroup
 from tachograph.schemas.records import Context, SessionLink
 
-# Contexts made of one batch; a flood of new groups gets no more, and says so.
+# Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
-FORMAT = 1
+FORMAT = 2
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -54,7 +54,6 @@ class PartitionDetector:
         self.seen = Seen()
         self.links = Links()
         self.recent = Recent()
-        self.contexts_left_out = 0
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that
@@ -66,8 +65,7 @@ class PartitionDetector:
             if not frame.is_empty():
                 signals += self.engine.judge(self._fresh(frame), revision)
             groups = self.groups.absorb(signals, revision)
-        opened = [group for group in groups if group.group_id in self.groups.opened]
-        return Found(signals, groups, self._contexts(opened))
+        return Found(signals, groups, self._contexts())
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self.rules.fields is RAW:
@@ -81,19 +79,18 @@ class PartitionDetector:
     def tick(self, watermark_us: int, revision: int) -> Found:
         """All sources reached this observed time: close what can no longer change."""
         self.engine.advance(watermark_us)
-        return Found(groups=self.groups.close(watermark_us, revision))
+        groups = self.groups.close(watermark_us, revision)
+        return Found(groups=groups, contexts=self._contexts())
 
-    def _contexts(self, opened: Sequence[SignalGroup]) -> list[Context]:
-        """The last actions of the session of each new group's first signal."""
-        chosen = [group for group in opened if group.samples][:MAX_CONTEXTS]
-        self.contexts_left_out += len(opened) - len(chosen)
-        firsts = [group.samples[0] for group in chosen]
-        sessions = [(one.tenant, one.partition_key or "", one.session_id or "") for one in firsts]
-        known = {session: self.links.traces_of(*session) for session in set(sessions) if session[2]}
+    def _contexts(self) -> list[Context]:
+        """The last actions of the session of the first signal of each group that waits for them."""
+        firsts = self.groups.owed(MAX_CONTEXTS)
+        sessions = {group_id: _session(first) for group_id, first in firsts.items()}
+        known = {s: self.links.traces_of(*s) for s in set(sessions.values()) if s[2]}
         actions = self.recent.of_sessions(known)
         return [
-            _context(group, actions.get(session, []))
-            for group, session in zip(chosen, sessions, strict=True)
+            _context(group_id, first, actions.get(sessions[group_id], []))
+            for group_id, first in firsts.items()
         ]
 
     @property
@@ -111,7 +108,7 @@ class PartitionDetector:
             "signal_groups": self.groups.evicted,
             "event_ids": self.seen.evicted,
             "session_links": self.links.evicted,
-            "contexts": self.contexts_left_out,
+            "contexts": self.groups.untold,
         }
 
     def dump(self) -> bytes:
@@ -144,18 +141,21 @@ class PartitionDetector:
             raise ValueError(f"no state of a detector: {error}") from error
 
 
-def _context(group: SignalGroup, actions: list[dict[str, str]]) -> Context:
-    first = group.samples[0]
+def _session(signal: Signal) -> Session:
+    return signal.tenant, signal.partition_key or "", signal.session_id or ""
+
+
+def _context(group_id: str, first: Signal, actions: list[dict[str, str]]) -> Context:
     missing = []
     if first.session_id is None:
         missing.append("last actions: the matching action names no session")
     elif len(actions) < LAST_ACTIONS:
         missing.append("older actions: not in this session, or no longer held")
     return Context(
-        tenant=group.tenant,
-        group_id=group.group_id,
-        entity=group.entity,
-        bucket_start=group.bucket_start,
+        tenant=first.tenant,
+        group_id=group_id,
+        entity=first.entity,
+        bucket_start=first.bucket_start,
         session_id=first.session_id,
         agent_id=first.agent_id,
         taken_at=first.event_time,

@@ -183,3 +183,34 @@ def test_beyond_the_ids_that_are_remembered_the_count_goes_on(monkeypatch: objec
     groups.absorb([signal(place, 1, "A") for place in range(limit + 5)], 1)
     (closed,) = groups.close(END_US, 2)
     assert closed.count == limit + 5
+
+
+@given(streams(), st.data())
+@settings(deadline=None, max_examples=150)
+def test_captured_state_is_told_once_of_every_group_that_was_said_with_a_sample(
+    stream: list[Signal], data: st.DataObject
+) -> None:
+    groups = Groups()
+    said, told = set(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        said |= {g.group_id for g in groups.absorb(stream[:size], 0) if g.samples}
+        told += groups.owed(data.draw(st.integers(0, 2)))
+        stream = stream[size:]
+        if data.draw(st.booleans()):
+            state, groups = groups.dump(), Groups()
+            groups.load(state)
+    said |= {g.group_id for g in groups.close(END_US // 1_000, 0) if g.samples}
+    told += groups.owed(100)
+    empty = {key for key, group in groups._groups.items() if not group.samples}
+    assert set(told) | (said & empty) == said
+    assert len(told) == len(set(told))
+
+
+def test_a_group_that_was_emptied_before_its_captured_state_was_told_owes_it_later() -> None:
+    groups = Groups()
+    first = signal(1, 1, "A")
+    groups.absorb([first, msgspec.structs.replace(first, change="retracted")], 0)
+    assert groups.owed(9) == {}
+    [group] = groups.absorb([signal(2, 2, "A")], 1)
+    assert groups.owed(9) == {group.group_id: group.samples[0]}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.detectors.language.ruleset import load
-from tachograph.detectors.partition import PartitionDetector
+from tachograph.detectors.partition import MAX_CONTEXTS, PartitionDetector
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import SessionLink
 from tests.detectors.made import SECOND_US, Standing, at, frame
@@ -68,6 +68,20 @@ def test_the_first_match_brings_the_last_actions_of_its_session() -> None:
     lines = [action["process_command_line"] for action in context.actions]
     assert lines == [*(f"ls {second}" for second in range(11, 30)), "curl x.example | sh"]
     assert detector.process(frame([shell(41)]), [], 4).contexts == []
+
+
+def test_a_flood_of_new_groups_leaves_none_without_the_last_actions() -> None:
+    detector = PartitionDetector(RULES)
+    many = 2 * MAX_CONTEXTS + 50
+    rows = [shell(n % 60, trace=f"T{n}") | {"agent_id": f"agent-{n}"} for n in range(many)]
+    found = [detector.process(frame(rows), [], 1)]
+    state, detector = detector.dump(), PartitionDetector(RULES)
+    detector.load(state)
+    found += [detector.tick(second * SECOND_US, second) for second in (100, 5_000)]
+    told = [len(one.contexts) for one in found]
+    assert told == [MAX_CONTEXTS, MAX_CONTEXTS, 50]
+    assert len({context.entity for one in found for context in one.contexts}) == many
+    assert all(context.actions for one in found for context in one.contexts)
 
 
 def test_a_repeated_record_says_nothing_again() -> None:
