@@ -191,7 +191,8 @@ def test_captured_state_is_told_once_of_every_group_that_was_said_with_a_sample(
     stream: list[Signal], data: st.DataObject
 ) -> None:
     groups = Groups()
-    said, told = set(), []
+    said: set[str] = set()
+    told: list[str] = []
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         said |= {g.group_id for g in groups.absorb(stream[:size], 0) if g.samples}
