@@ -19,6 +19,7 @@ from tachograph.detectors.partition import Found
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
+from tachograph.pipeline.detect.judges import ActionJudge, Judge
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
@@ -96,32 +97,31 @@ class Detect:
                 f" earliest is {earliest}; reset group {GROUP} deliberately to go on"
             )
         muted_until = committed or 0
-        # The owner before had at most one reading in hand when it went.
-        careful_until = min(max(muted_until, earliest) + READ_RECORDS, end)
-        kept = self._checkpoints.load(place, until=muted_until)
-        if kept is not None and kept[0] >= earliest:
-            shard = Shard(
-                place,
-                self._rules,
-                start=kept[0],
-                muted_until=muted_until,
-                careful_until=careful_until,
-            )
-            try:
-                shard.load(kept[1])
-            except ValueError as error:
-                log.warning("checkpoint is passed over", place=list(place), error=str(error))
-            else:
-                log.info("state from checkpoint", place=list(place), offset=kept[0])
-                return shard
-        log.info("state from the earliest record kept", place=list(place), offset=earliest)
+        judge, start = self._state(place, earliest, muted_until)
         return Shard(
             place,
-            self._rules,
-            start=earliest,
+            judge,
+            start=start,
             muted_until=muted_until,
-            careful_until=careful_until,
+            # The owner before had at most one reading in hand when it went.
+            careful_until=min(max(muted_until, earliest) + READ_RECORDS, end),
         )
+
+    def _state(self, place: Place, earliest: int, until: int) -> tuple[Judge, int]:
+        """A judge with the newest state up to an offset, and the next offset it is to see."""
+        judge = ActionJudge(self._rules)
+        kept = self._checkpoints.load(place, until=until)
+        if kept is not None and kept[0] >= earliest:
+            try:
+                judge.load(kept[1])
+            except ValueError as error:
+                log.warning("checkpoint is passed over", place=list(place), error=str(error))
+                judge = ActionJudge(self._rules)
+            else:
+                log.info("state from checkpoint", place=list(place), offset=kept[0])
+                return judge, kept[0]
+        log.info("state from the earliest record kept", place=list(place), offset=earliest)
+        return judge, earliest
 
     def _hand_over(self, places: list[Place]) -> None:
         for place in places:
@@ -144,22 +144,26 @@ class Detect:
         if not messages:
             self._checkpoint_due()
             return 0
+        places = _by_place(messages)
         with metrics.BATCH_SECONDS.labels(STAGE).time():
-            for place, records in _by_place(messages).items():
-                shard = self._shards[place]
-                before = shard.actions
-                for found in shard.process(records):
-                    self._emit(found)
-                metrics.ACTIONS.labels(STAGE).inc(shard.actions - before)
-                repeated, lost = shard.news()
-                metrics.DUPLICATES.labels(STAGE).inc(repeated)
-                for kind, count in lost.items():
-                    metrics.EVICTED.labels(STAGE, kind).inc(count)
+            for place, records in places.items():
+                self._judge(self._shards[place], records)
             self._writer.flush()
-            self._commit(_by_place(messages))
-        metrics.RECORDS_READ.labels(STAGE, SOURCE).inc(len(messages))
+            self._commit(places)
+        for place, records in places.items():
+            metrics.RECORDS_READ.labels(STAGE, place[0]).inc(len(records))
         self._checkpoint_due()
         return len(messages)
+
+    def _judge(self, shard: Shard, records: list[Message]) -> None:
+        before = shard.judge.actions
+        for found in shard.process(records):
+            self._emit(found)
+        metrics.ACTIONS.labels(STAGE).inc(shard.judge.actions - before)
+        repeated, lost = shard.news()
+        metrics.DUPLICATES.labels(STAGE).inc(repeated)
+        for kind, count in lost.items():
+            metrics.EVICTED.labels(STAGE, kind).inc(count)
 
     def _commit(self, places: Iterable[Place]) -> None:
         """Commit what was judged; a shard that is still replaying leaves its offset where it is."""
@@ -208,9 +212,11 @@ class Detect:
     def _observe(self) -> None:
         lag = sum(self._reader.lag().values())
         metrics.LAG.labels(STAGE, SOURCE).set(lag)
-        stalled = {place for shard in self._shards.values() for place in shard.ticks.stalled()}
+        stalled = {
+            place for shard in self._shards.values() for place in shard.judge.ticks.stalled()
+        }
         metrics.STALLED_PARTITIONS.labels(STAGE).set(len(stalled))
-        marks = [shard.ticks.watermark_us() for shard in self._shards.values()]
+        marks = [shard.judge.ticks.watermark_us() for shard in self._shards.values()]
         reached = [mark for mark in marks if mark is not None]
         if reached:
             metrics.WATERMARK.labels(STAGE).set(min(reached) / SECOND_US)

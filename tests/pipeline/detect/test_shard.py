@@ -9,6 +9,7 @@ import pytest
 
 from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.detectors.partition import Found
+from tachograph.pipeline.detect.judges import ActionJudge
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import Normalized, RawRecord
@@ -109,12 +110,12 @@ def _signals_after_a_death(
     """
     committed = max(0, died - careful)
     found = Standing()
-    before = Shard(PLACE, rules, start=0, muted_until=0)
+    before = Shard(PLACE, ActionJudge(rules), start=0, muted_until=0)
     found.take(before, records[:committed])
     found.take(before, records[committed:died])
     said = set(found.signals())
     end = committed + careful
-    after = Shard(PLACE, rules, start=0, muted_until=committed, careful_until=end)
+    after = Shard(PLACE, ActionJudge(rules), start=0, muted_until=committed, careful_until=end)
     found.take(after, records)
     return found, said
 
@@ -123,7 +124,7 @@ def test_what_was_said_and_not_committed_is_said_again_or_taken_back(
     rules: RuleSet, records: list[Record]
 ) -> None:
     expected = Standing()
-    expected.take(Shard(PLACE, rules, start=0, muted_until=0), records)
+    expected.take(Shard(PLACE, ActionJudge(rules), start=0, muted_until=0), records)
     links = [at for at, record in enumerate(records) if record.kind == b"session_link"]
     undone: set[str] = set()
     for died in links:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.clock import to_us
-from tachograph.pipeline.detect.shard import RAW_TOPICS
+from tachograph.pipeline.detect.judges import RAW_TOPICS
 from tachograph.pipeline.detect.ticks import STALLED_AFTER_US, TickBook
 from tachograph.pipeline.normalize.stage import SOURCES
 from tachograph.schemas.records import Tick
