@@ -29,7 +29,7 @@ from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace, linked
 from tachograph.detectors.matching.matcher import Matcher, Rows
-from tachograph.detectors.prepare import columns_needed, prepared
+from tachograph.detectors.prepare import Preparation
 from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.schemas.alert import Signal
 
@@ -73,11 +73,11 @@ class Engine:
         self._fields = fields or rules.fields
         self._limits = limits or Limits()
         self._matcher = Matcher([d.condition for d in rules.detections], self._fields)
-        self._needed = columns_needed(rules.columns, self._fields)
+        self._prepared = Preparation(rules.columns, self._fields, rules.reference)
         self._store = FactStore()
         self._hasher = Hasher(secrets.randbits(63))
         self._stateless = [
-            (rule, SignalMaker(rule.meta, rules.rules_hash))
+            (rule, SignalMaker(rule.meta, rules.versions))
             for rule in rules.rules
             if isinstance(rule, Stateless)
         ]
@@ -106,7 +106,7 @@ class Engine:
             rule,
             {step: self._shown(at) for step, at in enumerate(rule.detections)},
             [group_value(field, self._fields) for field in rule.group_by],
-            maker=SignalMaker(rule.meta, self.rules.rules_hash),
+            maker=SignalMaker(rule.meta, self.rules.versions),
             store=self._store,
             limits=self._limits,
         )
@@ -117,7 +117,7 @@ class Engine:
         `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW).
         Returns what is new, revised or retracted, each with this revision.
         """
-        frame = prepared(actions, self._needed, self._fields)
+        frame = self._prepared(actions)
         if frame.is_empty():
             return []
         for rule_stats in self._stats.values():

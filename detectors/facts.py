@@ -49,6 +49,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     file_path: str | None = None
     file_hash: str | None = None
     artifact_name: str | None = None
+    register_owner: str | None = None
     # What it says in the fields of the rule that asked, and its values of that rule's group-by.
     said: dict[str, str] = {}
     group: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
 
 UNKNOWN_AGENT = "unknown"
 
-# Our own columns behind the fields of Facts, in their order.
+# Our own columns behind the fields of Facts, in their order; the last one is joined.
 FACT_COLUMNS: dict[str, pl.DataType] = {
     "event_id": pl.String(),
     "event_time": pl.Datetime("us", "UTC"),
@@ -85,6 +86,7 @@ FACT_COLUMNS: dict[str, pl.DataType] = {
     "file_path": pl.String(),
     "file_hash": pl.String(),
     "artifact_name": pl.String(),
+    "register_owner": pl.String(),
 }
 # Those that a fact frame has even where no event has a value.
 ALWAYS_FACTS = tuple(FACT_COLUMNS)[:10]
@@ -323,7 +325,7 @@ def _fact_rows(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def _facts(row: tuple[Any, ...], said: dict[str, str], group: tuple[str, ...]) -> Facts:
-    """A row of a fact frame, by position: naming 22 fields would cost more than all the rest."""
+    """A row of a fact frame, by position: naming 23 fields would cost more than all the rest."""
     return Facts(*row, said, group)  # type: ignore[call-arg]
 
 

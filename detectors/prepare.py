@@ -1,8 +1,8 @@
-"""A batch of actions as the rules need it: absent columns as nulls, and what a producer left out,
-by default.
+"""A batch of actions as the rules need it: absent columns as nulls, what a producer left out by
+default, and what the reference data says of it.
 
-Defaults are classes of tools by the verbs in their names, and distrust of what tools bring in from
-outside (see tool_classes). They fill what is null; what the producer says stands.
+Risk and trust of a tool are what the operator's register says, else what the producer says, else a
+guess by the verbs in its name (see tool_classes).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,34 +12,72 @@ import polars as pl
 from tachograph.detectors import tool_classes
 from tachograph.detectors.facts import ALWAYS_FACTS, FACT_COLUMNS
 from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.reference import catalogue
+from tachograph.detectors.reference.joins import Joiner, nulls
+from tachograph.detectors.reference.reference import Reference
+from tachograph.detectors.reference.tools import RISK, TRUST
 from tachograph.schemas.batch import COLUMNS
 
 _MARKS = ("late", "far")
 # Columns that a prepared frame has even where the batch has not.
 ALWAYS = (*ALWAYS_FACTS, "kind", "tool_name", "tool_result", "tool_risk", "content_trust")
 _DERIVED_FROM = ("tool_name", "kind", "tool_result")
+# Columns filled by default → what is joined for it.
+_FILLED = {
+    "tool_risk": (RISK,),
+    "content_trust": ("source_trust", TRUST),
+    "tool_sink": ("tool_sink", RISK, "tool_risk"),
+    "canary_id": ("canary_name",),
+}
 DEFAULT_TENANT = "default"
 
 
-def columns_needed(rule_columns: Sequence[str], fields: FieldMap) -> list[str]:
-    """Columns of a frame of actions that judging by these rules reads."""
-    if fields.columns is None:
-        return []
-    needed = {*rule_columns, *FACT_COLUMNS, *_MARKS, *_DERIVED_FROM}
-    return sorted(needed & set(fields.columns))
+class Preparation:
+    """Makes frames of actions ready for some rules' columns."""
+
+    def __init__(self, columns: Sequence[str], fields: FieldMap, reference: Reference) -> None:
+        self._fields = fields
+        self._needed: list[str] = []
+        self._filled: list[str] = []
+        self._joins: list[Joiner | list[pl.Expr]] = []
+        if fields.columns is not None:
+            self._plan({*columns, *FACT_COLUMNS, *_MARKS, *_DERIVED_FROM}, reference)
+
+    def _plan(self, needed: set[str], reference: Reference) -> None:
+        """Only the joins that something asks for, with all they build on."""
+        if not reference.content.agents:
+            needed.discard("register_owner")
+        self._filled = [name for name in _FILLED if name in needed]
+        needed |= {known for name in self._filled for known in _FILLED[name]}
+        joins, reads = catalogue.asked(needed)
+        self._needed = sorted(reads & set(COLUMNS))
+        self._joins = [join.bind(reference.content) or nulls(join.gives) for join in joins]
+
+    def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame ready to be judged: rows with an id and a time, columns filled and joined."""
+        if self._fields.columns is None:
+            return _identified(frame, self._fields.own("event_id"), self._fields.own("event_time"))
+        frame = _identified(_whole(frame, self._needed, self._filled), "event_id", "event_time")
+        if frame.is_empty():
+            return frame
+        frame = frame.with_columns(pl.col("tenant").fill_null(DEFAULT_TENANT))
+        for join in self._joins:
+            frame = frame.with_columns(join) if isinstance(join, list) else join(frame)
+        return _with_defaults(frame, self._filled)
 
 
-def prepared(frame: pl.DataFrame, needed: Sequence[str], fields: FieldMap) -> pl.DataFrame:
-    """The frame ready to be judged: rows with an id and a time, defaults filled in."""
-    if fields.columns is None:
-        return _identified(frame, fields.own("event_id"), fields.own("event_time"))
-    frame = _identified(_whole(frame, needed), "event_id", "event_time")
-    filled = [pl.col("tenant").fill_null(DEFAULT_TENANT)]
-    if "tool_risk" in needed:
-        filled.append(_by_tool(frame, "tool_risk", tool_classes.risk_of))
-    if "content_trust" in needed:
-        filled.append(_by_tool(frame, "content_trust", tool_classes.trust_of, only=_BROUGHT))
-    return frame.with_columns(filled)
+def _with_defaults(frame: pl.DataFrame, filled: Sequence[str]) -> pl.DataFrame:
+    """The operator's word before the producer's, and a guess where neither says anything."""
+    if "tool_risk" in filled or "tool_sink" in filled:
+        frame = _by_tool(frame, "tool_risk", tool_classes.risk_of, [RISK])
+    if "tool_sink" in filled:
+        frame = frame.with_columns(pl.coalesce("tool_sink", pl.col("tool_risk") == "egress"))
+    if "content_trust" in filled:
+        known = ["source_trust", TRUST]
+        frame = _by_tool(frame, "content_trust", tool_classes.trust_of, known, _BROUGHT)
+    if "canary_id" in filled:
+        frame = frame.with_columns(pl.coalesce("canary_id", "canary_name"))
+    return frame
 
 
 # Rows that carry what a tool brought in.
@@ -48,11 +86,12 @@ _BROUGHT = pl.col("kind").is_in(["tool_result", "retrieval"]) | (
 )
 
 
-def _whole(frame: pl.DataFrame, needed: Sequence[str]) -> pl.DataFrame:
-    """Those of these columns that the frame has, and the ones that are always asked for."""
+def _whole(frame: pl.DataFrame, needed: Sequence[str], filled: Sequence[str]) -> pl.DataFrame:
+    """Those of these columns that the frame has, and the ones that are always there."""
     have = set(frame.columns)
     kept = pl.DataFrame([frame.get_column(name) for name in needed if name in have])
-    missing = [name for name in ALWAYS if name not in have]
+    always = dict.fromkeys([*ALWAYS, *(name for name in filled if name in COLUMNS)])
+    missing = [name for name in always if name not in have]
     return kept.with_columns(pl.lit(None, COLUMNS[name]).alias(name) for name in missing)
 
 
@@ -65,15 +104,23 @@ def _by_tool(
     frame: pl.DataFrame,
     column: str,
     classify: Callable[[str], str | None],
-    only: pl.Expr | None = None,
-) -> pl.Expr:
-    """The column, with nulls filled by the class of the row's tool."""
+    known: Sequence[str],
+    where: pl.Expr | None = None,
+) -> pl.DataFrame:
+    """The column: what is known, else its own value, else the class of the row's tool."""
+    values: list[pl.Expr] = [
+        pl.col(name) for name in known if frame[name].null_count() < frame.height
+    ]
+    guess: list[pl.Expr] = []
     names = frame["tool_name"].unique().drop_nulls().to_list()
     found = {name: kind for name in names if (kind := classify(name)) is not None}
-    if not found:
-        return pl.col(column)
-    by_name = pl.col("tool_name").replace_strict(
-        list(found), list(found.values()), default=None, return_dtype=pl.String
-    )
-    by_name = by_name if only is None else pl.when(only).then(by_name)
-    return pl.coalesce(column, by_name).alias(column)
+    if found:
+        kinds = list(found.values())
+        by_name = pl.col("tool_name").replace_strict(
+            list(found), kinds, default=None, return_dtype=pl.String
+        )
+        guess.append(by_name)
+    if where is not None:
+        values = [pl.when(where).then(value) for value in values]
+        guess = [pl.when(where).then(value) for value in guess]
+    return frame.with_columns(pl.coalesce(*values, column, *guess).alias(column))

@@ -2,6 +2,7 @@
 key among it), bucket or event id.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -9,7 +10,16 @@ import msgspec
 from tachograph.detectors.facts import Facts
 from tachograph.detectors.language.rule import MICROS, Meta, Stateless, Window
 from tachograph.detectors.language.rule import Sequence as SequenceRule
-from tachograph.schemas.alert import Change, Observable, ObservableType, Reason, Signal, Witness
+from tachograph.schemas.alert import (
+    SEVERITIES,
+    Change,
+    Observable,
+    ObservableType,
+    Reason,
+    Severity,
+    Signal,
+    Witness,
+)
 from tachograph.schemas.identity import Prefix
 
 ALERT_BUCKET_S = 3600
@@ -56,22 +66,20 @@ class Evidence(msgspec.Struct, frozen=True):
 class SignalMaker:
     """Makes the signals of one rule."""
 
-    def __init__(self, meta: Meta, rules_hash: str) -> None:
+    def __init__(self, meta: Meta, versions: Mapping[str, str]) -> None:
         self._meta = meta
         self._ids: dict[str, Prefix] = {}
-        self._versions = {"rule": meta.version, "rule_set": rules_hash}
+        self._versions = {"rule": meta.version, **versions}
         tacho = meta.tacho
         self._fixed = {
             "rule_id": meta.rule_id,
             "rule_version": meta.version,
             "title": meta.title,
-            "severity": meta.severity,
             "confidence": tacho.confidence,
             "kind": meta.kind,
             "risk_category": tacho.risk_category,
             "frameworks": meta.tags,
             "runbook": tacho.runbook,
-            "owner_team": tacho.owner_team,
         }
 
     def of_event(self, rule: Stateless, facts: Facts, revision: int) -> Signal:
@@ -148,9 +156,22 @@ class SignalMaker:
             observables=_observables(facts),
             synthetic=bool(facts.synthetic),
             replay=bool(facts.replay),
+            severity=severity_of(self._meta, facts.said),
+            owner_team=self._meta.tacho.owner_team or facts.register_owner,
             **self._fixed,  # type: ignore[arg-type]
             **said,  # type: ignore[arg-type]
         )
+
+
+def severity_of(meta: Meta, said: Mapping[str, str]) -> Severity:
+    """The rule's severity, raised and lowered by the values that its `severity_by` names."""
+    steps = sum(
+        by.get(said.get(field, "").lower(), 0) for field, by in meta.tacho.severity_by.items()
+    )
+    if not steps:
+        return meta.severity
+    place = SEVERITIES.index(meta.severity) + steps
+    return SEVERITIES[min(max(place, 0), len(SEVERITIES) - 1)]
 
 
 def changed(signal: Signal, change: Change, revision: int) -> Signal:

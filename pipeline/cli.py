@@ -79,6 +79,10 @@ def scan(  # noqa: PLR0913 - an argument for each option
             help="Sigma processing pipelines: files, or `endpoint`, which ships",
         ),
     ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="reference data: files or folders (TACHO_REFERENCE)"),
+    ] = None,
     time_field: Annotated[
         str | None,
         typer.Option(help="raw: the field that holds the time"),
@@ -95,8 +99,8 @@ def scan(  # noqa: PLR0913 - an argument for each option
 
     options = Options(
         files=files, format=format_, rules=rules or [], builtin=builtin, tuning=tuning,
-        pipelines=pipeline or [], time_field=time_field, out=out, format_out=format_out,
-        fail_on=fail_on,
+        pipelines=pipeline or [], reference=reference or [], time_field=time_field, out=out,
+        format_out=format_out, fail_on=fail_on,
     )  # fmt: skip
     raise typer.Exit(run_scan(options.sorted_out()))
 

@@ -1,8 +1,8 @@
 """Which column, or which part of one, a field name of a rule means.
 
 ACTIONS: Sigma's `tool.name` is column `tool_name`; `tool.args.path` looks into the JSON text of the
-arguments; a name nobody knows is looked up in `attributes`. RAW: any JSON objects, flattened, names
-as they are.
+arguments; `register.known` and its like are what reference data says of the action; a name nobody
+knows is looked up in `attributes`. RAW: any JSON objects, flattened, names as they are.
 """
 
 import re
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from tachograph.detectors.reference import catalogue
 from tachograph.schemas.batch import ATTRIBUTES, COLUMNS
 
 # Names that catalogues and other packs use for columns of ours.
@@ -35,6 +36,7 @@ ALIASES: dict[str, str] = {
     "secret.fingerprint": "secret_fingerprints",
     "secret.type": "secret_types",
     "seq": "sequence",
+    "tool.class": "tool_risk",
     "tool.error": "error_message",
     "tool.latency_ms": "duration_ms",
     "tool.list": "tool_definitions",
@@ -50,8 +52,10 @@ LONG_TEXTS = frozenset({
     "system_instructions", "target_resource", "target_url", "tool_args", "tool_definitions",
     "tool_description", "tool_result", "tool_schema",
 })  # fmt: skip
-# Columns that say where a record was, not what was done: a keyword does not look there.
+# Columns that say where a record was or what is known of it, not what was done: a keyword does not
+# look there.
 _PLUMBING = frozenset({
+    *catalogue.COLUMNS,
     "event_id", "tenant", "partition_key", "raw_topic", "twin_key", "assurance", "authenticated_as",
     "source_kind", "source_id", "producer_id", "trace_id", "span_id", "parent_span_id",
 })  # fmt: skip
@@ -130,5 +134,10 @@ def _path(name: str, inner: str) -> str:
     return "$" + "".join(f"['{key}']" for key in keys)
 
 
-ACTIONS = FieldMap("actions", columns=COLUMNS, local=LOCAL_FIELDS, aliases=ALIASES)
+ACTIONS = FieldMap(
+    "actions",
+    columns={**COLUMNS, **catalogue.COLUMNS},
+    local=LOCAL_FIELDS,
+    aliases=ALIASES,
+)
 RAW = FieldMap("raw", own_prefix="~")

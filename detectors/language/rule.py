@@ -18,6 +18,8 @@ class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     match: list[Any] = []
     no_match: list[Any] = []
+    # Reference data that the samples are judged with, as a YAML file holds it.
+    reference: dict[str, Any] = {}
 
 
 class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +34,8 @@ class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: list[str] = []
     tuning: dict[str, Knob] = {}
     samples: Samples = Samples()
+    # Field → value → steps by which the severity rises or falls where the event says so.
+    severity_by: dict[str, dict[str, int]] = {}
     # A rule that others refer to speaks for itself too (Sigma's `generate` says so of all of them
     # at once).
     standalone: bool = False

@@ -27,6 +27,7 @@ from tachograph.detectors.language.rulefile import (
 from tachograph.detectors.language.sigma import in_words
 from tachograph.detectors.language.tuning import UNTUNED, Tuning, read_tuning, tuned
 from tachograph.detectors.matching.lowering import Lowering
+from tachograph.detectors.reference.reference import Reference, shipped
 from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
 
@@ -54,6 +55,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     rules_hash: str
     refused: list[Problem] = []
     skipped: list[Problem] = []
+    reference: Reference = msgspec.field(default_factory=shipped)
 
     def only(self, rules: Sequence[Rule]) -> "RuleSet":
         """A set of just these of its rules, and of what they ask."""
@@ -64,6 +66,15 @@ class RuleSet(msgspec.Struct, frozen=True):
             rules=[_moved(rule, place) for rule in rules],
             detections=[self.detections[at] for at in asked],
         )
+
+    def knowing(self, reference: Reference) -> "RuleSet":
+        """The same rules above other reference data."""
+        return msgspec.structs.replace(self, reference=reference)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What stands on their signals: which rules and which reference data were in force."""
+        return {"rule_set": self.rules_hash, "reference": self.reference.version}
 
     @property
     def columns(self) -> list[str]:
@@ -88,10 +99,11 @@ def load(
     tuning: Path | None = None,
     pipelines: Sequence[Path | str] = (),
     lists: Lists | None = None,
+    reference: Reference | None = None,
 ) -> RuleSet:
     """The rules of the shipped pack (`builtin`) and of files and folders, with an operator's values
     for their knobs (`tuning`), fitted by `pipelines` (files, or names of shipped ones); `lists` are
-    values of placeholders.
+    values of placeholders beside those of the reference data (`reference`; None: what is shipped).
 
     Raises RuleErrors with every problem found. With strict=False rules with problems are left out
     and listed in `refused`, for a caller that tells them to a person.
@@ -103,7 +115,8 @@ def load(
             values = read_tuning(tuning)
         except Unreadable as error:
             problems.append(error.problem)
-    fitted, wrong = read_pipelines(pipelines, lists)
+    reference = reference or shipped()
+    fitted, wrong = read_pipelines(pipelines, {**reference.lists, **(lists or {})})
     problems += wrong
     return build(
         documents,
@@ -114,6 +127,7 @@ def load(
         # One file may tune the shipped rules and others: without the shipped ones part of it idles.
         whole=builtin,
         pipelines=fitted,
+        reference=reference,
     )
 
 
@@ -142,6 +156,7 @@ def build(
     tuning: Tuning = UNTUNED,
     whole: bool = True,
     pipelines: Pipelines | None = None,
+    reference: Reference | None = None,
 ) -> RuleSet:
     """The rules of documents already read, tuned (see `tuned`); the rest as `load`."""
     builder = _Builder(fields, pipelines or Pipelines())
@@ -159,6 +174,7 @@ def build(
         rules_hash=plain_id(*versions),
         refused=sorted(set(builder.problems)),
         skipped=sorted(builder.skipped),
+        reference=reference or shipped(),
     )
 
 
@@ -237,7 +253,9 @@ class _Builder:
         if at is None:
             return
         if referred.isdisjoint(document.names) or _speaks(document):
-            self.rules.append(Stateless(self._meta(document, "stateless", self._versions[at]), at))
+            meta = self._meta(document, "stateless", self._versions[at])
+            self.rules.append(Stateless(meta, at))
+            self._show(meta, [at])
 
     def _detection(self, document: Document) -> int | None:
         """Place of its detection; None if these events are not of its log source."""
@@ -293,14 +311,21 @@ class _Builder:
             fitted = self._pipelines.correlation(document)
         except SigmaError as error:
             raise RefusedDocument(in_words(error), "correlation") from error
-        self.rules.append(
-            correlation_of(
-                fitted,
-                self.fields,
-                self._referred,
-                lambda kind, version: self._meta(document, kind, version),
-            )
+        rule = correlation_of(
+            fitted,
+            self.fields,
+            self._referred,
+            lambda kind, version: self._meta(document, kind, version),
         )
+        self.rules.append(rule)
+        self._show(rule.meta, rule.detections)
+
+    def _show(self, meta: Meta, detections: Iterable[int]) -> None:
+        """What decides the severity is shown of each event, before what was asked of it."""
+        for at in detections:
+            one = self.detections[at]
+            shown = list(dict.fromkeys([*meta.tacho.severity_by, *one.fields]))
+            self.detections[at] = msgspec.structs.replace(one, fields=shown)
 
     def _referred(self, name: str) -> tuple[int, str]:
         if name in self._broken:

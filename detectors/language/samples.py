@@ -9,7 +9,8 @@ for several. What a sample leaves out is filled with one agent and session.
 A sample that has more to say is a mapping with `actions` (as above), and `name`, how many `signals`
 there must be, or at which `events` (places from 0, repeats counted).
 
-All samples of all rules are judged in one run, each by its own rule and in a tenant of its own.
+All samples of all rules are judged in one run, each by its own rule and in a tenant of its own,
+for which the rule's `samples.reference` is the reference data.
 """
 
 from collections import defaultdict
@@ -24,6 +25,8 @@ from tachograph.detectors.engine import Engine
 from tachograph.detectors.language.fields import ACTIONS, UnknownField
 from tachograph.detectors.language.rule import Rule
 from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.reference.entries import Content
+from tachograph.detectors.reference.reference import above_shipped, content_of, of_tenant
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.batch import COLUMNS
 
@@ -54,8 +57,14 @@ class Sample(msgspec.Struct, frozen=True):
     name: str
     wanted: bool
     rows: list[dict[str, Any]]
+    reference: Content = Content()
     signals: int | None = None
     events: list[int] | None = None
+
+    @property
+    def names_tenants(self) -> bool:
+        """Its actions say themselves whose they are."""
+        return any("tenant" in row for row in self.rows)
 
     def case(self, reason: str = "") -> Case:
         """What came of it; it passed unless there is a reason why not."""
@@ -116,7 +125,9 @@ def _sample(rule: Rule, name: str, entry: Any, asked: frozenset[str], *, wanted:
     events = msgspec.convert(more.get("events"), list[int] | None)
     if events is not None and not all(0 <= place < len(rows) for place in events):
         raise ValueError(f"events are places from 0 to {len(rows) - 1}")
-    return Sample(rule, str(more.get("name", name)), wanted, rows, signals, events)
+    reference = content_of(rule.meta.tacho.samples.reference)
+    name = str(more.get("name", name))
+    return Sample(rule, name, wanted, rows, reference, signals=signals, events=events)
 
 
 def rows_of(entry: Any, asked: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
@@ -196,7 +207,7 @@ def _judged(rules: RuleSet, waiting: Sequence[Sample | Case]) -> Iterator[Case]:
 
 def _runs(samples: Sequence[Sample], places: Sequence[int]) -> Iterator[list[int]]:
     """Which samples are judged together: all, but those that name tenants themselves."""
-    named = [at for at in places if any("tenant" in row for row in samples[at].rows)]
+    named = [at for at in places if samples[at].names_tenants]
     yield [at for at in places if at not in set(named)]
     yield from ([at] for at in named)
 
@@ -228,6 +239,11 @@ def _verdicts(rules: RuleSet, samples: Sequence[Sample]) -> Iterator[str]:
             event_id = f"{number:016x}{place:016x}"
             ids[event_id] = (number, place)
             rows.append({"tenant": f"sample-{number}", **row, "event_id": event_id})
+    known = [
+        one.reference if one.names_tenants else of_tenant(one.reference, f"sample-{number}")
+        for number, one in enumerate(samples)
+    ]
+    rules = rules.knowing(above_shipped(known))
     standing: dict[int, list[Signal]] = defaultdict(list)
     for signal in _standing(rules, frame_of(rows)) if rows else ():
         number, _ = ids[signal.event_ids[0]]

@@ -27,6 +27,7 @@ from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -43,17 +44,19 @@ READ_WAIT_S = 0.1
 CHECKPOINT_EVERY_S = 15.0
 
 
-def rules_in_force() -> RuleSet:
+def rules_in_force(home: Path) -> RuleSet:
     """The shipped pack and what TACHO_RULES names (paths, separated as PATH is), fitted by what
-    TACHO_PIPELINES names.
+    TACHO_PIPELINES names, above the reference data in force.
     """
     tuning = os.environ.get("TACHO_TUNING")
+    reference = reference_in_force(home)
     try:
         rules = load(
             _paths("TACHO_RULES"),
             builtin=True,
             tuning=Path(tuning) if tuning else None,
             pipelines=_paths("TACHO_PIPELINES"),
+            reference=reference,
         )
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
@@ -242,8 +245,8 @@ def _by_place(messages: Iterable[Message]) -> dict[Place, list[Message]]:
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Judge until `stop` is set. Blocks. Raises Refused when going on is pointless."""
-    rules = rules_in_force()
-    log.info("rules in force", rules=len(rules.rules), rules_hash=rules.rules_hash)
+    rules = rules_in_force(settings.home)
+    log.info("rules in force", rules=len(rules.rules), **rules.versions)
     detect = Detect(settings, rules)
     try:
         while not stop.is_set():

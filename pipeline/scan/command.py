@@ -17,6 +17,7 @@ from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, chunks, detect
@@ -40,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tuning: Path | None = None
     pipelines: list[Path] = []
     builtin: bool = True
+    reference: list[Path] = []
     time_field: str | None = None
     out: Path | None = None
     format_out: str = "ndjson"
@@ -182,7 +184,8 @@ class Tally(msgspec.Struct):
         return "; ".join(parts)
 
 
-def _rules(options: Options, kind: Format) -> RuleSet:
+def _rules(options: Options, kind: Format, home: Path) -> RuleSet:
+    reference = reference_in_force(home, options.reference)
     try:
         rules = load(
             options.rules,
@@ -190,6 +193,7 @@ def _rules(options: Options, kind: Format) -> RuleSet:
             fields=FIELDS[kind],
             tuning=options.tuning,
             pipelines=options.pipelines,
+            reference=reference,
         )
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
@@ -211,7 +215,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
         return
     kind: Format = detect(first.lines) if options.format == "auto" else options.format  # type: ignore[assignment]
     made_by = feeder(kind, settings.home, settings.tenant, options.time_field)
-    engine = PartitionDetector(_rules(options, kind))
+    engine = PartitionDetector(_rules(options, kind, settings.home))
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):

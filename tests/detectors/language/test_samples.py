@@ -142,3 +142,29 @@ tacho:
       - {tool.args.to.name: bob, tool.args.size: 3, vendor.x: y}
 """
     assert reasons(list(cases(rules(text)))) == ["", "", ""]
+
+
+def test_samples_are_judged_above_the_rules_own_reference_data_alone() -> None:
+    rule = """
+title: outside {0}
+id: {0}
+logsource: {{category: any}}
+detection:
+  s: {{register.tool_allowed: false}}
+  condition: s
+tacho:
+  samples:
+    reference: {{agents: [{{id: sample-agent, tools: [{0}]}}]}}
+    match: [{{tool.name: other}}]
+    no_match: [{{tool.name: {0}}}]
+"""
+    found = list(cases(rules("---".join(rule.format(tool) for tool in ("one", "two")))))
+    assert reasons(found) == [""] * 4
+
+
+def test_reference_data_of_samples_that_is_none_breaks_them() -> None:
+    rule = BASE % ("{tool.name: delete}", "") + "\n"
+    text = rule.replace("samples: {", "samples: {reference: {agents: [{ident: 1}]}, ")
+    [case] = list(cases(rules(text)))
+    assert not case.passed
+    assert "ident" in case.reason

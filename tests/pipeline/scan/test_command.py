@@ -153,3 +153,26 @@ def test_rules_may_follow_one_option_as_several_words(tmp_path: Path) -> None:
     out = tmp_path / "found"
     run_scan(msgspec.structs.replace(options, out=out))
     assert [json.loads(line)["event_index"] for line in out.read_text().splitlines()] == [0, 1]
+
+
+def test_reference_data_of_the_option_or_of_the_environment_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = tmp_path / "agents.csv"
+    register.write_text("id,owner,tools,risk_tier\nstore,shop,read_*,critical\n")
+    rule = tmp_path / "outside.yml"
+    rule.write_text(
+        "title: Outside\nid: 4f3d2c1a-60d6-4d0b-8a53-4f2a3f6a0001\nlogsource: {product: ai_agent}\n"
+        "detection: {tool: {register.tool_allowed: false}, condition: tool}\nlevel: medium\n"
+        "tacho: {severity_by: {register.risk_tier: {critical: 2}}}\n"
+    )
+    path = written(tmp_path / "a.ndjson", [*deletes("store", 1, 1), *deletes("other", 1, 1)])
+    options: dict[str, Any] = {"builtin": False, "rules": [rule]}
+    found = scan(path, reference=[register], **options)
+    assert [(one["agent_id"], one["severity"]) for one in found] == [("store", "critical")]
+    assert scan(path, **options) == []
+    monkeypatch.setenv("TACHO_REFERENCE", str(register))
+    assert scan(path, **options) == found
+    (tmp_path / "broken.yaml").write_text("agents: [{id: a, tols: []}]")
+    with pytest.raises(ConfigError, match="unknown field `tols`"):
+        scan(path, reference=[tmp_path], **options)

@@ -1,0 +1,48 @@
+"""The reference data that a process judges with: what the command line or TACHO_REFERENCE names."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from tachograph.detectors.reference.reference import Reference, ReferenceErrors, load, shipped
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.log import get
+from tachograph.pipeline.normalize.redact import Secrets
+from tachograph.pipeline.secrets import derive, operator_key
+from tachograph.schemas.identity import Key
+
+log = get("reference")
+
+MAX_NOTES = 20
+
+
+def reference_in_force(home: Path, paths: Sequence[Path] = ()) -> Reference:
+    """The reference of these paths, else of TACHO_REFERENCE (paths, separated as PATH is), else
+    what is shipped. Raises ConfigError with every problem found.
+    """
+    named = os.environ.get("TACHO_REFERENCE", "").split(os.pathsep)
+    chosen = list(paths) or [Path(part) for part in named if part]
+    if not chosen:
+        return shipped()
+    try:
+        found = load(chosen, as_seen=_as_seen(home))
+    except ReferenceErrors as error:
+        raise ConfigError(str(error)) from error
+    for note in found.notes[:MAX_NOTES]:
+        log.warning("reference data is not whole", note=str(note))
+    if len(found.notes) > MAX_NOTES:
+        log.warning("reference data is not whole", more=len(found.notes) - MAX_NOTES)
+    return found
+
+
+def _as_seen(home: Path) -> Callable[[str], str]:
+    """How a text looks in an action: the same redaction, under the same key."""
+    redactor = Secrets(Key(derive(operator_key(home), "redaction")))
+
+    def seen(text: str) -> str:
+        redacted, _ = redactor.redact(pl.Series([text]))
+        return str(redacted[0])
+
+    return seen
