@@ -90,6 +90,8 @@ FACT_COLUMNS: dict[str, pl.DataType] = {
 }
 # Those that a fact frame has even where no event has a value.
 ALWAYS_FACTS = tuple(FACT_COLUMNS)[:10]
+# Those that a link can still fill in.
+LINKED_FACTS = frozenset({"session_id", "agent_id", "agent_name", "principal_id"})
 # What stands for one of our columns where a frame has none.
 _ABSENT = {"tenant": "default"}
 # Who acted, as a column.
@@ -111,8 +113,8 @@ def group_value(field: str, fields: FieldMap) -> pl.Expr:
     known.
     """
     column = fields.source(field).column
-    if fields.columns is not None and column in {"session_id", "agent_id"}:
-        return pl.col("session_id") if column == "session_id" else AGENT.alias("agent_id")
+    if fields.columns is not None and column in LINKED_FACTS:
+        return AGENT.alias(column) if column == "agent_id" else pl.col(column)
     return pl.col(group_column(field))
 
 
@@ -224,7 +226,8 @@ class Places(msgspec.Struct, frozen=True):
 
 
 _TABLE = "table"
-_UNLINKED = pl.col("trace_id").is_not_null() & (
+# Rows of a fact frame that a link may still tell something.
+UNLINKED = pl.col("trace_id").is_not_null() & (
     pl.col("session_id").is_null()
     | (pl.col("session_id") == pl.col("trace_id"))
     | pl.col("agent_id").is_null()
@@ -249,7 +252,7 @@ class FactStore:
 
     def _keep(self, number: int, table: pl.DataFrame) -> None:
         self.tables[number] = table
-        for trace in table.filter(_UNLINKED)["trace_id"].unique().to_list():
+        for trace in table.filter(UNLINKED)["trace_id"].unique().to_list():
             self._waiting.setdefault(trace, set()).add(number)
 
     def waiting(self, traces: Iterable[tuple[str, str, str]]) -> list[int]:

@@ -20,6 +20,8 @@ class Limits(msgspec.Struct, frozen=True):
     events_per_rule: int = 500_000
     # Signals remembered because their session or agent may still become known.
     unlinked_signals: int = 10_000
+    # Matches sent elsewhere, remembered because their group may still change for the same reason.
+    unlinked_matches: int = 20_000
 
     @property
     def allowed_lateness_us(self) -> int:

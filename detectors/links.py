@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tachograph.schemas.records import SessionLink
@@ -52,6 +54,14 @@ def linked(frame: pl.DataFrame, known: Mapping[Trace, Linked]) -> pl.DataFrame:
         pl.when(fallen_back).then(found).otherwise(session).alias("session_id"),
         *(pl.coalesce(name, f"~{name}").alias(name) for name in _FILLED[1:]),
     ).drop([f"~{name}" for name in _FILLED])
+
+
+def changed_rows(before: pl.DataFrame, after: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Rows that `linked` told something."""
+    mask = np.zeros(before.height, np.bool_)
+    for name in _FILLED:
+        mask |= before[name].ne_missing(after[name]).to_numpy()
+    return mask
 
 
 class _State(msgspec.Struct, frozen=True):

@@ -8,8 +8,9 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.collector import resting
+from tachograph.detectors.correlation.bank import Matches
 from tachograph.detectors.dedup import Seen
-from tachograph.detectors.engine import Engine, RuleStats
+from tachograph.detectors.engine import Engine, Outcome, RuleStats
 from tachograph.detectors.groups import Groups
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.ruleset import RuleSet
@@ -30,6 +31,8 @@ class Found(msgspec.Struct, frozen=True):
     signals: list[Signal] = []
     groups: list[SignalGroup] = []
     contexts: list[Context] = []
+    # What matched of rules that reach across partitions.
+    matches: list[Matches] = []
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -61,11 +64,21 @@ class PartitionDetector:
         """
         with resting():
             news = self.links.learn(links)
-            signals = self.engine.relink(news, revision)
+            outcomes = [self.engine.relink(news, revision)]
             if not frame.is_empty():
-                signals += self.engine.judge(self._fresh(frame), revision)
-            groups = self.groups.absorb(signals, revision)
-        return Found(signals, groups, self._contexts())
+                outcomes.append(self.engine.judge(self._fresh(frame), revision))
+            return self._found(outcomes, revision)
+
+    def _found(
+        self, outcomes: Sequence[Outcome], revision: int, closed_us: int | None = None
+    ) -> Found:
+        """What follows from the outcomes, and from all sources having reached `closed_us`."""
+        signals = [signal for outcome in outcomes for signal in outcome.signals]
+        groups = self.groups.absorb(signals, revision)
+        if closed_us is not None:
+            groups += self.groups.close(closed_us, revision)
+        matches = [outcome.matches for outcome in outcomes if outcome.matches is not None]
+        return Found(signals, groups, self._contexts(), matches)
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self.rules.fields is RAW:
@@ -78,9 +91,7 @@ class PartitionDetector:
 
     def tick(self, watermark_us: int, revision: int) -> Found:
         """All sources reached this observed time: close what can no longer change."""
-        self.engine.advance(watermark_us)
-        groups = self.groups.close(watermark_us, revision)
-        return Found(groups=groups, contexts=self._contexts())
+        return self._found([self.engine.advance(watermark_us, revision)], revision, watermark_us)
 
     def _contexts(self) -> list[Context]:
         """The last actions of the session of the first signal of each group that waits for them."""
@@ -105,6 +116,7 @@ class PartitionDetector:
             "window_events": sum(one.evicted_events for one in stats),
             "window_groups": sum(one.evicted_groups for one in stats),
             "unlinked_signals": self.engine.unlinked_evicted,
+            "unlinked_matches": self.engine.outbound.evicted,
             "signal_groups": self.groups.evicted,
             "event_ids": self.seen.evicted,
             "session_links": self.links.evicted,

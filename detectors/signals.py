@@ -101,12 +101,15 @@ class SignalMaker:
     ) -> Signal:
         """The signal of a group in one bucket of the rule's timespan."""
         last = found.last
-        group = (last.partition_key or "", *found.group.values())
-        return self._signal(
+        place = () if rule.across else (last.partition_key or "",)
+        about = _across(last.tenant, found.group) if rule.across else {}
+        signal = self._signal(
             last,
             revision,
             change,
-            signal_id=self._prefix(last.tenant).id(*group, str(found.bucket)),
+            signal_id=self._prefix(last.tenant).id(
+                *place, *found.group.values(), str(found.bucket)
+            ),
             event_ids=[event.event_id for event in found.events],
             event_count=found.count,
             group=found.group,
@@ -119,6 +122,7 @@ class SignalMaker:
             ),
             blind_spots=found.blind,
         )
+        return msgspec.structs.replace(signal, **about) if about else signal
 
     def _prefix(self, tenant: str) -> Prefix:
         """What all ids of one tenant and this rule begin with; hashed once."""
@@ -177,6 +181,17 @@ def severity_of(meta: Meta, said: Mapping[str, str]) -> Severity:
 def changed(signal: Signal, change: Change, revision: int) -> Signal:
     """The same signal, revised or retracted."""
     return msgspec.structs.replace(signal, change=change, revision=revision)
+
+
+def _across(tenant: str, group: dict[str, str]) -> dict[str, str | None]:
+    """What differs in a signal about a group that lies in several partitions: it is about the
+    group's values, and of no partition key.
+    """
+    return {
+        "entity": ", ".join(group.values()) or tenant,
+        "entity_type": ", ".join(group) or "tenant",
+        "partition_key": None,
+    }
 
 
 def _observables(facts: Facts) -> list[Observable]:

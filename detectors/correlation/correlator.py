@@ -85,6 +85,26 @@ class Correlator:
         # Windows that reach back to here may miss what was evicted.
         self._evicted_until = _LONG_AGO
 
+    def process(self, columns: Columns, gone: Bools | None, revision: int) -> list[Signal]:
+        """Take in events of the ledger's columns, let those go that are `gone`; what changed."""
+        if gone is None or not gone.any():
+            return self.judge(self.take(columns), revision)
+        left = self._drop({name: values[gone] for name, values in columns.items()})
+        come = self.take({name: values[~gone] for name, values in columns.items()})
+        return self.judge(np.union1d(left, come), revision, anew=True)
+
+    def _drop(self, columns: Columns) -> Words:
+        """Forget these events where they are; their groups."""
+        names = ("gid", "time", "high", "low")
+        gids = np.unique(columns["gid"]).astype(np.uint64)
+        places = self.ledger.of(gids, repeats=True)
+        named = set(zip(*(columns[name].tolist() for name in names), strict=True))
+        held = zip(*(self.ledger.column(name)[places].tolist() for name in names), strict=True)
+        mask = np.ones(self.ledger.size, np.bool_)
+        mask[places[[event in named for event in held]]] = False
+        self.ledger.keep(mask)
+        return gids
+
     def take(self, columns: Columns) -> Words:
         """Remember events; the groups to judge."""
         time = columns["time"]

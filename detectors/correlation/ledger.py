@@ -91,15 +91,15 @@ class Ledger:
             column[:size] = column[: self.size][mask]
         self.size = size
 
-    def of(self, gids: Words) -> Ints:
+    def of(self, gids: Words, *, repeats: bool = False) -> Ints:
         """Places of these groups' events by (group, time, event id); a repeated event once, and
-        blind only if every report of it is.
+        blind only if every report of it is. `repeats`: all its reports.
         """
         places = np.flatnonzero(_within(self.gid, gids))
         columns = [self.column(name)[places] for name in ("low", "high", "time", "gid")]
         order = np.lexsort([self.blind[places], *columns])
         places = places[order].astype(np.int64)
-        if len(places) < 2:
+        if repeats or len(places) < 2:
             return places
         same = np.ones(len(places) - 1, np.bool_)
         for column in columns:

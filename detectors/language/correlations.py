@@ -48,7 +48,7 @@ def correlation_of(
             "correlation",
             "timespan",
         )
-    group_by = _group_by(rule, fields)
+    group_by, across = _group_by(rule, fields)
     found = [referred(ref.reference) for ref in rule.rules or []]
     if not found:
         raise RefusedDocument("refers to no rules", "correlation", "rules")
@@ -56,9 +56,10 @@ def correlation_of(
     version = semantic_hash([document.data["correlation"], [asked for _, asked in found]])
     span_us = rule.timespan.seconds * MICROS
     if rule.type is SigmaCorrelationType.EVENT_COUNT:
-        return Window(meta_of("window", version), detections, group_by, span_us, _threshold(rule))
+        meta = meta_of("window", version)
+        return Window(meta, detections, group_by, span_us, _threshold(rule), across)
     _check_sequence(rule)
-    return Sequence(meta_of("sequence", version), detections, group_by, span_us)
+    return Sequence(meta_of("sequence", version), detections, group_by, span_us, across)
 
 
 def _parsed(document: Document) -> SigmaCorrelationRule:
@@ -79,22 +80,15 @@ def _parsed(document: Document) -> SigmaCorrelationRule:
     return rule
 
 
-def _group_by(rule: SigmaCorrelationRule, fields: FieldMap) -> list[str]:
+def _group_by(rule: SigmaCorrelationRule, fields: FieldMap) -> tuple[list[str], bool]:
+    """Names to group by, and whether a group's events lie in several partitions."""
     names = list(rule.group_by or [])
-    local = fields.local
     try:
         sources = [fields.source(name) for name in names]
     except UnknownField as error:
         raise RefusedDocument(str(error), "correlation", "group-by") from error
-    if local is not None and not any(s.whole and s.column in local for s in sources):
-        asked = ", ".join(names) or "nothing"
-        raise RefusedDocument(
-            f"group-by {asked} reaches across partitions, which is not supported yet: "
-            "name session.id or agent.id too",
-            "correlation",
-            "group-by",
-        )
-    return names
+    local = fields.local
+    return names, local is not None and not any(s.whole and s.column in local for s in sources)
 
 
 def _threshold(rule: SigmaCorrelationRule) -> int:

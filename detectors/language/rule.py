@@ -83,6 +83,8 @@ class Window(msgspec.Struct, frozen=True):
     group_by: list[str]
     timespan_us: int
     threshold: int
+    # No partition has all events of a group: judged where its matches are sent to.
+    across: bool = False
 
 
 class Sequence(msgspec.Struct, frozen=True):
@@ -92,6 +94,8 @@ class Sequence(msgspec.Struct, frozen=True):
     detections: list[int]
     group_by: list[str]
     timespan_us: int
+    # As for a window.
+    across: bool = False
 
 
 Correlation = Window | Sequence

@@ -15,7 +15,15 @@ from tachograph.detectors.language.detection import Detected, detected
 from tachograph.detectors.language.fields import ACTIONS, FieldMap, UnknownField
 from tachograph.detectors.language.filters import Filter, filter_of, idle
 from tachograph.detectors.language.pipelines import Lists, Pipelines, read_pipelines
-from tachograph.detectors.language.rule import Detection, Judged, Meta, Rule, Stateless, Tacho
+from tachograph.detectors.language.rule import (
+    Correlation,
+    Detection,
+    Judged,
+    Meta,
+    Rule,
+    Stateless,
+    Tacho,
+)
 from tachograph.detectors.language.rulefile import (
     Document,
     Problem,
@@ -77,6 +85,11 @@ class RuleSet(msgspec.Struct, frozen=True):
         return {"rule_set": self.rules_hash, "reference": self.reference.version}
 
     @property
+    def correlations(self) -> list[Correlation]:
+        """Those of its rules that look at more than one event."""
+        return [rule for rule in self.rules if not isinstance(rule, Stateless)]
+
+    @property
     def columns(self) -> list[str]:
         """Columns of a frame that the rules read."""
         found: set[str] = set()
@@ -84,9 +97,8 @@ class RuleSet(msgspec.Struct, frozen=True):
             found |= {self.fields.source(name).column for name in detection.fields}
             if any(leaf.field is None for leaf in leaves(detection.condition)):
                 found |= set(self.fields.keyword_columns(self.fields.columns or {}))
-        for rule in self.rules:
-            if not isinstance(rule, Stateless):
-                found |= {self.fields.source(name).column for name in rule.group_by}
+        for rule in self.correlations:
+            found |= {self.fields.source(name).column for name in rule.group_by}
         return sorted(found)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from tachograph.detectors.correlation.bank import CorrelatorBank
 from tachograph.detectors.engine import Engine
 from tachograph.detectors.language.fields import ACTIONS, UnknownField
 from tachograph.detectors.language.rule import Rule
@@ -256,8 +257,12 @@ def _verdicts(rules: RuleSet, samples: Sequence[Sample]) -> Iterator[str]:
 
 def _standing(rules: RuleSet, frame: pl.DataFrame) -> Iterable[Signal]:
     """The signals that stand when all is judged and time has passed."""
-    engine = Engine(rules)
-    found = {signal.signal_id: signal for signal in engine.judge(frame, 1)}
+    across = CorrelatorBank([rule for rule in rules.correlations if rule.across], rules)
+    outcome = Engine(rules).judge(frame, 1)
+    signals, matches = outcome.signals, outcome.matches
+    if matches is not None:
+        signals = [*signals, *across.judge(matches.facts, matches.found, 1)]
+    found = {signal.signal_id: signal for signal in signals}
     return [signal for signal in found.values() if signal.change != "retracted"]
 
 

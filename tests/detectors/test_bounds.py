@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tachograph.detectors.engine import SPARE_TABLES, Engine
+from tachograph.detectors.correlation.bank import SPARE_TABLES
+from tachograph.detectors.engine import Engine
 from tachograph.detectors.groups import Groups
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import PartitionDetector
@@ -61,7 +62,7 @@ def test_facts_of_evicted_events_are_freed_while_the_watermark_stands_still() ->
         names = [f"{number}/{place}" for place in range(10)]
         engine.judge(frame([action(n, 100 + number, session_id=n) for n in names]), number)
     # 50 events stand in five frames of ten.
-    assert len(engine._store.tables) <= 3 * SPARE_TABLES
+    assert len(engine.bank._store.tables) <= 3 * SPARE_TABLES
 
 
 def _crowd(detector: PartitionDetector, revision: int, *, hours_ahead: int) -> None:

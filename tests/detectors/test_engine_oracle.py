@@ -256,10 +256,10 @@ def test_what_stands_is_what_brute_force_finds_over_the_whole_set(data: st.DataO
     for place, at in enumerate([*order, None]):
         if place in cuts or at is None or place in {link_at, reload_at}:
             if batch:
-                standing.take(engine.judge(frame(batch), place))
+                standing.take(engine.judge(frame(batch), place).signals)
             batch = []
         if place == link_at:
-            standing.take(engine.relink(linked(links), place))
+            standing.take(engine.relink(linked(links), place).signals)
         if place == reload_at:
             engine = reloaded(engine)
         if at is not None:
@@ -287,9 +287,9 @@ def test_closing_what_cannot_change_any_more_changes_nothing(data: st.DataObject
     standing = Standing()
     for place, (event, delay) in enumerate(arrival):
         if data.draw(st.booleans()):
-            engine.advance((event.time + delay) * SECOND_US)
+            standing.take(engine.advance((event.time + delay) * SECOND_US, place).signals)
         if data.draw(st.integers(0, 5)) == 0:
             engine = reloaded(engine)
-        standing.take(engine.judge(frame([event.row()]), place))
+        standing.take(engine.judge(frame([event.row()]), place).signals)
     wanted = {*expected_counts(stream, {}), *expected_sequences(stream, {})}
     assert found(standing) == wanted

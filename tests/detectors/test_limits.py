@@ -49,10 +49,10 @@ def actions(times: list[int], session: str = "s", first: int = 0) -> pl.DataFram
 
 def test_a_group_that_holds_too_much_forgets_its_oldest_events_and_stands_by_what_it_said() -> None:
     engine = Engine(THREE, limits=Limits(events_per_group=5))
-    (said,) = engine.judge(actions([1, 2, 3]), 1)
-    assert engine.judge(actions([4, 5, 6, 7, 8], first=10), 2) == []
+    (said,) = engine.judge(actions([1, 2, 3]), 1).signals
+    assert engine.judge(actions([4, 5, 6, 7, 8], first=10), 2).signals == []
     assert engine.stats[RULE.meta.rule_id].evicted_events == 3
-    (later,) = engine.judge(actions([11, 12, 13], first=20), 3)
+    (later,) = engine.judge(actions([11, 12, 13], first=20), 3).signals
     assert later.signal_id != said.signal_id
     assert "forgot" in later.blind_spots[0]
 
@@ -62,7 +62,7 @@ def test_groups_beyond_the_limit_go_those_quiet_for_longest_first() -> None:
     for number in range(12):
         engine.judge(actions([number], session=f"s{number}", first=number * 10), number)
     assert engine.stats[RULE.meta.rule_id].evicted_groups > 0
-    (told,) = engine.judge(actions([2, 3, 4], session="s3", first=900), 100)
+    (told,) = engine.judge(actions([2, 3, 4], session="s3", first=900), 100).signals
     assert "forgot" in told.blind_spots[0]
 
 
@@ -74,7 +74,7 @@ def test_events_beyond_the_limit_of_a_rule_are_counted() -> None:
 
 
 def test_evidence_is_capped_and_counted_in_full() -> None:
-    (signal,) = Engine(THREE).judge(actions([1] * 50), 1)
+    (signal,) = Engine(THREE).judge(actions([1] * 50), 1).signals
     assert (len(signal.event_ids), signal.event_count) == (MAX_EVIDENCE, 50)
     assert signal.witness.partial
 
@@ -82,19 +82,19 @@ def test_evidence_is_capped_and_counted_in_full() -> None:
 def test_what_a_window_held_is_forgotten_once_nothing_can_change_it() -> None:
     engine = Engine(THREE, limits=Limits(allowed_lateness_s=5))
     engine.judge(actions([1, 2, 3]), 1)
-    (correlator,) = engine._correlators
-    engine.advance(28 * SECOND_US)
+    (correlator,) = engine.bank._correlators.values()
+    engine.advance(28 * SECOND_US, 9)
     assert correlator.ledger.size == 1
-    engine.advance(100 * SECOND_US)
-    assert (correlator.ledger.size, engine._store.tables, correlator._live) == (0, {}, {})
+    engine.advance(100 * SECOND_US, 9)
+    assert (correlator.ledger.size, engine.bank._store.tables, correlator._live) == (0, {}, {})
 
 
 def test_a_late_action_stays_out_and_the_windows_it_would_have_touched_say_so() -> None:
     engine = Engine(THREE)
     late = actions([2], first=50).with_columns(late=True)
-    assert engine.judge(late, 1) == []
-    assert engine.judge(actions([1, 3]), 2) == []
-    (signal,) = engine.judge(actions([4], first=60), 3)
+    assert engine.judge(late, 1).signals == []
+    assert engine.judge(actions([1, 3]), 2).signals == []
+    (signal,) = engine.judge(actions([4], first=60), 3).signals
     assert signal.event_count == 3
     assert signal.blind_spots == ["1 late action(s) of this group were left out of the window"]
 
@@ -104,8 +104,11 @@ def test_a_state_of_another_format_is_refused() -> None:
     state = msgspec.msgpack.decode(engine.dump())
     with pytest.raises(ValueError, match="format"):
         engine.load(msgspec.msgpack.encode({**state, "format": 99}))
+    bank = msgspec.msgpack.decode(engine.bank.dump())
+    with pytest.raises(ValueError, match="format"):
+        engine.bank.load(msgspec.msgpack.encode({**bank, "format": 99}))
     with pytest.raises(ValueError, match="polars"):
-        engine.load(msgspec.msgpack.encode({**state, "polars": "0.1"}))
+        engine.bank.load(msgspec.msgpack.encode({**bank, "polars": "0.1"}))
 
 
 ID = st.integers(0, 40).map(lambda number: plain_id("id", str(number)))

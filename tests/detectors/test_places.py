@@ -27,13 +27,13 @@ def actions(*places: str, count: int = 3) -> pl.DataFrame:
 
 
 def test_sessions_of_two_services_with_one_name_are_two_groups() -> None:
-    together = Engine(rules(RULES)).judge(actions("p1", "p2", count=8), 1)
+    together = Engine(rules(RULES)).judge(actions("p1", "p2", count=8), 1).signals
     apart = [
         signal
         for place in ("p1", "p2")
-        for signal in Engine(rules(RULES)).judge(
-            actions("p1", "p2", count=8).filter(partition_key=place), 1
-        )
+        for signal in Engine(rules(RULES))
+        .judge(actions("p1", "p2", count=8).filter(partition_key=place), 1)
+        .signals
     ]
     assert together
     assert sorted(s.signal_id for s in together) == sorted(s.signal_id for s in apart)

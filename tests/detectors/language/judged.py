@@ -11,5 +11,5 @@ from tachograph.pipeline.scan.raw_frames import RawFrames
 def fired(found: RuleSet, event: dict[str, Any]) -> list[str]:
     """Titles of the rules that a raw event matches."""
     assert found.fields is RAW
-    signals = Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1)
+    signals = Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1).signals
     return sorted(signal.title for signal in signals)

@@ -203,15 +203,13 @@ def test_a_correlation_of_rules_that_are_not_asked_is_not_asked_either(tmp_path:
 def test_the_shipped_pipeline_asks_endpoint_rules_of_actions(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(f"{COMMAND}---\n{RULE}")
     found = load([tmp_path / "rules.yml"], builtin=False, pipelines=["endpoint"])
-    (signal,) = Engine(found).judge(
-        frame(
-            [
-                {"event_id": "1" * 32, "event_time": 1, "process_command_line": "sh -c WHOAMI"},
-                {"event_id": "2" * 32, "event_time": 1, "process_command_line": "ls"},
-            ]
-        ),
-        1,
+    actions = frame(
+        [
+            {"event_id": "1" * 32, "event_time": 1, "process_command_line": "sh -c WHOAMI"},
+            {"event_id": "2" * 32, "event_time": 1, "process_command_line": "ls"},
+        ]
     )
+    (signal,) = Engine(found).judge(actions, 1).signals
     assert signal.event_ids == ["1" * 32]
     # What an action does not carry cannot be asked, and that is said.
     (left_out,) = found.skipped

@@ -53,8 +53,6 @@ def correlation(**fields: str) -> str:
         (correlation(type="value_count", condition="{gte: 3, field: x}"), 9, "value_count"),
         (correlation(condition="{lt: 3}"), 13, "when a window closes"),
         (correlation(condition="{gte: 0}"), 13, "no threshold"),
-        (correlation(group_by="[principal.id]"), 11, "across partitions"),
-        (correlation(group_by=""), 8, "across partitions"),
         (correlation(timespan="2d"), 12, "longer than"),
         (correlation(timespan="soon"), 8, "soon"),
         (correlation(rules="[other]"), 10, "no rule that is loaded"),

@@ -26,7 +26,7 @@ def judged(rules: RuleSet, events: list[dict[str, Any]]) -> dict[str, set[int]]:
     ids = [f"{number:032x}" for number in range(len(events))]
     frame = RawFrames().frame(events, ids, [0] * len(events))
     found: dict[str, set[int]] = defaultdict(set)
-    for signal in Engine(rules).judge(frame, 1):
+    for signal in Engine(rules).judge(frame, 1).signals:
         found[signal.rule_id].add(int(signal.event_ids[0], 16))
     return found
 

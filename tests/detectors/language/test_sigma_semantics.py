@@ -212,7 +212,7 @@ def test_fields_of_actions_reach_into_arguments_and_attributes() -> None:
         "guardrail_verdict": "BLOCK",
     }
     other = {**row, "event_id": "2" * 32, "tool_args": "no JSON"}
-    (signal,) = engine.judge(frame([row, other]), 1)
+    (signal,) = engine.judge(frame([row, other]), 1).signals
     assert signal.event_ids == ["1" * 32]
     assert signal.reason.fields["vendor.tier"] == "Gold"
 
@@ -223,7 +223,7 @@ def test_a_time_of_an_action_has_parts() -> None:
         {"event_id": f"{place:032x}", "event_time": (8 * 24 + hour) * 3600.0}
         for place, hour in enumerate((21, 22))
     ]
-    (signal,) = Engine(rules(at_night)).judge(frame(rows), 1)
+    (signal,) = Engine(rules(at_night)).judge(frame(rows), 1).signals
     assert int(signal.event_ids[0], 16) == 1
 
 
@@ -244,13 +244,13 @@ def test_a_keyword_is_looked_for_in_every_text_of_an_action(others: int) -> None
         {"event_id": f"{place:032x}", "event_time": 1, **fields}
         for place, fields in enumerate(said)
     ]
-    found = engine.judge(frame(rows), 1)
+    found = engine.judge(frame(rows), 1).signals
     assert [int(signal.event_ids[0], 16) for signal in found] == [0, 1, 3]
 
 
 def _matches(text: str, event: dict[str, Any]) -> bool:
     found = rules(text, RAW)
-    return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1))
+    return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1).signals)
 
 
 WORDS = ["kill", "KILL", "\u212aill", "caf\u00e9", "CAF\u00c9", "a.b", "stra\u00dfe", "\u0130x"]

@@ -53,7 +53,7 @@ def signals(made: RuleSet, *tools: str) -> list[Signal]:
          "session_id": "s"}
         for n, tool in enumerate(tools)
     ]  # fmt: skip
-    return Engine(made).judge(frame(rows), 1)
+    return Engine(made).judge(frame(rows), 1).signals
 
 
 def test_an_agent_outside_its_register_raises_a_signal() -> None:
