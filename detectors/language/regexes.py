@@ -28,13 +28,23 @@ def linear(pattern: str, flags: str = "") -> str:
     """The pattern as Rust's engine spells it, checked. `flags`: any of "i", "m", "s". Raises
     UnsupportedRegex.
     """
+    return checked(spelled(pattern, flags))
+
+
+def spelled(pattern: str, flags: str = "") -> str:
+    """The pattern as Rust's engine spells it, unchecked. Raises UnsupportedRegex if it is too
+    long.
+    """
     if len(pattern) > MAX_REGEX_CHARS:
         raise UnsupportedRegex(f"longer than {MAX_REGEX_CHARS} characters")
-    spelled = _respell(pattern)
-    if flags:
-        spelled = f"(?{''.join(sorted(set(flags)))}){spelled}"
-    _check(spelled)
-    return spelled
+    respelled = _respell(pattern)
+    return f"(?{''.join(sorted(set(flags)))}){respelled}" if flags else respelled
+
+
+def checked(pattern: str) -> str:
+    """The pattern, if the engine takes it as it is spelled. Raises UnsupportedRegex."""
+    _check(pattern)
+    return pattern
 
 
 @functools.lru_cache(maxsize=4096)

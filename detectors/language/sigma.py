@@ -59,6 +59,7 @@ from tachograph.detectors.language.conditions import (
     Truth,
 )
 from tachograph.detectors.language.regexes import UnsupportedRegex, escape, linear
+from tachograph.detectors.matching.lookaround import has_look, split
 
 _COMPARISONS: dict[CompareOperators, NumberOp] = {
     CompareOperators.LT: "lt",
@@ -136,10 +137,16 @@ def _node(tree: Any) -> Node:
 def _field_test(field: str, value: Any) -> Node:
     if isinstance(value, SigmaExpansion):
         return Or(tuple(_field_test(field, part) for part in value.values))
+    if isinstance(value, SigmaRegularExpression):
+        return _all([Leaf(field, test) for test in _expressions(value)])
     for kind, convert in _TESTS:
         if isinstance(value, kind):
             return Leaf(field, convert(value))
     raise UnsupportedRule(f"value of type {type(value).__name__} on field {field}")
+
+
+def _all(leaves: list[Leaf]) -> Node:
+    return leaves[0] if len(leaves) == 1 else And(tuple(leaves))
 
 
 def _keyword(value: Any) -> Node:
@@ -150,7 +157,7 @@ def _keyword(value: Any) -> Node:
     if isinstance(value, SigmaNumber) and not isinstance(value, SigmaTimestampPart):
         return Leaf(None, Text("contains", str(value.number)))
     if isinstance(value, SigmaRegularExpression):
-        return Leaf(None, _regex(value))
+        return _all([Leaf(None, test) for test in _expressions(value)])
     raise UnsupportedRule(f"keyword of type {type(value).__name__}")
 
 
@@ -210,15 +217,19 @@ def _wildcards(parts: list[Any], *, cased: bool) -> str:
     return linear(f"{start}{''.join(inner)}{end}", "s")
 
 
-def _regex(value: SigmaRegularExpression) -> Pattern:
+def _expressions(value: SigmaRegularExpression) -> list[Pattern]:
+    """What must all match; the last alone is the answer, the others only spare asking it."""
     if value.contains_placeholder():
         raise UnsupportedRule("placeholder in a regular expression has no value here")
     flags = "".join(value.sigma_to_re_flag[flag] for flag in value.flags)
     pattern = value.regexp.to_plain_regex()
     try:
-        return Pattern(linear(pattern, flags))
+        if not has_look(pattern):
+            return [Pattern(linear(pattern, flags))]
+        parts = split(pattern, flags)
     except UnsupportedRegex as error:
         raise UnsupportedRule(f"regular expression {_short(pattern)}: {error}") from error
+    return [*map(Pattern, parts.musts), Pattern(parts.rough, exact=parts.exact)]
 
 
 def _number(value: SigmaNumber) -> Number:
@@ -260,7 +271,6 @@ _TESTS: tuple[tuple[type, Callable[[Any], Test]], ...] = (
     (SigmaBool, lambda value: Truth(value.boolean)),
     (SigmaNull, lambda _: Present(value=False)),
     (SigmaExists, lambda value: Present(value=value.exists)),
-    (SigmaRegularExpression, _regex),
     (SigmaCIDRExpression, lambda value: Cidr(value.network)),
     (SigmaCompareExpression, _compare),
     (SigmaFieldReference, _field_reference),

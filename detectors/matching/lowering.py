@@ -31,6 +31,7 @@ from tachograph.detectors.language.conditions import (
 )
 from tachograph.detectors.language.fields import FieldMap, Source
 from tachograph.detectors.language.regexes import together
+from tachograph.detectors.matching.lookaround import holding
 from tachograph.detectors.matching.times import TIME, moments
 from tachograph.schemas.batch import ATTRIBUTES
 
@@ -263,8 +264,14 @@ def _text_test(text: pl.Expr, test: Test) -> pl.Expr:
             return text.str.ends_with(value)
         case Text("contains", value):
             return text.str.contains(value, literal=True)
-        case Pattern(regex):
+        case Pattern(regex, exact=None):
             return text.str.contains(regex)
+        case Pattern(regex, exact=str(exact)):
+            return text.map_batches(
+                lambda column: holding(column, exact, regex),
+                return_dtype=pl.Boolean,
+                is_elementwise=True,
+            )
         case Cidr(network):
             return _within(text, network)
     raise AssertionError(f"no text test: {test}")

@@ -35,7 +35,8 @@ def correlation(**fields: str) -> str:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        (stateless("  s: {tool.name|re: '(?=x)'}\n  condition: s"), 3, "look-around"),
+        (stateless("  s: {tool.name|re: '(?=x)++'}\n  condition: s"), 3, "possessive"),
+        (stateless(r"  s: {tool.name|re: '(x)(?=x)\1'}" + "\n  condition: s"), 3, "back-reference"),
         (stateless(r"  s: {tool.name|re: '(x)\1'}" + "\n  condition: s"), 3, "backreference"),
         (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 3, "placeholder"),
         (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 3, "nosuch"),
@@ -74,7 +75,7 @@ def test_a_rule_that_cannot_be_honoured_names_line_and_reason(
 
 
 def test_all_problems_come_at_once_and_the_rest_can_be_had(tmp_path: Path) -> None:
-    (tmp_path / "a.yml").write_text(stateless("  s: {x|re: '(?=x)'}\n  condition: s"))
+    (tmp_path / "a.yml").write_text(stateless("  s: {x|re: '(x)\\1'}\n  condition: s"))
     (tmp_path / "b.yaml").write_text(stateless("  s: {x: y}\n  condition: nosuch"))
     (tmp_path / "c.yml").write_text(stateless("  s: {x: y}\n  condition: s"))
     (tmp_path / "d.yml").write_bytes(b"\xff\xfe")
@@ -93,7 +94,7 @@ def test_two_rules_of_one_id_are_a_problem_that_names_both() -> None:
 
 
 def test_a_rule_that_refers_to_a_broken_one_says_so() -> None:
-    text = correlation().replace("tool.name: a", "tool.name|re: '(?=a)'")
+    text = correlation().replace("tool.name: a", "tool.name|re: '(?>a)'")
     with pytest.raises(RuleErrors) as caught:
         rules(text)
     assert any("has a problem itself" in problem.reason for problem in caught.value.problems)

@@ -22,6 +22,7 @@ from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.regexes import linear
 from tachograph.detectors.matching.asked import Asked, MatcherStats
 from tachograph.detectors.matching.bulk import BulkPlan
+from tachograph.detectors.matching.lookaround import split
 from tachograph.detectors.matching.rough import RoughPlan
 from tachograph.pipeline.scan.raw_frames import RawFrames
 from tests.detectors.made import frame, rules, stateless
@@ -67,6 +68,14 @@ CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "U
         ("{Text|re|m: '^b$'}", {"Text": "a\nb\nc"}, True),
         (r"{Text|re: '\<b\>'}", {"Text": "a <b>"}, True),
         (r"{Text|re: '[[&~]x'}", {"Text": "[x"}, True),
+        # They may look around, forwards and backwards.
+        ("{Text|re: 'https?://(?!localhost)'}", {"Text": "http://localhost"}, False),
+        ("{Text|re: 'https?://(?!localhost)'}", {"Text": "http://localhost http://x"}, True),
+        ("{Text|re|i: '(?<=GET\\s{1,3})/admin'}", {"Text": "get  /ADMIN"}, True),
+        ("{Text|re: '(?=.*b)(?=.*a)'}", {"Text": ["a", "b"]}, False),
+        ("{Text|re: '(?=.*b)(?=.*a)'}", {"Text": ["c", "ba"]}, True),
+        ("['x', '|re': 'a(?!b)']", {"Text": "ab", "Other": "ac"}, True),
+        ("{'|re': 'a(?!b)'}", {"Text": "ab", "Other": "ab"}, False),
         # Numbers, and numbers written as text.
         ("{EventID: 4688}", CMD, True),
         ("{EventID: '4688'}", CMD, True),
@@ -268,7 +277,9 @@ texts = st.lists(st.sampled_from([*WORDS, "abc", "-ab", " ", "x", "\u2039"]), ma
     "".join
 )
 some = st.lists(st.sampled_from(REGEXES), min_size=1, max_size=3).map("|".join)
+looks = st.sampled_from(["kill(?!x)", "(?<!a)b", "(?=.*kil)(?=.*l)", "(?<=x{1,3})a"])
 tests = st.one_of(
+    looks.map(split).map(lambda parts: Pattern(parts.rough, exact=parts.exact)),
     st.builds(Text, st.sampled_from(OPS), texts.map(str.lower)),
     some.map(lambda regex: Pattern(linear(regex, "i"))),
     st.builds(Present, st.booleans()),
