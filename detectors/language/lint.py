@@ -13,13 +13,17 @@ from uuid import UUID
 
 import msgspec
 
-from tachograph.detectors.language.fields import ACTIONS, ALIASES, FieldMap, UnknownField
+from tachograph.detectors.language import templates
+from tachograph.detectors.language.fields import ACTIONS, ALIASES, RAW, FieldMap, UnknownField
 from tachograph.detectors.language.frameworks import invented, known_tags
+from tachograph.detectors.language.pipelines import Pipelines
 from tachograph.detectors.language.rule import Rule
 from tachograph.detectors.language.rulefile import Document, Problem, RefusedDocument
-from tachograph.detectors.language.ruleset import BUILTIN, build, documents_of
+from tachograph.detectors.language.ruleset import BUILTIN, RuleSet, build, documents_of
+from tachograph.detectors.language.sample_rows import ActionShape, Shape
 from tachograph.detectors.language.samples import Case, fields_asked, samples_of
 from tachograph.detectors.language.tuning import UNTUNED, Tuning, unused
+from tachograph.detectors.reference.reference import Reference
 
 Level = Literal["error", "hint"]
 MIN_SAMPLES = 2
@@ -52,47 +56,85 @@ class Linted(msgspec.Struct, frozen=True):
         return sum(remark.level == "error" for remark in self.remarks)
 
 
-def lint(
+class Looked(msgspec.Struct, frozen=True):
+    """Rules of some files, above shipped ones that they may refer to. `actions` are asked of
+    actions, `logs` of logs of other kinds; `refused`: what is wrong with the documents.
+    """
+
+    documents: list[Document]
+    refused: list[Problem]
+    actions: RuleSet
+    logs: RuleSet
+
+    def spoken(self) -> Iterator[tuple[Rule, RuleSet]]:
+        """Rules of the documents that speak for themselves, each with its set."""
+        files = {document.file for document in self.documents}
+        done: set[str] = set()
+        for rules in (self.actions, self.logs):
+            for rule in rules.rules:
+                if rule.meta.file in files and rule.meta.rule_id not in done:
+                    done.add(rule.meta.rule_id)
+                    yield rule, rules
+
+
+def look(
     roots: Sequence[Path],
     *,
-    fields: FieldMap = ACTIONS,
     tuning: Tuning = UNTUNED,
+    pipelines: Pipelines | None = None,
+    reference: Reference | None = None,
     pack: Path = BUILTIN,
-) -> Linted:
-    """Look at the rules of files and folders; without any, at the shipped pack.
-
-    Rules may refer to shipped ones, which are loaded too but not looked at. More is asked of those
-    that lie in the pack.
-    """
+) -> Looked:
+    """Load the rules of files and folders, as far as that goes; without any, the shipped pack."""
     mine, unreadable = documents_of(roots or [pack])
     files = {Path(document.file).resolve() for document in mine}
     shipped = [doc for doc in documents_of([pack])[0] if Path(doc.file).resolve() not in files]
-    rules = build(
-        [*shipped, *mine], fields=fields, problems=unreadable, strict=False, tuning=tuning
-    )
+
+    def built(fields: FieldMap) -> RuleSet:
+        return build(
+            [*shipped, *mine],
+            fields=fields,
+            problems=unreadable,
+            strict=False,
+            tuning=tuning,
+            pipelines=pipelines,
+            reference=reference,
+        )
+
+    actions = built(ACTIONS)
+    named = {document.file for document in mine}
+    logs = built(RAW) if any(one.file in named for one in actions.skipped) else actions
     theirs = {document.file for document in shipped}
-    remarks = {_error(problem) for problem in rules.refused if problem.file not in theirs}
-    spoken = {(rule.meta.file, rule.meta.line): rule for rule in rules.rules}
-    asked = fields_asked(rules)
-    for document in mine:
-        rule = spoken.get(_place(document))
+    refused = {one for one in (*actions.refused, *logs.refused) if one.file not in theirs}
+    return Looked(templates.whole(mine)[0], sorted(refused), actions, logs)
+
+
+def lint(looked: Looked, logs: Shape, *, pack: Path = BUILTIN) -> Linted:
+    """What is wrong and amiss in the documents; more is asked of those that lie in the pack.
+    `logs`: how samples are made of events that are no actions.
+    """
+    files = {document.file for document in looked.documents}
+    skipped = [problem for problem in looked.actions.skipped if problem.file in files]
+    remarks = {_remark(problem, "error") for problem in looked.refused}
+    remarks |= {_remark(problem, "hint") for problem in skipped}
+    spoken = {(rule.meta.file, rule.meta.line): (rule, of) for rule, of in looked.spoken()}
+    actions = ActionShape(fields_asked(looked.actions))
+    for document in looked.documents:
+        rule, rules = spoken.get((document.file, document.line), (None, looked.actions))
+        shape: Shape = actions if rules is looked.actions else logs
         ours = pack.resolve() in Path(document.file).resolve().parents
-        remarks |= set(_of_document(document, rule, asked, fields, ours=ours))
-    return Linted(sum(_place(document) in spoken for document in mine), sorted(remarks))
+        remarks |= set(_of_document(document, rule, shape, rules.fields, ours=ours))
+    return Linted(len(spoken), sorted(remarks))
 
 
-def _error(problem: Problem) -> Remark:
-    return Remark(problem.file, problem.line, "error", problem.reason)
-
-
-def _place(document: Document) -> tuple[str, int]:
-    return document.file, document.line
+def _remark(problem: Problem, level: Level) -> Remark:
+    return Remark(problem.file, problem.line, level, problem.reason)
 
 
 def _of_document(
     document: Document,
     rule: Rule | None,
-    asked: frozenset[str],
+    shape: Shape,
     fields: FieldMap,
     *,
     ours: bool,
@@ -105,7 +147,7 @@ def _of_document(
         *_of_tags(document, spoken=ours and rule is not None),
         *(("error", *found) for found in _of_knobs(document)),
         *(("hint", *found) for found in _of_fields(document, fields)),
-        *_of_samples(document, rule, asked, graver),
+        *_of_samples(document, rule, shape, graver),
         *(("error", *found) for found in (_of_pack(document, rule) if ours and rule else ())),
     ):
         problem = document.problem(reason, *keys)
@@ -181,7 +223,7 @@ def _named_fields(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _of_samples(
-    document: Document, rule: Rule | None, asked: frozenset[str], graver: Level
+    document: Document, rule: Rule | None, shape: Shape, graver: Level
 ) -> Iterator[tuple[str, ...]]:
     """`graver`: how bad it is to have too few."""
     keys = ("tacho", "samples")
@@ -190,7 +232,7 @@ def _of_samples(
         if isinstance(tacho, dict) and tacho.get("samples"):
             yield "hint", "its samples are not judged: the rule does not speak for itself", *keys
         return
-    samples = list(samples_of(rule, asked))
+    samples = list(samples_of(rule, shape))
     for wanted, name, what in ((True, "match", "match"), (False, "no_match", "leave alone")):
         count = sum(sample.wanted is wanted for sample in samples)
         if count < MIN_SAMPLES:

@@ -12,7 +12,7 @@ import polars as pl
 
 # A word's boundary is that of ASCII words, as in the engines rules are written for; it is faster
 # too.
-_BOUNDARY = "(?-u:\\b)"
+BOUNDARY = "(?-u:\\b)"
 # Rust reads \< and \> as word boundaries, where everyone else means the character.
 _PLAIN_ESCAPES = {"<": "<", ">": ">", "Z": "\\z"}
 # Characters that begin a set operation inside Rust's [...] and are plain elsewhere.
@@ -95,7 +95,7 @@ def _respell(pattern: str) -> str:
         if char == "\\" and at + 1 < len(pattern):
             escaped = pattern[at + 1]
             if escaped == "b" and not in_set:
-                out.append(_BOUNDARY)
+                out.append(BOUNDARY)
             else:
                 out.append(_PLAIN_ESCAPES.get(escaped, char + escaped))
             at += 2

@@ -66,6 +66,9 @@ class Detection(msgspec.Struct, frozen=True):
     title: str
     condition: Node
     fields: list[str]
+    # Where it stands.
+    file: str = ""
+    line: int = 0
 
 
 class Stateless(msgspec.Struct, frozen=True):

@@ -288,7 +288,9 @@ class _Builder:
             return None
         at = len(self.detections)
         title = str(document.data.get("title", "untitled"))
-        self.detections.append(Detection(title, title, found.condition, names))
+        self.detections.append(
+            Detection(title, title, found.condition, names, document.file, document.line)
+        )
         self._versions.append(found.version)
         for name in document.names:
             self._by_name.setdefault(name, []).append(at)

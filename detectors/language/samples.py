@@ -23,19 +23,17 @@ import polars as pl
 
 from tachograph.detectors.correlation.bank import CorrelatorBank
 from tachograph.detectors.engine import Engine
-from tachograph.detectors.language.fields import ACTIONS, UnknownField
 from tachograph.detectors.language.rule import Rule
 from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.language.sample_rows import ActionShape, Row, Shape
 from tachograph.detectors.reference.entries import Content
 from tachograph.detectors.reference.reference import above_shipped, content_of, of_tenant
 from tachograph.schemas.alert import Signal
-from tachograph.schemas.batch import COLUMNS
 
 MAX_EVENTS = 10_000
 # Actions judged at once; samples are never cut in two.
 RUN_EVENTS = 50_000
 _START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-_USUAL = {"partition_key": "sample", "agent_id": "sample-agent", "session_id": "sample-session"}
 _MORE = frozenset({"actions", "name", "signals", "events"})
 
 
@@ -52,12 +50,12 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One sample of one rule: actions as rows of Action's columns, and what is expected of it."""
+    """One sample of one rule: events as rows of a shape, and what is expected of them."""
 
     rule: Rule
     name: str
     wanted: bool
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     reference: Content = Content()
     signals: int | None = None
     events: list[int] | None = None
@@ -74,19 +72,21 @@ class Sample(msgspec.Struct, frozen=True):
         return Case(meta.rule_id, meta.title, self.name, self.wanted, passed, reason, meta.file)
 
 
-def cases(rules: RuleSet) -> Iterator[Case]:
-    """Every sample of every rule of the set, judged; in the order of the rules."""
-    asked = fields_asked(rules)
+def cases(rules: RuleSet, shape: Shape | None = None) -> Iterator[Case]:
+    """Every sample of every rule of the set, judged; in the order of the rules. `shape`: of the
+    events; None: actions.
+    """
+    shape = shape or ActionShape(fields_asked(rules))
     waiting: list[Sample | Case] = []
     events = 0
     for rule in rules.rules:
-        for sample in samples_of(rule, asked):
+        for sample in samples_of(rule, shape):
             waiting.append(sample)
             events += len(sample.rows) if isinstance(sample, Sample) else 0
         if events >= RUN_EVENTS:
-            yield from _judged(rules, waiting)
+            yield from _judged(rules, shape, waiting)
             waiting, events = [], 0
-    yield from _judged(rules, waiting)
+    yield from _judged(rules, shape, waiting)
 
 
 def fields_asked(rules: RuleSet) -> frozenset[str]:
@@ -94,11 +94,8 @@ def fields_asked(rules: RuleSet) -> frozenset[str]:
     return frozenset(name for detection in rules.detections for name in detection.fields)
 
 
-def samples_of(rule: Rule, asked: frozenset[str] = frozenset()) -> Iterator[Sample | Case]:
-    """The samples of a rule; one that is broken comes as a case that failed.
-
-    `asked`: attributes that a sample may name without saying that they are some.
-    """
+def samples_of(rule: Rule, shape: Shape) -> Iterator[Sample | Case]:
+    """The samples of a rule; one that is broken comes as a case that failed."""
     named = rule.meta.tacho.samples
     for wanted, kind, entries in (
         (True, "match", named.match),
@@ -107,12 +104,12 @@ def samples_of(rule: Rule, asked: frozenset[str] = frozenset()) -> Iterator[Samp
         for place, entry in enumerate(entries):
             name = f"{kind}[{place}]"
             try:
-                yield _sample(rule, name, entry, asked, wanted=wanted)
+                yield _sample(rule, name, entry, shape, wanted=wanted)
             except (ValueError, TypeError) as error:
                 yield Sample(rule, name, wanted, []).case(f"broken sample: {error}")
 
 
-def _sample(rule: Rule, name: str, entry: Any, asked: frozenset[str], *, wanted: bool) -> Sample:
+def _sample(rule: Rule, name: str, entry: Any, shape: Shape, *, wanted: bool) -> Sample:
     more: Mapping[str, Any] = {}
     if isinstance(entry, Mapping) and "actions" in entry:
         entry, more = entry["actions"], entry
@@ -121,7 +118,7 @@ def _sample(rule: Rule, name: str, entry: Any, asked: frozenset[str], *, wanted:
             raise ValueError(f"beside actions there may be {', '.join(sorted(_MORE))}: {strange}")
     if not wanted and ("signals" in more or "events" in more):
         raise ValueError("a sample that must not match has no signals")
-    rows = rows_of(entry, asked)
+    rows = _rows(entry, shape)
     signals = msgspec.convert(more.get("signals"), int | None)
     events = msgspec.convert(more.get("events"), list[int] | None)
     if events is not None and not all(0 <= place < len(rows) for place in events):
@@ -131,10 +128,9 @@ def _sample(rule: Rule, name: str, entry: Any, asked: frozenset[str], *, wanted:
     return Sample(rule, name, wanted, rows, reference, signals=signals, events=events)
 
 
-def rows_of(entry: Any, asked: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-    """The actions of a sample as rows of Action's columns. Raises ValueError, TypeError."""
+def _rows(entry: Any, shape: Shape) -> list[Row]:
     entries = entry if isinstance(entry, Sequence) and not isinstance(entry, str) else [entry]
-    rows = [row for one in entries for row in _repeated(one, asked)]
+    rows = [row for one in entries for row in _repeated(one, shape)]
     if len(rows) > MAX_EVENTS:
         raise ValueError(f"a sample has at most {MAX_EVENTS} actions")
     if not rows:
@@ -142,63 +138,23 @@ def rows_of(entry: Any, asked: frozenset[str] = frozenset()) -> list[dict[str, A
     return rows
 
 
-def _repeated(entry: Any, asked: frozenset[str]) -> Iterator[dict[str, Any]]:
+def _repeated(entry: Any, shape: Shape) -> Iterator[Row]:
     if not isinstance(entry, Mapping):
         raise TypeError("an action is a mapping of fields")
     fields = dict(entry)
     first_s, times = fields.pop("at_s", 0), int(fields.pop("repeat", 1))
     every_s = fields.pop("every_s", 0)
-    row = _columns(fields, asked)
     for place in range(min(times, MAX_EVENTS + 1)):
         moment = _START + timedelta(seconds=first_s + place * every_s)
-        yield {**_USUAL, "event_time": moment, "observed_time": moment, **row}
+        yield shape.row(fields, moment)
 
 
-def _columns(fields: Mapping[str, Any], asked: frozenset[str]) -> dict[str, Any]:
-    """Fields by the names of columns: those within JSON texts and attributes gathered there."""
-    row: dict[str, Any] = {}
-    members: dict[str, dict[str, Any]] = defaultdict(dict)
-    attributes: dict[str, str] = {}
-    for name, value in fields.items():
-        if name in COLUMNS:
-            row[name] = value
-            continue
-        try:
-            source = ACTIONS.source(name)
-        except UnknownField as error:
-            raise ValueError(str(error)) from error
-        if source.path is not None:
-            *parents, last = source.path[3:-2].split("']['")
-            inner = members[source.column]
-            for parent in parents:
-                inner = inner.setdefault(parent, {})
-            inner[last] = value
-        elif source.attribute is None:
-            row[source.column] = value
-        elif "." not in name and name not in asked:
-            raise ValueError(f"no field of an action: {name}")
-        else:
-            attributes[source.attribute] = str(value)
-    row |= {column: msgspec.json.encode(value).decode() for column, value in members.items()}
-    given = row.pop("attributes", None) or {}
-    attributes |= {str(key): str(value) for key, value in given.items()}
-    if attributes:
-        row["attributes"] = [{"key": key, "value": value} for key, value in attributes.items()]
-    return row
-
-
-def frame_of(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Rows of Action's columns as a frame. Raises TypeError or a PolarsError for a wrong type."""
-    names = {name for row in rows for name in row}
-    return pl.DataFrame(rows, schema={name: COLUMNS[name] for name in sorted(names)})
-
-
-def _judged(rules: RuleSet, waiting: Sequence[Sample | Case]) -> Iterator[Case]:
+def _judged(rules: RuleSet, shape: Shape, waiting: Sequence[Sample | Case]) -> Iterator[Case]:
     samples = [one for one in waiting if isinstance(one, Sample)]
-    reasons = _broken(samples)
+    reasons = _broken(samples, shape)
     sound = [place for place in range(len(samples)) if place not in reasons]
     for run in _runs(samples, sound):
-        verdicts = _verdicts(rules, [samples[place] for place in run])
+        verdicts = _verdicts(rules, shape, [samples[place] for place in run])
         reasons |= dict(zip(run, verdicts, strict=True))
     place = -1
     for one in waiting:
@@ -213,10 +169,10 @@ def _runs(samples: Sequence[Sample], places: Sequence[int]) -> Iterator[list[int
     yield from ([at] for at in named)
 
 
-def _broken(samples: Sequence[Sample]) -> dict[int, str]:
+def _broken(samples: Sequence[Sample], shape: Shape) -> dict[int, str]:
     """Why the values of some samples are none of their fields, by the sample's place."""
     try:
-        frame_of([row for sample in samples for row in sample.rows])
+        shape.frame([row for sample in samples for row in sample.rows])
     except (TypeError, ValueError, pl.exceptions.PolarsError):
         pass
     else:
@@ -224,35 +180,37 @@ def _broken(samples: Sequence[Sample]) -> dict[int, str]:
     found: dict[int, str] = {}
     for place, sample in enumerate(samples):
         try:
-            frame_of(sample.rows)
+            shape.frame(sample.rows)
         except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
             found[place] = f"broken sample: {error}"
     return found
 
 
-def _verdicts(rules: RuleSet, samples: Sequence[Sample]) -> Iterator[str]:
+def _verdicts(rules: RuleSet, shape: Shape, samples: Sequence[Sample]) -> Iterator[str]:
     """Why each sample failed; empty where it did not."""
     ids: dict[str, tuple[int, int]] = {}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for number, sample in enumerate(samples):
         for place, row in enumerate(sample.rows):
             # Actions of one moment are ordered by their ids: here as they are written.
             event_id = f"{number:016x}{place:016x}"
             ids[event_id] = (number, place)
-            rows.append({"tenant": f"sample-{number}", **row, "event_id": event_id})
+            own = {shape.own("tenant"): f"sample-{number}"}
+            rows.append({**own, **row, shape.own("event_id"): event_id})
     known = [
         one.reference if one.names_tenants else of_tenant(one.reference, f"sample-{number}")
         for number, one in enumerate(samples)
     ]
     rules = rules.knowing(above_shipped(known))
     standing: dict[int, list[Signal]] = defaultdict(list)
-    for signal in _standing(rules, frame_of(rows)) if rows else ():
+    for signal in _standing(rules, shape.frame(rows)) if rows else ():
         number, _ = ids[signal.event_ids[0]]
         if signal.rule_id == samples[number].rule.meta.rule_id:
             standing[number].append(signal)
     for number, sample in enumerate(samples):
-        places = [_place(sample, signal, ids) for signal in standing[number]]
-        yield _verdict(sample, sorted(places))
+        times = [row[shape.own("event_time")] for row in sample.rows]
+        places = [_place(times, signal, ids) for signal in standing[number]]
+        yield _verdict(sample, times, sorted(places))
 
 
 def _standing(rules: RuleSet, frame: pl.DataFrame) -> Iterable[Signal]:
@@ -266,15 +224,14 @@ def _standing(rules: RuleSet, frame: pl.DataFrame) -> Iterable[Signal]:
     return [signal for signal in found.values() if signal.change != "retracted"]
 
 
-def _place(sample: Sample, signal: Signal, ids: Mapping[str, tuple[int, int]]) -> int:
+def _place(times: Sequence[datetime], signal: Signal, ids: Mapping[str, tuple[int, int]]) -> int:
     """The action at which a signal stands; of several of one moment, the first."""
     if signal.kind == "stateless":
         return ids[signal.event_ids[0]][1]
-    times = [row["event_time"] for row in sample.rows]
     return times.index(signal.event_time)
 
 
-def _verdict(sample: Sample, places: list[int]) -> str:
+def _verdict(sample: Sample, times: Sequence[datetime], places: list[int]) -> str:
     if not sample.wanted:
         return f"fired at {places}" if places else ""
     if not places:
@@ -282,7 +239,6 @@ def _verdict(sample: Sample, places: list[int]) -> str:
     if sample.signals is not None and len(places) != sample.signals:
         return f"fired {len(places)} times, not {sample.signals}"
     if sample.events is not None:
-        times = [row["event_time"] for row in sample.rows]
         stateless = sample.rule.meta.kind == "stateless"
         expected = sorted(at if stateless else times.index(times[at]) for at in sample.events)
         if places != expected:

@@ -6,16 +6,15 @@ from typing import TextIO
 
 import msgspec
 
-from tachograph.detectors.language.fields import ACTIONS, RAW
 from tachograph.detectors.language.lint import Linted, lint
-from tachograph.pipeline.rules.loading import tuning_of
+from tachograph.pipeline.rules.loading import LOGS, Sources
 
 
-def run_check(
-    paths: Sequence[Path], tuning: Path | None, *, raw: bool, as_json: bool, sink: TextIO
-) -> int:
-    """Print every problem; the exit code. Raises ConfigError for a tuning file."""
-    found = lint(paths, fields=RAW if raw else ACTIONS, tuning=tuning_of(tuning))
+def run_check(paths: Sequence[Path], sources: Sources, *, as_json: bool, sink: TextIO) -> int:
+    """Print every problem of the rules of these paths; the exit code. Raises ConfigError for what
+    `sources` names beside rules.
+    """
+    found = lint(sources.look(paths), LOGS)
     sink.write(_json(found) if as_json else _text(found))
     return 1 if found.errors else 0
 

@@ -5,9 +5,12 @@ What a verb needs is imported when it runs, so that help comes at once.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from tachograph.pipeline.rules.loading import Sources
 
 app = typer.Typer(
     help="Write rules: start, check, test, list and show them.",
@@ -25,10 +28,41 @@ Tuning = Annotated[
     typer.Option("--tuning", envvar="TACHO_TUNING", help="values for the rules' knobs"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object for a program")]
+OneRule = Annotated[str, typer.Argument(help="a rule: its id, name or title, or how one begins")]
+Builtin = Annotated[
+    bool, typer.Option("--builtin/--no-builtin", help="--no-builtin leaves the shipped rules out")
+]
+Pipelines = Annotated[
+    Optional[list[Path]],  # noqa: UP045 - typer reads the annotation
+    typer.Option("--pipeline", envvar="TACHO_PIPELINES", help="Sigma processing pipelines"),
+]
+Reference = Annotated[
+    Optional[list[Path]],  # noqa: UP045 - typer reads the annotation
+    typer.Option("--reference", help="reference data: files or folders (TACHO_REFERENCE)"),
+]
 Beside = Annotated[
     Optional[list[Path]],  # noqa: UP045 - typer reads the annotation
     typer.Option("--rules", help="rule files or folders beside the shipped ones"),
 ]
+
+
+def _sources(
+    rules: list[Path] | None,
+    tuning: Path | None,
+    pipelines: list[Path] | None,
+    reference: list[Path] | None,
+    *,
+    builtin: bool = True,
+) -> "Sources":
+    from tachograph.pipeline.rules.loading import Sources
+
+    return Sources(
+        paths=rules or [],
+        builtin=builtin,
+        tuning=tuning,
+        pipelines=pipelines or [],
+        reference=reference or [],
+    )
 
 
 @app.command()
@@ -36,15 +70,15 @@ def check(
     paths: Paths = None,
     *,
     tuning: Tuning = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="rules for logs of other kinds: any field may be there")
-    ] = False,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
     as_json: AsJson = False,
 ) -> None:
     """Everything that is wrong in rule files, at once, as file:line: reason; exit 1 on errors."""
     from tachograph.pipeline.rules.checking import run_check
 
-    raise typer.Exit(run_check(paths or [], tuning, raw=raw, as_json=as_json, sink=sys.stdout))
+    sources = _sources(None, tuning, pipelines, reference)
+    raise typer.Exit(run_check(paths or [], sources, as_json=as_json, sink=sys.stdout))
 
 
 @app.command("test")
@@ -52,6 +86,8 @@ def judge_samples(
     paths: Paths = None,
     *,
     tuning: Tuning = None,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
     junit: Annotated[
         Path | None, typer.Option(help="write a JUnit report for CI", show_default=False)
     ] = None,
@@ -60,7 +96,9 @@ def judge_samples(
     """Judge the samples inside rule files; exit 1 when one comes out wrong."""
     from tachograph.pipeline.rules.testing import run_test
 
-    raise typer.Exit(run_test(paths or [], tuning, junit=junit, as_json=as_json, sink=sys.stdout))
+    sources = _sources(None, tuning, pipelines, reference)
+    code = run_test(paths or [], sources, junit=junit, as_json=as_json, sink=sys.stdout)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -95,7 +133,8 @@ def new(
 def list_rules(
     rules: Beside = None,
     *,
-    builtin: Annotated[bool, typer.Option(help="--no-builtin leaves the shipped rules out")] = True,
+    builtin: Builtin = True,
+    pipelines: Pipelines = None,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="which ids of the frameworks the rules cover")
     ] = False,
@@ -104,18 +143,62 @@ def list_rules(
     """The rules there are, or the map of the frameworks that they cover."""
     from tachograph.pipeline.rules.listing import run_list
 
-    run_list(rules or [], builtin=builtin, coverage=coverage, as_json=as_json, sink=sys.stdout)
+    sources = _sources(rules, None, pipelines, None, builtin=builtin)
+    run_list(sources, coverage=coverage, as_json=as_json, sink=sys.stdout)
 
 
 @app.command()
 def show(
-    rule: Annotated[str, typer.Argument(help="id or name of a rule, or how it begins")],
+    rule: OneRule,
     *,
     rules: Beside = None,
     tuning: Tuning = None,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
     as_json: AsJson = False,
 ) -> None:
     """One rule: what it says of itself, its knobs and their values, what it cites."""
     from tachograph.pipeline.rules.showing import run_show
 
-    run_show(rule, rules or [], tuning, as_json=as_json, sink=sys.stdout)
+    sources = _sources(rules, tuning, pipelines, reference)
+    run_show(rule, sources, as_json=as_json, sink=sys.stdout)
+
+
+@app.command()
+def explain(  # noqa: PLR0913 - an argument for each option
+    rule: OneRule,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="events, as `tacho scan` reads them; - is standard input"),
+    ] = None,
+    *,
+    event: Annotated[
+        str | None, typer.Option(help="the event of this id", show_default=False)
+    ] = None,
+    index: Annotated[
+        int | None, typer.Option(help="the event(s) of this line, from 0", show_default=False)
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="the events of a sample of the rule, as match[0]", show_default=False),
+    ] = None,
+    rules: Beside = None,
+    tuning: Tuning = None,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
+    format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Why a rule matched an event, or what stood in the way; with no events, what it asks."""
+    from tachograph.pipeline.rules.explaining import Question, run_explain
+
+    question = Question(
+        rule=rule,
+        file=file,
+        event_id=event,
+        index=index,
+        sample=sample,
+        format=format_,
+        sources=_sources(rules, tuning, pipelines, reference),
+    )
+    run_explain(question, as_json=as_json, sink=sys.stdout)

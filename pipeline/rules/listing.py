@@ -1,7 +1,6 @@
 """`tacho rules list`: the rules there are, and the map of the frameworks that they cover."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from tachograph.detectors.language.frameworks import Coverage, coverage
 from tachograph.detectors.language.rule import Rule
-from tachograph.pipeline.rules.loading import rules_of
+from tachograph.pipeline.rules.loading import Sources
 from tachograph.pipeline.up.view import STYLE, safe
 
 # Rules named beside an id of a framework.
@@ -33,11 +32,9 @@ class Listed(msgspec.Struct, frozen=True):
     line: int
 
 
-def run_list(
-    paths: Sequence[Path], *, builtin: bool, coverage: bool, as_json: bool, sink: TextIO
-) -> None:
+def run_list(sources: Sources, *, coverage: bool, as_json: bool, sink: TextIO) -> None:
     """Print the list or the map. Raises ConfigError."""
-    rules = rules_of(paths, builtin=builtin).rules
+    rules = sources.rules().rules
     if coverage:
         _coverage(rules, as_json=as_json, sink=sink)
     elif as_json:

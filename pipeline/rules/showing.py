@@ -1,6 +1,6 @@
 """`tacho rules show`: one rule, as a person or a program wants to know it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,9 +9,10 @@ import msgspec
 from tachograph.detectors.language.frameworks import known_tags
 from tachograph.detectors.language.rule import Rule
 from tachograph.detectors.language.rulefile import Document, read
+from tachograph.detectors.language.sample_rows import ActionShape
 from tachograph.detectors.language.samples import Case, fields_asked, samples_of
 from tachograph.detectors.language.tuning import Tuning
-from tachograph.pipeline.rules.loading import find, rules_of, tuning_of
+from tachograph.pipeline.rules.loading import Sources, find_anywhere, tuning_of
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -38,15 +39,12 @@ class Shown(msgspec.Struct, frozen=True):
     samples: dict[str, int]
 
 
-def run_show(
-    wanted: str, paths: Sequence[Path], tuning: Path | None, *, as_json: bool, sink: TextIO
-) -> None:
+def run_show(wanted: str, sources: Sources, *, as_json: bool, sink: TextIO) -> None:
     """Print the rule. Raises ConfigError when there is none, or more than one."""
-    rules = rules_of(paths, tuning=tuning)
-    rule = find(rules, wanted)
+    rule, rules = find_anywhere(sources, wanted)
     asked = rules.only([rule])
     names = sorted(fields_asked(asked))
-    shown = _shown(rule, names, tuning_of(tuning))
+    shown = _shown(rule, names, tuning_of(sources.tuning))
     sink.write(msgspec.json.encode(shown).decode() + "\n" if as_json else _text(shown))
 
 
@@ -54,7 +52,9 @@ def _shown(rule: Rule, fields: list[str], tuning: Tuning) -> Shown:
     meta, tacho = rule.meta, rule.meta.tacho
     document = _document(rule)
     said = document.data if document else {}
-    samples = [one for one in samples_of(rule, frozenset(fields)) if not isinstance(one, Case)]
+    samples = [
+        one for one in samples_of(rule, ActionShape(frozenset(fields))) if not isinstance(one, Case)
+    ]
     given: dict[str, Any] = {}
     for name in reversed(document.names if document else []):
         given |= tuning.values.get(name, {})

@@ -8,10 +8,9 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from tachograph.detectors.language.ruleset import BUILTIN, build, documents_of
 from tachograph.detectors.language.samples import Case, cases
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.rules.loading import tuning_of
+from tachograph.pipeline.rules.loading import LOGS, Sources
 
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -30,14 +29,14 @@ class Tested(msgspec.Struct, frozen=True):
 
 def run_test(
     paths: Sequence[Path],
-    tuning: Path | None,
+    sources: Sources,
     *,
     junit: Path | None,
     as_json: bool,
     sink: TextIO,
 ) -> int:
     """Judge all samples and report; the exit code. Raises ConfigError."""
-    found = tested(paths, tuning)
+    found = tested(paths, sources)
     if junit is not None:
         try:
             junit.write_text(_junit(found), encoding="utf-8")
@@ -47,24 +46,21 @@ def run_test(
     return 1 if found.failed else 0
 
 
-def tested(paths: Sequence[Path], tuning: Path | None) -> Tested:
+def tested(paths: Sequence[Path], sources: Sources) -> Tested:
     """The samples of the rules of these files and folders; without any, of the shipped ones."""
-    mine, unreadable = documents_of(paths or [BUILTIN])
-    files = {document.file for document in mine}
-    real = {Path(file).resolve() for file in files}
-    # Rules may refer to shipped ones.
-    shipped = [d for d in documents_of([BUILTIN])[0] if Path(d.file).resolve() not in real]
-    rules = build(
-        [*shipped, *mine], problems=unreadable, strict=False, tuning=tuning_of(tuning), whole=False
-    )
-    theirs = {document.file for document in shipped}
-    own = rules.only([rule for rule in rules.rules if rule.meta.file in files])
-    refused = [
+    looked = sources.look(paths)
+    found = [
         Case("", "", "load", wanted=True, passed=False, reason=str(problem), file=problem.file)
-        for problem in rules.refused
-        if problem.file not in theirs
+        for problem in looked.refused
     ]
-    return Tested(len(own.rules), [*refused, *cases(own)])
+    spoken = list(looked.spoken())
+    for rules, shape in ((looked.actions, None), (looked.logs, LOGS)):
+        mine = [rule for rule, of in spoken if of is rules]
+        if mine:
+            found += cases(rules.only(mine), shape)
+            spoken = [(rule, of) for rule, of in spoken if of is not rules]
+    rules_count = len(list(looked.spoken()))
+    return Tested(rules_count, found)
 
 
 def _text(found: Tested) -> str:

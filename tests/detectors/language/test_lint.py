@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tachograph.detectors.language.fields import RAW
-from tachograph.detectors.language.lint import Linted, lint
+from tachograph.detectors.language.lint import Linted, lint, look
 from tachograph.detectors.language.tuning import read_tuning
+from tachograph.pipeline.rules.loading import LOGS
 
 SOUND = """
 title: sound
@@ -24,10 +24,10 @@ tacho:
 """
 
 
-def looked_at(folder: Path, *texts: str, raw: bool = False) -> Linted:
+def looked_at(folder: Path, *texts: str) -> Linted:
     for number, text in enumerate(texts):
         (folder / f"{number}.yml").write_text(text)
-    return lint([folder], fields=RAW) if raw else lint([folder])
+    return lint(look([folder]), LOGS)
 
 
 def said(found: Linted) -> list[str]:
@@ -35,7 +35,7 @@ def said(found: Linted) -> list[str]:
 
 
 def test_the_shipped_rules_have_nothing_amiss() -> None:
-    found = lint([])
+    found = lint(look([]), LOGS)
     assert said(found) == []
     assert found.rules > 20
 
@@ -98,20 +98,24 @@ def test_the_values_of_an_operator_are_looked_at_too(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "tuning.yml").write_text("sound: {x: 1}")
     (tmp_path / "rules" / "a.yml").write_text(SOUND)
-    found = lint([tmp_path / "rules"], tuning=read_tuning(tmp_path / "tuning.yml"))
+    tuning = read_tuning(tmp_path / "tuning.yml")
+    found = lint(look([tmp_path / "rules"], tuning=tuning), LOGS)
     assert said(found) == ["tuning.yml:1:error: x is no knob of sound; its knobs: none"]
 
 
-def test_logs_of_other_kinds_have_any_fields(tmp_path: Path) -> None:
-    text = SOUND.replace("tool.name: a,", "Image: a,")
-    assert "Image is no field" in "".join(said(looked_at(tmp_path, text)))
-    assert "Image" not in "".join(said(looked_at(tmp_path, text, raw=True)))
+def test_a_rule_for_other_logs_is_looked_at_as_one_and_it_is_said(tmp_path: Path) -> None:
+    text = SOUND.replace("{product: ai_agent, category: tool_call}", "{product: windows}")
+    text = text.replace("tool.name: a,", "Image: a,")
+    [remark] = said(looked_at(tmp_path, text))
+    assert remark == "0.yml:6:hint: log source product windows is not that of agents' actions"
+    broken = text.replace("condition: s", "condition: t")
+    assert "9:error" in "".join(said(looked_at(tmp_path, broken)))
 
 
 def test_more_is_asked_of_a_shipped_rule(tmp_path: Path) -> None:
     bare = SOUND.replace("no_match: [{tool.name: b}, {tool.name: c}]", "no_match: []")
     (tmp_path / "a.yml").write_text(bare)
-    lines = "\n".join(said(lint([], pack=tmp_path)))
+    lines = "\n".join(said(lint(look([], pack=tmp_path), LOGS, pack=tmp_path)))
     for asked in (
         "error: 0 of at least 2 samples that it must leave alone",
         "tag attack.t1059: shipped rules cite the known frameworks alone",

@@ -63,6 +63,16 @@ def test_test_passes_or_fails_with_its_samples(tmp_path: Path) -> None:
     }
 
 
+def test_rules_for_other_logs_are_tested_on_such_logs(tmp_path: Path) -> None:
+    text = RULE.format(id="one", second="{a: b}").replace("category: any", "product: windows")
+    text = text.replace("{tool.name: delete}", "{Image: x, Hashes.md5: y}").replace(
+        "{tool.name: {a: b}}", "{Image: X, Hashes: {md5: Y}, tool.name: 1}"
+    )
+    (tmp_path / "a.yml").write_text(text)
+    assert run("test", str(tmp_path)) == "1 rules, 4 cases, 4 passed\n"
+    assert "rule" in run("show", "one", "--rules", str(tmp_path), "--json")
+
+
 def test_a_rule_that_does_not_load_fails_its_test(tmp_path: Path) -> None:
     file = tmp_path / "a.yml"
     file.write_text(RULE.format(id="one", second="delete").replace("condition: s", "condition: t"))
