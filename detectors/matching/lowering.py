@@ -38,6 +38,8 @@ from tachograph.schemas.batch import ATTRIBUTES
 _IPV4 = r"\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}\z"
 _NEVER = pl.lit(value=False)
 _ALWAYS = pl.lit(value=True)
+# From here on neighbouring whole numbers are one number to a float, but differ as text.
+EXACT_WHOLE = 2**53
 # From so many words on, one pass for all of them beats a pass for each.
 MANY_WORDS = 3
 
@@ -195,8 +197,10 @@ class Lowering:
         if value.kind.is_numeric():
             return _COMPARE[test.op](pl.col(value.name), test.value).fill_null(value=False)
         column = self._text(value, lowered=False)
-        if test.op == "eq":
-            return _each(value, column, lambda text: text == str(test.value))
+        if abs(test.value) >= EXACT_WHOLE:
+            compare_text = {"eq": pl.Expr.eq, "ne": pl.Expr.ne}.get(test.op)
+            if compare_text is not None:
+                return _each(value, column, lambda text: compare_text(text, str(test.value)))
         compare = _COMPARE[test.op]
         return _each(
             value, column, lambda text: compare(text.cast(pl.Float64, strict=False), test.value)

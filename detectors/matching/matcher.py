@@ -1,61 +1,81 @@
-"""Which events match which conditions: something cheap first, then the exact conditions on the rows
-left.
+"""Which events match which conditions.
 
-Two ways of being cheap, one result. A few dozen conditions are asked roughly (see `rough`); with
-hundreds, words are looked for once per column and say which condition may match which row (see
-`bulk`).
+A condition becomes a tree over numbered tests. Of each column the distinct values are taken, and
+one pass over them for all words of all tests answers most tests at once; the trees are then asked
+of sets of rows (see `bits`), what is cheap before what is dear, so that a dear test is asked only
+of values that still matter.
 """
 
-from collections.abc import Mapping, Sequence
+import secrets
+import time
+from collections.abc import Sequence
 
 import polars as pl
 
 from tachograph.detectors.language.conditions import Node
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.matching.asked import MatcherStats, Rows
-from tachograph.detectors.matching.bulk import BulkPlan
-from tachograph.detectors.matching.rough import RoughPlan
+from tachograph.detectors.matching import bits
+from tachograph.detectors.matching.bits import Rows
+from tachograph.detectors.matching.run import Run
+from tachograph.detectors.matching.tree import Trees
 
-# Schemas kept compiled; raw logs can bring one per batch.
-MAX_COMPILED = 16
-# From so many conditions on, finding words once for all of them is cheaper.
-MANY_CONDITIONS = 64
-
-__all__ = ["MANY_CONDITIONS", "MAX_COMPILED", "Matcher", "Rows"]
+__all__ = ["Matcher", "Rows"]
 
 
 class Matcher:
-    """Conditions, compiled for the schemas that come. `match` is pure but for its counters."""
+    """Conditions, asked of frames of any schema. `match` is pure but for its counters."""
 
     def __init__(self, conditions: Sequence[Node], fields: FieldMap) -> None:
-        # Equal conditions of several rules are asked once.
-        self._distinct = list(dict.fromkeys(conditions))
-        place = {node: at for at, node in enumerate(self._distinct)}
-        self._place = [place[node] for node in conditions]
         self._fields = fields
-        self._plans: dict[tuple[tuple[str, pl.DataType], ...], RoughPlan | BulkPlan] = {}
-        self._stats = MatcherStats()
+        self._trees = Trees(fields)
+        self._conditions = [self._trees.condition(node) for node in conditions]
+        self._seed = secrets.randbits(63)
+        self._candidates = [0] * len(conditions)
+        self._spent_ns = [0] * len(conditions)
 
     def match(self, frame: pl.DataFrame) -> dict[int, Rows]:
         """Row numbers, ascending, that match each condition (by its place in the list)."""
-        if frame.is_empty() or not self._distinct:
+        if frame.is_empty() or not self._conditions:
             return {}
-        self._stats.rows += frame.height
-        # Actions have one schema, of which a frame may lack columns; raw frames have their own.
-        schema = self._fields.columns or frame.schema
-        matched = self._plan(schema).match(frame, self._stats)
-        return {at: matched[place] for at, place in enumerate(self._place) if place in matched}
+        run = self._run(frame)
+        everything = bits.everything(frame.height)
+        matched: dict[int, Rows] = {}
+        before_ns = time.perf_counter_ns()
+        for at in range(len(self._conditions)):
+            rows = self._ask(at, run, everything)
+            if rows:
+                matched[at] = bits.rows_of(rows, frame.height)
+            now_ns = time.perf_counter_ns()
+            self._spent_ns[at] += now_ns - before_ns
+            before_ns = now_ns
+        return matched
+
+    def _run(self, frame: pl.DataFrame) -> Run:
+        run = Run(frame, self._seed)
+        run.look(self._trees.columns)
+        if self._trees.keywords is not None:
+            run.look_anywhere(self._fields.keyword_columns(frame.schema), self._trees.keywords)
+        return run
+
+    def _ask(self, at: int, run: Run, rows: int) -> int:
+        cheap, dear = self._conditions[at]
+        for ask in cheap:
+            rows = ask(run, rows)
+            if not rows:
+                return 0
+        self._candidates[at] += rows.bit_count()
+        for ask in dear:
+            rows = ask(run, rows)
+            if not rows:
+                return 0
+        return rows
 
     def candidates(self, condition: int) -> int:
-        """Rows that were asked the condition in full, since the start."""
-        return self._stats.candidates.get(self._place[condition], 0)
+        """Rows left for the dear parts of a condition, since the start."""
+        return self._candidates[condition]
 
-    def _plan(self, schema: Mapping[str, pl.DataType]) -> RoughPlan | BulkPlan:
-        key = () if schema is self._fields.columns else tuple(schema.items())
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= MAX_COMPILED:
-                self._plans.pop(next(iter(self._plans)))
-            kind = BulkPlan if len(self._distinct) > MANY_CONDITIONS else RoughPlan
-            plan = self._plans[key] = kind(self._distinct, dict(schema), self._fields)
-        return plan
+    def spent_ns(self, condition: int) -> int:
+        """Time that asking a condition took since the start; what it shares with others is borne by
+        the first that asks.
+        """
+        return self._spent_ns[condition]

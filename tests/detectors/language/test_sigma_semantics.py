@@ -20,10 +20,9 @@ from tachograph.detectors.language.conditions import (
 )
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.regexes import linear
-from tachograph.detectors.matching.asked import Asked, MatcherStats
-from tachograph.detectors.matching.bulk import BulkPlan
 from tachograph.detectors.matching.lookaround import split
-from tachograph.detectors.matching.rough import RoughPlan
+from tachograph.detectors.matching.lowering import Lowering
+from tachograph.detectors.matching.matcher import Matcher
 from tachograph.pipeline.scan.raw_frames import RawFrames
 from tests.detectors.made import frame, rules, stateless
 
@@ -308,9 +307,15 @@ def test_being_quick_never_changes_the_answer(
 ) -> None:
     table = pl.DataFrame(rows, schema={"one": pl.String, "two": pl.String}, orient="row")
     table = table.with_columns(pl.lit("x").alias("~event_id"))
-    schema = dict(table.schema)
-    whole = Asked(dict(enumerate(conditions)), schema, RAW).rows(table, None)
-    wanted = {at: rows.tolist() for at, rows in whole.items()}
-    for plan in (RoughPlan, BulkPlan):
-        found = plan(conditions, schema, RAW).match(table, MatcherStats())
-        assert {at: rows.tolist() for at, rows in found.items()} == wanted
+    found = Matcher(conditions, RAW).match(table)
+    assert {at: rows.tolist() for at, rows in found.items()} == _asked_in_full(conditions, table)
+
+
+def _asked_in_full(conditions: list[Node], table: pl.DataFrame) -> dict[int, list[int]]:
+    lowering = Lowering(dict(table.schema), RAW)
+    answers = [lowering.expression(node).alias(str(at)) for at, node in enumerate(conditions)]
+    for added in lowering.helpers():
+        table = table.with_columns(added)
+    masks = table.with_columns(answers)
+    found = {at: masks[str(at)].arg_true().to_list() for at in range(len(conditions))}
+    return {at: rows for at, rows in found.items() if rows}

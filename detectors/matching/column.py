@@ -1,0 +1,177 @@
+"""All tests of one column: words are looked for once, and what they leave open is asked in full."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tachograph.detectors.language.conditions import Number, NumberOp, Test, Text, TextOp
+from tachograph.detectors.matching.bits import Mask
+from tachograph.detectors.matching.distinct import Distinct
+from tachograph.detectors.matching.guards import MIN_WORD_CHARS, beyond_ascii, guard
+from tachograph.detectors.matching.lowering import EXACT_WHOLE
+from tachograph.detectors.matching.question import ValueQuestions
+from tachograph.detectors.matching.words import Hits, Places, Words
+
+Floats = npt.NDArray[np.float64]
+_COMPARE: dict[NumberOp, Callable[[Floats, float], Mask]] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "lte": np.less_equal,
+    "gt": np.greater,
+    "gte": np.greater_equal,
+}
+# Asks a test of values of a column.
+Judge = Callable[[pl.Series], Mask]
+
+
+class ColumnTests:
+    """The tests that rules ask of one column, each with a number of its own."""
+
+    def __init__(self, values: ValueQuestions) -> None:
+        self._values = values
+        self._numbers: dict[str, int] = {}
+        self._tests: dict[int, Test] = {}
+        # Tests of something within a value, which only their own judge can ask.
+        self._judges: dict[int, Judge] = {}
+        # Tests that a word's standing in a text, and how it stands there, answers.
+        self.told: dict[int, list[tuple[int, TextOp]]] = defaultdict(list)
+        # Tests that the whole text answers.
+        self.equal: dict[str, list[int]] = defaultdict(list)
+        # Words without one of which a test cannot pass; None: no saying.
+        self.guards: dict[int, list[int] | None] = {}
+
+    def add(self, number: int, test: Test) -> bool:
+        """Take a test in. True: looking for words answers it, it costs next to nothing."""
+        self._tests[number] = test
+        match test:
+            case Text("equals", value, False) if value:
+                self.equal[value].append(number)
+                return True
+            case Text(op, value, False) if len(value) >= MIN_WORD_CHARS:
+                self.told[self._word_number(value)].append((number, op))
+                return True
+        self._guard(number, test, in_json=False)
+        return False
+
+    def add_within(self, number: int, test: Test, judge: Judge) -> None:
+        """Take in a test of something within JSON text."""
+        self._judges[number] = judge
+        self._guard(number, test, in_json=True)
+
+    def _guard(self, number: int, test: Test, *, in_json: bool) -> None:
+        words = guard(test, in_json=in_json)
+        self.guards[number] = [self._word_number(word) for word in words] if words else None
+
+    def _word_number(self, word: str) -> int:
+        return self._numbers.setdefault(word, len(self._numbers))
+
+    @cached_property
+    def words(self) -> Words | None:
+        """The automaton; all tests are known when it is first asked for."""
+        return Words(list(self._numbers)) if self._numbers else None
+
+    def judge(self, number: int, distinct: Distinct, places: Places) -> Mask:
+        """Ask a test in full of the values at these places."""
+        own = self._judges.get(number)
+        if own is not None:
+            return own(distinct.values[places])
+        test = self._tests[number]
+        match test:
+            case Text(op, value, cased):
+                texts = distinct.texts if cased else distinct.lowered
+                return _text_mask(op, value, [texts[at] for at in places.tolist()])
+            case Number(op, value) if abs(value) < EXACT_WHOLE:
+                numbers = distinct.numbers[places]
+                return _COMPARE[op](numbers, value) & ~np.isnan(numbers)
+        if beyond_ascii(test):
+            held = [not distinct.texts[at].isascii() for at in places.tolist()]
+            found = np.array(held, np.bool_)
+            if found.any():
+                found[found] = self._values.mask(test, distinct.values[places[found]])
+            return found
+        return self._values.mask(test, distinct.values[places])
+
+
+def _text_mask(op: str, value: str, texts: list[str]) -> Mask:
+    """Python's own search is as quick as any call for one word, and needs no setting up."""
+    match op:
+        case "equals":
+            found = [text == value for text in texts]
+        case "prefix":
+            found = [text.startswith(value) for text in texts]
+        case "suffix":
+            found = [text.endswith(value) for text in texts]
+        case _:
+            found = [value in text for text in texts]
+    return np.array(found, np.bool_)
+
+
+class AskedColumn:
+    """The tests of one column, asked of one frame."""
+
+    def __init__(self, tests: ColumnTests, distinct: Distinct) -> None:
+        self._tests, self._distinct = tests, distinct
+        self._hits: Mapping[int, Hits] = tests.words.hits(distinct.lowered) if tests.words else {}
+        # What told a test: the word and how it stands, or the places of the whole text.
+        self._told: dict[int, tuple[int, TextOp] | list[int]] = {}
+        # Values that a test was asked of, and those of them that passed.
+        self._asked: dict[int, tuple[Mask, Mask]] = {}
+
+    def look(self) -> Iterable[int]:
+        """The tests answered by words or by whole values that some value may pass."""
+        tests = self._tests
+        for word in self._hits:
+            for number, op in tests.told.get(word, ()):
+                self._told[number] = (word, op)
+        if tests.equal:
+            for place, text in enumerate(self._distinct.lowered):
+                for number in tests.equal.get(text, ()):
+                    places = self._told.setdefault(number, [])
+                    assert isinstance(places, list)
+                    places.append(place)
+        return self._told
+
+    def told(self, number: int) -> int:
+        """Rows that pass a test that `look` named."""
+        found = self._told[number]
+        if isinstance(found, list):
+            return self._distinct.where_any(found)
+        word, op = found
+        hits = self._hits[word]
+        texts = hits.texts
+        if op == "prefix":
+            texts = texts[hits.begins]
+        elif op == "suffix":
+            texts = texts[hits.ends]
+        return self._distinct.where_any(texts)
+
+    def asked(self, number: int, rows: int) -> int:
+        """Those of the rows that pass a test that words do not answer."""
+        guards = self._tests.guards[number]
+        hits = [self._hits[word] for word in guards or () if word in self._hits]
+        if guards is not None and not hits:
+            return 0
+        wanted = self._distinct.held(rows)
+        if guards is not None:
+            guarded = np.zeros(self._distinct.count, np.bool_)
+            for found in hits:
+                guarded[found.texts] = True
+            wanted &= guarded
+        return self._distinct.where(self._passed(number, wanted)) & rows
+
+    def _passed(self, number: int, wanted: Mask) -> Mask:
+        """The values that passed so far, the wanted ones among them; each is asked once."""
+        known = self._asked.get(number)
+        if known is None:
+            known = self._asked[number] = (np.zeros_like(wanted), np.zeros_like(wanted))
+        asked, passed = known
+        places = np.flatnonzero(wanted & ~asked)
+        if len(places):
+            asked[places] = True
+            passed[places] = self._tests.judge(number, self._distinct, places)
+        return passed
