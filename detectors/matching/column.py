@@ -42,6 +42,8 @@ class ColumnTests:
         self.told: dict[int, list[tuple[int, TextOp]]] = defaultdict(list)
         # Tests that the whole text answers.
         self.equal: dict[str, list[int]] = defaultdict(list)
+        # Tests that the number in the text answers.
+        self.number: dict[float, list[int]] = defaultdict(list)
         # Words without one of which a test cannot pass; None: no saying.
         self.guards: dict[int, list[int] | None] = {}
 
@@ -54,6 +56,9 @@ class ColumnTests:
                 return True
             case Text(op, value, False) if len(value) >= MIN_WORD_CHARS:
                 self.told[self._word_number(value)].append((number, op))
+                return True
+            case Number("eq", value) if abs(value) < EXACT_WHOLE:
+                self.number[float(value)].append(number)
                 return True
         self._guard(number, test, in_json=False)
         return False
@@ -86,7 +91,7 @@ class ColumnTests:
                 texts = distinct.texts if cased else distinct.lowered
                 return _text_mask(op, value, [texts[at] for at in places.tolist()])
             case Number(op, value) if abs(value) < EXACT_WHOLE:
-                numbers = distinct.numbers[places]
+                numbers = np.array(distinct.numbers)[places]
                 return _COMPARE[op](numbers, value) & ~np.isnan(numbers)
         if beyond_ascii(test):
             held = [not distinct.texts[at].isascii() for at in places.tolist()]
@@ -124,17 +129,20 @@ class AskedColumn:
 
     def look(self) -> Iterable[int]:
         """The tests answered by words or by whole values that some value may pass."""
-        tests = self._tests
+        tests, distinct = self._tests, self._distinct
         for word in self._hits:
             for number, op in tests.told.get(word, ()):
                 self._told[number] = (word, op)
-        if tests.equal:
-            for place, text in enumerate(self._distinct.lowered):
-                for number in tests.equal.get(text, ()):
-                    places = self._told.setdefault(number, [])
-                    assert isinstance(places, list)
-                    places.append(place)
+        for known, values in ((tests.equal, distinct.lowered), (tests.number, distinct.numbers)):
+            for place, value in enumerate(values if known else ()):
+                for number in known.get(value, ()):
+                    self._tell(number, place)
         return self._told
+
+    def _tell(self, number: int, place: int) -> None:
+        places = self._told.setdefault(number, [])
+        assert isinstance(places, list)
+        places.append(place)
 
     def told(self, number: int) -> int:
         """Rows that pass a test that `look` named."""

@@ -13,32 +13,25 @@ from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.bits import Mask, Rows
 
 Codes = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
 # Values few enough that the rows of each are worth keeping.
 FEW_VALUES = 256
 
 
 class Distinct:
-    """A column of a frame, or the lists in it, as values that differ and where they stand.
+    """A column of a frame, or the lists in it, as values that differ and where they stand."""
 
-    `seed` is this process's own: nobody outside can make two values that are taken for one.
-    """
-
-    def __init__(self, column: pl.Series, seed: int) -> None:
-        self.height = len(column)
-        self._rows: Rows | None = None
-        if isinstance(column.dtype, pl.List):
-            lengths = column.list.len().fill_null(0).to_numpy()
-            self._rows = np.repeat(np.arange(self.height), lengths)
-            column = column.filter(column.list.len() > 0).explode()
-        first, self._codes = _coded(column.hash(seed).to_numpy())
+    def __init__(self, column: pl.Series, hashes: Hashes, rows: Rows | None, height: int) -> None:
+        """`hashes`: of the column's values; `rows`: of its entries, where lists were taken apart."""
+        self.height, self._rows = height, rows
+        first, self._codes = _coded(hashes)
         self.values = column.gather(first)
-        self.count = len(self.values)
+        self.count = len(first)
         # The code of the missing value, which nothing is true of.
-        self._missing = self._code_of_null()
+        self._missing: int | None = None
+        if self.values.null_count():
+            self._missing = int(self.values.is_null().arg_true()[0])
         self._own_rows: dict[int, int] = {}
-
-    def _code_of_null(self) -> int | None:
-        return int(self.values.is_null().arg_max() or 0) if self.values.null_count() else None
 
     @cached_property
     def texts(self) -> list[str]:
@@ -56,10 +49,9 @@ class Distinct:
         return [text.lower() for text in self.texts]
 
     @cached_property
-    def numbers(self) -> npt.NDArray[np.float64]:
+    def numbers(self) -> list[float]:
         """The values as numbers; NaN where they are none."""
-        values = self.values.cast(pl.Float64, strict=False)
-        return values.fill_null(float("nan")).to_numpy()
+        return self.values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_list()
 
     def where(self, values: Mask) -> int:
         """Rows that hold one of these values (a mask over `values`)."""
@@ -106,7 +98,26 @@ class Distinct:
         return held
 
 
-def _coded(hashes: npt.NDArray[np.uint64]) -> tuple[Rows, Codes]:
+def distinct(frame: pl.DataFrame, seed: int) -> dict[str, Distinct]:
+    """The distinct values of each column. `seed` is this process's own: nobody outside can make two
+    values that are taken for one.
+    """
+    found: dict[str, Distinct] = {}
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    for name in lists:
+        column = frame.get_column(name)
+        lengths = column.list.len().fill_null(0)
+        rows = np.repeat(np.arange(frame.height), lengths.to_numpy())
+        entries = column.filter(lengths > 0).explode()
+        found[name] = Distinct(entries, entries.hash(seed).to_numpy(), rows, frame.height)
+    plain = frame.select(pl.exclude(lists)) if lists else frame
+    hashes = plain.select(pl.all().hash(seed))
+    for name, column in zip(plain.columns, plain, strict=True):
+        found[name] = Distinct(column, hashes.get_column(name).to_numpy(), None, frame.height)
+    return found
+
+
+def _coded(hashes: Hashes) -> tuple[Rows, Codes]:
     """First rows of the distinct hashes, and for each row which of them is its.
 
     A table with a slot for each beginning of a hash: whoever writes last owns it, the others with

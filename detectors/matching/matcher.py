@@ -52,9 +52,9 @@ class Matcher:
 
     def _run(self, frame: pl.DataFrame) -> Run:
         run = Run(frame, self._seed)
-        run.look(self._trees.columns)
-        if self._trees.keywords is not None:
-            run.look_anywhere(self._fields.keyword_columns(frame.schema), self._trees.keywords)
+        keywords = self._trees.keywords
+        anywhere = self._fields.keyword_columns(frame.schema) if keywords is not None else []
+        run.look(self._trees.columns, anywhere, keywords)
         return run
 
     def _ask(self, at: int, run: Run, rows: int) -> int:

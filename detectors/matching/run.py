@@ -7,7 +7,7 @@ import polars as pl
 
 from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.column import AskedColumn, ColumnTests
-from tachograph.detectors.matching.distinct import Distinct
+from tachograph.detectors.matching.distinct import Distinct, distinct
 from tachograph.detectors.matching.lowering import attribute_values
 from tachograph.detectors.matching.question import Question
 from tachograph.schemas.batch import ATTRIBUTES
@@ -23,7 +23,6 @@ class Run:
         self.frame, self.height = frame, frame.height
         self.schema: Mapping[str, pl.DataType] = frame.schema
         self._seed = seed
-        self._distinct: dict[str, Distinct] = {}
         self._columns: dict[str, AskedColumn] = {}
         self._keywords: list[AskedColumn] = []
         self._present: dict[str, int] = {}
@@ -32,35 +31,38 @@ class Run:
         # The columns in which words told it.
         self._told_by: dict[int, list[AskedColumn]] = {}
 
-    def look(self, columns: Mapping[str, ColumnTests]) -> None:
-        """Look for the words of these columns' tests."""
+    def look(
+        self,
+        columns: Mapping[str, ColumnTests],
+        anywhere: Sequence[str],
+        keywords: ColumnTests | None,
+    ) -> None:
+        """Look for the words of these columns' tests, and for keywords `anywhere`."""
+        valued = [name for name in {*columns, *anywhere} if self._has_values(name)]
+        values = distinct(self._texts(valued), self._seed)
         for name, tests in columns.items():
-            if self._has_values(name):
-                self._columns[name] = self._looked(name, tests)
-
-    def look_anywhere(self, columns: Sequence[str], tests: ColumnTests) -> None:
-        """Look for the words of keywords in these columns."""
-        self._keywords = [self._looked(name, tests) for name in columns if self._has_values(name)]
-
-    def _looked(self, name: str, tests: ColumnTests) -> AskedColumn:
-        asked = AskedColumn(tests, self._values_of(name))
-        for number in asked.look():
-            self._told[number] = _LATER
-            self._told_by.setdefault(number, []).append(asked)
-        return asked
+            if name in values:
+                self._columns[name] = self._looked(tests, values[name])
+        if keywords is not None:
+            here = [values[name] for name in anywhere if name in values]
+            self._keywords = [self._looked(keywords, found) for found in here]
 
     def _has_values(self, name: str) -> bool:
         column = self.frame.get_column(name, default=None)
         return column is not None and column.null_count() < self.height
 
-    def _values_of(self, name: str) -> Distinct:
-        found = self._distinct.get(name)
-        if found is None:
-            column = self.frame.get_column(name)
-            if column.dtype == ATTRIBUTES:
-                column = self.frame.select(attribute_values(name)).to_series()
-            found = self._distinct[name] = Distinct(column, self._seed)
-        return found
+    def _texts(self, names: Sequence[str]) -> pl.DataFrame:
+        """These columns; attributes as the list of their values."""
+        part = self.frame.select(names)
+        maps = [name for name, kind in part.schema.items() if kind == ATTRIBUTES]
+        return part.with_columns(attribute_values(name) for name in maps) if maps else part
+
+    def _looked(self, tests: ColumnTests, values: Distinct) -> AskedColumn:
+        asked = AskedColumn(tests, values)
+        for number in asked.look():
+            self._told[number] = _LATER
+            self._told_by.setdefault(number, []).append(asked)
+        return asked
 
     def told(self, number: int) -> int:
         """Rows that pass a test that words tell."""
