@@ -1,8 +1,9 @@
 """All tests of one column: words are looked for once, and what they leave open is asked in full."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ _COMPARE: dict[NumberOp, Callable[[Floats, float], Mask]] = {
     "gt": np.greater,
     "gte": np.greater_equal,
 }
+Value = TypeVar("Value", str, float)
 # Asks a test of values of a column.
 Judge = Callable[[pl.Series], Mask]
 
@@ -92,7 +94,8 @@ class ColumnTests:
                 return _text_mask(op, value, [texts[at] for at in places.tolist()])
             case Number(op, value) if abs(value) < EXACT_WHOLE:
                 numbers = np.array(distinct.numbers)[places]
-                return _COMPARE[op](numbers, value) & ~np.isnan(numbers)
+                passed: Mask = _COMPARE[op](numbers, value) & ~np.isnan(numbers)
+                return passed
         if beyond_ascii(test):
             held = [not distinct.texts[at].isascii() for at in places.tolist()]
             found = np.array(held, np.bool_)
@@ -122,34 +125,34 @@ class AskedColumn:
     def __init__(self, tests: ColumnTests, distinct: Distinct) -> None:
         self._tests, self._distinct = tests, distinct
         self._hits: Mapping[int, Hits] = tests.words.hits(distinct.lowered) if tests.words else {}
-        # What told a test: the word and how it stands, or the places of the whole text.
-        self._told: dict[int, tuple[int, TextOp] | list[int]] = {}
+        # What told a test: the word and how it stands, or the places of the whole value.
+        self._words: dict[int, tuple[int, TextOp]] = {}
+        self._wholes: dict[int, list[int]] = defaultdict(list)
         # Values that a test was asked of, and those of them that passed.
         self._asked: dict[int, tuple[Mask, Mask]] = {}
 
-    def look(self) -> Iterable[int]:
+    def look(self) -> list[int]:
         """The tests answered by words or by whole values that some value may pass."""
         tests, distinct = self._tests, self._distinct
         for word in self._hits:
             for number, op in tests.told.get(word, ()):
-                self._told[number] = (word, op)
-        for known, values in ((tests.equal, distinct.lowered), (tests.number, distinct.numbers)):
-            for place, value in enumerate(values if known else ()):
-                for number in known.get(value, ()):
-                    self._tell(number, place)
-        return self._told
+                self._words[number] = (word, op)
+        if tests.equal:
+            self._note(tests.equal, distinct.lowered)
+        if tests.number:
+            self._note(tests.number, distinct.numbers)
+        return [*self._words, *self._wholes]
 
-    def _tell(self, number: int, place: int) -> None:
-        places = self._told.setdefault(number, [])
-        assert isinstance(places, list)
-        places.append(place)
+    def _note(self, known: Mapping[Value, list[int]], values: Sequence[Value]) -> None:
+        for place, value in enumerate(values):
+            for number in known.get(value, ()):
+                self._wholes[number].append(place)
 
     def told(self, number: int) -> int:
         """Rows that pass a test that `look` named."""
-        found = self._told[number]
-        if isinstance(found, list):
-            return self._distinct.where_any(found)
-        word, op = found
+        if number in self._wholes:
+            return self._distinct.where_any(self._wholes[number])
+        word, op = self._words[number]
         hits = self._hits[word]
         texts = hits.texts
         if op == "prefix":

@@ -22,7 +22,7 @@ class Distinct:
     """A column of a frame, or the lists in it, as values that differ and where they stand."""
 
     def __init__(self, column: pl.Series, hashes: Hashes, rows: Rows | None, height: int) -> None:
-        """`hashes`: of the column's values; `rows`: of its entries, where lists were taken apart."""
+        """`hashes`: of the values; `rows`: of the entries, where lists were taken apart."""
         self.height, self._rows = height, rows
         first, self._codes = _coded(hashes)
         self.values = column.gather(first)
@@ -50,8 +50,9 @@ class Distinct:
 
     @cached_property
     def numbers(self) -> list[float]:
-        """The values as numbers; NaN where they are none."""
-        return self.values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_list()
+        """The values, or the texts, as numbers; NaN where they are none."""
+        values = self.values if self.values.dtype.is_numeric() else pl.Series(self.texts)
+        return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_list()
 
     def where(self, values: Mask) -> int:
         """Rows that hold one of these values (a mask over `values`)."""

@@ -32,7 +32,7 @@ class Trees:
         self._numbers = 0
 
     def condition(self, node: Node) -> tuple[list[Ask], list[Ask]]:
-        """The parts that must all hold: the cheap ones, and those that cost more, cheapest first."""
+        """The parts that must all hold: the cheap ones, and the others, cheapest first."""
         parts = _by_cost([self._part(part) for part in _flat(node, And)])
         cheap = [ask for ask, cost in parts if cost == TOLD]
         return cheap, [ask for ask, cost in parts if cost > TOLD]
@@ -64,7 +64,7 @@ class Trees:
         if leaf.field is None:
             if self.keywords is None:
                 self.keywords = ColumnTests(self._values)
-            return self._test(self.keywords, leaf, ROWS, lambda number: _keyword(number))
+            return self._test(self.keywords, leaf, ROWS, _keyword)
         source = self.fields.source(leaf.field)
         if isinstance(leaf.test, SameAs) or source.attribute is not None:
             return self._row_by_row(leaf)
@@ -83,9 +83,7 @@ class Trees:
         tests.add_within(number, leaf.test, lambda values: question.mask(values.to_frame()))
         return _asked(column, number), ROWS
 
-    def _test(
-        self, tests: ColumnTests, leaf: Leaf, cost: int, asked: Callable[[int], Ask]
-    ) -> Part:
+    def _test(self, tests: ColumnTests, leaf: Leaf, cost: int, asked: Callable[[int], Ask]) -> Part:
         number = self._number()
         if not tests.add(number, leaf.test):
             return asked(number), cost
