@@ -122,7 +122,7 @@ PROVIDERS: Final = (
 
 # After these words a value that looks random is a secret, whoever made it.
 KEYWORDS: Final = (
-    "passw", "pwd", "passphrase", "secret", "token", "credential",
+    "secret", "token", "credential",
     "api_key", "apikey", "api-key", "access_key", "access-key", "accesskey",
     "private_key", "privatekey", "private-key", "auth_key", "authkey", "auth-key",
     "account_key", "account-key", "accountkey", "signing_key", "signing-key", "signingkey",
@@ -130,13 +130,13 @@ KEYWORDS: Final = (
 )  # fmt: skip
 # Group 1: the name, group 2: the value.
 KEYWORD: Final = (
-    r"(?i)((?:passwords?|passwd|passw|passphrase|pwd|secret|token|credential"
+    r"(?i)((?:secret|token|credential"
     r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)[A-Za-z0-9_-]{0,24})"
     r"""(?:\\*["'])?""" + _GAP + r"{0,4}(?::=|=>|=|:)" + _GAP + r"""{0,4}(?:\\*["'])?"""
     r"""([^\s"'\\,;<>‹›{}()\[\]&|`]{8,})"""
 )
 KEYWORD_HEAD: Final = (
-    r"(?i-u:passw|passphrase|pwd|secret|token|credential"
+    r"(?i-u:secret|token|credential"
     r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)[A-Za-z0-9_-]*"
     r"""(?:\\*["'])?""" + _GAP + r"*[:=]"
 )
@@ -147,3 +147,80 @@ ABOUT: Final = (
     "endpoint", "field", "env",
     "manager", "header", "size", "arn", "budget", "provider", "scope", "ref", "format", "hash",
 )  # fmt: skip
+
+# Names that end like this are those of passwords.
+PASSW_NAMES: Final = (
+    r"(?:(?i:passw(?:or)?d|passphrase|pwd)|[A-Z0-9]_PASS|SSHPASS)"
+    r"(?i:s?(?:[_-]?(?:confirm(?:ation)?|again|repeat|new|old))?[0-9]{0,2})"
+)
+_OPEN_QUOTE: Final = r"""(?P<open>\\*["'])?"""
+_NEXT: Final = r"""(?P<close>\\*["'])""" + _GAP + r"{0,4}," + _GAP + r"{0,4}"
+_FLAG: Final = (
+    r"(?:--(?:[a-z0-9]{1,20}[-_.]){0,4}(?i:pass|pwd)"
+    r"|--?[A-Za-z0-9_.-]{0,40}?(?i:passw(?:or)?d|passphrase))"
+)
+_CURL: Final = r"\b(?:curl|wget)\b[^\n|;&]{0,400}?\s(?:-u|-U|--user|--proxy-user)"
+_MYSQL: Final = r"\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n|;&]{0,400}?\s"
+# What stands right before a password, by kind: what follows is judged by kind, too.
+PASSWORD_HEADS: Final = {
+    "assigned": r"(?P<name>" + PASSW_NAMES + r""")(?P<close>\\*["'])?"""
+    r"(?P<sign>" + _GAP + r"{0,4}(?::=|=>|=|:)" + _GAP + r"{0,4})" + _OPEN_QUOTE,
+    "pass": r"""["']pass(?P<close>\\*["'])""" + _GAP + r"{0,4}:" + _GAP + r"{0,4}" + _OPEN_QUOTE,
+    "flag": r"(?:^|[^A-Za-z0-9_-])" + _FLAG + r"(?:=|" + _GAP + r"{1,4})" + _OPEN_QUOTE,
+    "argument": r"""["']""" + _FLAG + _NEXT + _OPEN_QUOTE,
+    "openssl": r"-pass(?:in|out)?(?:\s+|" + _NEXT + r")" + _OPEN_QUOTE + r"pass:",
+    "sshpass": r"\bsshpass\s+-p\s*" + _OPEN_QUOTE,
+    "userinfo": _CURL + r"(?:=|\s*)" + _OPEN_QUOTE + r"""[^\s:"'\\]{1,128}:""",
+    "mysql": _MYSQL + r"-p" + _OPEN_QUOTE,
+    "element": r"<(?:[A-Za-z0-9]{1,32}:)?[A-Za-z0-9_.-]{0,40}(?i:passw(?:or)?d|passphrase|pwd)>",
+}  # fmt: skip
+# Matches wherever one of those does, and elsewhere seldom.
+_SHORT_HEAD: Final = r"(?i-u:passw(?:or)?d|passphrase|pwd)"
+_FLAG_HEAD_END: Final = r"(?:=|" + _GAP + r"""|\\*["'])"""
+PASSWORD_HEAD: Final = "|".join((
+    r"(?:" + _SHORT_HEAD + r"|_PASS|SSHPASS)[A-Za-z0-9_-]*"
+    r"""(?:\\*["'])?""" + _GAP + r"*[:=]",
+    r"""["']pass\\*["']""" + _GAP + r"*:",
+    r"-[A-Za-z0-9_.-]*" + _SHORT_HEAD + _FLAG_HEAD_END,
+    r"-(?:[A-Za-z0-9_.-]*[-_.])?(?i-u:pass)(?:in|out)?" + _FLAG_HEAD_END,
+    r"sshpass\s+-p",
+    r"(?:curl|wget)[^\n|;&]*\s(?:-u|-U|--user|--proxy-user)",
+    r"(?:mysql|mariadb)[^\n|;&]*\s-p",
+    _SHORT_HEAD + r">",
+))  # fmt: skip
+PASSWORD_LITERALS: Final = (
+    "passw",
+    "passphrase",
+    "pwd",
+    "pass",
+    "curl",
+    "wget",
+    "mysql",
+    "mariadb",
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Values that stand for a password.
+PLACEHOLDERS: Final = _words(
+    "none null nil undefined true false redacted hidden masked removed omitted placeholder string"
+    " text required optional prompt n/a todo tbd your_password your-password yourpassword"
+    " your_password_here your-password-here (none) (hidden)"
+) | {"your password", "enter password"}
+# Values of a test called `pass`.
+VERDICTS: Final = _words("yes no ok pass fail passed failed skip skipped error y n")
+# Words after a flag in a sentence about it.
+AFTER_FLAGS: Final = _words(
+    "flag flags option options argument arguments parameter parameters switch value values is are"
+    " was were to and or for in on with from as at by when if then will must should can may not be"
+    " the a an using instead because without which that it so only"
+)
+# Words after `password:` that speak about it.
+PROSE_VALUES: Final = PLACEHOLDERS | _words(
+    "yes no ok set unset empty missing invalid incorrect wrong correct expired changed reset valid"
+    " accepted rejected denied failed weak strong encrypted hashed encoded stored unknown default"
+    " unchanged same different mandatory field plain secret sensitive input"
+)

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import polars as pl
 import re2
 
-from tachograph.pipeline.normalize import patterns
+from tachograph.pipeline.normalize import passwords, patterns
 from tachograph.schemas.identity import Key
 
 FINGERPRINT_CHARS: Final = 16
@@ -54,15 +54,15 @@ class Redactor(Protocol):
 
 
 class Secrets:
-    """Keys of providers, tokens, PEM blocks, passwords in URLs, and random values after a key
-    word.
-    """
+    """Keys of providers, tokens, PEM blocks, passwords, and random values after a key word."""
 
     def __init__(self, key: Key) -> None:
         self._key = key
-        heads = [pattern.head for pattern in patterns.PROVIDERS] + [patterns.KEYWORD_HEAD]
+        heads = [pattern.head for pattern in patterns.PROVIDERS]
+        heads += [patterns.KEYWORD_HEAD, patterns.PASSWORD_HEAD]
         self.suspects = "|".join(dict.fromkeys(heads))
-        everything = [pattern.regex for pattern in patterns.PROVIDERS] + [patterns.KEYWORD]
+        everything = [pattern.regex for pattern in patterns.PROVIDERS]
+        everything += [patterns.KEYWORD, patterns.PASSWORD_HEAD]
         self._any = _for_rust("|".join(f"(?:{regex})" for regex in everything))
         self._exact = [(p.type, p.literals, re2.compile(p.regex)) for p in patterns.PROVIDERS]
         self._keyword = re2.compile(patterns.KEYWORD)
@@ -95,9 +95,25 @@ class Secrets:
         for kind, literals, regex in self._exact:
             if any(literal in low for literal in literals):
                 text = self._replaced(text, regex, kind, at, hits)
+        if any(word in low for word in patterns.PASSWORD_LITERALS):
+            text = self._without_passwords(text, at, hits)
         if any(word in low for word in patterns.KEYWORDS):
             text = self._replaced(text, self._keyword, None, at, hits)
         return text
+
+    def _without_passwords(self, text: str, at: int, hits: list[Hit]) -> str:
+        pieces: list[str] = []
+        done = 0
+        for start, end, quote in passwords.find(text):
+            token = self._token(text[start:end], "password", at, hits)
+            pieces += (text[done:start], quote, token, quote)
+            done = end
+        return "".join([*pieces, text[done:]]) if pieces else text
+
+    def _token(self, value: str, kind: str, at: int, hits: list[Hit]) -> str:
+        fingerprint = self._key.digest(value.encode())[:FINGERPRINT_CHARS]
+        hits.append(Hit(at, kind, fingerprint))
+        return f"{_OPEN}secret:{kind}:{fingerprint}{_CLOSE}"
 
     def _replaced(self, text: str, regex: Any, kind: str | None, at: int, hits: list[Hit]) -> str:
         pieces: list[str] = []
@@ -107,25 +123,22 @@ class Secrets:
             start, end = match.span(group)
             if start < done or not _is_secret(text, match, kind):
                 continue
-            fingerprint = self._key.digest(text[start:end].encode())[:FINGERPRINT_CHARS]
-            named = kind or "keyword"
-            hits.append(Hit(at, named, fingerprint))
-            pieces += (text[done:start], f"{_OPEN}secret:{named}:{fingerprint}{_CLOSE}")
+            token = self._token(text[start:end], kind or "keyword", at, hits)
+            pieces += (text[done:start], token)
             done = end
         return "".join([*pieces, text[done:]]) if pieces else text
 
     def named(self, names: Sequence[str], texts: pl.Series) -> tuple[pl.Series, list[Hit]]:
-        """Values whose own name is the key word (attributes: name and value are apart)."""
+        """Values whose own name says what they are (attributes: name and value are apart)."""
         hits: list[Hit] = []
+        tokens: list[str] = []
         for at, name in enumerate(names):
             value = texts[at]
-            if value and not value.startswith(_OPEN) and _speaks_of_secret(name, value):
-                hits.append(
-                    Hit(at, "keyword", self._key.digest(value.encode())[:FINGERPRINT_CHARS])
-                )
+            kind = _kind_of_named(name, value) if value else None
+            if kind:
+                tokens.append(self._token(value, kind, at, hits))
         if not hits:
             return texts, []
-        tokens = [f"{_OPEN}secret:{hit.type}:{hit.fingerprint}{_CLOSE}" for hit in hits]
         return texts.scatter([hit.at for hit in hits], tokens), hits
 
 
@@ -133,23 +146,30 @@ def _is_secret(text: str, match: Any, kind: str | None) -> bool:
     if kind is None:
         inside_token = match.start() > 0 and text[match.start() - 1] == _OPEN
         return not inside_token and _worth_hiding(match.group(1), match.group(2))
+    if kind in _IN_URLS:
+        return not passwords.readable(match.group(1))
     return kind != "private_key" or match.end() - match.start() > _LEAST_PEM
 
 
 _LEAST_PEM: Final = 64
+_IN_URLS: Final = ("connection_string", "url_password")
 # Names of attributes whose value is a secret; the same for Python and for Rust.
 SPEAKING_NAME: Final = (
-    r"(?i)(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|authorization|cookie"
-    r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)s?$"
+    r"(?i:secret|token|credential|authorization|cookie"
+    r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)(?i:s?)$"
+    rf"|{patterns.PASSW_NAMES}$"
 )
 _NAMED: Final = re.compile(SPEAKING_NAME)
 MAX_NAMED_BYTES: Final = 4_096
 
 
-def _speaks_of_secret(name: str, value: str) -> bool:
-    if len(name) > 128 or not 8 <= len(value) <= MAX_NAMED_BYTES or " " in value:
-        return False
-    return _NAMED.search(name) is not None and _worth_hiding(name, value)
+def _kind_of_named(name: str, value: str) -> str | None:
+    if len(name) > 128 or len(value) > MAX_NAMED_BYTES or value.startswith(_OPEN):
+        return None
+    if passwords.is_password(name, value):
+        return "password"
+    random = len(value) >= 8 and " " not in value and _NAMED.search(name) is not None
+    return "keyword" if random and _worth_hiding(name, value) else None
 
 
 _HARMLESS_START: Final = (
@@ -193,8 +213,6 @@ def _worth_hiding(name: str, value: str) -> bool:
     lower, upper = any(map(str.islower, value)), any(map(str.isupper, value))
     digit = any(map(str.isdigit, value))
     special = any(c in "!@#$%^*+/=~?" for c in value)
-    if "passw" in low_name or "pwd" in low_name or "passphrase" in low_name:
-        return (digit or special) + lower + upper >= 2 and _entropy(value) >= 2.5
     if not digit and len(value) < 24:
         return False  # a name in code, such as process.env.TOKEN
     if not digit and any(c in "._-" for c in value):
