@@ -23,10 +23,12 @@ def _table() -> dict[str, Any]:
 
 
 _TABLE = _table()
-_RISKS: list[tuple[str, frozenset[str]]] = [
+# Classes in the order in which they are asked, with their words.
+RISKS: list[tuple[str, frozenset[str]]] = [
     (kind, frozenset(_TABLE["risk"][kind])) for kind in _TABLE["order"]
 ]
-_OUTSIDE = frozenset(_TABLE["outside"])
+# Words of tools that read what outsiders write.
+OUTSIDE = frozenset(_TABLE["outside"])
 
 
 @functools.lru_cache(maxsize=_CACHED)
@@ -53,7 +55,7 @@ def risk_of(name: str) -> str | None:
 
 
 def _class_of(word: str) -> str | None:
-    return next((kind for kind, known in _RISKS if word in known), None)
+    return next((kind for kind, known in RISKS if word in known), None)
 
 
 @functools.lru_cache(maxsize=_CACHED)
@@ -62,4 +64,4 @@ def trust_of(name: str) -> str | None:
     risk = risk_of(name)
     if risk not in {"read", None}:
         return None
-    return "untrusted" if not _OUTSIDE.isdisjoint(words_of(name)) else None
+    return "untrusted" if not OUTSIDE.isdisjoint(words_of(name)) else None

@@ -202,3 +202,25 @@ def explain(  # noqa: PLR0913 - an argument for each option
         sources=_sources(rules, tuning, pipelines, reference),
     )
     run_explain(question, as_json=as_json, sink=sys.stdout)
+
+
+@app.command()
+def sql(
+    rule: OneRule,
+    *,
+    rules: Beside = None,
+    tuning: Tuning = None,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
+) -> None:
+    """A rule as ClickHouse SQL over tacho.actions; its parameters are `since` and `until`."""
+    from tachograph.detectors.sql.queries import sql_of
+    from tachograph.detectors.sql.text import NotExpressible
+    from tachograph.pipeline.errors import ConfigError
+    from tachograph.pipeline.rules.loading import find
+
+    found = _sources(rules, tuning, pipelines, reference).rules()
+    try:
+        sys.stdout.write(sql_of(find(found, rule), found))
+    except NotExpressible as error:
+        raise ConfigError(f"{rule} cannot be asked in SQL: {error}") from error

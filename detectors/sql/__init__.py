@@ -1,0 +1,1 @@
+"""Rules as ClickHouse SQL over stored actions: the same question, asked of what was kept."""

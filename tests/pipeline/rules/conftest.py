@@ -1,0 +1,69 @@
+"""An embedded ClickHouse with all tables, one for this folder's tests; each test has a tenant."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tachograph.pipeline.migrate import Layout, apply
+from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.pending import Pending
+from tachograph.pipeline.store.records import Origin
+from tachograph.pipeline.store.sink import Sink
+from tachograph.schemas import batch
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
+Store = Callable[[pl.DataFrame], None]
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
+    """A migrated server, as its writer reaches it."""
+    with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as embedded:
+        settings = ClickHouseSettings(
+            url=embedded.url, user=embedded.writer_user, password=embedded.writer_password
+        )
+        with Connection(settings) as connection:
+            apply(connection, Layout())
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def ask(clickhouse: ClickHouseSettings) -> Iterator[Ask]:
+    """Rows of a query."""
+    with Connection(clickhouse) as connection:
+        yield connection.rows
+
+
+@pytest.fixture(scope="module")
+def store(
+    clickhouse: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """Stores actions as the store stage does."""
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
+        clickhouse=clickhouse,
+        home=tmp_path_factory.mktemp("home"),
+    )
+    sink = Sink(settings, stopping=lambda: True)
+    offsets = iter(range(1 << 30))
+
+    def put(frame: pl.DataFrame) -> None:
+        pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant="default")
+        origin = Origin(("agent.actions", 0), next(offsets), batch.encode(frame))
+        pending.add(origin, "action_batch", 0.0)
+        sink.store(pending)
+
+    yield put
+    sink.close()
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test uses."""
+    return f"t-{uuid.uuid4().hex[:12]}"
