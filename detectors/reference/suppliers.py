@@ -124,6 +124,8 @@ def _artifacts(content: Content) -> Callable[..., Values]:
     bill = Index(
         (one.tenant, f"{ecosystem(one.type) or '*'}\n{one.name}", one) for one in content.artifacts
     )
+    # A bill of models says nothing of packages.
+    kinds = {(one.tenant, ecosystem(one.type)) for one in content.artifacts}
 
     def known(
         tenant: str | None,
@@ -137,7 +139,8 @@ def _artifacts(content: Content) -> Callable[..., Values]:
             return system, *(None,) * 7
         found = bill.find(tenant, f"{system or ''}\n{name or dataset}")
         if found is None:
-            unknown = False if bill.speaks_of(tenant) else None
+            covered = any((whose, of) in kinds for whose in (tenant, None) for of in (system, None))
+            unknown = False if covered else None
             return system, unknown, unknown, *(None,) * 5
         answers = [
             allowed(getattr(found, field))(fact) for field, fact in zip(_STATED, facts, strict=True)
