@@ -234,10 +234,18 @@ UNLINKED = pl.col("trace_id").is_not_null() & (
 )
 
 
+# The same, where a group may be a principal's.
+UNLINKED_OR_NOBODYS = UNLINKED | (
+    pl.col("trace_id").is_not_null() & pl.col("principal_id").is_null()
+)
+
+
 class FactStore:
     """Fact frames that correlations refer to by (table, row), until none does."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: pl.Expr = UNLINKED) -> None:
+        """`waits`: which rows a link may still tell something that matters."""
+        self._waits = waits
         self.tables: dict[int, pl.DataFrame] = {}
         # Trace → frames with events of it whose session or agent may still become known.
         self._waiting: dict[str, set[int]] = {}
@@ -252,7 +260,7 @@ class FactStore:
 
     def _keep(self, number: int, table: pl.DataFrame) -> None:
         self.tables[number] = table
-        for trace in table.filter(UNLINKED)["trace_id"].unique().to_list():
+        for trace in table.filter(self._waits)["trace_id"].unique().to_list():
             self._waiting.setdefault(trace, set()).add(number)
 
     def waiting(self, traces: Iterable[tuple[str, str, str]]) -> list[int]:

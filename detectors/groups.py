@@ -65,10 +65,23 @@ class _State(msgspec.Struct, frozen=True):
     owed: list[str] = []
 
 
+def plain_group_id(
+    tenant: str, rule: tuple[str, str], place: str, entity: str, bucket_us: int
+) -> str:
+    """Id of the group of a rule (id, version), a partition key ("": none), an entity and a bucket,
+    as if none like it had ever been forgotten.
+    """
+    return plain_id(tenant, *rule, place, entity, str(bucket_us))
+
+
 class Groups:
     """Keeps the groups of one partition. Not thread-safe."""
 
-    def __init__(self, *, max_groups: int = MAX_GROUPS, lateness_s: int = 60) -> None:
+    def __init__(
+        self, *, max_groups: int = MAX_GROUPS, lateness_s: int = 60, captures: bool = True
+    ) -> None:
+        """`captures`: whether captured state is said of groups here."""
+        self._captures = captures
         self._groups: dict[str, _Group] = {}
         # Signals that may still be revised → group they are in.
         self._homes: dict[str, str] = {}
@@ -170,12 +183,12 @@ class Groups:
         key = (signal.tenant, *rule, place, signal.entity, str(bucket_us))
         found = names.get(key)
         if found is None:
-            plain = name = plain_id(*key)
+            plain = name = plain_group_id(signal.tenant, rule, place, signal.entity, bucket_us)
             if bucket_us + _BUCKET_US + RETAIN_S * MICROS <= self._closed_us:
                 again = self._closed_us - self._closed_us % _BUCKET_US
-                name = plain_id(*key, "again", str(again))
+                name = plain_id(plain, "again", str(again))
             elif evictions := self._evictions.get(plain):
-                name = plain_id(*key, "evicted", str(evictions))
+                name = plain_id(plain, "evicted", str(evictions))
             found = names[key] = (name, plain)
         return found
 
@@ -258,7 +271,7 @@ class Groups:
 
     def _said(self, group_id: str, revision: int) -> SignalGroup:
         group = self._groups[group_id]
-        if group.samples and not group.told:
+        if self._captures and group.samples and not group.told:
             self._owed[group_id] = None
         return SignalGroup(
             group_id=group_id,

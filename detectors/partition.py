@@ -3,26 +3,29 @@ results.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from tachograph.detectors.collector import resting
-from tachograph.detectors.correlation.bank import Matches
+from tachograph.detectors.correlation.travel import GROUP, RULE, VERSION, match_rows
 from tachograph.detectors.dedup import Seen
 from tachograph.detectors.engine import Engine, Outcome, RuleStats
-from tachograph.detectors.groups import Groups
+from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
+from tachograph.detectors.groups import Groups, plain_group_id
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
 from tachograph.detectors.recent import LAST_ACTIONS, Recent, Session
+from tachograph.detectors.signals import across_entity, at
 from tachograph.schemas.alert import Signal, SignalGroup
 from tachograph.schemas.records import Context, SessionLink
 
 # Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
-FORMAT = 2
+FORMAT = 3
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -31,8 +34,8 @@ class Found(msgspec.Struct, frozen=True):
     signals: list[Signal] = []
     groups: list[SignalGroup] = []
     contexts: list[Context] = []
-    # What matched of rules that reach across partitions.
-    matches: list[Matches] = []
+    # Match rows (correlation/travel) of rules that reach across partitions.
+    matches: list[pl.DataFrame] = []
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -42,6 +45,7 @@ class _State(msgspec.Struct, frozen=True):
     seen: bytes
     links: bytes
     recent: bytes
+    firsts: FirstsState
 
 
 class PartitionDetector:
@@ -57,6 +61,8 @@ class PartitionDetector:
         self.seen = Seen()
         self.links = Links()
         self.recent = Recent()
+        self.firsts = Firsts()
+        self._lateness_us = limits.allowed_lateness_us
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that
@@ -77,8 +83,13 @@ class PartitionDetector:
         groups = self.groups.absorb(signals, revision)
         if closed_us is not None:
             groups += self.groups.close(closed_us, revision)
-        matches = [outcome.matches for outcome in outcomes if outcome.matches is not None]
-        return Found(signals, groups, self._contexts(), matches)
+            self.firsts.forget(closed_us - self._lateness_us)
+        matches = [
+            match_rows(outcome.matches, self.rules.fields)
+            for outcome in outcomes
+            if outcome.matches is not None
+        ]
+        return Found(signals, groups, self._contexts(matches), matches)
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self.rules.fields is RAW:
@@ -93,16 +104,17 @@ class PartitionDetector:
         """All sources reached this observed time: close what can no longer change."""
         return self._found([self.engine.advance(watermark_us, revision)], revision, watermark_us)
 
-    def _contexts(self) -> list[Context]:
-        """The last actions of the session of the first signal of each group that waits for them."""
-        firsts = self.groups.owed(MAX_CONTEXTS)
-        sessions = {group_id: _session(first) for group_id, first in firsts.items()}
-        known = {s: self.links.traces_of(*s) for s in set(sessions.values()) if s[2]}
-        actions = self.recent.of_sessions(known)
-        return [
-            _context(group_id, first, actions.get(sessions[group_id], []))
-            for group_id, first in firsts.items()
-        ]
+    def _contexts(self, matches: Sequence[pl.DataFrame]) -> list[Context]:
+        """The last actions of the session of the first signal of each group that waits for them,
+        and of each agent that is new to a group which is judged elsewhere.
+        """
+        asked = [_of_group(*owed) for owed in self.groups.owed(MAX_CONTEXTS).items()]
+        for rows in matches:
+            firsts = self.firsts.among(rows, MAX_CONTEXTS - len(asked))
+            asked += [_of_match(row) for row in firsts.iter_rows(named=True)]
+        sessions = {session for session, _ in asked if session[2]}
+        actions = self.recent.of_sessions({s: self.links.traces_of(*s) for s in sessions})
+        return [_filled(context, actions.get(session, [])) for session, context in asked]
 
     @property
     def stats(self) -> dict[str, RuleStats]:
@@ -121,6 +133,7 @@ class PartitionDetector:
             "event_ids": self.seen.evicted,
             "session_links": self.links.evicted,
             "contexts": self.groups.untold,
+            "first_matches": self.firsts.evicted,
         }
 
     def dump(self) -> bytes:
@@ -133,6 +146,7 @@ class PartitionDetector:
                 self.seen.dump(),
                 self.links.dump(),
                 self.recent.dump(),
+                self.firsts.state(),
             )
         )
 
@@ -149,21 +163,17 @@ class PartitionDetector:
             self.seen.load(kept.seen)
             self.links.load(kept.links)
             self.recent.load(kept.recent)
+            self.firsts.restore(kept.firsts)
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of a detector: {error}") from error
 
 
-def _session(signal: Signal) -> Session:
-    return signal.tenant, signal.partition_key or "", signal.session_id or ""
+# A context that its session's last actions are still missing in.
+_Asked = tuple[Session, Context]
 
 
-def _context(group_id: str, first: Signal, actions: list[dict[str, str]]) -> Context:
-    missing = []
-    if first.session_id is None:
-        missing.append("last actions: the matching action names no session")
-    elif len(actions) < LAST_ACTIONS:
-        missing.append("older actions: not in this session, or no longer held")
-    return Context(
+def _of_group(group_id: str, first: Signal) -> _Asked:
+    context = Context(
         tenant=first.tenant,
         group_id=group_id,
         entity=first.entity,
@@ -171,6 +181,32 @@ def _context(group_id: str, first: Signal, actions: list[dict[str, str]]) -> Con
         session_id=first.session_id,
         agent_id=first.agent_id,
         taken_at=first.event_time,
-        actions=actions,
-        missing=missing,
+        actions=[],
     )
+    return (first.tenant, first.partition_key or "", first.session_id or ""), context
+
+
+def _of_match(row: dict[str, Any]) -> _Asked:
+    """`row`: a match row with the start of its bucket."""
+    tenant, rule = row["tenant"], (row[RULE], row[VERSION])
+    entity = across_entity(tenant, row[GROUP])
+    context = Context(
+        tenant=tenant,
+        group_id=plain_group_id(tenant, rule, "", entity, row[BUCKET]),
+        entity=entity,
+        bucket_start=at(row[BUCKET]),
+        session_id=row["session_id"],
+        agent_id=row["agent_id"],
+        taken_at=at(row["event_time"]),
+        actions=[],
+    )
+    return (tenant, row["partition_key"] or "", row["session_id"] or ""), context
+
+
+def _filled(context: Context, actions: list[dict[str, str]]) -> Context:
+    missing = []
+    if context.session_id is None:
+        missing.append("last actions: the matching action names no session")
+    elif len(actions) < LAST_ACTIONS:
+        missing.append("older actions: not in this session, or no longer held")
+    return msgspec.structs.replace(context, actions=actions, missing=missing)

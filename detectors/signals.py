@@ -20,11 +20,14 @@ from tachograph.schemas.alert import (
     Signal,
     Witness,
 )
-from tachograph.schemas.identity import Prefix
+from tachograph.schemas.identity import Prefix, plain_id
 
 ALERT_BUCKET_S = 3600
 # Evidence kept on a signal; the count is whole.
 MAX_EVIDENCE = 20
+# Of the name of an entity; the group's values stand whole beside it.
+MAX_ENTITY_CHARS = 160
+GROUP_SEPARATOR = ", "
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OBSERVABLES: tuple[tuple[str, ObservableType], ...] = (
@@ -183,12 +186,24 @@ def changed(signal: Signal, change: Change, revision: int) -> Signal:
     return msgspec.structs.replace(signal, change=change, revision=revision)
 
 
+def across_entity(tenant: str, group: str) -> str:
+    """Who a signal of a group that lies in several partitions is about: the group's values, else
+    the tenant. Long ones are cut and told apart by a hash.
+
+    `group`: the values joined by GROUP_SEPARATOR.
+    """
+    name = group or tenant
+    if len(name) <= MAX_ENTITY_CHARS:
+        return name
+    return f"{name[:MAX_ENTITY_CHARS]}… {plain_id(name)[:12]}"
+
+
 def _across(tenant: str, group: dict[str, str]) -> dict[str, str | None]:
     """What differs in a signal about a group that lies in several partitions: it is about the
     group's values, and of no partition key.
     """
     return {
-        "entity": ", ".join(group.values()) or tenant,
+        "entity": across_entity(tenant, GROUP_SEPARATOR.join(group.values())),
         "entity_type": ", ".join(group) or "tenant",
         "partition_key": None,
     }

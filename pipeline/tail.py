@@ -13,13 +13,19 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.kafka.reader import SILENT, headers_of, mapped
 from tachograph.pipeline.settings import Settings
-from tachograph.schemas import batch
+from tachograph.schemas import batch, contracts
 from tachograph.schemas.contracts import RECORD_HEADER
 
 TIMEOUT_S = 10.0
 POLL_S = 0.2
 POLL_RECORDS = 500
 IDLE_S = 1.0
+_BATCHES = {
+    contract.record
+    for topic in contracts.topics().values()
+    for contract in topic.records
+    if contract.encoding == "arrow_ipc"
+}
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -48,7 +54,7 @@ def _text(value: Any) -> str:
 
 
 def rows(message: Message) -> Iterator[dict[str, Any]]:
-    """A record as rows: one for each row of an action batch, and for each line of JSON."""
+    """A record as rows: one for each row of an Arrow batch, and for each line of JSON."""
     headers = headers_of(message)
     record = (headers.get(RECORD_HEADER) or b"").decode("ascii", "replace")
     place = {
@@ -57,7 +63,7 @@ def rows(message: Message) -> Iterator[dict[str, Any]]:
         "_offset": message.offset(),
     }
     payload = message.value() or b""
-    if record == "action_batch":
+    if record in _BATCHES:
         for row in batch.decode(payload).iter_rows(named=True):
             yield place | {name: value for name, value in row.items() if value is not None}
         return

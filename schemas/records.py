@@ -44,25 +44,20 @@ class SameAs(Record, frozen=True, kw_only=True):
     observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
 
 
-class Match(Record, frozen=True, kw_only=True):
-    """An event matched a rule whose group-by crosses partitions; keyed by the grouping values."""
+class MatchBatch(Record, frozen=True, kw_only=True):
+    """Headers of an Arrow batch on agent.matches: events that matched rules whose groups lie in
+    several partitions, a row for each rule and event. The value itself is an Arrow IPC stream.
+    """
 
-    tenant: Annotated[str, doc("whose data this is")]
-    rule_id: Annotated[str, doc("the rule")]
-    rule_version: Annotated[str, doc("semantic hash of the rule")]
-    group: Annotated[dict[str, str], doc("group-by values")]
-    event_id: Annotated[str, doc("the event")]
-    twin_key: Annotated[str | None, doc("its twin key")] = None
-    event_time: Annotated[datetime, doc("its time", "UTC")]
-    observed_time: Annotated[datetime, doc("when it was observed", "UTC")]
-    step: Annotated[str | None, doc("which step of a sequence")] = None
-    values: Annotated[
-        dict[str, str], doc("values the rule aggregates; fingerprints, not content")
-    ] = {}
+    version: Annotated[int, doc("schema version", ge=1)]
+    rows: Annotated[int, doc("matches in the batch", ge=0)]
 
 
 class Context(Record, frozen=True, kw_only=True):
-    """The last actions of a session at the moment of an agent's first match, for triage."""
+    """The last actions of a session at the moment of an agent's first match, for triage.
+
+    For a rule whose groups lie in several partitions it comes whether or not the rule fires.
+    """
 
     tenant: Annotated[str, doc("whose data this is")]
     group_id: Annotated[str, doc("signal group it belongs to")]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.correlation.bank import Matched, Matches
-from tachograph.detectors.facts import UNLINKED, FactStore, Rows
+from tachograph.detectors.facts import UNLINKED_OR_NOBODYS, FactStore, Rows
 from tachograph.detectors.language.rule import MICROS, Correlation
 from tachograph.detectors.links import Linked, Trace, changed_rows, linked
 
@@ -41,7 +41,7 @@ class Outbound:
 
     def __init__(self, rules: Iterable[Correlation], limit: int) -> None:
         self._rules = {rule.meta.rule_id: rule for rule in rules}
-        self._store = FactStore()
+        self._store = FactStore(UNLINKED_OR_NOBODYS)
         self._sent: dict[int, list[_Sent]] = {}
         self._limit = limit
         # Rows that no link will move any more, because there were too many.
@@ -99,7 +99,7 @@ class Outbound:
 
     def _remember(self, facts: pl.DataFrame, found: Sequence[tuple[Correlation, Matched]]) -> None:
         used = np.unique(np.concatenate([matched.rows for _, matched in found]))
-        waits = facts.select(UNLINKED.fill_null(value=False)).to_series().to_numpy()
+        waits = facts.select(UNLINKED_OR_NOBODYS.fill_null(value=False)).to_series().to_numpy()
         kept = used[waits[used]]
         if not len(kept):
             return

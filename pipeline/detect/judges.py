@@ -5,12 +5,14 @@ from typing import Protocol
 import msgspec
 import polars as pl
 
+from tachograph.detectors.across import AcrossDetector
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.pipeline.detect.ticks import TickBook
 from tachograph.schemas import batch, codec, contracts
 from tachograph.schemas.records import SessionLink, Tick
 
+ACTIONS = "agent.actions"
 # What `normalize` reads: each of these ticks.
 RAW_TOPICS = [t.topic for t in contracts.topics().values() if t.raw and t.owner == "producers"]
 
@@ -54,6 +56,13 @@ class _State(msgspec.Struct, frozen=True):
 
     detector: bytes
     ticks: list[tuple[str, int, int, int]]
+
+
+def _kept(state: bytes) -> _State:
+    try:
+        return msgspec.msgpack.decode(state, type=_State)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"no state of a shard: {error}") from error
 
 
 class ActionJudge:
@@ -108,9 +117,55 @@ class ActionJudge:
 
     def load(self, state: bytes) -> None:
         """See Judge."""
-        try:
-            kept = msgspec.msgpack.decode(state, type=_State)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"no state of a shard: {error}") from error
+        kept = _kept(state)
+        self._detector.load(kept.detector)
+        self.ticks.load(kept.ticks)
+
+
+class MatchJudge:
+    """Match rows, and the ticks of the partitions of agent.actions that they come from."""
+
+    def __init__(self, rules: RuleSet, source: str = ACTIONS) -> None:
+        """`source`: the topic whose partitions tick here."""
+        self.ticks = TickBook([source])
+        self.actions = self.repeated = 0
+        self._detector = AcrossDetector(rules)
+        self._frames: list[pl.DataFrame] = []
+        self._ticked = False
+
+    def take(self, kind: bytes | None, payload: bytes) -> int:
+        """See Judge."""
+        match kind:
+            case b"match_batch":
+                self._frames.append(batch.decode(payload))
+                return self._frames[-1].height
+            case b"tick":
+                self.ticks.note(codec.decode(Tick, payload))
+                self._ticked = True
+        return 0
+
+    def judge(self, revision: int) -> list[Found]:
+        """See Judge."""
+        frames, ticked = self._frames, self._ticked
+        self._frames, self._ticked = [], False
+        found = []
+        if frames:
+            rows = pl.concat(frames, how="diagonal")
+            found.append(self._detector.process(rows, revision))
+        if ticked and (watermark := self.ticks.watermark_us()) is not None:
+            found.append(self._detector.tick(watermark, revision))
+        return found
+
+    def evicted(self) -> dict[str, int]:
+        """See Judge."""
+        return self._detector.evicted()
+
+    def dump(self) -> bytes:
+        """See Judge."""
+        return msgspec.msgpack.encode(_State(self._detector.dump(), self.ticks.dump()))
+
+    def load(self, state: bytes) -> None:
+        """See Judge."""
+        kept = _kept(state)
         self._detector.load(kept.detector)
         self.ticks.load(kept.ticks)

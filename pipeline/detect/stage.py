@@ -1,5 +1,8 @@
 """`detect`: action batches in, signals, signal groups and contexts out.
 
+What matches a rule whose groups lie in several partitions goes out to agent.matches, to the place
+of its group, and is judged by whichever process of this stage owns that.
+
 Order of every round, which is what makes `kill -9` harmless: read, judge, send, wait until all of
 it is acknowledged, commit. A checkpoint is written only at a point where everything before it was
 acknowledged.
@@ -19,7 +22,8 @@ from tachograph.detectors.partition import Found
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
-from tachograph.pipeline.detect.judges import ActionJudge, Judge
+from tachograph.pipeline.detect.judges import ACTIONS, ActionJudge, Judge, MatchJudge
+from tachograph.pipeline.detect.matches import TOPIC, Matches
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
@@ -36,7 +40,8 @@ log = get("detect")
 
 STAGE = "detect"
 GROUP = "tacho.detect"
-SOURCE = "agent.actions"
+SOURCE = ACTIONS
+MATCHES = TOPIC
 # Topics besides whose records have their place by a key.
 PLACED = ("agent.checkpoints", "agent.signal_groups")
 READ_RECORDS = 64
@@ -74,14 +79,16 @@ class Detect:
 
     def __init__(self, settings: Settings, rules: RuleSet) -> None:
         self._rules = rules
+        self._across = any(rule.across for rule in rules.correlations)
         self._shards: dict[Place, Shard] = {}
         self._saved_s: dict[Place, float] = {}
         self._writer = Writer(settings)
-        self._generations = Generations(settings, STAGE, self._writer, [SOURCE, *PLACED])
+        self._generations = Generations(settings, STAGE, self._writer, [SOURCE, MATCHES, *PLACED])
+        self._matches = Matches(self._writer, self._generations.counts[MATCHES])
         self._checkpoints = Checkpoints(settings, STAGE, self._writer)
         self._health = HealthReporter(settings, STAGE)
         self._reader = Reader(
-            settings, GROUP, [SOURCE], on_assign=self._take_over, on_revoke=self._hand_over
+            settings, GROUP, [SOURCE, MATCHES], on_assign=self._take_over, on_revoke=self._hand_over
         )
 
     def _take_over(self, places: list[Place]) -> Mapping[Place, int]:
@@ -112,24 +119,30 @@ class Detect:
 
     def _state(self, place: Place, earliest: int, until: int) -> tuple[Judge, int]:
         """A judge with the newest state up to an offset, and the next offset it is to see."""
-        judge = ActionJudge(self._rules)
+        judge = self._new_judge(place)
         kept = self._checkpoints.load(place, until=until)
         if kept is not None and kept[0] >= earliest:
             try:
                 judge.load(kept[1])
             except ValueError as error:
                 log.warning("checkpoint is passed over", place=list(place), error=str(error))
-                judge = ActionJudge(self._rules)
+                judge = self._new_judge(place)
             else:
                 log.info("state from checkpoint", place=list(place), offset=kept[0])
                 return judge, kept[0]
         log.info("state from the earliest record kept", place=list(place), offset=earliest)
         return judge, earliest
 
+    def _new_judge(self, place: Place) -> Judge:
+        if place[0] == SOURCE:
+            return ActionJudge(self._rules)
+        return MatchJudge(self._rules, SOURCE)
+
     def _hand_over(self, places: list[Place]) -> None:
         for place in places:
             shard = self._shards.pop(place, None)
             self._saved_s.pop(place, None)
+            self._matches.lost(place)
             if shard is not None and shard.changed and shard.settled:
                 self._save(shard)
         self._writer.flush()
@@ -145,6 +158,7 @@ class Detect:
         self._generations.check()
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         if not messages:
+            self._tick()
             self._checkpoint_due()
             return 0
         places = _by_place(messages)
@@ -152,6 +166,7 @@ class Detect:
             for place, records in places.items():
                 self._judge(self._shards[place], records)
             self._writer.flush()
+            self._tick()
             self._commit(places)
         for place, records in places.items():
             metrics.RECORDS_READ.labels(STAGE, place[0]).inc(len(records))
@@ -167,6 +182,12 @@ class Detect:
         metrics.DUPLICATES.labels(STAGE).inc(repeated)
         for kind, count in lost.items():
             metrics.EVICTED.labels(STAGE, kind).inc(count)
+
+    def _tick(self) -> None:
+        """All that was sent is acknowledged; the ticks themselves go with the next flush."""
+        if self._across:
+            sources = [shard for place, shard in self._shards.items() if place[0] == SOURCE]
+            self._matches.tick(sources, self._generations.counts[SOURCE])
 
     def _commit(self, places: Iterable[Place]) -> None:
         """Commit what was judged; a shard that is still replaying leaves its offset where it is."""
@@ -189,6 +210,8 @@ class Detect:
             self._send_to_triage(
                 f"{group.tenant}/{group.entity}", b"signal_group", codec.encode(group)
             )
+        for rows in found.matches:
+            self._matches.send(rows)
         for context in found.contexts:
             key = f"{context.tenant}/{context.entity}"
             self._send_to_triage(key, b"context", codec.encode(context))

@@ -16,6 +16,7 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "otlp_logs": ("tacho.normalize",),
     "agent.raw": ("tacho.normalize",),
     "agent.actions": ("tacho.detect", "tacho.store"),
+    "agent.matches": ("tacho.detect",),
     "agent.signals": ("tacho.store",),
     "agent.signal_groups": ("tacho.triage",),
     "agent.alerts": ("tacho.store",),

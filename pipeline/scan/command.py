@@ -11,10 +11,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.language import logsources
 from tachograph.detectors.language.fields import ACTIONS, RAW
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
-from tachograph.detectors.partition import PartitionDetector
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.reference import reference_in_force
@@ -215,7 +215,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
         return
     kind: Format = detect(first.lines) if options.format == "auto" else options.format  # type: ignore[assignment]
     made_by = feeder(kind, settings.home, settings.tenant, options.time_field)
-    engine = PartitionDetector(_rules(options, kind, settings.home))
+    engine = WholeDetector(_rules(options, kind, settings.home))
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):

@@ -77,7 +77,9 @@ def test_repeated_actions_and_evicted_groups_are_counted(
     own_topic: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Groups.__init__, "__kwdefaults__", {"max_groups": 3, "lateness_s": 60})
+    monkeypatch.setattr(
+        Groups.__init__, "__kwdefaults__", {"max_groups": 3, "lateness_s": 60, "captures": True}
+    )
     settings = settings_for(mock_broker.bootstrap_servers)
     found = frame(
         [

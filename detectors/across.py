@@ -1,0 +1,124 @@
+"""Rules whose groups lie in several partitions: everything `detect` and `scan` do with the matches
+that came to one place.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from tachograph.detectors.collector import resting
+from tachograph.detectors.correlation.bank import CorrelatorBank
+from tachograph.detectors.correlation.travel import matches_of
+from tachograph.detectors.engine import RuleStats
+from tachograph.detectors.groups import Groups
+from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.limits import Limits
+from tachograph.detectors.partition import Found, PartitionDetector
+from tachograph.schemas.alert import Signal
+from tachograph.schemas.records import SessionLink
+
+FORMAT = 1
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    bank: bytes
+    groups: bytes
+
+
+class AcrossDetector:
+    """Judges the groups that have their place here. One per partition of matches; not thread-safe,
+    no I/O, no clock.
+    """
+
+    def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        across = [rule for rule in rules.correlations if rule.across]
+        self._rules = {(rule.meta.rule_id, rule.meta.version): rule for rule in across}
+        self.bank = CorrelatorBank(across, rules, limits=limits)
+        # Captured state comes from where the agents are seen.
+        self.groups = Groups(lateness_s=limits.allowed_lateness_s, captures=False)
+
+    def process(self, rows: pl.DataFrame, revision: int) -> Found:
+        """Judge match rows. `revision`: of the record that brought them."""
+        if rows.is_empty():
+            return Found()
+        with resting():
+            matches = matches_of(rows, self._rules)
+            signals = self.bank.judge(matches.facts, matches.found, revision)
+            return self._found(signals, revision)
+
+    def tick(self, watermark_us: int, revision: int) -> Found:
+        """Every place that sends matches reached this observed time: close what can no longer
+        change.
+        """
+        found = self._found(self.bank.advance(watermark_us, revision), revision)
+        closed = self.groups.close(watermark_us, revision)
+        return msgspec.structs.replace(found, groups=[*found.groups, *closed])
+
+    def _found(self, signals: list[Signal], revision: int) -> Found:
+        return Found(signals, self.groups.absorb(signals, revision))
+
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        counts = [counts for _, counts in self.bank.stats()]
+        return {
+            "window_events": sum(one.evicted_events for one in counts),
+            "window_groups": sum(one.evicted_groups for one in counts),
+            "signal_groups": self.groups.evicted,
+        }
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        return msgspec.msgpack.encode(_State(FORMAT, self.bank.dump(), self.groups.dump()))
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises ValueError when it is none of ours or of another format; the
+        detector is then not to be used.
+        """
+        try:
+            kept = msgspec.msgpack.decode(state, type=_State)
+            if kept.format != FORMAT:
+                raise ValueError(f"across state of format {kept.format}, not {FORMAT}")
+            self.bank.load(kept.bank)
+            self.groups.load(kept.groups)
+        except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
+            raise ValueError(f"no state of an across detector: {error}") from error
+
+
+class WholeDetector:
+    """A place that sees everything, as a file is read: what matches is judged where it is found."""
+
+    def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
+        self._place = PartitionDetector(rules, limits=limits)
+        self._across = AcrossDetector(rules, limits=limits)
+
+    def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
+        """As PartitionDetector; nothing that matched is left to others."""
+        return self._joined(self._place.process(frame, links, revision), revision)
+
+    def tick(self, watermark_us: int, revision: int) -> Found:
+        """As PartitionDetector."""
+        found = self._joined(self._place.tick(watermark_us, revision), revision)
+        return _sum([found, self._across.tick(watermark_us, revision)])
+
+    def _joined(self, found: Found, revision: int) -> Found:
+        across = [self._across.process(rows, revision) for rows in found.matches]
+        return _sum([msgspec.structs.replace(found, matches=[]), *across])
+
+    @property
+    def stats(self) -> dict[str, RuleStats]:
+        """Counts by rule id since the start."""
+        return self._place.stats
+
+
+def _sum(parts: Sequence[Found]) -> Found:
+    if len(parts) == 1:
+        return parts[0]
+    return Found(
+        signals=[signal for part in parts for signal in part.signals],
+        groups=[group for part in parts for group in part.groups],
+        contexts=[context for part in parts for context in part.contexts],
+        matches=[rows for part in parts for rows in part.matches],
+    )
