@@ -199,6 +199,9 @@ class _Fleet:
             self._almost,
             self._traced_delete,
             self._flood,
+            self._denied_to_a_principal,
+            self._relay_of_a_principal,
+            self._told_principal,
         )
         for number in range(self._volume.stories):
             agent, at_s = self._agent(), self._chance.uniform(20, SPAN_S - 150)
@@ -298,6 +301,47 @@ class _Fleet:
             root = self._span(trace, at_s + 75, "chat", told)
             told_s = at_s + 75 + self._chance.uniform(0, 20)
             found.append(Post(told_s, "otlp_spans", place, _export(service, [root])))
+        return found
+
+    def _denied_to_a_principal(self, agent: str, session: str, at_s: float) -> list[Post]:
+        """Four agents of one principal, none of them denied often."""
+        denied = {"tool_name": "get_record", "outcome": "denied", "principal_id": f"of {session}"}
+        found = []
+        for name in (agent, *(self._agent() for _ in range(3))):
+            timed = [(t, denied) for t in self._times(at_s, 3, 100)]
+            found += self._scattered(name, f"{session}/{name}", timed)
+        return found
+
+    def _relay_of_a_principal(self, agent: str, session: str, at_s: float) -> list[Post]:
+        """One agent reads a secret, another one of the same principal sends mail."""
+        of = {"principal_id": f"of {session}"}
+        read, send = {"tool_name": "get_secret_value"} | of, {"tool_name": "send_email"} | of
+        other = self._agent()
+        return [
+            *self._scattered(agent, session, [(at_s, read)]),
+            *self._scattered(other, f"{session}/other", [(at_s + 45, send), (at_s + 90, send)]),
+        ]
+
+    def _told_principal(self, _agent: str, session: str, at_s: float) -> list[Post]:
+        """Spans of two services, for whose traces a later span tells the principal."""
+        found = []
+        for number in range(2):
+            service = f"svc-{self._agent()}"
+            place = partition_of(f"{TENANT}/{service}", PARTITIONS)
+            trace = _hex(self._chance, 32)
+            tool = ("get_secret_value", "send_email")[number]
+            told = [
+                ("enduser.id", f"of {session}"),
+                ("gen_ai.conversation.id", f"{session}/{number}"),
+            ]
+            spans = [
+                (at_s + 30 * number, "execute_tool", [("gen_ai.tool.name", tool)]),
+                (at_s + 40 + 5 * number, "chat", [*told, ("gen_ai.request.model", "m1")]),
+            ]
+            for t, operation, pairs in spans:
+                span = self._span(trace, t, operation, pairs)
+                at = t + self._chance.uniform(0, 8)
+                found.append(Post(at, "otlp_spans", place, _export(service, [span])))
         return found
 
     def _span(

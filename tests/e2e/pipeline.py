@@ -33,6 +33,8 @@ from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
 STAGES = ("store", "triage", "detect", "normalize")
 OPERATOR_KEY = "5f" * 32
 PASSWORD = "writer-of-a-test"
+# Beside the shipped pack: rules whose groups lie in several partitions.
+RULES = Path(__file__).with_name("across.yml")
 STOP_S = 30.0
 SETTLE_S = 150.0
 # Ticks go out once a second: whoever has nothing to read for longer has nothing under way.
@@ -72,6 +74,11 @@ class Stage:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL: no handler runs, nothing is flushed."""
         assert self._process is not None
@@ -101,7 +108,10 @@ class Stage:
 class Pipeline:
     """Servers and stages of one run. Use as a context manager; `start` starts the stages."""
 
-    def __init__(self, broker: KafkaBroker, folder: Path) -> None:
+    def __init__(self, broker: KafkaBroker, folder: Path, *, partitions: int | None = None) -> None:
+        """`partitions`: of our topics, the raw ones apart, where they are not as their contracts
+        say.
+        """
         self.folder = folder
         self.broker = broker
         folder.mkdir(parents=True)
@@ -126,8 +136,9 @@ class Pipeline:
             "TACHO_HOME": str(self.settings.home),
             "TACHO_OPERATOR_KEY": OPERATOR_KEY,
             "TACHO_TRIAGE_SESSION_S": "6",
+            "TACHO_RULES": str(RULES),
         }
-        create_topics(self.settings)
+        create_topics(self.settings, partitions)
         apply_migrations(self.settings)
         self.stages = {name: self.stage(name) for name in STAGES}
 
@@ -223,7 +234,7 @@ def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def create_topics(settings: Settings) -> None:
+def create_topics(settings: Settings, partitions: int | None = None) -> None:
     """Our topics by their contracts, but the raw ones keep the times that the load gives."""
     admin = AdminClient(settings.kafka.client_config())
     clock = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": NO_LIMIT}
@@ -233,7 +244,7 @@ def create_topics(settings: Settings) -> None:
     ]
     for future in admin.create_topics(wanted).values():
         future.result()
-    provision(settings)
+    provision(settings, partitions=partitions)
 
 
 class Feed:

@@ -12,7 +12,7 @@ import pytest
 
 from infra.kafka.broker import KafkaBroker
 from tests.e2e.load import Post, Volume, closing, posts, start_time
-from tests.e2e.pipeline import OPERATOR_KEY, Feed, Outcome, Pipeline
+from tests.e2e.pipeline import OPERATOR_KEY, RULES, Feed, Outcome, Pipeline
 
 SEED = 20261125
 # A file has no first hop that could see a record come late.
@@ -25,7 +25,7 @@ def _scan(folder: Path, load: list[Post], topic: str, kind: str) -> dict[str, Fa
     """Signals by id that `tacho scan` finds in the posts of a topic, a record's lines as lines."""
     file, out = folder / f"{kind}.ndjson", folder / f"{kind}.found.ndjson"
     file.write_bytes(b"\n".join(post.value for post in load if post.topic == topic))
-    options = ["--format", kind, "--out", str(out)]
+    options = ["--format", kind, "--out", str(out), "--rules", str(RULES)]
     scan = subprocess.run(
         [sys.executable, "-m", "tachograph.pipeline.cli", "scan", str(file), *options],
         env={**os.environ, "TACHO_OPERATOR_KEY": OPERATOR_KEY, "TACHO_HOME": str(folder / "home")},
