@@ -33,9 +33,10 @@ from tachograph.detectors.language.regexes import linear
 from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.matching.matcher import Matcher
 from tachograph.detectors.prepare import Preparation
+from tachograph.detectors.reference import catalogue
 from tachograph.detectors.reference.reference import of_tables, shipped
 from tachograph.detectors.sql.conditions import condition_sql
-from tachograph.detectors.sql.derived import STORED, column_sql
+from tachograph.detectors.sql.derived import STORED, column_sql, computed
 from tachograph.detectors.sql.text import NotExpressible, name
 from tachograph.detectors.sql.values import Values
 from tachograph.schemas.batch import COLUMNS
@@ -190,7 +191,13 @@ def test_every_expression_is_spelled_right(ask: Ask, stored: None) -> None:
 
 
 def test_conditions_of_shipped_rules_find_the_same_actions(ask: Ask, stored: None) -> None:
-    same([detection.condition for detection in load().detections], ask)
+    same([node for node in (d.condition for d in load().detections) if _sayable(node)], ask)
+
+
+def _sayable(node: Node) -> bool:
+    """Whether it asks nothing of reference data, which stands in no table."""
+    asked = {name.replace(".", "_") for name in fields_of(node)} & set(catalogue.COLUMNS)
+    return all(computed(name) for name in asked)
 
 
 @pytest.mark.parametrize(
