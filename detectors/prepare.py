@@ -53,6 +53,11 @@ class Preparation:
         self._needed = sorted(reads & set(COLUMNS))
         self._joins = [join.bind(reference.content) or nulls(join.gives) for join in joins]
 
+    @property
+    def reads(self) -> list[str]:
+        """Columns of an action that it reads or hands on."""
+        return list(self._needed)
+
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame ready to be judged: rows with an id and a time, columns filled and joined."""
         if self._fields.columns is None:

@@ -173,12 +173,14 @@ def _register() -> None:
     from tachograph.pipeline.forward.command import app as forward
     from tachograph.pipeline.replay import replay
     from tachograph.pipeline.rules.command import app as rules
+    from tachograph.pipeline.rules.command import backtest
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
 
     app.command()(serve)
     app.command()(replay)
     app.command()(schema)
+    app.command()(backtest)
     app.add_typer(forward, name="forward")
     app.add_typer(rules, name="rules")
 

@@ -57,7 +57,8 @@ class Document(msgspec.Struct, frozen=True):
     @property
     def names(self) -> list[str]:
         """What others may call the rule: its id, then its name."""
-        return [str(self.data[key]) for key in ("id", "name") if self.data.get(key)]
+        found = (str(self.data[key]) for key in ("id", "name") if self.data.get(key))
+        return list(dict.fromkeys(found))
 
     def problem(self, reason: str, *keys: str) -> Problem:
         """A problem at the innermost of the keys that is there."""

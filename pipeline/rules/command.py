@@ -224,3 +224,28 @@ def sql(
         sys.stdout.write(sql_of(find(found, rule), found))
     except NotExpressible as error:
         raise ConfigError(f"{rule} cannot be asked in SQL: {error}") from error
+
+
+def backtest(
+    chosen: Annotated[
+        list[str], typer.Argument(help="rule files or folders, or ids of rules in force")
+    ],
+    *,
+    since: Annotated[str, typer.Option(help="how long ago (7d, 12h), or a time")] = "7d",
+    until: Annotated[
+        str | None, typer.Option(help="the same; else now", show_default=False)
+    ] = None,
+    rules: Beside = None,
+    tuning: Tuning = None,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
+    as_json: AsJson = False,
+) -> None:
+    """Changed rules over the actions stored in ClickHouse: which signals would be new, gone,
+    unchanged, by day.
+    """
+    from tachograph.pipeline.backtest.command import Question, run_backtest, system_now
+
+    sources = _sources(rules, tuning, pipelines, reference)
+    question = Question(rules=chosen, sources=sources, since=since, until=until)
+    run_backtest(question, as_json=as_json, now=system_now(), sink=sys.stdout)

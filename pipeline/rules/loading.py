@@ -17,6 +17,7 @@ from tachograph.detectors.language.ruleset import (
     BUILTIN,
     RuleErrors,
     RuleSet,
+    build,
     documents_of,
     load,
 )
@@ -56,6 +57,32 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
                 fields=fields,
                 tuning=self.tuning,
                 pipelines=self.pipelines,
+                reference=self.known(),
+            )
+        except RuleErrors as error:
+            raise ConfigError(str(error)) from error
+
+    def replaced(self, paths: Sequence[Path]) -> RuleSet:
+        """The rules, with those of these paths in place of others of the same id or name. Raises
+        ConfigError with every problem.
+        """
+        mine, unreadable = documents_of(paths)
+        names = {name for document in mine for name in document.names}
+        files = {Path(document.file).resolve() for document in mine}
+        roots = [*([BUILTIN] if self.builtin else []), *self.paths]
+        others, broken = documents_of(roots)
+        kept = [
+            document
+            for document in others
+            if names.isdisjoint(document.names) and Path(document.file).resolve() not in files
+        ]
+        try:
+            return build(
+                [*kept, *mine],
+                problems=[*unreadable, *broken],
+                tuning=tuning_of(self.tuning),
+                whole=False,
+                pipelines=self.fitting(),
                 reference=self.known(),
             )
         except RuleErrors as error:

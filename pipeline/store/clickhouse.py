@@ -9,6 +9,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import clickhouse_connect
+import pyarrow as pa
 from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
@@ -129,6 +130,14 @@ class Connection:
         except (ClickHouseError, HTTPError, OSError) as error:
             raise mapped(error, "query") from error
         return [tuple(row) for row in found.result_rows]
+
+    def arrow(self, query: str) -> pa.Table:
+        """Rows of a query as an Arrow table. Raises RetryLater or Refused."""
+        settings = {**_STATEMENT, "output_format_arrow_string_as_string": 1}
+        try:
+            return self._client.query_arrow(query, settings=settings)
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise mapped(error, "query") from error
 
     def close(self) -> None:
         """Close the sockets. May be called twice."""

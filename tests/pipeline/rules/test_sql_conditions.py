@@ -40,7 +40,7 @@ from tachograph.detectors.sql.derived import STORED, column_sql, computed
 from tachograph.detectors.sql.text import NotExpressible, name
 from tachograph.detectors.sql.values import Values
 from tachograph.schemas.batch import COLUMNS
-from tests.pipeline.rules.conftest import Ask, Store
+from tests.pipeline.stored import Ask, Store
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TENANT = "parity"

@@ -1,0 +1,75 @@
+"""Fixtures: an embedded ClickHouse with all tables, one a module, and ways to fill and ask it."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tachograph.pipeline.migrate import Layout, apply
+from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.pending import Pending
+from tachograph.pipeline.store.records import Origin
+from tachograph.pipeline.store.sink import Sink
+from tachograph.schemas import batch, codec
+from tachograph.schemas.alert import Signal
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
+Store = Callable[[pl.DataFrame | list[Signal]], None]
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
+    """A migrated server, as its writer reaches it."""
+    with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as embedded:
+        settings = ClickHouseSettings(
+            url=embedded.url, user=embedded.writer_user, password=embedded.writer_password
+        )
+        with Connection(settings) as connection:
+            apply(connection, Layout())
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def ask(clickhouse: ClickHouseSettings) -> Iterator[Ask]:
+    """Rows of a query."""
+    with Connection(clickhouse) as connection:
+        yield connection.rows
+
+
+@pytest.fixture(scope="module")
+def store(
+    clickhouse: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """Stores actions, or signals, as the store stage does."""
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
+        clickhouse=clickhouse,
+        home=tmp_path_factory.mktemp("home"),
+    )
+    sink = Sink(settings, stopping=lambda: True)
+    offsets = iter(range(1 << 30))
+
+    def put(items: pl.DataFrame | list[Signal]) -> None:
+        pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant="default")
+        if isinstance(items, list):
+            for signal in items:
+                value = codec.encode(signal)
+                pending.add(Origin(("agent.signals", 0), next(offsets), value), "signal", 0.0)
+        else:
+            origin = Origin(("agent.actions", 0), next(offsets), batch.encode(items))
+            pending.add(origin, "action_batch", 0.0)
+        sink.store(pending)
+
+    yield put
+    sink.close()
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test uses."""
+    return f"t-{uuid.uuid4().hex[:12]}"
