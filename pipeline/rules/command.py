@@ -223,7 +223,8 @@ def sql(
     try:
         sys.stdout.write(sql_of(find(found, rule), found))
     except NotExpressible as error:
-        raise ConfigError(f"{rule} cannot be asked in SQL: {error}") from error
+        reason = f"{rule} cannot be asked in SQL: {error}; `tacho backtest {rule}` asks the engine"
+        raise ConfigError(reason) from error
 
 
 def backtest(
