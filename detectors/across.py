@@ -2,6 +2,7 @@
 that came to one place.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -111,6 +112,12 @@ class WholeDetector:
     def stats(self) -> dict[str, RuleStats]:
         """Counts by rule id since the start."""
         return self._place.stats
+
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        counts = Counter(self._place.evicted())
+        counts.update(self._across.evicted())
+        return dict(counts)
 
 
 def _sum(parts: Sequence[Found]) -> Found:

@@ -21,18 +21,20 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from tachograph.detectors.correlation.bank import CorrelatorBank
-from tachograph.detectors.engine import Engine
+from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.language.rule import Rule
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.language.sample_rows import ActionShape, Row, Shape
 from tachograph.detectors.reference.entries import Content
 from tachograph.detectors.reference.reference import above_shipped, content_of, of_tenant
+from tachograph.detectors.signals import micros
 from tachograph.schemas.alert import Signal
 
 MAX_EVENTS = 10_000
 # Actions judged at once; samples are never cut in two.
 RUN_EVENTS = 50_000
+# So long after the last action everything that waits for time to pass has been said.
+_REST = timedelta(days=60)
 _START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 _MORE = frozenset({"actions", "name", "signals", "events"})
 
@@ -215,11 +217,10 @@ def _verdicts(rules: RuleSet, shape: Shape, samples: Sequence[Sample]) -> Iterat
 
 def _standing(rules: RuleSet, frame: pl.DataFrame) -> Iterable[Signal]:
     """The signals that stand when all is judged and time has passed."""
-    across = CorrelatorBank([rule for rule in rules.correlations if rule.across], rules)
-    outcome = Engine(rules).judge(frame, 1)
-    signals, matches = outcome.signals, outcome.matches
-    if matches is not None:
-        signals = [*signals, *across.judge(matches.facts, matches.found, 1)]
+    detector = WholeDetector(rules)
+    newest = frame[rules.fields.own("event_time")].max()
+    after_us = micros(newest + _REST) if isinstance(newest, datetime) else 0
+    signals = [*detector.process(frame, [], 1).signals, *detector.tick(after_us, 2).signals]
     found = {signal.signal_id: signal for signal in signals}
     return [signal for signal in found.values() if signal.change != "retracted"]
 

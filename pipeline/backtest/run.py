@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.language.rule import Rule, Stateless
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
-from tachograph.detectors.partition import Found, PartitionDetector
+from tachograph.detectors.partition import Found
 from tachograph.detectors.prepare import Preparation
 from tachograph.detectors.signals import micros
 from tachograph.pipeline.backtest.actions import PAGE_ROWS, StoredActions, time_sql
@@ -49,7 +50,7 @@ def backtest(
     are stored for these rules. Raises RetryLater, Refused, ConfigError.
     """
     span = _longest(rules.rules)
-    detector = PartitionDetector(rules)
+    detector = WholeDetector(rules)
     columns = Preparation(rules.columns, rules.fields, rules.reference).reads
     actions = StoredActions(connection, [*columns, "observed_time"], page_rows=page_rows)
     run = _Run(rules, stretch, connection, span)

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.language.rulefile import parse
 from tachograph.detectors.language.ruleset import RuleSet, build
-from tachograph.detectors.partition import PartitionDetector
 from tachograph.pipeline.backtest.actions import StoredActions
 from tachograph.pipeline.backtest.command import Question, run_backtest
 from tachograph.pipeline.backtest.run import Stretch, backtest
@@ -63,6 +63,15 @@ correlation:
   rules: [deletes, other]
   group-by: [session.id]
   timespan: 30m
+---
+title: by principal, wherever
+id: across
+correlation:
+  type: event_count
+  rules: [deletes]
+  group-by: [principal.id]
+  timespan: 20m
+  condition: {gte: 3}
 """
 OLD = RULES % ("delete, drop", "1h", 3)
 NEW = RULES % ("delete, wipe", "2h", 4)
@@ -88,6 +97,7 @@ def made(seed: int, tenant: str) -> pl.DataFrame:
                 "observed_time": START + timedelta(seconds=at_s),
                 "session_id": chance.choice(["a", "b", None]),
                 "agent_id": chance.choice(["x", None]),
+                "principal_id": chance.choice(["ann", "bob"]),
                 "tool_name": chance.choice(["delete", "drop", "wipe", "send", "read", None]),
                 "kind": "tool_call",
                 "late": chance.random() < 0.05,
@@ -100,7 +110,7 @@ def made(seed: int, tenant: str) -> pl.DataFrame:
 
 def judged(frame: pl.DataFrame, found: RuleSet) -> list[Signal]:
     """What stands when all is judged at once."""
-    signals = PartitionDetector(found).process(frame, [], 1).signals
+    signals = WholeDetector(found).process(frame, [], 1).signals
     newest = {signal.signal_id: signal for signal in signals}
     return [signal for signal in newest.values() if signal.change != "retracted"]
 
@@ -109,7 +119,8 @@ def about(signal: Signal, span_s: int) -> tuple[object, ...]:
     if signal.kind == "stateless":
         return (signal.rule_id, signal.event_ids[0])
     bucket = int(signal.event_time.timestamp()) // span_s
-    return (signal.rule_id, signal.partition_key, *signal.group.values(), bucket)
+    place = [] if signal.rule_id == "across" else [signal.partition_key]
+    return (signal.rule_id, *place, *signal.group.values(), bucket)
 
 
 @pytest.fixture
@@ -138,7 +149,7 @@ def test_it_finds_what_judging_at_once_finds(
         rules(NEW), STRETCH, connection, lambda upto, _: reached.append(upto), page_rows=page_rows
     )
     expected: Counter[str] = Counter()
-    spans = {"many": 7_200, "chain": 1_800}
+    spans = {"many": 7_200, "chain": 1_800, "across": 1_200}
 
     def subjects(text: str) -> dict[tuple[object, ...], int]:
         inside = [
@@ -156,7 +167,7 @@ def test_it_finds_what_judging_at_once_finds(
     found = {name: sum(getattr(one, name) for one in days) for name in expected}
     assert found == dict(expected)
     assert min(expected.values()) > 5, "a test of something"
-    assert {one.rule_id for one in days} == {"single", "many", "chain"}
+    assert {one.rule_id for one in days} == {"single", "many", "chain", "across"}
     assert reached == sorted(reached)
 
 
@@ -199,7 +210,7 @@ def test_as_it_is_typed(
     run_backtest(question, as_json=True, now=now, sink=told)
     run_backtest(question, as_json=False, now=now, sink=text)
     answer = json.loads(told.getvalue())
-    assert {rule["rule_id"] for rule in answer["rules"]} == {"single", "many", "chain"}
+    assert {rule["rule_id"] for rule in answer["rules"]} == {"single", "many", "chain", "across"}
     for rule in answer["rules"]:
         for name in ("new", "gone", "unchanged"):
             assert rule[name] == sum(day[name] for day in rule["days"])
