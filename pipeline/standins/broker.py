@@ -34,6 +34,7 @@ LIMITS = (
 )
 
 _PRODUCER = 0
+_ANY_BROKER = -1
 _ERROR_TEXT_BYTES = 512
 
 
@@ -70,6 +71,10 @@ class MockBroker:
         if code:
             reason = self._library.rd_kafka_err2str(code).decode()
             raise ConfigError(f"the embedded broker cannot create topic {name!r}: {reason}")
+
+    def answer_after(self, delay_ms: int) -> None:
+        """Answer every request so much later, as a broker far away would."""
+        self._library.rd_kafka_mock_broker_set_rtt(self._cluster, _ANY_BROKER, delay_ms)
 
     def close(self) -> None:
         """End the cluster and everything in it. May be called twice."""
@@ -117,6 +122,7 @@ def _library() -> Any:
         "rd_kafka_mock_cluster_bootstraps": (text, (pointer,)),
         "rd_kafka_mock_topic_create": (number, (pointer, text, number, number)),
         "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, (pointer, ctypes.c_int32)),
+        "rd_kafka_mock_broker_set_rtt": (number, (pointer, ctypes.c_int32, number)),
     }
     for name, (result, arguments) in signatures.items():
         try:
