@@ -1,4 +1,4 @@
-"""Faust, in the one module that knows it (0.15.3; `Adapter` says what is not left to it).
+"""Faust, in the one module that knows its ways (0.15.3; `Adapter` says what is not left to it).
 
 Records come from agent.signal_groups, alerts go to agent.alerts, entries live in one changelogged
 table. What a batch caused is made known in this order, each step acknowledged before the next:
@@ -8,6 +8,7 @@ dies at, the records after the committed offset are judged again; those that an 
 """
 
 import asyncio
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -26,8 +27,10 @@ from tachograph.pipeline.triage.desk import Arrival, Outcome, Refusal, judge
 from tachograph.pipeline.triage.entry import Entry
 from tachograph.pipeline.triage.letters import Letters
 from tachograph.pipeline.triage.policy import Policy
+from tachograph.pipeline.triage.reading import Reading, expired, first_from
 from tachograph.pipeline.triage.security import credentials
 from tachograph.pipeline.triage.shelf import Shelf
+from tachograph.pipeline.triage.table import JUDGED_HEADER, Entries
 from tachograph.schemas.alert import Alert
 from tachograph.schemas.codec import InvalidRecord, decode, encode
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
@@ -59,7 +62,6 @@ Sending = tuple[str, bytes | None, bytes | None, int | None, Headers | None]
 
 _ALERT: Headers = {RECORD_HEADER: b"alert", VERSION_HEADER: b"1"}
 _LETTER: Headers = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
-_ENTRY: Headers = {RECORD_HEADER: b"triage_entry", VERSION_HEADER: b"1"}
 
 
 class Adapter:
@@ -68,7 +70,8 @@ class Adapter:
     Not left to Faust: acknowledging (its take() and its agents acknowledge what failed, and a new
     group can commit past what is unfinished: the topic has acks=False and offsets are committed
     here), windowed tables, and raising (a body returns a value or a dead letter; when Kafka will
-    not take what a batch caused, `failure` says so and nothing of the batch is committed).
+    not take what a batch caused, `failure` says so and nothing of the batch is committed). Nor that
+    a stream has every record (`Reading`), or that the log ends on the newest state (`Entries`).
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class Adapter:
         self._shelf = Shelf()
         self._cache: OrderedDict[str, Entry] = OrderedDict()
         self._pending: list[Any] = []
-        self._done: dict[TP, int] = {}
-        self._reached: dict[TP, int] = {}
+        self._reading = Reading(functools.partial(first_from, settings, GROUP, GROUPS_TOPIC))
+        self._reached: dict[TP, int] = {}  # next offset of each partition that is owned
+        self._committed: dict[TP, int] = {}
+        self._session_s, self._proved_s = session_s, time.monotonic()
         self.watermark: float | None = None  # Kafka's time of the newest record judged, s
         self._lock = asyncio.Lock()
         self._table = self.app.Table(
@@ -91,7 +96,7 @@ class Adapter:
             key_type=bytes,
             value_type=bytes,
             partitions=partitions,
-            on_recover=self._recovered,
+            on_recover=self._ready,
         )
         topic = self.app.topic(
             GROUPS_TOPIC, key_serializer="raw", value_serializer="raw", acks=False
@@ -118,21 +123,30 @@ class Adapter:
 
     async def _finish_pending(self) -> None:
         async with self._lock:
-            # After a rebalance the new owner reads these again from the committed offset.
-            now = self.app.consumer_generation_id
-            events = [event for event in self._pending if event.message.generation_id == now]
-            self._pending.clear()
+            events = self._taken()
             if not events:
                 return
             began = time.monotonic()
             outcome = judge(map(_arrival, events), self._entry, self._policy)
             await self._acknowledged(self._told(outcome))
+            await self._prove_membership()
             await self._remember(outcome)
             for event in events:
-                self._done[event.message.tp] = event.message.offset + 1
-            self._reached |= self._done
+                self._reached[event.message.tp] = event.message.offset + 1
             self.watermark = max(event.message.timestamp or 0.0 for event in events)
             _count(outcome, len(events), time.monotonic() - began)
+
+    def _taken(self) -> list[Any]:
+        """What is pending and to be judged now: each record once, none left out. May block."""
+        pending, self._pending = self._pending, []
+        # After a rebalance the new owner reads these again from the committed offset.
+        now = self.app.consumer_generation_id
+        return [
+            event
+            for event in pending
+            if event.message.generation_id == now
+            and self._reading.admits(event.message.partition, event.message.offset)
+        ]
 
     def _entry(self, key: str) -> Entry | None:
         if key in self._cache:
@@ -164,14 +178,14 @@ class Adapter:
         """Make the table's changes known, then hold them."""
         changes = {key: encode(entry) for key, entry in outcome.entries.items()}
         await self._acknowledged(
-            (CHANGELOG_TOPIC, key.encode(), value, outcome.entries[key].partition, _ENTRY)
+            _change(key.encode(), value, outcome.entries[key].partition, outcome.entries[key])
             for key, value in changes.items()
         )
         for key, value in changes.items():
             self._hold(key, value, outcome.entries[key])
         left = list(self._shelf.leaving())
         await self._acknowledged(
-            (CHANGELOG_TOPIC, old, None, partition, None) for old, partition, _ in left
+            _change(old, None, partition, self._entry(old.decode())) for old, partition, _ in left
         )
         for old, _, why in left:
             self._table.data.pop(old, None)
@@ -204,24 +218,74 @@ class Adapter:
     async def commit(self) -> None:
         """Commit what is finished. Called every second, at a rebalance and at the end."""
         async with self._lock:
-            await self._commit_done()
+            await self._commit_reached()
 
-    async def _commit_done(self) -> None:
-        done, self._done = self._done, {}
-        if done:
-            await self.app.consumer._commit_offsets(done)  # noqa: SLF001 - acks are not Faust's
+    async def _commit_reached(self) -> bool:
+        """Whether the group took it, or there was nothing new to take."""
+        if self._reached == self._committed:
+            return True
+        reached, began_s = dict(self._reached), time.monotonic()
+        # Acknowledging is not left to Faust.
+        taken = bool(await self.app.consumer._commit_offsets(reached))  # noqa: SLF001
+        if taken:
+            self._committed, self._proved_s = reached, began_s
+        return taken
+
+    async def _prove_membership(self) -> None:
+        """Ask the group before the table is written, unless it has answered lately: a process that
+        slept for longer than its session would set back what another has judged. Raises RetryLater.
+        """
+        if time.monotonic() - self._proved_s < self._session_s / 2:
+            return
+        self._committed = {}
+        if not await self._commit_reached():
+            raise RetryLater("the group has given our partitions to others")
 
     async def _revoked(self, *_args: Any, **_kwargs: Any) -> None:
         """Partitions are taken away: finish the batch in hand, commit it, forget the rest."""
         async with self._lock:
             self._pending.clear()
-            self._reached.clear()
-            await self._commit_done()
+            await self._commit_reached()
+            self._reached, self._committed = {}, {}
+            self._reading.start({})
 
-    async def _recovered(self) -> None:
-        """The table is complete: drop what others own now, and know what to expire."""
-        owned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == GROUPS_TOPIC}
-        kept = []
+    async def _ready(self) -> None:
+        """Called by Faust when the table is complete, before records come. Faust would only log
+        what this raises.
+        """
+        # Faust fetches on while it seeks to the committed offsets, and empties its queues after
+        # that: records would be lost. It resumes the flow by itself, once it is done.
+        self.app.consumer.stop_flow()
+        self.app.flow_control.suspend()
+        generation = self.app.consumer_generation_id
+        try:
+            starts = await self._starts()
+            if generation != self.app.consumer_generation_id:
+                return  # the table is being recovered once more
+            self._reading.start({tp.partition: offset for tp, offset in starts.items()})
+            self._reached, self._committed = dict(starts), dict(starts)
+            await self._acknowledged(self._recovered({tp.partition for tp in starts}))
+        except TachoError as error:
+            self.failure = error
+        except Exception as error:  # noqa: BLE001 - Faust would go on without the table
+            self.failure = RetryLater(f"the table could not be made ready: {error!r}")
+
+    async def _starts(self) -> dict[TP, int]:
+        """Where reading starts in the partitions that are owned. Raises Refused."""
+        consumer = self.app.consumer
+        committed = await consumer.seek_to_committed() if consumer.assignment() else {}
+        owned = {TP(*tp) for tp in committed if tp.topic == GROUPS_TOPIC}
+        earliest = await consumer.earliest_offsets(*owned) if owned else {}
+        starts = {}
+        for tp in owned:
+            starts[tp] = earliest[tp] if committed[tp] is None else committed[tp]
+            if starts[tp] < earliest[tp]:
+                raise expired(GROUPS_TOPIC, tp.partition, GROUP)
+        return starts
+
+    def _recovered(self, owned: set[int]) -> list[Sending]:
+        """Drop what others own now, know what to expire; what the log has to be told again."""
+        kept, behind = [], []
         self._cache.clear()
         for key, payload in list(self._table.data.items()):
             entry = self._entry(key.decode())
@@ -229,8 +293,14 @@ class Adapter:
                 self._table.data.pop(key, None)
                 continue
             kept.append((key, entry.partition, entry.touched_ms, len(payload)))
+            if key in self._table.behind:
+                behind.append(_change(key, payload, entry.partition, entry))
         self._shelf.rebuild(kept)
-        log.info("table recovered", entries=len(kept), partitions=sorted(owned))
+        self._table.behind.clear()
+        log.info(
+            "table recovered", entries=len(kept), set_right=len(behind), partitions=sorted(owned)
+        )
+        return behind
 
 
 def _faust_app(settings: Settings, session_s: float) -> Any:
@@ -254,6 +324,7 @@ def _faust_app(settings: Settings, session_s: float) -> Any:
         producer_max_request_size=MAX_REQUEST_BYTES,
         producer_request_timeout=SEND_TIMEOUT_S,
         stream_buffer_maxsize=BUFFERED_RECORDS,
+        Table=Entries,
         store="memory://",
         datadir=str(settings.home / "triage"),
         topic_allow_declare=False,
@@ -284,6 +355,13 @@ def _arrival(event: Any) -> Arrival:
 def _alert(alert: Alert) -> Sending:
     key = f"{alert.tenant}/{alert.entity}".encode()
     return ALERTS_TOPIC, key, encode(alert), None, _ALERT
+
+
+def _change(key: bytes, value: bytes | None, partition: int, entry: Entry | None) -> Sending:
+    """A record of the changelog; without a value the entry is gone."""
+    judged = str(entry.last_offset if entry else -1).encode()
+    headers = {RECORD_HEADER: b"triage_entry", VERSION_HEADER: b"1", JUDGED_HEADER: judged}
+    return CHANGELOG_TOPIC, key, value, partition, headers
 
 
 def _place(refusal: Refusal) -> bytes:

@@ -33,13 +33,13 @@ NAMES: dict[type, str] = {
 PROGRAM = "from tachograph.pipeline.runner import run_stage; run_stage('triage')"
 
 
-def story(seed: int, count: int, agents: int) -> list[TriageRecord]:
+def story(seed: int, count: int, agents: int, rules: int = 6) -> list[TriageRecord]:
     """Revisions, retractions, contexts, repeats and disorder of many agents, the same each time."""
     chance = random.Random(seed)
     told: list[TriageRecord] = []
     for number in range(count):
         agent = f"agent-{chance.randrange(agents)}"
-        rule = f"rule-{chance.randrange(6)}"
+        rule = f"rule-{chance.randrange(rules)}"
         group_id = plain_id("group", agent, rule)
         kind = chance.random()
         if told and kind < 0.15:
@@ -193,6 +193,14 @@ class Process:
         """End it as a power cut would."""
         self._process.kill()
         self._process.wait()
+
+    def pause(self) -> None:
+        """Let it sleep, its heartbeats too."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Wake it."""
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask it to end; its exit code."""
