@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import REGISTRY as OWN_REGISTRY
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -38,19 +38,19 @@ HELD_BACK = Counter(
 HTTP_REQUESTS = Counter("tacho_http_requests", "requests at the door", ["route", "status"])
 WATCHERS = Gauge("tacho_feed_watchers", "clients on the alert feed", multiprocess_mode="livesum")
 LAG = Gauge(
-    "tacho_lag_records", "records not read yet", ["stage", "topic"], multiprocess_mode="mostrecent"
+    "tacho_lag_records", "records not read yet", ["stage", "topic"], multiprocess_mode="livesum"
 )
 WATERMARK = Gauge(
     "tacho_watermark_seconds",
-    "observed time reached, seconds since the epoch",
+    "observed time that every process has reached, seconds since the epoch",
     ["stage"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemin",
 )
 STALLED_PARTITIONS = Gauge(
     "tacho_stalled_raw_partitions",
     "raw partitions without a tick for a minute: windows stay open",
     ["stage"],
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemax",
 )
 BATCH_SECONDS = Histogram(
     "tacho_batch_seconds", "time of one batch, input to acknowledged", ["stage"],
@@ -70,9 +70,29 @@ def registry() -> CollectorRegistry:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder or not Path(folder).is_dir():
         return OWN_REGISTRY
+    _forget_the_dead(Path(folder))
     shared = CollectorRegistry()
     MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
     return shared
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a process that is gone said of itself, its lag say, is nobody's lag any more; what it
+    counted stays counted.
+    """
+    for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*_*.db")}:
+        if pid.isdecimal() and not _lives(int(pid)):
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def exposition() -> bytes:

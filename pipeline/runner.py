@@ -4,6 +4,7 @@ import importlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -13,6 +14,8 @@ from tachograph.pipeline.settings import Settings
 
 StageRun = Callable[[Settings, threading.Event], None]
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+# A run this long was a good one: what ends it is a new trouble, not the old one going on.
+GOOD_S = 60.0
 PARENT_CHECK_S = 1.0
 
 
@@ -38,15 +41,27 @@ def _stop_with_parent(stop: threading.Event) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def keep_running(name: str, run: StageRun, settings: Settings, stop: threading.Event) -> None:
-    """Run until `stop`; after RetryLater the stage starts afresh, from what is committed."""
+def keep_running(
+    name: str,
+    run: StageRun,
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    now_s: Callable[[], float] = time.monotonic,
+) -> None:
+    """Run until `stop`; after RetryLater the stage starts afresh, from what is committed, each time
+    a little later, but soon again after a good run.
+    """
     log = logs.get(name)
     tries = 0
     while not stop.is_set():
+        began_s = now_s()
         try:
             run(settings, stop)
             return
         except RetryLater as error:
+            if now_s() - began_s >= GOOD_S:
+                tries = 0
             wait_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
             tries += 1
             log.warning("starting again from the committed offset", error=str(error), wait_s=wait_s)
