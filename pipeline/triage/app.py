@@ -45,6 +45,7 @@ CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
 MAX_BATCH = 1_000
 # Records of one entity that arrive together cost one alert and one change of the table.
 LINGER_S = 0.02
+GATHER_S = 0.25
 # Entries that need not be decoded again; larger ones always are.
 CACHED_ENTRIES = 1_024
 CACHED_BYTES = 65_536
@@ -85,6 +86,7 @@ class Adapter:
         self._shelf = Shelf()
         self._cache: OrderedDict[str, Entry] = OrderedDict()
         self._pending: list[Any] = []
+        self._began_s = 0.0  # when the first of them came
         self._reading = Reading(functools.partial(first_from, settings, GROUP, GROUPS_TOPIC))
         self._reached: dict[TP, int] = {}  # next offset of each partition that is owned
         self._committed: dict[TP, int] = {}
@@ -109,8 +111,9 @@ class Adapter:
         async for event in _events(stream):
             self._pending.append(event)
             if len(self._pending) == 1:
+                self._began_s = time.monotonic()
                 await asyncio.sleep(LINGER_S)
-            if len(self._pending) < MAX_BATCH and not stream.channel.queue.empty():
+            if await self._more_comes(stream.channel.queue):
                 continue
             try:
                 await self._finish_pending()
@@ -120,6 +123,19 @@ class Adapter:
             except Exception as error:  # noqa: BLE001 - Faust would go on behind the lost batch
                 self.failure = RetryLater(f"a batch could not be finished: {error!r}")
                 return
+
+    async def _more_comes(self, queue: Any) -> bool:
+        """Whether the batch grows on. Faust hands over a hundred records at a time: who is behind
+        waits for the next, since a larger batch costs fewer alerts and changes a record.
+        """
+        if len(self._pending) >= MAX_BATCH:
+            return False
+        while queue.empty():
+            waited_s = time.monotonic() - self._began_s
+            if waited_s >= GATHER_S or self.lag() <= len(self._pending):
+                return False
+            await asyncio.sleep(LINGER_S / 4)
+        return True
 
     async def _finish_pending(self) -> None:
         async with self._lock:

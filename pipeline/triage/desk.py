@@ -100,9 +100,9 @@ def _judge_entry(
         entry = _held(changed, arrival)
     if entry is before:
         return
-    alert = alert_of(entry, policy)
+    alert = alert_of(entry, policy) if news and entry.opened else None
     outcome.entries[key] = entry
-    if alert and news and entry.opened:
+    if alert and news:
         at = to_datetime(news.at_ms * _MS_IN_US)
         outcome.alerts.append(stamped(alert, news.offset, at))
 

@@ -197,6 +197,8 @@ def _bounded_signal(signal: Signal, *, witness: bool, hard: bool) -> Signal:
 
 
 def _bounded_map(found: dict[str, str]) -> dict[str, str]:
+    if len(found) <= MAX_LIST and max(map(len, found.values()), default=0) <= MAX_TEXT_CHARS:
+        return found
     return {name: value[:MAX_TEXT_CHARS] for name, value in sorted(found.items())[:MAX_LIST]}
 
 

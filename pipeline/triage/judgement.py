@@ -5,7 +5,7 @@ Nothing here knows of topics, clocks or tables. What depends on the record that 
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -108,24 +108,24 @@ def risk_of(groups: Iterable[SignalGroup], policy: Policy) -> int:
     A flood counts by its logarithm: beyond its samples, a group adds one weight of its gravest
     sample for each power of ten that its count has reached, at the group's last time.
     """
-    found = sorted(groups, key=lambda group: group.group_id)
-    last = max((group.last_seen for group in found), default=None)
-    terms: list[tuple[datetime, str, int]] = []
+    found = list(groups)
+    if not found:
+        return 0
+    last = max(group.last_seen for group in found)
+    risk = 0
     for group in found:
-        terms += [(s.event_time, s.signal_id, policy.weights[s.severity]) for s in group.samples]
-        heaviest = max((policy.weights[s.severity] for s in group.samples), default=0)
+        weights = [policy.weights[sample.severity] for sample in group.samples]
+        for sample, weight in zip(group.samples, weights, strict=True):
+            risk += _decayed(weight, last - sample.event_time, policy.half_life_s)
         tens = len(str(group.count)) - 1 if group.count else 0
-        terms += [(group.last_seen, group.group_id, heaviest)] * tens
-    return sum(
-        _decayed(weight, last, time, policy.half_life_s)
-        for time, _, weight in sorted(terms)
-        if last
-    )
+        if tens and weights:
+            risk += tens * _decayed(max(weights), last - group.last_seen, policy.half_life_s)
+    return risk
 
 
-def _decayed(weight: int, last: datetime, time: datetime, half_life_s: int) -> int:
-    delta = last - time
-    age_us = max(0, (delta.days * 86_400 + delta.seconds) * _US + delta.microseconds)
+def _decayed(weight: int, age: timedelta, half_life_s: int) -> int:
+    """Whole thousandths, so that a sum does not depend on its order."""
+    age_us = max(0, (age.days * 86_400 + age.seconds) * _US + age.microseconds)
     return int(weight * 2.0 ** (-age_us / (half_life_s * _US)))
 
 
@@ -287,7 +287,8 @@ def _merged(maps: Sequence[dict[str, T]]) -> dict[str, T]:
     """All pairs; where two disagree, the graver signal's value."""
     merged: dict[str, T] = {}
     for found in reversed(maps):
-        merged |= found
+        if found:
+            merged |= found
     return merged
 
 

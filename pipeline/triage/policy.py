@@ -3,6 +3,7 @@
 import tomllib
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,7 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """How groups become an alert. Its name is part of every alert id; its content is not."""
 
     name: str = "default"
@@ -70,7 +71,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 if time is not None and time.tzinfo is None:
                     raise ValueError(f"suppression {rule.reason!r}: write times with Z")
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name and hash of the content: the same policy gives the same version everywhere."""
         return f"{self.name}/{plain_id(canonical(self).decode())[:12]}"

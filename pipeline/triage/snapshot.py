@@ -1,5 +1,7 @@
 """The captured state of an alert, as far as the stream alone can tell it."""
 
+import msgspec
+
 from tachograph.pipeline.triage.entry import Entry
 from tachograph.schemas.alert import Signal, Stage, StateSnapshot
 from tachograph.schemas.identity import plain_id
@@ -70,6 +72,5 @@ def _scored(state: StateSnapshot, told: list[str]) -> StateSnapshot:
     said = {text.split(":", 1)[0] for text in told}
     missing = [*told, *(f"{name}: {PARTS[name]}" for name in absent if name not in said)]
     present = len(PARTS) - len(absent)
-    values = {name: getattr(state, name) for name in state.__struct_fields__}
-    values |= {"completeness": 100 * present // len(PARTS), "missing": missing}
-    return StateSnapshot(**values)
+    completeness = 100 * present // len(PARTS)
+    return msgspec.structs.replace(state, completeness=completeness, missing=missing)

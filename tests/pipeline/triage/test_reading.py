@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import Refused, RetryLater
@@ -26,6 +26,7 @@ def _log(kept: set[int]) -> Callable[[int, int], int]:
     return first
 
 
+@settings(deadline=None)
 @given(
     kept=st.sets(st.integers(0, 30)), handed=st.lists(st.integers(0, 30)), start=st.integers(0, 9)
 )

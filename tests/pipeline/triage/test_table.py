@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import faust
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.triage.entry import Entry
@@ -12,9 +12,11 @@ from tachograph.pipeline.triage.table import JUDGED_HEADER, Entries
 from tachograph.schemas.codec import decode, encode
 from tests.pipeline.triage.groups import BUCKET
 
+APP = faust.App("tests", store="memory://")
+
 
 def _table() -> Entries:
-    return Entries(faust.App("tests", store="memory://"), name="entries", key_type=bytes)
+    return Entries(APP, name="entries", key_type=bytes)
 
 
 def _record(key: bytes, judged: int | None, *, gone: bool = False) -> Any:
@@ -30,6 +32,7 @@ def _held(table: Entries) -> dict[bytes, int]:
     return {key: decode(Entry, value).last_offset for key, value in table.data.items()}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 5)), max_size=12),
     st.integers(1, 4),
