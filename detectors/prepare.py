@@ -39,7 +39,8 @@ class Preparation:
         self._fields = fields
         self._needed: list[str] = []
         self._filled: list[str] = []
-        self._joins: list[Joiner | list[pl.Expr]] = []
+        self._joins: list[Joiner] = []
+        self._empty: dict[str, pl.DataType] = {}
         if fields.columns is not None:
             self._plan({*columns, *FACT_COLUMNS, *_MARKS, *_DERIVED_FROM}, reference)
 
@@ -51,7 +52,12 @@ class Preparation:
         needed |= {known for name in self._filled for known in _FILLED[name]}
         joins, reads = catalogue.asked(needed)
         self._needed = sorted(reads & set(COLUMNS))
-        self._joins = [join.bind(reference.content) or nulls(join.gives) for join in joins]
+        bound = [(join, join.bind(reference.content)) for join in joins]
+        self._joins = [made for _, made in bound if made is not None]
+        # What the reference says nothing of.
+        self._empty = {
+            name: kind for join, made in bound if made is None for name, kind in join.gives.items()
+        }
 
     @property
     def reads(self) -> list[str]:
@@ -66,8 +72,9 @@ class Preparation:
         if frame.is_empty():
             return frame
         frame = frame.with_columns(pl.col("tenant").fill_null(DEFAULT_TENANT))
+        frame = frame.hstack(nulls(self._empty, frame.height))
         for join in self._joins:
-            frame = frame.with_columns(join) if isinstance(join, list) else join(frame)
+            frame = join(frame)
         return _with_defaults(frame, self._filled)
 
 

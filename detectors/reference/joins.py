@@ -66,7 +66,7 @@ class ByValue:
         here = [name for name in self.reads if name in frame.columns]
         valued = {name for name in here if frame[name].null_count() < frame.height}
         if self.when and valued.isdisjoint(self.when):
-            return frame.with_columns(nulls(self.gives))
+            return frame.hstack(nulls(self.gives, frame.height))
         asked = frame.select(_key(name, frame.schema[name]) for name in here if name in valued)
         places = {name: place for place, name in enumerate(asked.columns)}
         distinct = asked.unique(maintain_order=True) if asked.width else pl.DataFrame({"~": [0]})
@@ -80,9 +80,7 @@ class ByValue:
             for at, (name, kind) in enumerate(self.gives.items())
         ]
         if distinct.height == 1:
-            return frame.with_columns(
-                pl.lit(column).first().alias(column.name) for column in columns
-            )
+            return frame.hstack([column.new_from_index(0, frame.height) for column in columns])
         joined = asked.join(
             distinct.hstack(columns), on=asked.columns, how="left", nulls_equal=True,
             maintain_order="left",
@@ -105,12 +103,17 @@ class ByTime:
 
     def _joined(self, frame: pl.DataFrame) -> pl.DataFrame:
         absent = {name: COLUMNS[name] for name in self.reads if name not in frame.columns}
-        return frame.with_columns(nulls(absent)).with_columns(self.expressions)
+        return frame.hstack(nulls(absent, frame.height)).with_columns(self.expressions)
 
 
-def nulls(columns: Mapping[str, pl.DataType]) -> list[pl.Expr]:
+def nulls(columns: Mapping[str, pl.DataType], rows: int) -> list[pl.Series]:
     """These columns without any value."""
-    return [pl.lit(None, kind).alias(name) for name, kind in columns.items()]
+    return [_null(name, kind).new_from_index(0, rows) for name, kind in columns.items()]
+
+
+@lru_cache(512)
+def _null(name: str, kind: pl.DataType) -> pl.Series:
+    return pl.Series(name, [None], kind)
 
 
 def items(joined: str | None) -> list[str]:

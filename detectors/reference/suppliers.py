@@ -72,11 +72,17 @@ def _providers(content: Content) -> Callable[..., Values] | None:
     return known
 
 
+def _terms_of(one: Provider) -> tuple[bool, ...]:
+    listed = (one.regions, one.data_classes, one.models, one.key_fingerprints)
+    return tuple(names is not None for names in listed)
+
+
 def _terms(content: Content) -> Callable[..., Values] | None:
     """Whether a call keeps to what the supplier register says of its provider."""
-    if not content.providers:
+    stated = [one for one in content.providers if any(_terms_of(one))]
+    if not stated:
         return None
-    index = Index((p.tenant, p.name, p) for p in content.providers)
+    index = Index((one.tenant, one.name, one) for one in stated)
 
     def kept(tenant: str | None, name: str | None, *facts: str | None) -> Values:
         provider = index.find(tenant, name)
