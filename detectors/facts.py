@@ -5,6 +5,7 @@ needed.
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +50,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     file_path: str | None = None
     file_hash: str | None = None
     artifact_name: str | None = None
+    observed_time: datetime | None = None
     register_owner: str | None = None
     # What it says in the fields of the rule that asked, and its values of that rule's group-by.
     said: dict[str, str] = {}
@@ -86,6 +88,7 @@ FACT_COLUMNS: dict[str, pl.DataType] = {
     "file_path": pl.String(),
     "file_hash": pl.String(),
     "artifact_name": pl.String(),
+    "observed_time": pl.Datetime("us", "UTC"),
     "register_owner": pl.String(),
 }
 # Those that a fact frame has even where no event has a value.

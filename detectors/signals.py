@@ -150,6 +150,7 @@ class SignalMaker:
             change=change,
             tenant=facts.tenant,
             event_time=at(facts.time_us),
+            observed_time=facts.observed_time,
             bucket_start=at(bucket_us),
             entity=facts.agent,
             agent_id=facts.agent_id,

@@ -88,6 +88,9 @@ class Signal(Record, frozen=True, kw_only=True):
     replay: Annotated[bool, doc("judged actions were replayed: nobody is notified")] = False
     incident_id: Annotated[str | None, doc("incident across agents, when joined")] = None
     partition_key: Annotated[str | None, doc("partition key of the judged events")] = None
+    observed_time: Annotated[
+        datetime | None, doc("when the event that made it true was observed", "UTC")
+    ] = None
 
 
 class SignalGroup(Record, frozen=True, kw_only=True):
