@@ -7,7 +7,7 @@ from typing import TextIO
 import msgspec
 
 from tachograph.detectors.language.lint import Linted, lint
-from tachograph.pipeline.rules.loading import LOGS, Sources
+from tachograph.pipeline.rules.loading import LOGS, Sources, counted
 
 
 def run_check(paths: Sequence[Path], sources: Sources, *, as_json: bool, sink: TextIO) -> int:
@@ -21,7 +21,8 @@ def run_check(paths: Sequence[Path], sources: Sources, *, as_json: bool, sink: T
 
 def _text(found: Linted) -> str:
     hints = len(found.remarks) - found.errors
-    summary = f"{found.rules} rules, {found.errors} errors, {hints} hints"
+    counts = ((found.rules, "rule"), (found.errors, "error"), (hints, "hint"))
+    summary = ", ".join(counted(count, what) for count, what in counts)
     return "\n".join([*map(str, found.remarks), summary, ""])
 
 

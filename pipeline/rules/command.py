@@ -28,7 +28,9 @@ Tuning = Annotated[
     typer.Option("--tuning", envvar="TACHO_TUNING", help="values for the rules' knobs"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object for a program")]
-OneRule = Annotated[str, typer.Argument(help="a rule: its id, name or title, or how one begins")]
+OneRule = Annotated[
+    str, typer.Argument(help="a rule: its id, name, title, or how one begins; or its file")
+]
 Builtin = Annotated[
     bool, typer.Option("--builtin/--no-builtin", help="--no-builtin leaves the shipped rules out")
 ]
@@ -160,7 +162,7 @@ def show(
     """One rule: what it says of itself, its knobs and their values, what it cites."""
     from tachograph.pipeline.rules.showing import run_show
 
-    sources = _sources(rules, tuning, pipelines, reference)
+    sources = _sources(rules, tuning, pipelines, reference).beside(rule)
     run_show(rule, sources, as_json=as_json, sink=sys.stdout)
 
 
@@ -199,7 +201,7 @@ def explain(  # noqa: PLR0913 - an argument for each option
         index=index,
         sample=sample,
         format=format_,
-        sources=_sources(rules, tuning, pipelines, reference),
+        sources=_sources(rules, tuning, pipelines, reference).beside(rule),
     )
     run_explain(question, as_json=as_json, sink=sys.stdout)
 
@@ -219,7 +221,7 @@ def sql(
     from tachograph.pipeline.errors import ConfigError
     from tachograph.pipeline.rules.loading import find
 
-    found = _sources(rules, tuning, pipelines, reference).rules()
+    found = _sources(rules, tuning, pipelines, reference).beside(rule).rules()
     try:
         sys.stdout.write(sql_of(find(found, rule), found))
     except NotExpressible as error:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tachograph.detectors.language.frameworks import Coverage, coverage
 from tachograph.detectors.language.rule import Rule
-from tachograph.pipeline.rules.loading import Sources
+from tachograph.pipeline.rules.loading import Sources, counted
 from tachograph.pipeline.up.view import STYLE, safe
 
 # Rules named beside an id of a framework.
@@ -65,7 +65,7 @@ def _table(rules: Sequence[Rule], sink: TextIO) -> None:
         )  # fmt: skip
     console = Console(file=sink)
     console.print(table)
-    console.print(f"{len(rules)} rules")
+    console.print(counted(len(rules), "rule"))
 
 
 def _coverage(rules: Sequence[Rule], *, as_json: bool, sink: TextIO) -> None:

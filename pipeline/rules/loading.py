@@ -44,6 +44,13 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     pipelines: list[Path] = []
     reference: list[Path] = []
 
+    def beside(self, rule: str) -> "Sources":
+        """The same, and the rule's own file where it is named by that."""
+        path = Path(rule)
+        if not path.is_file() or path in self.paths:
+            return self
+        return msgspec.structs.replace(self, paths=[*self.paths, path])
+
     def known(self) -> Reference:
         """The reference data that is in force. Raises ConfigError."""
         return reference_in_force(Settings.from_env().home, self.reference)
@@ -111,6 +118,11 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         if problems:
             raise ConfigError(str(RuleErrors(problems)))
         return found
+
+
+def counted(count: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def tuning_of(path: Path | None) -> Tuning:

@@ -10,7 +10,7 @@ import msgspec
 
 from tachograph.detectors.language.samples import Case, cases
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.rules.loading import LOGS, Sources
+from tachograph.pipeline.rules.loading import LOGS, Sources, counted
 
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -69,7 +69,8 @@ def _text(found: Tested) -> str:
         for case in found.failed
     ]
     passed = len(found.cases) - len(found.failed)
-    summary = f"{found.rules} rules, {len(found.cases)} cases, {passed} passed"
+    counts = (counted(found.rules, "rule"), counted(len(found.cases), "case"), f"{passed} passed")
+    summary = ", ".join(counts)
     return "\n".join([*lines, summary, ""])
 
 

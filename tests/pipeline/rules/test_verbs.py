@@ -50,7 +50,7 @@ def test_check_names_file_line_and_reason_and_fails(tmp_path: Path) -> None:
 
 def test_test_passes_or_fails_with_its_samples(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(RULE.format(id="one", second="delete"))
-    assert run("test", str(tmp_path)) == "1 rules, 4 cases, 4 passed\n"
+    assert run("test", str(tmp_path)) == "1 rule, 4 cases, 4 passed\n"
     (tmp_path / "b.yml").write_text(RULE.format(id="two", second="remove"))
     assert "delete: match[1]: did not fire\n2 rules, 8 cases, 7 passed\n" in run(
         "test", str(tmp_path), code=1
@@ -69,8 +69,9 @@ def test_rules_for_other_logs_are_tested_on_such_logs(tmp_path: Path) -> None:
         "{tool.name: {a: b}}", "{Image: X, Hashes: {md5: Y}, tool.name: 1}"
     )
     (tmp_path / "a.yml").write_text(text)
-    assert run("test", str(tmp_path)) == "1 rules, 4 cases, 4 passed\n"
-    assert "rule" in run("show", "one", "--rules", str(tmp_path), "--json")
+    assert run("test", str(tmp_path)) == "1 rule, 4 cases, 4 passed\n"
+    told = json.loads(run("show", str(tmp_path / "a.yml"), "--json"))
+    assert told["rule_id"] == "one"
 
 
 def test_a_rule_that_does_not_load_fails_its_test(tmp_path: Path) -> None:
