@@ -1,7 +1,10 @@
-"""Event ids seen lately, so that a repeated record counts once.
+"""Event ids seen lately, so that a repeated record counts once, and a used id is noticed.
 
-A hash table of 128-bit ids in two generations: one being filled, one before it. A generation lasts
+Hash tables of 128-bit ids in two generations: one being filled, one before it. A generation lasts
 one horizon of observed time, so an id is remembered for one to two horizons, in fixed memory.
+
+The first half of an event id is a hash of the producer's own id of the action, the second half of
+all the rest: two ids with one first half are different actions under one producer's id.
 """
 
 from typing import Self
@@ -12,67 +15,130 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.ids import Words, halves
+from tachograph.schemas.batch import ID_REUSE
 
 DEDUP_HORIZON_S = 600
 MAX_IDS = 1_000_000
-FORMAT = 1
+FORMAT = 2
 MICROS = 1_000_000
+
+Bools = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 
 # Sets an id that was only seen late or far apart from the same id seen in time.
 _UNTIMELY = np.uint64(0x9E3779B97F4A7C15)
+_SMALLEST = 16
 
 
 class _Table:
-    """Open addressing over two columns of 64 bits; a slot is free while both are zero."""
+    """Open addressing over a key and a value of 64 bits; a slot is free while both are zero."""
 
     def __init__(self, capacity: int) -> None:
         self.slots = 1 << max(4, (2 * capacity - 1).bit_length())
         self.capacity = capacity
         self.used = 0
-        self.high: Words = np.zeros(self.slots, np.uint64)
-        self.low: Words = np.zeros(self.slots, np.uint64)
+        self.key: Words = np.zeros(self.slots, np.uint64)
+        self.value: Words = np.zeros(self.slots, np.uint64)
 
-    def contains(self, high: Words, low: Words) -> npt.NDArray[np.bool_]:
-        found = np.zeros(len(high), np.bool_)
+    def find(self, key: Words) -> tuple[Bools, Words]:
+        """Which keys are there, and their values."""
+        found = np.zeros(len(key), np.bool_)
+        value = np.zeros(len(key), np.uint64)
         if not self.used:
-            return found
-        open_ = np.arange(len(high))
-        slot = (low & np.uint64(self.slots - 1)).astype(np.int64)
+            return found, value
+        open_ = np.arange(len(key))
+        slot = self._first_slots(key)
         while len(open_):
-            at_high, at_low = self.high[slot], self.low[slot]
-            same = (at_high == high[open_]) & (at_low == low[open_])
-            found[open_[same]] = True
-            on = ~same & ((at_high != 0) | (at_low != 0))
+            at_key, at_value = self.key[slot], self.value[slot]
+            same = at_key == key[open_]
+            found[open_[same]] = (at_key[same] != 0) | (at_value[same] != 0)
+            value[open_[same]] = at_value[same]
+            on = ~same & ((at_key != 0) | (at_value != 0))
             open_, slot = open_[on], (slot[on] + 1) & (self.slots - 1)
-        return found
+        return found, value
 
-    def add(self, high: Words, low: Words) -> None:
-        """Put in ids that are not there yet, each once."""
-        self.used += len(high)
-        open_ = np.arange(len(high))
-        slot = (low & np.uint64(self.slots - 1)).astype(np.int64)
+    def add(self, key: Words, value: Words) -> None:
+        """Put in keys that are not there yet, each once."""
+        self.used += len(key)
+        open_ = np.arange(len(key))
+        slot = self._first_slots(key)
         while len(open_):
-            free = (self.high[slot] == 0) & (self.low[slot] == 0)
-            # Of several ids for one free slot the first takes it; the others move on.
+            free = (self.key[slot] == 0) & (self.value[slot] == 0)
+            # Of several keys for one free slot the first takes it; the others move on.
             _, first = np.unique(slot[free], return_index=True)
             winners = np.flatnonzero(free)[first]
-            self.high[slot[winners]] = high[open_[winners]]
-            self.low[slot[winners]] = low[open_[winners]]
+            self.key[slot[winners]] = key[open_[winners]]
+            self.value[slot[winners]] = value[open_[winners]]
             on = np.ones(len(open_), np.bool_)
             on[winners] = False
             open_, slot = open_[on], (slot[on] + 1) & (self.slots - 1)
 
-    def ids(self) -> tuple[Words, Words]:
-        used = (self.high != 0) | (self.low != 0)
-        return self.high[used], self.low[used]
+    def _first_slots(self, key: Words) -> Places:
+        return (key & np.uint64(self.slots - 1)).astype(np.int64)
+
+    def pairs(self) -> tuple[Words, Words]:
+        used = (self.key != 0) | (self.value != 0)
+        return self.key[used], self.value[used]
+
+    def grown(self) -> "_Table":
+        """A table of twice the room with the same in it."""
+        larger = _Table(2 * self.capacity)
+        larger.add(*self.pairs())
+        return larger
+
+
+class _Generation:
+    """What was seen in one horizon: the first action of each producer's id, and the others."""
+
+    def __init__(self, capacity: int) -> None:
+        self.first = _Table(capacity)
+        # Few, unless somebody is at it: it grows.
+        self.others = _Table(_SMALLEST)
+
+    @property
+    def used(self) -> int:
+        return self.first.used + self.others.used
+
+    def look(self, named: Words, rest: Words) -> tuple[Bools, Bools]:
+        """Which actions are known, and which have a producer's id that another action used."""
+        found, first = self.first.find(named)
+        known = found & (first == rest)
+        other = found & ~known
+        if self.others.used and other.any():
+            at = np.flatnonzero(other)
+            known[at] = self.others.find(_both(named[at], rest[at]))[0]
+        return known, other
+
+    def add(self, named: Words, rest: Words) -> None:
+        """Put in actions that are not there yet, each once, in this order."""
+        found, _ = self.first.find(named)
+        fresh = np.zeros(len(named), np.bool_)
+        fresh[np.unique(named, return_index=True)[1]] = True
+        fresh &= ~found
+        self.first.add(named[fresh], rest[fresh])
+        others = _both(named[~fresh], rest[~fresh])
+        while self.others.used + len(others) > self.others.capacity:
+            self.others = self.others.grown()
+        self.others.add(others, rest[~fresh])
+
+
+def _both(named: Words, rest: Words) -> Words:
+    """One number for an action whose producer's id another one used."""
+    both: Words = named * _ODD ^ rest
+    both[both == 0] = 1
+    return both
+
+
+_ODD = np.uint64(0xD6E8FEB86659FD93)
+Pairs = tuple[bytes, bytes]
 
 
 class _State(msgspec.Struct, frozen=True):
     format: int
     since_us: int | None
     newest_us: int | None
-    current: tuple[bytes, bytes]
-    previous: tuple[bytes, bytes]
+    current: tuple[Pairs, Pairs]
+    previous: tuple[Pairs, Pairs]
 
 
 class Seen:
@@ -81,8 +147,8 @@ class Seen:
     def __init__(self, horizon_s: int = DEDUP_HORIZON_S, limit: int = MAX_IDS) -> None:
         self._horizon_us = horizon_s * MICROS
         self._limit = limit
-        self._current = _Table(limit)
-        self._previous = _Table(1)
+        self._current = _Generation(limit)
+        self._previous = _Generation(1)
         # Observed time at which the current generation began, and the newest seen.
         self._since_us: int | None = None
         self._newest_us: int | None = None
@@ -90,49 +156,65 @@ class Seen:
         # Ids forgotten before their horizon because there were too many.
         self.evicted = 0
 
-    def fresh(self, frame: pl.DataFrame) -> pl.Series:
-        """Mask of the rows whose event_id is new, the first of equal ones; they count as seen from
-        now on.
+    def fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows whose event_id is new, the first of equal ones; they count as seen from now on.
 
+        Their column `id_reuse` says that another action came before under the producer's id.
         An event that only came late or far so far is new again when it comes in time: whether it
         counts in windows must not depend on which of its reports is read first.
         `frame`: columns event_id and observed_time (or event_time where that is absent), and late
         and far if any row is.
         """
         if frame.is_empty():
-            return pl.Series("fresh", [], pl.Boolean)
+            return frame
         self._turn(frame)
-        ids = frame["event_id"]
-        high, low = _halves(ids)
-        late = _untimely(frame)
-        fresh = np.zeros(len(ids), np.bool_)
-        timely = np.flatnonzero(~late)
-        fresh[timely] = self._firsts(ids[timely], high[timely], low[timely])
-        if late.any():
-            rest = np.flatnonzero(late & ~self._knows(high, low))
-            fresh[rest] = self._firsts(ids[rest], high[rest] ^ _UNTIMELY, low[rest])
+        fresh, reused = self._judged(frame["event_id"], _untimely(frame))
         self.repeated += int((~fresh).sum())
-        return pl.Series("fresh", fresh)
+        if reused.any():
+            marks = pl.Series(ID_REUSE, reused)
+            frame = frame.with_columns(pl.when(marks).then(statement=True).alias(ID_REUSE))
+        return frame if fresh.all() else frame.filter(pl.Series(fresh))
 
-    def _knows(self, high: Words, low: Words) -> npt.NDArray[np.bool_]:
-        return self._current.contains(high, low) | self._previous.contains(high, low)
+    def _judged(self, ids: pl.Series, late: Bools) -> tuple[Bools, Bools]:
+        named, rest = _words(ids)
+        fresh, reused = np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.bool_)
+        timely = np.flatnonzero(~late)
+        fresh[timely], reused[timely] = self._firsts(ids[timely], named[timely], rest[timely])
+        if late.any():
+            known, other = self._look(named, rest)
+            at = np.flatnonzero(late & ~known)
+            apart = named[at] ^ _UNTIMELY
+            fresh[at], reused[at] = self._firsts(ids[at], apart, rest[at])
+            reused[at] |= fresh[at] & other[at]
+        return fresh, reused
 
-    def _firsts(self, ids: pl.Series, high: Words, low: Words) -> npt.NDArray[np.bool_]:
-        """Which of these are new, the first of equal ones; they are known from now on."""
-        fresh: npt.NDArray[np.bool_] = ~self._knows(high, low)
-        fresh &= ids.is_first_distinct().to_numpy()
-        self._add(high[fresh], low[fresh])
-        return fresh
+    def _look(self, named: Words, rest: Words) -> tuple[Bools, Bools]:
+        known, other = self._current.look(named, rest)
+        known_before, other_before = self._previous.look(named, rest)
+        return known | known_before, other | other_before
 
-    def _add(self, high: Words, low: Words) -> None:
-        while len(high):
+    def _firsts(self, ids: pl.Series, named: Words, rest: Words) -> tuple[Bools, Bools]:
+        """Which of these are new, the first of equal ones, and which of those have a used id; they
+        are known from now on.
+        """
+        known, reused = self._look(named, rest)
+        fresh: Bools = ~known & ids.is_first_distinct().to_numpy()
+        at = np.flatnonzero(fresh)
+        again = np.ones(len(at), np.bool_)
+        again[np.unique(named[at], return_index=True)[1]] = False
+        reused[at] |= again
+        self._add(named[at], rest[at])
+        return fresh, reused & fresh
+
+    def _add(self, named: Words, rest: Words) -> None:
+        while len(named):
             room = self._limit - self._current.used
             if not room:
                 self.evicted += self._previous.used
                 self._rotate(self._newest_us)
                 continue
-            self._current.add(high[:room], low[:room])
-            high, low = high[room:], low[room:]
+            self._current.add(named[:room], rest[:room])
+            named, rest = named[room:], rest[room:]
 
     def _turn(self, frame: pl.DataFrame) -> None:
         column = "observed_time" if "observed_time" in frame.columns else "event_time"
@@ -151,13 +233,12 @@ class Seen:
 
     def _rotate(self, since_us: int | None) -> None:
         self._previous = self._current
-        self._current = _Table(self._limit)
+        self._current = _Generation(self._limit)
         self._since_us = since_us
 
     def dump(self) -> bytes:
-        def columns(table: _Table) -> tuple[bytes, bytes]:
-            high, low = table.ids()
-            return high.astype("<u8").tobytes(), low.astype("<u8").tobytes()
+        def columns(one: _Generation) -> tuple[Pairs, Pairs]:
+            return _packed(one.first), _packed(one.others)
 
         state = _State(
             FORMAT, self._since_us, self._newest_us, columns(self._current), columns(self._previous)
@@ -170,14 +251,27 @@ class Seen:
         if kept.format != FORMAT:
             raise ValueError(f"seen ids of format {kept.format}, not {FORMAT}")
         self._since_us, self._newest_us = kept.since_us, kept.newest_us
-        self._current, self._previous = (self._table(kept.current), self._table(kept.previous))
+        self._current = self._generation(kept.current)
+        self._previous = self._generation(kept.previous)
         return self
 
-    def _table(self, columns: tuple[bytes, bytes]) -> _Table:
-        high, low = (np.frombuffer(column, "<u8").astype(np.uint64) for column in columns)
-        table = _Table(max(self._limit, len(high)))
-        table.add(high, low)
-        return table
+    def _generation(self, columns: tuple[Pairs, Pairs]) -> _Generation:
+        first, others = (_unpacked(pairs) for pairs in columns)
+        made = _Generation(max(self._limit, len(first[0])))
+        made.first.add(*first)
+        made.others = _Table(max(_SMALLEST, len(others[0])))
+        made.others.add(*others)
+        return made
+
+
+def _packed(table: _Table) -> Pairs:
+    key, value = table.pairs()
+    return key.astype("<u8").tobytes(), value.astype("<u8").tobytes()
+
+
+def _unpacked(pairs: Pairs) -> tuple[Words, Words]:
+    key, value = (np.frombuffer(column, "<u8").astype(np.uint64) for column in pairs)
+    return key, value
 
 
 def _untimely(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
@@ -189,8 +283,13 @@ def _untimely(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
     return marks
 
 
-def _halves(ids: pl.Series) -> tuple[Words, Words]:
-    """The ids as two columns of 64 bits. All zeros mark a free slot, so no id may be that."""
-    high, low = halves(ids)
-    low[(high == 0) & (low == 0)] = 1
-    return high, low
+def _words(ids: pl.Series) -> tuple[Words, Words]:
+    """The producer's part of the ids and the rest. All zeros mark a free slot, so none may be that.
+
+    An id that begins with zeros (of a test, or from elsewhere) has no such part: it is one whole.
+    """
+    named, rest = halves(ids)
+    whole = named == 0
+    named[whole], rest[whole] = rest[whole], 0
+    named[whole & (named == 0)] = 1
+    return named, rest

@@ -94,9 +94,7 @@ class PartitionDetector:
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self.rules.fields is RAW:
             return frame
-        fresh = self.seen.fresh(frame)
-        frame = frame if fresh.all() else frame.filter(fresh)
-        frame = self.links.apply(frame)
+        frame = self.links.apply(self.seen.fresh(frame))
         self.recent.push(frame)
         return frame
 

@@ -16,7 +16,7 @@ from tachograph.detectors.reference import catalogue
 from tachograph.detectors.reference.joins import Joiner, nulls
 from tachograph.detectors.reference.reference import Reference
 from tachograph.detectors.reference.tools import RISK, TRUST
-from tachograph.schemas.batch import COLUMNS
+from tachograph.schemas.batch import COLUMNS, JUDGED
 
 _MARKS = ("late", "far")
 # Columns that a prepared frame has even where the batch has not.
@@ -51,7 +51,7 @@ class Preparation:
         self._filled = [name for name in _FILLED if name in needed]
         needed |= {known for name in self._filled for known in _FILLED[name]}
         joins, reads = catalogue.asked(needed)
-        self._needed = sorted(reads & set(COLUMNS))
+        self._needed = sorted(reads & set(JUDGED))
         bound = [(join, join.bind(reference.content)) for join in joins]
         self._joins = [made for _, made in bound if made is not None]
         # What the reference says nothing of.

@@ -48,6 +48,9 @@ class Action(Record, frozen=True, kw_only=True):
     twin_key: Annotated[Text, doc("equal for two reports of one action (SDK and gateway)")] = None
     assurance: Annotated[Assurance | None, doc("how far the claimed identity is proved")] = None
     authenticated_as: Annotated[Text, doc("principal that the door authenticated")] = None
+    identity_mismatch: Annotated[
+        Flag, doc("who sent it may not speak for the agent that it names")
+    ] = None
     late: Annotated[Flag, doc("event_time is before observed_time less the allowed lateness")] = (
         None
     )

@@ -47,6 +47,11 @@ COLUMNS: dict[str, pl.DataType] = {
     name: _column_type(hint)
     for name, hint in typing.get_type_hints(Action, include_extras=True).items()
 }
+# Another action came before under the same producer's id: known only where the actions of an agent
+# are read in the order of the log, so it is no field of Action and never travels.
+ID_REUSE = "id_reuse"
+# Columns of a batch where it is judged.
+JUDGED: dict[str, pl.DataType] = COLUMNS | {ID_REUSE: pl.Boolean()}
 
 
 def empty() -> pl.DataFrame:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 
 ID_BYTES = 16
+_HALF_BYTES = 8
 # The separator cannot occur in UTF-8 text, so ("ab", "c") and ("a", "bc") differ.
 _SEPARATOR = b"\xff"
 
@@ -57,6 +58,18 @@ class Key:
         for payload in payloads:
             state.update(payload)
         return state.hexdigest()
+
+    def told_apart(self, name: bytes, *rest: bytes) -> str:
+        """128-bit hex keyed hash of the bytes, whose first half hashes `name` alone.
+
+        So two ids with equal first halves are of different things under one name.
+        """
+        state = self._keyed.copy()
+        state.update(name)
+        first = state.digest()[:_HALF_BYTES]
+        for payload in rest:
+            state.update(payload)
+        return (first + state.digest()[:_HALF_BYTES]).hex()
 
     def id(self, *parts: str) -> str:
         """128-bit hex keyed id of the parts, in order."""

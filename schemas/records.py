@@ -33,17 +33,6 @@ class SessionLink(Record, frozen=True, kw_only=True):
     observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
 
 
-class SameAs(Record, frozen=True, kw_only=True):
-    """Two event ids report one action."""
-
-    tenant: Annotated[str, doc("whose data this is")]
-    partition_key: Annotated[str, doc("partition key of both")]
-    twin_key: Annotated[str, doc("hash of tenant, trace and call or response id")]
-    event_id: Annotated[str, doc("one report")]
-    same_as: Annotated[str, doc("the other report")]
-    observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
-
-
 class MatchBatch(Record, frozen=True, kw_only=True):
     """Headers of an Arrow batch on agent.matches: events that matched rules whose groups lie in
     several partitions, a row for each rule and event. The value itself is an Arrow IPC stream.

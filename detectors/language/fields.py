@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from tachograph.detectors.reference import catalogue
-from tachograph.schemas.batch import ATTRIBUTES, COLUMNS
+from tachograph.schemas.batch import ATTRIBUTES, JUDGED
 
 # Names that catalogues and other packs use for columns of ours.
 ALIASES: dict[str, str] = {
@@ -136,7 +136,7 @@ def _path(name: str, inner: str) -> str:
 
 ACTIONS = FieldMap(
     "actions",
-    columns={**COLUMNS, **catalogue.COLUMNS},
+    columns={**JUDGED, **catalogue.COLUMNS},
     local=LOCAL_FIELDS,
     aliases=ALIASES,
 )

@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.language.fields import ACTIONS, RAW, UnknownField
-from tachograph.schemas.batch import COLUMNS
+from tachograph.schemas.batch import COLUMNS, JUDGED
 
 Row = dict[str, Any]
 _USUAL = {"partition_key": "sample", "agent_id": "sample-agent", "session_id": "sample-session"}
@@ -58,7 +58,7 @@ class ActionShape:
         members: dict[str, Row] = defaultdict(dict)
         attributes: dict[str, str] = {}
         for name, value in fields.items():
-            if name in COLUMNS:
+            if name in JUDGED:
                 row[name] = value
                 continue
             try:
@@ -69,7 +69,7 @@ class ActionShape:
                 _put(members[source.column], source.path, value)
             elif source.attribute is not None and ("." in name or name in self._asked):
                 attributes[source.attribute] = str(value)
-            elif source.column in COLUMNS and source.whole:
+            elif source.column in JUDGED and source.whole:
                 row[source.column] = value
             else:
                 raise ValueError(f"no field of an action: {name}")
@@ -83,7 +83,7 @@ class ActionShape:
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """See Shape."""
         names = {name for row in rows for name in row}
-        return pl.DataFrame(rows, schema={name: COLUMNS[name] for name in sorted(names)})
+        return pl.DataFrame(rows, schema={name: JUDGED[name] for name in sorted(names)})
 
 
 def _put(inner: Row, path: str, value: Any) -> None:

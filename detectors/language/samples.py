@@ -195,7 +195,8 @@ def _verdicts(rules: RuleSet, shape: Shape, samples: Sequence[Sample]) -> Iterat
     for number, sample in enumerate(samples):
         for place, row in enumerate(sample.rows):
             # Actions of one moment are ordered by their ids: here as they are written.
-            event_id = f"{number:016x}{place:016x}"
+            # All in the second half: the first names a producer's id, which no two may share.
+            event_id = f"{number << 32 | place:032x}"
             ids[event_id] = (number, place)
             own = {shape.own("tenant"): f"sample-{number}"}
             rows.append({**own, **row, shape.own("event_id"): event_id})

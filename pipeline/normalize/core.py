@@ -10,6 +10,7 @@ import polars as pl
 
 from tachograph.pipeline.door_headers import DoorFacts, verify
 from tachograph.pipeline.normalize import derive, identity, rows, times, unpack
+from tachograph.pipeline.normalize.assurance import Assured, Sender
 from tachograph.pipeline.normalize.columns import Redaction, cut
 from tachograph.pipeline.normalize.decode import decode, rewrapped
 from tachograph.pipeline.normalize.raw import (
@@ -41,12 +42,18 @@ class _Origin(msgspec.Struct, gc=False):
     tenant: str
     observed_us: int | None
     principal: str | None
+    door: bool = False  # the door signed it
     lone: bool = False  # the record holds exactly one item
 
     @property
     def place(self) -> str:
         """Where the record is in the log."""
         return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
+
+    @property
+    def sender(self) -> Sender:
+        """How it came, as far as that is proved."""
+        return Sender(self.record.topic, self.tenant, self.door, self.principal)
 
     @property
     def source(self) -> str:
@@ -59,16 +66,25 @@ class Normalizer:
     """Turns raw records into actions. One thread; keeps nothing but the links it has announced.
 
     `secret` is the operator's key. `observed_from_event`: for files, where no hop of ours saw the
-    record: observed time is what the file says, else the event's own time.
+    record: observed time is what the file says, else the event's own time. `assured`: what the
+    operator says of senders and agents.
     """
 
-    def __init__(self, secret: bytes, tenant: str, *, observed_from_event: bool = False) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        tenant: str,
+        *,
+        observed_from_event: bool = False,
+        assured: Assured | None = None,
+    ) -> None:
         self._secret, self._tenant = secret, tenant
         self._ids = identity.Ids(Key(sub_key(secret, "ids")))
         self._hashes = Key(sub_key(secret, "content"))
         self._from_event = observed_from_event
         self._redaction = Redaction([Secrets(Key(sub_key(secret, "redaction")))])
         self._links = identity.LinkBook()
+        self._assured = assured or Assured()
 
     def normalize(self, records: Sequence[RawRecord]) -> Normalized:
         """Actions, links, snapshots and dead letters of the records. Never raises on any bytes."""
@@ -106,6 +122,7 @@ class Normalizer:
             (door.tenant if door else None) or self._tenant,
             times.observed_us(record, door),
             door.principal if door else None,
+            door is not None,
         )
 
     def _decoded(self, record: RawRecord, origin: _Origin, out: Normalized) -> Decoded | None:
@@ -200,7 +217,12 @@ class Normalizer:
             "raw_index": [item.index for item in items],
         }
         made = [pl.Series(name, values, COLUMNS[name]) for name, values in own.items()]
-        return _fallbacks(frame.with_columns(*made, *_of_records(origins)))
+        frame = _fallbacks(frame.with_columns(*made, *_of_records(origins)))
+        if self._assured.silent:
+            return frame
+        distinct, at = _distinct(origins)
+        senders = [origin.sender for origin in distinct]
+        return self._assured.frame(frame, [senders[place] for place in at])
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Keyed hashes and sizes of contents as they came, where the producer gave none."""
@@ -234,14 +256,20 @@ _HASHED: Final = (
 _FALLEN: Final = ("agent_id", "session_id")
 
 
-def _of_records(origins: list[_Origin]) -> pl.DataFrame:
-    """Columns that are the same for all actions of a record: made once a record."""
+def _distinct(origins: list[_Origin]) -> tuple[list[_Origin], list[int]]:
+    """The records, and for each action which of them it came in."""
     distinct: list[_Origin] = []
     at: list[int] = []
     for origin in origins:
         if not distinct or distinct[-1] is not origin:
             distinct.append(origin)
         at.append(len(distinct) - 1)
+    return distinct, at
+
+
+def _of_records(origins: list[_Origin]) -> pl.DataFrame:
+    """Columns that are the same for all actions of a record: made once a record."""
+    distinct, at = _distinct(origins)
     of_record = {
         "tenant": [origin.tenant for origin in distinct],
         "raw_topic": [origin.record.topic for origin in distinct],

@@ -84,7 +84,9 @@ def _take_log(log: otlp.Log, source: _Source, index: int, decoded: Decoded) -> N
         decoded.foreign += 1
         return
     producer = logs.producer_id(log)
-    decoded.items.append(Item(row, index, source.place, producer, _meaning(log), source.group))
+    # Several records of one span and event name are no reuse of an id.
+    item = Item(row, index, source.place, producer, _meaning(log), source.group, own_id=False)
+    decoded.items.append(item)
 
 
 _Taker = Callable[[otlp.Span | otlp.Log, _Source, int, Decoded], None]

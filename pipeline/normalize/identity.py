@@ -27,14 +27,20 @@ class Ids:
         self._heads: dict[tuple[str, str], Key] = {}
 
     def event_id(self, tenant: str, item: Item, producer: str, event_us: int) -> str:
-        """Equal for a repeated record, different for another action under a used id."""
+        """Equal for a repeated record, different for another action under a used id.
+
+        Where the producer's id is meant for one action only, the first half is of that id alone.
+        """
         place = (tenant, item.partition_key)
         head = self._heads.get(place)
         if head is None:
             if len(self._heads) >= limits.CACHED_TEXTS:
                 self._heads.clear()
             head = self._heads[place] = self._key.after(*place)
-        return head.digest(b"%b\xff%d\xff" % (producer.encode(), event_us), item.meaning)
+        name, rest = producer.encode(), b"\xff%d\xff" % event_us
+        if item.own_id:
+            return head.told_apart(name, rest, item.meaning)
+        return head.digest(name, rest, item.meaning)
 
     def twin_key(self, tenant: str, row: Row) -> str | None:
         """Equal for two reports of one action, by call or response id, or by the span of

@@ -24,8 +24,8 @@ FIELDS: Final = frozenset(COLUMNS)
 SERVER_FILLED: Final = frozenset(
     {
         "event_id", "tenant", "partition_key", "raw_topic", "raw_partition", "raw_offset",
-        "raw_index", "twin_key", "assurance", "authenticated_as", "late", "far", "redactions",
-        "truncated",
+        "raw_index", "twin_key", "assurance", "authenticated_as", "identity_mismatch", "late",
+        "far", "redactions", "truncated",
     }
 )  # fmt: skip
 UNKNOWN_AGENT: Final = "unknown"

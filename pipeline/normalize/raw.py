@@ -57,6 +57,7 @@ class Item(msgspec.Struct, gc=False):
     producer_id: str | None
     meaning: bytes  # canonical bytes of what the producer sent
     group: Any = None  # OTLP: the resource and scope it came under
+    own_id: bool = True  # the producer's id is meant for this action only
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):

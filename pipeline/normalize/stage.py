@@ -5,6 +5,7 @@ it is acknowledged, commit, and only then tick.
 """
 
 import gc
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -19,6 +20,7 @@ from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.normalize import assurance
 from tachograph.pipeline.normalize.batches import Batches
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.hopeless import Hopeless
@@ -49,7 +51,8 @@ class Normalize:
 
     def __init__(self, settings: Settings, clock: Clock = system_us) -> None:
         self._clock = clock
-        self._core = Normalizer(secrets.operator_key(settings.home), settings.tenant)
+        key = secrets.operator_key(settings.home)
+        self._core = Normalizer(key, settings.tenant, assured=assurance.load(os.environ))
         self._writer = Writer(settings, overrides=WRITER_OVERRIDES)
         self._generations = Generations(settings, STAGE, self._writer, [ACTIONS])
         self._count = self._generations.counts[ACTIONS]

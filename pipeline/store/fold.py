@@ -13,14 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.frames import KNOWN_SHIFT
-from tachograph.pipeline.store.links import (
-    FILLED,
-    MAX_REPORTS,
-    MAX_TWIN_KEYS,
-    NOTHING,
-    Said,
-    TraceKey,
-)
+from tachograph.pipeline.store.links import FILLED, NOTHING, Said, TraceKey
+from tachograph.pipeline.store.twins import MAX_REPORTS, MAX_TWIN_KEYS
 
 # A statement names this many keys at most: far below the longest statement a server takes.
 KEYS_A_STATEMENT = 1_000

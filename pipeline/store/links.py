@@ -1,9 +1,7 @@
-"""What is learned about actions after or beside them: their conversation, and who else reported
-them.
+"""What is learned about actions after or beside them: conversation, agent and principal of a trace.
 
-`Links` gives actions of a trace the conversation, agent and principal that were named for it before
-they are stored; `Twins` notices a second report of an action. What is stored already is mended in
-ClickHouse (fold.py). Both are caches with a bound: what they do not hold is asked of ClickHouse.
+`Links` gives them to actions before they are stored; what is stored already is mended in ClickHouse
+(fold.py). A cache with a bound: what it does not hold is asked of ClickHouse.
 """
 
 from collections import OrderedDict
@@ -15,10 +13,6 @@ import polars as pl
 from tachograph.schemas.records import SessionLink
 
 MAX_TRACES = 100_000
-MAX_TWIN_KEYS = 100_000
-# An action is reported by an SDK, a gateway, a server …; more reports than this stay rows of their
-# own.
-MAX_REPORTS = 8
 FILLED = ("session_id", "agent_id", "agent_name", "principal_id")
 
 TraceKey = tuple[str, str, str]  # tenant, partition key, trace
@@ -143,63 +137,3 @@ def traces_of(frame: pl.DataFrame) -> list[TraceKey]:
 
 def _have(frame: pl.DataFrame) -> list[str]:
     return [name for name in FILLED if name in frame.columns]
-
-
-class Pair(NamedTuple):
-    """Two reports of one action."""
-
-    tenant: str
-    partition_key: str
-    twin_key: str
-    event_id: str
-    same_as: str
-
-
-class Twins:
-    """Twin key → the reports seen, one a source: who repeats itself is no twin. One thread.
-
-    So an agent that uses one call id again and again hides nothing behind the first.
-    """
-
-    def __init__(self, limit: int = MAX_TWIN_KEYS) -> None:
-        self._seen: OrderedDict[tuple[str, str, str], dict[str, str]] = OrderedDict()
-        self._limit = limit
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def forget(self) -> None:
-        """After a change of partitions."""
-        self._seen.clear()
-
-    def pairs(self, frame: pl.DataFrame) -> list[Pair]:
-        """Pairs that these actions complete."""
-        if "twin_key" not in frame.columns:
-            return []
-        reports = frame.filter(pl.col("twin_key").fill_null("") != "").select(
-            "tenant", "partition_key", "twin_key", "event_id", source_of(frame)
-        )
-        return [pair for row in reports.iter_rows() for pair in self.see(*row)]
-
-    def see(
-        self, tenant: str, partition_key: str, twin_key: str, event_id: str, source: str
-    ) -> list[Pair]:
-        """Take in one report; the pair it makes with the first one, if any."""
-        key = (tenant, partition_key, twin_key)
-        seen = self._seen.get(key)
-        if seen is None:
-            self._seen[key] = {source: event_id}
-            if len(self._seen) > self._limit:
-                self._seen.popitem(last=False)
-            return []
-        if source in seen or len(seen) >= MAX_REPORTS:
-            return []
-        first = next(iter(seen.values()))
-        seen[source] = event_id
-        return [Pair(tenant, partition_key, twin_key, event_id, first)]
-
-
-def source_of(frame: pl.DataFrame) -> pl.Expr:
-    """Who reported: the source's id, else its kind."""
-    names = [name for name in ("source_id", "source_kind") if name in frame.columns]
-    return pl.coalesce([*names, pl.lit("")]).alias("source")

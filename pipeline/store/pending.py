@@ -11,7 +11,7 @@ from tachograph.pipeline.clock import Clock, to_datetime
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.kafka.reader import Place
 from tachograph.pipeline.store import frames
-from tachograph.pipeline.store.links import Pair, TraceKey
+from tachograph.pipeline.store.links import TraceKey
 from tachograph.pipeline.store.records import (
     ACTIONS_TOPIC,
     LETTERS_TOPIC,
@@ -22,7 +22,8 @@ from tachograph.pipeline.store.records import (
     rows_of,
     unreadable_letter,
 )
-from tachograph.schemas.records import DeadLetter, SameAs, SessionLink
+from tachograph.pipeline.store.twins import SameAs
+from tachograph.schemas.records import DeadLetter, SessionLink
 
 STAGE = "store"
 # A batch goes to ClickHouse when the first of these is reached.
@@ -48,14 +49,13 @@ class Pending:
         self.frames: list[pl.DataFrame] = []
         self.rows: dict[str, list[Row]] = {}
         self.links: list[SessionLink] = []
-        self.same: list[SameAs] = []
         self.letters: list[DeadLetter] = []
         self.row_count = 0
         self.size_bytes = 0
         self.oldest_s: float | None = None
         # What the sink has done with it: a repetition passes over tables that hold it already.
         self.stored: set[str] = set()
-        self.pairs: list[Pair] = []
+        self.pairs: list[SameAs] = []
 
     @property
     def full(self) -> bool:
@@ -98,10 +98,8 @@ class Pending:
         said, row = control_record(kind, origin)
         if row is None:
             return
-        if isinstance(said, SessionLink):
+        if said is not None:
             self.links.append(said)
-        elif isinstance(said, SameAs):
-            self.same.append(said)
         self.put([row])
 
     def put(self, rows: Iterable[Row]) -> None:
@@ -157,6 +155,4 @@ class Pending:
 
     def twin_keys(self) -> list[TraceKey]:
         """Keys of the actions that turned out to have twins."""
-        named = {(same.tenant, same.partition_key, same.twin_key) for same in self.same}
-        seen = {(pair.tenant, pair.partition_key, pair.twin_key) for pair in self.pairs}
-        return sorted(named | seen)
+        return sorted({(pair.tenant, pair.partition_key, pair.twin_key) for pair in self.pairs})

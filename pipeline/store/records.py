@@ -23,7 +23,6 @@ from tachograph.schemas.records import (
     DirectiveAck,
     Disposition,
     Health,
-    SameAs,
     SessionLink,
 )
 
@@ -214,7 +213,7 @@ LETTERS_TOPIC = "agent.dead_letters"
 TOPICS = (ACTIONS_TOPIC, *_HANDLERS)
 
 
-def control_record(kind: str, origin: Origin) -> tuple[SessionLink | SameAs | None, Row | None]:
+def control_record(kind: str, origin: Origin) -> tuple[SessionLink | None, Row | None]:
     """A JSON record of agent.actions:
 
     what it says and its row; ticks say nothing here. Raises Refused.
@@ -223,9 +222,6 @@ def control_record(kind: str, origin: Origin) -> tuple[SessionLink | SameAs | No
         if kind == "session_link":
             link = codec.decode(SessionLink, origin.value)
             return link, row_of("session_links_data", link, origin)
-        if kind == "same_as":
-            same = codec.decode(SameAs, origin.value)
-            return same, row_of("same_as_data", same, origin)
     except codec.InvalidRecord as error:
         raise Refused(f"mistyped: {error}") from error
     return None, None

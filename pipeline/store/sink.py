@@ -14,18 +14,19 @@ import pyarrow as pa
 import tenacity
 
 from tachograph.pipeline import metrics
-from tachograph.pipeline.clock import Clock, system_us, to_datetime
+from tachograph.pipeline.clock import Clock, system_us
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store import fold, frames, records
 from tachograph.pipeline.store.clickhouse import Connection
-from tachograph.pipeline.store.links import Links, Said, Twins, traces_of
+from tachograph.pipeline.store.links import Links, Said, traces_of
 from tachograph.pipeline.store.pending import STAGE, Pending
+from tachograph.pipeline.store.twins import Twins
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
-from tachograph.schemas.records import DeadLetter, SameAs
+from tachograph.schemas.records import DeadLetter
 
 log = get("store.sink")
 
@@ -64,11 +65,11 @@ class Sink:
     ) -> None:
         self._settings, self._stopping = settings, stopping
         self._connect = connect or (lambda: Connection(settings.clickhouse))
-        self._sleep, self._clock = sleep, clock
+        self._sleep = sleep
         self._connection: Connection | None = None
         self._post = post or self._to_kafka
         self._writer: Writer | None = None
-        self._links, self._twins = Links(), Twins()
+        self._links, self._twins = Links(), Twins(clock)
         self._stale = True
         # Why the batch in hand is not stored yet, for the stage's own health.
         self.problem: str | None = None
@@ -152,16 +153,9 @@ class Sink:
             batch.refuse_row(_NOWHERE, at, frame.row(at, named=True), problem)
 
     def _note_twins(self, batch: Pending, frame: pl.DataFrame) -> None:
-        """Pairs seen here become rows like those that the log names:
-
-        what mends reads them there.
-        """
+        """Pairs seen here become rows: what mends reads them there."""
         seen = self._twins.pairs(frame)
-        now = to_datetime(self._clock())
-        batch.put(
-            records.row_of("same_as_data", SameAs(**pair._asdict(), observed_time=now), _NOWHERE)
-            for pair in seen
-        )
+        batch.put(records.row_of("same_as_data", pair, _NOWHERE) for pair in seen)
         batch.pairs += seen
 
     def _store_rows(self, batch: Pending, connection: Connection, tables: list[str]) -> None:

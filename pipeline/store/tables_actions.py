@@ -4,9 +4,10 @@ import pyarrow as pa
 
 from tachograph.pipeline.store.columns import Column, columns_of
 from tachograph.pipeline.store.ddl import PLACE, STORED_AT, Table, View
+from tachograph.pipeline.store.twins import SameAs
 from tachograph.schemas.action import Action
 from tachograph.schemas.alert import Signal
-from tachograph.schemas.records import SameAs, SessionLink
+from tachograph.schemas.records import SessionLink
 
 ACTION = columns_of(Action)
 SIGNAL = columns_of(Signal)

@@ -76,9 +76,9 @@ def test_an_event_reported_only_late_counts_in_no_window(rules: RuleSet) -> None
 def test_reports_after_one_in_time_and_second_late_ones_are_repeats() -> None:
     seen = Seen()
     late, timely = _deletes([7], late=True), _deletes([7])
-    assert seen.fresh(late).to_list() == [True]
+    assert seen.fresh(late).equals(late)
     again = Seen().load(seen.dump())
-    assert again.fresh(late).to_list() == [False]
-    assert again.fresh(pl.concat([late, timely, timely])).to_list() == [False, True, False]
-    assert again.fresh(late).to_list() == [False]
-    assert again.fresh(timely).to_list() == [False]
+    assert again.fresh(late).is_empty()
+    assert again.fresh(pl.concat([late, timely, timely])).equals(timely)
+    assert again.fresh(late).is_empty()
+    assert again.fresh(timely).is_empty()

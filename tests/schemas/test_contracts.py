@@ -17,7 +17,7 @@ TOPICS = {
     "agent.tree_heads",
 }  # fmt: skip
 RECORDS = {
-    "action", "action_batch", "tick", "session_link", "same_as", "match_batch", "context", "signal",
+    "action", "action_batch", "tick", "session_link", "match_batch", "context", "signal",
     "signal_group", "alert", "state_snapshot", "directive", "directive_ack", "capture_answer",
     "disposition", "activation", "checkpoint", "health", "tree_head", "dead_letter",
 }  # fmt: skip

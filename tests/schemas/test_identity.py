@@ -3,7 +3,7 @@
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.partitioner import murmur2 as murmur2_of_aiokafka
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.schemas.identity import Key, Prefix, murmur2, partition_of, plain_id
@@ -60,3 +60,16 @@ def test_a_key_begun_with_some_parts_gives_the_ids_of_all_parts(
 
 def test_a_prefix_hashed_once_gives_the_same_ids() -> None:
     assert Prefix("a", "b").id("c", "d") == plain_id("a", "b", "c", "d")
+
+
+@settings(deadline=None)
+@given(st.binary(), st.binary(), st.binary(), st.binary())
+def test_ids_told_apart_share_a_half_where_the_name_is_the_same(
+    name: bytes, other: bytes, one: bytes, two: bytes
+) -> None:
+    of = KEY.told_apart
+    assert of(name, one)[:16] == of(name, two)[:16]
+    assert (of(name, one) == of(name, two)) == (one == two)
+    assert (of(name, one)[:16] == of(other, one)[:16]) == (name == other)
+    assert of(name, one + two) == of(name, one, two)
+    assert len(of(name, one)) == 32

@@ -1,7 +1,7 @@
 """When rubbish on a topic stops the stage, and when it is only said."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import Refused
@@ -20,6 +20,7 @@ BATCHES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(BATCHES)
 def test_it_stops_when_enough_of_several_sources_was_refused_and_nothing_ever_used(
     batches: list[tuple[bool, dict[tuple[str, str | None], int]]],

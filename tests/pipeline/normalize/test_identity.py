@@ -42,6 +42,34 @@ def test_a_second_action_under_a_used_id_is_an_action_of_its_own(core: Normalize
     assert len({row["event_id"] for row in (mine, shadow, later, other_agent)}) == 4
 
 
+def test_actions_under_one_id_show_it_in_the_first_half_of_theirs(core: Normalizer) -> None:
+    """By it `detect` notices that an id was used before."""
+    halves = [
+        one(core, action(producer_id=name, content_text=text))["event_id"][:16]
+        for name, text in (("p1", "x"), ("p1", "y"), ("p2", "x"))
+    ]
+    assert halves[0] == halves[1] != halves[2]
+    spans = [span(gen_ai__operation__name="chat", x=x) for x in ("1", "2")]
+    one_half, other_half = (one(core, request(s), "otlp_spans")["event_id"][:16] for s in spans)
+    assert one_half == other_half
+
+
+def test_log_records_of_one_span_and_name_do_not_use_an_id_again(core: Normalizer) -> None:
+    logs = [
+        {
+            "timeUnixNano": str(NOON_US * 1000),
+            "traceId": "7" * 32,
+            "spanId": "8" * 16,
+            "eventName": "gen_ai.user.message",
+            "body": {"stringValue": text},
+        }
+        for text in ("first", "second")
+    ]
+    value = {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]}
+    found = core.normalize([record(value, "otlp_logs")]).frame["event_id"]
+    assert found[0][:16] != found[1][:16]
+
+
 def test_without_an_id_of_the_producer_the_place_in_the_log_tells_actions_apart(
     core: Normalizer,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -61,6 +61,7 @@ def dead(value: bytes) -> int:
     return len(found.dead)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(list(TEXT_OF)), min_size=1, max_size=6), st.booleans())
 def test_the_door_rejects_as_many_items_as_become_dead_letters(
     ends_ns: list[int], in_json: bool

@@ -12,7 +12,7 @@ from tachograph.pipeline.store.records import Origin
 from tachograph.schemas import batch, codec
 from tachograph.schemas.fields import Record
 from tachograph.schemas.identity import plain_id
-from tachograph.schemas.records import SameAs, SessionLink
+from tachograph.schemas.records import SessionLink
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PLACE = "svc"
@@ -55,14 +55,6 @@ def link(tenant: str, trace: str, session: str, **fields: Any) -> SessionLink:
     )  # fmt: skip
 
 
-def same(tenant: str, key: str, one: str, other: str) -> SameAs:
-    """Two actions, by name, are one."""
-    return SameAs(
-        tenant=tenant, partition_key=PLACE, twin_key=key, event_id=plain_id(one),
-        same_as=plain_id(other), observed_time=NOON,
-    )  # fmt: skip
-
-
 class Feed:
     """Puts records into batches as the stage does, with running offsets."""
 
@@ -79,7 +71,7 @@ class Feed:
         return Origin((topic, 0), self._offset, value)
 
     def batch(self, *items: Any) -> Pending:
-        """A batch of records of agent.actions: lists of actions, links, pairs."""
+        """A batch of records of agent.actions: lists of actions, links."""
         pending = self.empty()
         for item in items:
             kind, value = _encoded(item)
@@ -98,8 +90,6 @@ class Feed:
 def _encoded(item: Any) -> tuple[str, bytes]:
     if isinstance(item, SessionLink):
         return "session_link", codec.encode(item)
-    if isinstance(item, SameAs):
-        return "same_as", codec.encode(item)
     if isinstance(item, dict):
         item = [item]
     return "action_batch", batch.encode(frame(item))

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tachograph.pipeline.store.links import MAX_REPORTS
 from tachograph.pipeline.store.sink import Sink
+from tachograph.pipeline.store.twins import MAX_REPORTS
 from tachograph.schemas import batch
 from tachograph.schemas.identity import plain_id
 from tests.pipeline.store.conftest import Ask
-from tests.pipeline.store.samples import Feed, action, at, link, same
+from tests.pipeline.store.samples import Feed, action, at, link
 
 
 def shown(ask: Ask, tenant: str, columns: str) -> list[tuple[Any, ...]]:
@@ -152,14 +152,6 @@ def test_a_third_and_earlier_report_takes_the_others_in(sink: Sink, ask: Ask, te
         sink.forget()
         sink.store(feed.batch(report))
     assert shown(ask, tenant, "event_id, report_sources") == [(plain_id("a"), ["a", "b", "c"])]
-
-
-def test_twins_named_by_the_log_alone_are_one_row(sink: Sink, ask: Ask, tenant: str) -> None:
-    feed = Feed(tenant)
-    sink.store(feed.batch([action(tenant, "a", twin_key="k"), action(tenant, "b", twin_key="k")]))
-    assert len(shown(ask, tenant, "event_id")) == 2
-    sink.store(feed.batch(same(tenant, "k", "a", "b")))
-    assert len(shown(ask, tenant, "event_id")) == 1
 
 
 def test_an_agent_that_uses_one_call_id_again_and_again_hides_nothing(

@@ -69,7 +69,7 @@ def granules(ask: Ask, where: str) -> tuple[int, int]:
 def test_a_filter_reaches_the_indexes_through_the_view(ask: Ask, where: str) -> None:
     read, there = granules(ask, where)
     assert there >= AGENTS * PER_AGENT // 8192
-    assert read <= there // 4, f"{read} of {there} granules"
+    assert read <= there // 3, f"{read} of {there} granules"
 
 
 def test_pruned_questions_find_what_they_should(ask: Ask) -> None:

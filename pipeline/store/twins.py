@@ -1,0 +1,90 @@
+"""Who else reported an action: a second report under the same twin key.
+
+The twin key says all: it is computed from the action alone, so nothing need be written to the log
+for two reports to be known as one action. `detect` counts by it, and here the pairs are noted, so
+that analysts see one row.
+"""
+
+from collections import OrderedDict
+from datetime import datetime
+from typing import Annotated
+
+import polars as pl
+
+from tachograph.pipeline.clock import Clock, system_us, to_datetime
+from tachograph.schemas.fields import Record, doc
+
+MAX_TWIN_KEYS = 100_000
+# An action is reported by an SDK, a gateway, a server …; more reports than this stay rows of their
+# own.
+MAX_REPORTS = 8
+
+
+class SameAs(Record, frozen=True, kw_only=True):
+    """Two event ids report one action: a row of tacho.same_as."""
+
+    tenant: Annotated[str, doc("whose data this is")]
+    partition_key: Annotated[str, doc("partition key of both")]
+    twin_key: Annotated[str, doc("hash of tenant, trace and call or response id")]
+    event_id: Annotated[str, doc("one report")]
+    same_as: Annotated[str, doc("the other report")]
+    observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
+
+
+class Twins:
+    """Twin key → the reports seen, one a source: who repeats itself is no twin. One thread.
+
+    So an agent that uses one call id again and again hides nothing behind the first.
+    """
+
+    def __init__(self, clock: Clock = system_us, limit: int = MAX_TWIN_KEYS) -> None:
+        self._clock = clock
+        self._seen: OrderedDict[tuple[str, str, str], dict[str, str]] = OrderedDict()
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def forget(self) -> None:
+        """After a change of partitions."""
+        self._seen.clear()
+
+    def pairs(self, frame: pl.DataFrame) -> list[SameAs]:
+        """Pairs that these actions complete."""
+        if "twin_key" not in frame.columns:
+            return []
+        reports = frame.filter(pl.col("twin_key").fill_null("") != "").select(
+            "tenant", "partition_key", "twin_key", "event_id", source_of(frame)
+        )
+        return [pair for row in reports.iter_rows() for pair in self.see(*row)]
+
+    def see(
+        self, tenant: str, partition_key: str, twin_key: str, event_id: str, source: str
+    ) -> list[SameAs]:
+        """Take in one report; the pair it makes with the first one, if any."""
+        key = (tenant, partition_key, twin_key)
+        seen = self._seen.get(key)
+        if seen is None:
+            self._seen[key] = {source: event_id}
+            if len(self._seen) > self._limit:
+                self._seen.popitem(last=False)
+            return []
+        if source in seen or len(seen) >= MAX_REPORTS:
+            return []
+        first = next(iter(seen.values()))
+        seen[source] = event_id
+        pair = SameAs(
+            tenant=tenant,
+            partition_key=partition_key,
+            twin_key=twin_key,
+            event_id=event_id,
+            same_as=first,
+            observed_time=to_datetime(self._clock()),
+        )
+        return [pair]
+
+
+def source_of(frame: pl.DataFrame) -> pl.Expr:
+    """Who reported: the source's id, else its kind."""
+    names = [name for name in ("source_id", "source_kind") if name in frame.columns]
+    return pl.coalesce([*names, pl.lit("")]).alias("source")
