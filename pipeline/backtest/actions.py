@@ -55,14 +55,20 @@ class StoredActions:
             since = last["event_time"]
             after = f"AND (event_time, event_id) > ({time_sql(since)}, {quoted(last['event_id'])})"
 
+    def of_id(self, event_id: str) -> pl.DataFrame:
+        """The action of this id, if it is stored. Raises RetryLater, Refused."""
+        return self._read(f"WHERE event_id = {quoted(event_id)} LIMIT 1")
+
     def _page(self, since: datetime, until: datetime, after: str) -> pl.DataFrame:
-        chosen = ", ".join(f"`{name}`" for name in self._columns)
-        table = self._connection.arrow(
-            f"SELECT {chosen} FROM tacho.actions"  # noqa: S608 - our own columns; values are quoted
-            f" WHERE event_time >= {time_sql(since)} AND event_time < {time_sql(until)} {after}"
+        return self._read(
+            f"WHERE event_time >= {time_sql(since)} AND event_time < {time_sql(until)} {after}"
             f" ORDER BY event_time, event_id LIMIT {self._page_rows}"
         )
-        return as_actions(pl.DataFrame(pl.from_arrow(table)))
+
+    def _read(self, where: str) -> pl.DataFrame:
+        chosen = ", ".join(f"`{name}`" for name in self._columns)
+        query = f"SELECT {chosen} FROM tacho.actions {where}"  # noqa: S608 - values are quoted
+        return as_actions(pl.DataFrame(pl.from_arrow(self._connection.arrow(query))))
 
     def _empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema={name: COLUMNS[name] for name in self._columns})

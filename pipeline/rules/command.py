@@ -175,7 +175,8 @@ def explain(  # noqa: PLR0913 - an argument for each option
     ] = None,
     *,
     event: Annotated[
-        str | None, typer.Option(help="the event of this id", show_default=False)
+        str | None,
+        typer.Option(help="the event of this id; without a file, a stored action"),
     ] = None,
     index: Annotated[
         int | None, typer.Option(help="the event(s) of this line, from 0", show_default=False)

@@ -20,8 +20,9 @@ from tachograph.detectors.language.samples import (
     samples_of,
 )
 from tachograph.detectors.language.wording import worded
-from tachograph.detectors.prepare import DEFAULT_TENANT
+from tachograph.detectors.prepare import DEFAULT_TENANT, Preparation
 from tachograph.detectors.reference.reference import above_shipped, of_tenant
+from tachograph.pipeline.backtest.actions import StoredActions
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.rules.asked import Asked, asked_by
 from tachograph.pipeline.rules.events import Events, Explained
@@ -29,6 +30,7 @@ from tachograph.pipeline.rules.loading import Sources, find
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.inputs import Chunk, Format, chunks, detect
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.store.clickhouse import Connection
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,10 +56,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_explain(question: Question, *, as_json: bool, sink: TextIO) -> None:
-    """Explain events of a file, or a sample of the rule; without either, what the rule asks.
-    Raises ConfigError.
+    """Explain events of a file, a sample of the rule, or a stored action by its id; without any,
+    what the rule asks. Raises ConfigError, and RetryLater where ClickHouse does not answer.
     """
-    if question.file is None and question.sample is None:
+    if question.file is None and question.sample is None and question.event_id is None:
         rule, rules = _rule(question, RAW if question.format == "raw" else ACTIONS)
         asked = asked_by(rule, rules, question.sources)
         sink.write("\n".join([rule.meta.title, *(line for a in asked for line in _asks(a)), ""]))
@@ -67,14 +69,17 @@ def run_explain(question: Question, *, as_json: bool, sink: TextIO) -> None:
 
 
 def _answer(question: Question) -> Answer:
-    if question.file is None:
-        rule, rules = _rule(question, ACTIONS)
-        sample = _sample(rule, rules, question.sample)
-        rules = rules.knowing(above_shipped([of_tenant(sample.reference, DEFAULT_TENANT)]))
-        frames: Iterator[pl.DataFrame] = iter([_events_of(sample)])
-    else:
+    if question.file is not None:
         kind, frames = _frames(question.file, question.format)
         rule, rules = _rule(question, RAW if kind == "raw" else ACTIONS)
+    else:
+        rule, rules = _rule(question, ACTIONS)
+        if question.sample is not None:
+            sample = _sample(rule, rules, question.sample)
+            rules = rules.knowing(above_shipped([of_tenant(sample.reference, DEFAULT_TENANT)]))
+            frames = iter([_events_of(sample)])
+        else:
+            frames = iter([_stored(rules.only([rule]), question.event_id or "")])
     asked = asked_by(rule, rules, question.sources)
     events = Events(asked, rules.only([rule]), event_id=question.event_id, index=question.index)
     for frame in frames:
@@ -108,6 +113,13 @@ def _events_of(sample: Sample) -> pl.DataFrame:
     places = [{"event_id": f"{at:032x}", "raw_offset": at} for at in range(len(sample.rows))]
     rows = [row | place for row, place in zip(sample.rows, places, strict=True)]
     return ActionShape().frame(rows)
+
+
+def _stored(rules: RuleSet, event_id: str) -> pl.DataFrame:
+    """The action of this id, as ClickHouse has it."""
+    reads = Preparation(rules.columns, rules.fields, rules.reference).reads
+    with Connection(Settings.from_env().clickhouse) as connection:
+        return StoredActions(connection, reads).of_id(event_id)
 
 
 def _frames(path: Path, kind: str) -> tuple[Format, Iterator[pl.DataFrame]]:

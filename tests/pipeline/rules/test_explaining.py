@@ -1,15 +1,20 @@
 """`tacho rules explain` as it is typed: on actions, on any JSON objects, on samples of a rule."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tachograph.detectors.language.sample_rows import ActionShape
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.rules.command import app
+from tachograph.pipeline.settings import ClickHouseSettings
+from tests.pipeline.stored import Store
 
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 RULE = """
 title: Odd delete
 id: odd
@@ -136,6 +141,23 @@ def test_a_sample_of_a_rule_is_explained() -> None:
     assert json.loads(done.output)["matched"] == 1
     missing = CliRunner().invoke(app, ["explain", "C04", "--sample", "match[9]"])
     assert "there is match[0], match[1]" in str(missing.exception)
+
+
+def test_a_stored_action_is_explained_by_its_id(
+    store: Store, clickhouse: ClickHouseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_URL", clickhouse.url)
+    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse.user)
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse.password)
+    shape = ActionShape()
+    row = shape.row({"kind": "process", "process.command_line": "vssadmin delete shadows"}, NOON)
+    identified = {"event_id": "ab" * 16, "tenant": "t", "raw_offset": 7}
+    store(shape.frame([{**row, **identified}]))
+    done = CliRunner().invoke(app, ["explain", "C04", "--event", "ab" * 16, "--json"])
+    [event] = json.loads(done.output)["explained"]
+    assert event["matched"]
+    missing = CliRunner().invoke(app, ["explain", "C04", "--event", "x' OR 1=1 --"])
+    assert "no event x' OR 1=1 -- among 0" in str(missing.exception)
 
 
 def test_without_events_it_says_what_the_rule_asks(tmp_path: Path) -> None:
