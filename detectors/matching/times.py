@@ -12,6 +12,8 @@ _UNITS = ((1e17, 1_000, 1), (1e14, 1, 1), (1e11, 1, 1_000), (0, 1, 1_000_000))
 # Beyond this no time fits a column.
 _LATEST_US = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What most logs write, read a column at a time.
+_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ")
 _MICROSECOND = timedelta(microseconds=1)
 _NUMBER = re.compile(r"[0-9]{9,20}(\.[0-9]{1,9})?")
 
@@ -42,7 +44,20 @@ def _of_number(value: float) -> int | None:
 
 
 def moments(column: pl.Series) -> pl.Series:
-    """The times that texts or numbers say, each distinct one read once; null where none is."""
+    """The times that texts or numbers say; null where none is."""
+    if column.dtype != pl.String:
+        return _one_by_one(column)
+    found = [column.str.to_datetime(form, time_unit="us", strict=False) for form in _FORMS]
+    times = found[0]
+    for more in found[1:]:
+        times = times.fill_null(more)
+    times = times.dt.replace_time_zone("UTC")
+    left = times.is_null() & column.is_not_null()
+    return times.zip_with(~left, _one_by_one(column.set(~left, None))) if left.any() else times
+
+
+def _one_by_one(column: pl.Series) -> pl.Series:
+    """Each distinct value read by Python."""
     distinct = column.unique().drop_nulls()
     found = {value: said for value in distinct.to_list() if (said := _said(value)) is not None}
     if not found:

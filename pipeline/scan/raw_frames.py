@@ -1,99 +1,167 @@
-"""Any JSON objects as frames: nested names joined with dots, lists of texts, numbers as
-numbers.
+"""Any JSON objects as frames: nested names joined with dots, values as text or lists of texts.
 
-A column's type only ever widens (number, text, list of texts), so that rules are compiled a few
-times, not once a batch. Our own columns begin with `~`.
+Only the columns that somebody asks for are made. Our own begin with `~`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from types import NoneType
+from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.matching.times import TIME
-
-Shape = Literal["flag", "whole", "real", "text", "texts"]
+from tachograph.detectors.matching.times import TIME, moments
 
 MAX_DEPTH = 32
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_COLUMNS = 4_096
-_ORDER: tuple[Shape, ...] = ("flag", "whole", "real", "text", "texts")
-_TYPES: dict[Shape, pl.DataType] = {
-    "flag": pl.Boolean(),
-    "whole": pl.Int64(),
-    "real": pl.Float64(),
-    "text": pl.String(),
-    "texts": pl.List(pl.String),
-}
-_INT64 = range(-(2**63), 2**63)
+_PLAIN: tuple[tuple[set[type], pl.DataType], ...] = (
+    ({str, NoneType}, pl.String()),
+    ({int, NoneType}, pl.Int64()),
+    ({float, NoneType}, pl.Float64()),
+    ({bool, NoneType}, pl.Boolean()),
+)
+_CLOSED = frozenset({dict, list})
+Rows = npt.NDArray[np.int64]
+
+
+class RawColumns:
+    """Collects objects, block by block, as columns. `dropped` counts values beyond the limits."""
+
+    def __init__(self, asked: Collection[str] | None) -> None:
+        """`asked`: names of the columns to make; None: all."""
+        self._asked = None if asked is None else frozenset(asked)
+        # What has to be looked into for them.
+        self._heads = frozenset(name[:at] for name in asked or () for at in _dots(name))
+        # Values that are there, by name, and their rows.
+        self._values: dict[str, list[Any]] = {}
+        self._rows: dict[str, list[Rows]] = {}
+        self._height = 0
+        self.dropped = 0
+
+    def take(self, objects: Sequence[dict[str, Any]]) -> None:
+        """Take in a block: small enough, and all of it is still in the processor's cache."""
+        shapes: dict[tuple[str, ...], list[int]] = {}
+        for row, item in enumerate(objects, self._height):
+            shapes.setdefault(tuple(item), []).append(row)
+        for names, rows in shapes.items():
+            # All objects of a shape have the same names in the same order.
+            columns = zip(*(objects[row - self._height].values() for row in rows), strict=True)
+            places = np.array(rows)
+            for name, values in zip(names, columns, strict=False):
+                if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
+                    self._values[name] += values
+                    self._rows[name].append(places)
+        self._height += len(objects)
+
+    def _wanted(self, name: str) -> bool:
+        return self._asked is None or name in self._asked
+
+    def _known(self, name: str, count: int) -> bool:
+        if name in self._values:
+            return True
+        if not name or name.startswith("~") or len(self._values) >= MAX_COLUMNS:
+            self.dropped += count if name else 0
+            return False
+        self._values[name], self._rows[name] = [], []
+        return True
+
+    def columns(self) -> list[pl.Series]:
+        """What was collected."""
+        opened = [
+            n for n, values in self._values.items() if not _CLOSED.isdisjoint(map(type, values))
+        ]
+        for name in opened:
+            self._open(name)
+        return [
+            _series(name, values, np.concatenate(self._rows[name]), self._height)
+            for name, values in self._values.items()
+            if self._wanted(name)
+        ]
+
+    def _open(self, name: str) -> None:
+        """Take a column apart that holds objects or lists; names within may be columns already."""
+        rows = np.concatenate(self._rows[name]).tolist()
+        found: dict[str, dict[int, Any]] = {}
+        for row, whole in zip(rows, self._values.pop(name), strict=True):
+            for inner, value in _flat(name, whole):
+                of_row = found.setdefault(inner, {})
+                of_row[row] = _both(of_row[row], value) if row in of_row else value
+        del self._rows[name]
+        for inner, of_row in found.items():
+            if self._wanted(inner) and self._known(inner, len(of_row)):
+                self._add(inner, of_row)
+
+    def _add(self, name: str, found: dict[int, Any]) -> None:
+        """Values of a name that objects of this frame may have by another way too."""
+        known = self._rows[name]
+        rows = np.concatenate(known).tolist() if known else []
+        merged = dict(zip(rows, self._values[name], strict=True))
+        for row, value in found.items():
+            before = merged.get(row)
+            merged[row] = value if before is None else _both(before, value)
+        self._values[name] = list(merged.values())
+        self._rows[name] = [np.array(list(merged))]
 
 
 class RawFrames:
-    """Makes frames of objects; remembers columns. `dropped` counts values beyond the limits."""
+    """Makes frames of objects. `dropped` counts values beyond the limits."""
 
-    def __init__(self) -> None:
-        self._shapes: dict[str, Shape] = {}
+    def __init__(self, asked: Collection[str] | None = None) -> None:
+        """`asked`: names of the columns to make; None: all."""
+        self._asked = asked
         self.dropped = 0
 
     def frame(
-        self, objects: Sequence[Mapping[str, Any]], ids: Sequence[str], times_us: Sequence[int]
+        self, objects: Sequence[dict[str, Any]], ids: Sequence[str], times: Sequence[str] = ()
     ) -> pl.DataFrame:
         """One row per object, with `~event_id` and `~event_time` (UTC microseconds) beside its
-        fields.
+        fields. `times`: fields that may say when it was, asked in this order; dots lead into nested
+        objects.
         """
-        rows = [self._flat(item) for item in objects]
-        columns = {
-            name: pl.Series(name, [_as(row.get(name), shape) for row in rows], _TYPES[shape])
-            for name, shape in self._shapes.items()
-        }
-        own = {
-            "~event_id": pl.Series("~event_id", ids, pl.String),
-            "~event_time": pl.Series("~event_time", times_us, pl.Int64).cast(TIME),
-        }
-        return pl.DataFrame([*own.values(), *columns.values()])
+        columns = self.collecting()
+        columns.take(objects)
+        return self.made(columns, ids, times)
 
-    def _flat(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        stack: list[tuple[str, Any, int]] = [("", item, 0)]
-        while stack:
-            name, value, depth = stack.pop()
-            if isinstance(value, Mapping) and depth < MAX_DEPTH:
-                prefix = f"{name}." if name else ""
-                stack += [(f"{prefix}{key}", inner, depth + 1) for key, inner in value.items()]
-            elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
-                stack += [(name, inner, depth + 1) for inner in reversed(value)]
-            elif value is not None and name and self._note(name, value):
-                flat[name] = _both(flat[name], value) if name in flat else value
-        for name, value in flat.items():
-            self._widen(name, _shape(value))
-        return flat
+    def collecting(self) -> RawColumns:
+        """Begin a frame."""
+        return RawColumns(self._asked)
 
-    def _note(self, name: str, value: object) -> bool:
-        if name in self._shapes:
-            return True
-        if name.startswith("~") or len(self._shapes) >= MAX_COLUMNS:
-            self.dropped += 1
-            return False
-        self._shapes[name] = _shape(value)
-        return True
-
-    def _widen(self, name: str, shape: Shape) -> None:
-        known = self._shapes[name]
-        if shape == known:
-            return
-        if "flag" in {shape, known}:
-            shape = "texts" if "texts" in {shape, known} else "text"
-        self._shapes[name] = max(known, shape, key=_ORDER.index)
+    def made(self, columns: RawColumns, ids: Sequence[str], times: Sequence[str]) -> pl.DataFrame:
+        """The frame of what was collected."""
+        made = {column.name: column for column in columns.columns()}
+        self.dropped += columns.dropped
+        # Events without a time have one, so that windows see them at one moment.
+        when = pl.Series("~event_time", [None] * len(ids), TIME)
+        for name in times:
+            column = made.get(name)
+            if column is not None and column.dtype == pl.String and when.null_count():
+                when = when.fill_null(moments(column))
+        own = [pl.Series("~event_id", ids, pl.String), when.fill_null(_NO_TIME)]
+        return pl.DataFrame([*own, *made.values()])
 
 
-def _shape(value: object) -> Shape:
-    if isinstance(value, bool):
-        return "flag"
-    if isinstance(value, int):
-        return "whole" if value in _INT64 else "text"
-    if isinstance(value, float):
-        return "real"
-    return "texts" if isinstance(value, list) else "text"
+def _dots(name: str) -> list[int]:
+    return [at for at, char in enumerate(name) if char == "."]
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+    """The values within, by name, in order."""
+    found: list[tuple[str, Any]] = []
+    stack: list[tuple[str, Any, int]] = [(name, value, 0)]
+    while stack:
+        name, value, depth = stack.pop()
+        if isinstance(value, dict) and depth < MAX_DEPTH:
+            inner = [(f"{name}.{key}", part, depth + 1) for key, part in value.items()]
+            stack += reversed(inner)
+        elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
+            stack += [(name, part, depth + 1) for part in reversed(value)]
+        elif value is not None:
+            found.append((name, value))
+    return found
 
 
 def _both(one: Any, other: Any) -> list[Any]:
@@ -101,16 +169,33 @@ def _both(one: Any, other: Any) -> list[Any]:
     return first + (other if isinstance(other, list) else [other])
 
 
-def _as(value: Any, shape: Shape) -> Any:
+def _series(name: str, values: list[Any], rows: Rows, height: int) -> pl.Series:
+    """A column with these values in these rows."""
+    place = np.full(height, len(values))
+    place[rows] = np.arange(len(values))
+    return _dense(name, [*values, None]).gather(place)
+
+
+def _dense(name: str, values: list[Any]) -> pl.Series:
+    """Texts; where any value is a list, lists of texts."""
+    kinds = set(map(type, values))
+    for plain, kind in _PLAIN:
+        if kinds <= plain:
+            try:
+                return pl.Series(name, values, kind).cast(pl.String)
+            except (TypeError, OverflowError):  # a whole number too large for a column
+                break
+    if list in kinds:
+        return pl.Series(name, [_listed(value) for value in values], pl.List(pl.String))
+    return pl.Series(name, [None if v is None else _text(v) for v in values], pl.String)
+
+
+def _listed(value: Any) -> list[str] | None:
     if value is None:
         return None
-    if shape == "texts":
-        items = value if isinstance(value, list) else [value]
-        return [_text(item) for item in items if item is not None]
-    return _text(value) if shape == "text" else value
+    items = value if isinstance(value, list) else [value]
+    return [_text(item) for item in items if item is not None]
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,12 +1,13 @@
 """Lines of any JSON objects as a frame. The event id is the line number: it leads back to it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
-from tachograph.detectors.matching.times import micros_of
+from tachograph.detectors.collector import resting
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
 # Fields that logs usually keep their time in, asked in this order; dots lead into nested objects.
@@ -16,9 +17,23 @@ TIME_FIELDS = (
 )  # fmt: skip
 
 
+# The upper half of an id of ours: there are fewer lines.
+_HIGH = "0" * 16
+# Lines decoded at a time: what is made of them is used while it is still in the cache.
+BLOCK_LINES = 512
+# Untyped, so that it keeps the names it has seen.
+_OBJECTS = msgspec.json.Decoder()
+
+
 def event_id(line: int) -> str:
     """The id of the event on a line."""
     return f"{line:032x}"
+
+
+def event_ids(lines: Sequence[int]) -> list[str]:
+    """The ids of the events on some lines."""
+    packed = np.array(lines, ">u8").tobytes().hex()
+    return [f"{_HIGH}{packed[at : at + 16]}" for at in range(0, len(packed), 16)]
 
 
 def line_of(identifier: str) -> int:
@@ -29,34 +44,46 @@ def line_of(identifier: str) -> int:
 class RawLines:
     """Makes frames of lines; `broken` names the lines of the last call that are no JSON object."""
 
-    def __init__(self, time_field: str | None) -> None:
+    def __init__(self, time_field: str | None, asked: Collection[str] | None = None) -> None:
+        """`asked`: names of the columns to make; None: all."""
         self._time_fields = (time_field,) if time_field else TIME_FIELDS
-        self._frames = RawFrames()
+        self._frames = RawFrames(None if asked is None else {*asked, *self._time_fields})
         self.broken: list[int] = []
 
     def frame(self, lines: Sequence[bytes], first: int) -> pl.DataFrame:
         """A row for each line that holds a JSON object, in order."""
         self.broken = []
-        ids, objects, times_us = [], [], []
-        for number, line in enumerate(lines, first):
-            if not line.strip():
-                continue
-            item = _object(line)
-            if item is None:
-                self.broken.append(number)
-                continue
-            ids.append(event_id(number))
-            objects.append(item)
-            times_us.append(self._time(item))
-        return self._frames.frame(objects, ids, times_us)
+        ids: list[str] = []
+        columns = self._frames.collecting()
+        with resting():
+            for start in range(0, len(lines), BLOCK_LINES):
+                block = lines[start : start + BLOCK_LINES]
+                numbers, objects = self._objects(block, first + start)
+                columns.take(objects)
+                ids += event_ids(numbers)
+            return self._frames.made(columns, ids, self._time_fields)
 
-    def _time(self, item: dict[str, Any]) -> int:
-        """Its time in microseconds; 0 where it has none, so that windows see it at one moment."""
-        for name in self._time_fields:
-            at = micros_of(_member(item, name))
-            if at is not None:
-                return at
-        return 0
+    def _objects(
+        self, lines: Sequence[bytes], first: int
+    ) -> tuple[Sequence[int], list[dict[str, Any]]]:
+        """The objects on some lines, with the numbers of their lines."""
+        if all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+            # Then no object spans lines, and as many objects as lines are one on each.
+            try:
+                objects = _OBJECTS.decode_lines(b"\n".join(lines))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                objects = []
+            if len(objects) == len(lines):
+                return range(first, first + len(lines)), objects
+        found = {}
+        for number, line in enumerate(lines, first):
+            if line.strip():
+                item = _object(line)
+                if item is None:
+                    self.broken.append(number)
+                else:
+                    found[number] = item
+        return list(found), list(found.values())
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -65,11 +92,3 @@ def _object(line: bytes) -> dict[str, Any] | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _member(item: dict[str, Any], name: str) -> Any:
-    if name in item:
-        return item[name]
-    head, _, rest = name.partition(".")
-    inner = item.get(head)
-    return _member(inner, rest) if rest and isinstance(inner, dict) else None
