@@ -90,6 +90,12 @@ class RuleSet(msgspec.Struct, frozen=True):
         return [rule for rule in self.rules if not isinstance(rule, Stateless)]
 
     @property
+    def anywhere(self) -> bool:
+        """Whether any rule looks for keywords, in whatever text an event has."""
+        found = (leaf.field is None for one in self.detections for leaf in leaves(one.condition))
+        return any(found)
+
+    @property
     def columns(self) -> list[str]:
         """Columns of a frame that the rules read."""
         found: set[str] = set()

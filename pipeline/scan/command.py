@@ -1,17 +1,20 @@
 """`tacho scan`: the engine of the stream on files."""
 
 import contextlib
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol
 
 import msgspec
+import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tachograph.detectors.across import WholeDetector
+from tachograph.detectors.collector import resting
 from tachograph.detectors.language import logsources
 from tachograph.detectors.language.fields import ACTIONS, RAW
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
@@ -21,6 +24,7 @@ from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, chunks, detect
+from tachograph.pipeline.scan.raw_judge import RawJudge, is_plain
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.up.view import STYLE, safe
 from tachograph.schemas.alert import SEVERITIES
@@ -75,8 +79,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Output(Protocol):
     """Where findings go."""
 
+    # Takes lines of findings ready made too.
+    takes_lines: bool
+
     def write(self, finding: Finding) -> None:
         """One finding."""
+        ...
+
+    def write_lines(self, lines: bytes) -> None:
+        """Findings as lines of JSON, where it takes them."""
         ...
 
     def close(self) -> None:
@@ -87,12 +98,18 @@ class Output(Protocol):
 class Ndjson:
     """One JSON object a line."""
 
-    def __init__(self, sink: TextIO) -> None:
+    takes_lines = True
+
+    def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
 
     def write(self, finding: Finding) -> None:
         """See Output."""
-        self._sink.write(msgspec.json.encode(finding).decode() + "\n")
+        self._sink.write(msgspec.json.encode(finding) + b"\n")
+
+    def write_lines(self, lines: bytes) -> None:
+        """See Output."""
+        self._sink.write(lines)
 
     def close(self) -> None:
         """See Output."""
@@ -102,8 +119,11 @@ class Ndjson:
 class TableOutput:
     """A table for a person; agents' words are text, never markup."""
 
-    def __init__(self, sink: TextIO) -> None:
-        self._console = Console(file=sink)
+    takes_lines = False
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._text = io.TextIOWrapper(sink, encoding="utf-8")
+        self._console = Console(file=self._text)
         self._rows: list[Finding] = []
         self._more = 0
 
@@ -113,6 +133,10 @@ class TableOutput:
             self._rows.append(finding)
         else:
             self._more += 1
+
+    def write_lines(self, lines: bytes) -> None:
+        """See Output."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """See Output."""
@@ -135,14 +159,16 @@ class TableOutput:
         self._console.print(table)
         if self._more:
             self._console.print(f"… and {self._more} more; ndjson shows all")
+        self._text.flush()
+        self._text.detach()
 
 
 @contextlib.contextmanager
 def _output(options: Options) -> Iterator[Output]:
     with contextlib.ExitStack() as stack:
-        sink: TextIO = sys.stdout
+        sink: BinaryIO = sys.stdout.buffer
         if options.out is not None:
-            sink = stack.enter_context(options.out.open("w", encoding="utf-8"))
+            sink = stack.enter_context(options.out.open("wb"))
         made: Output = Ndjson(sink) if options.format_out == "ndjson" else TableOutput(sink)
         yield made
         made.close()
@@ -214,20 +240,35 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     if first is None:
         return
     kind: Format = detect(first.lines) if options.format == "auto" else options.format  # type: ignore[assignment]
-    made_by = feeder(kind, settings.home, settings.tenant, options.time_field)
-    engine = WholeDetector(_rules(options, kind, settings.home))
+    rules = _rules(options, kind, settings.home)
+    asked = None if rules.anywhere else rules.columns
+    made_by = feeder(kind, settings.home, settings.tenant, options.time_field, asked)
+    judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
+    if judge is not None:
+        rules = rules.only([rule for rule in rules.rules if not is_plain(rule)])
+    engine = WholeDetector(rules)
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):
             fed = made_by.feed(chunk)
             tally.events += fed.frame.height
             tally.faults.update(fed.faults)
-            findings.learn(fed.links)
-            found = engine.process(fed.frame, fed.links, revision=number)
-            _write(findings.take(found.signals), out, tally)
+            if judge is not None:
+                _write_lines(judge, fed.frame, out, tally)
+            if rules.rules:
+                findings.learn(fed.links)
+                found = engine.process(fed.frame, fed.links, revision=number)
+                _write(findings.take(found.signals), out, tally)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=chunk.position)
     _write(findings.rest(), out, tally)
+
+
+def _write_lines(judge: RawJudge, frame: pl.DataFrame, out: Output, tally: Tally) -> None:
+    with resting():
+        for severity, count, lines in judge.judge(frame):
+            tally.severities[severity] += count
+            out.write_lines(lines)
 
 
 def _chain(first: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:

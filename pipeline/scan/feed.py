@@ -4,7 +4,7 @@ Actions and OTLP go through the same `normalize` core as in the stream; raw obje
 as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -40,8 +40,9 @@ class Feeder(Protocol):
 class RawFeeder:
     """Any JSON objects, a row a line."""
 
-    def __init__(self, time_field: str | None) -> None:
-        self._lines = RawLines(time_field)
+    def __init__(self, time_field: str | None, asked: Collection[str] | None = None) -> None:
+        """`asked`: names of the fields that are read; None: all."""
+        self._lines = RawLines(time_field, asked)
 
     def feed(self, chunk: Chunk) -> Fed:
         """See Feeder."""
@@ -80,9 +81,17 @@ class ActionFeeder:
         return _TOPICS[self._kind]
 
 
-def feeder(kind: Format, home: Path, tenant: str, time_field: str | None) -> Feeder:
-    """The feeder of a kind of lines."""
-    return RawFeeder(time_field) if kind == "raw" else ActionFeeder(kind, home, tenant)
+def feeder(
+    kind: Format,
+    home: Path,
+    tenant: str,
+    time_field: str | None,
+    asked: Collection[str] | None = None,
+) -> Feeder:
+    """The feeder of a kind of lines. `asked`: names of the fields that rules read in raw objects;
+    None: all.
+    """
+    return RawFeeder(time_field, asked) if kind == "raw" else ActionFeeder(kind, home, tenant)
 
 
 def batches(chunks: Iterator[Chunk], made_by: Feeder) -> Iterator[Fed]:

@@ -1,0 +1,136 @@
+"""Raw events against rules on single events, straight to lines of output.
+
+What a signal of such a rule says is the same for every raw event but for its time, its ids and the
+values shown. So each rule's line is made once, by the way all findings are made, and cut where
+those stand; a match costs two joins of bytes. Correlations, and rules whose severity depends on the
+event, go the common way.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tachograph.detectors.correlation.bank import shown_fields
+from tachograph.detectors.facts import Facts, said_text
+from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.rule import Stateless
+from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.matching.matcher import Matcher
+from tachograph.detectors.prepare import DEFAULT_TENANT
+from tachograph.detectors.signals import SignalMaker
+from tachograph.pipeline.scan.findings import Findings
+from tachograph.pipeline.scan.raw_lines import line_of
+from tachograph.schemas.identity import Prefix
+
+_ID = "\x00event\x00"
+_SIGNAL_ID = "\x00signal\x00"
+
+
+def is_plain(rule: object) -> bool:
+    """Whether a rule's findings can be written this way."""
+    return isinstance(rule, Stateless) and not rule.meta.tacho.severity_by
+
+
+class RawJudge:
+    """Judges frames of raw events by the plain rules of a set."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._rules = rules.only([rule for rule in rules.rules if is_plain(rule)])
+        self._matcher = Matcher([d.condition for d in self._rules.detections], RAW)
+        self._writers = [
+            _Writer(rule, SignalMaker(rule.meta, rules.versions))
+            for rule in self._rules.rules
+            if isinstance(rule, Stateless)
+        ]
+
+    def judge(self, frame: pl.DataFrame) -> Iterator[tuple[str, int, bytes]]:
+        """For each rule that matches: its severity, how many events, and their lines."""
+        matched = self._matcher.match(frame)
+        if not matched:
+            return
+        used = np.unique(np.concatenate(list(matched.values())))
+        events = _Events(frame[used])
+        for writer in self._writers:
+            rows = matched.get(writer.rule.detection)
+            if rows is not None:
+                shown = shown_fields(self._rules.detections[writer.rule.detection])
+                lines = writer.lines(events, np.searchsorted(used, rows).tolist(), shown)
+                yield writer.rule.meta.severity, len(rows), b"".join(lines)
+
+
+class _Writer:
+    """Lines of one rule."""
+
+    def __init__(self, rule: Stateless, maker: SignalMaker) -> None:
+        self.rule = rule
+        facts = Facts(event_id=_ID, time_us=0, tenant=DEFAULT_TENANT)
+        signal = msgspec.structs.replace(maker.of_event(rule, facts, 0), signal_id=_SIGNAL_ID)
+        (made,) = Findings(raw=False).take([signal])
+        line = msgspec.json.encode(made) + b"\n"
+        where = _where(_json(made.event_time), _json(_ID), b"null")
+        self._parts: list[bytes] = []
+        for cut in (where, _json(_SIGNAL_ID), _json(_ID), b'"fields":{}'):
+            before, line = line.split(cut, 1)
+            self._parts.append(before)
+        self._tail = line
+        self._ids = Prefix(DEFAULT_TENANT, rule.meta.rule_id, rule.meta.version)
+
+    def lines(self, events: "_Events", rows: list[int], shown: Sequence[str]) -> Iterator[bytes]:
+        """A line for each of the rows."""
+        head, signal, ids, fields = self._parts
+        says = [said for name in shown if (said := events.said(name)) is not None]
+        where, names, identify, tail = events.where, events.ids, self._ids.id, self._tail
+        for row in rows:
+            name = names[row]
+            texts = b",".join([text for said in says if (text := said[row])])
+            yield b'%b%b%b"%b"%b"%b"%b"fields":{%b}%b' % (
+                *(head, where[row], signal, identify(name).encode()),
+                *(ids, name.encode(), fields, texts, tail),
+            )
+
+
+class _Events:
+    """The events of a frame, as the JSON that findings hold of them."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self.ids: list[str] = frame["~event_id"].to_list()
+        self._said: dict[str, list[bytes] | None] = {}
+
+    @cached_property
+    def where(self) -> list[bytes]:
+        """When each was, which it is, and the number of its line."""
+        times = self._frame["~event_time"].dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
+        times = times.str.replace(".000000Z", "Z", literal=True)
+        return [
+            _where(b'"%b"' % time.encode(), b'"%b"' % name.encode(), b"%d" % line_of(name))
+            for time, name in zip(times, self.ids, strict=True)
+        ]
+
+    def said(self, name: str) -> list[bytes] | None:
+        """What each says in a field, as a member of an object, empty where it says nothing; None
+        where none says anything.
+        """
+        if name not in self._said:
+            self._said[name] = self._members(name)
+        return self._said[name]
+
+    def _members(self, name: str) -> list[bytes] | None:
+        texts = said_text(self._frame, name, RAW)
+        if texts is None:
+            return None
+        key = _json(name)
+        member = {text: b"%b:%b" % (key, _json(text)) for text in texts.unique().drop_nulls()}
+        member[None] = b""
+        return [member[text] for text in texts]
+
+
+def _where(time: bytes, name: bytes, line: bytes) -> bytes:
+    return b'"event_time":%b,"event_id":%b,"event_index":%b' % (time, name, line)
+
+
+def _json(text: str) -> bytes:
+    return msgspec.json.encode(text)
