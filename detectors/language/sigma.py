@@ -176,7 +176,7 @@ def _text(value: SigmaString, *, keyword: bool = False) -> Test:
         word = words[0] if cased else words[0].lower()
         return Text(_shape(parts), word, cased)
     if not words and all(part is _MANY for part in parts):
-        return Present(value=True) if parts else Text("equals", "", cased)
+        return Text("contains" if parts else "equals", "", cased)
     return Pattern(_wildcards(parts, cased=cased), cased)
 
 

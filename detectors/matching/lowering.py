@@ -5,6 +5,7 @@ value", so `not` means what a rule's author expects. Text is compared in lower c
 columns, made once for all rules that need them.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -25,6 +26,7 @@ from tachograph.detectors.language.conditions import (
     SameAs,
     Test,
     Text,
+    TextOp,
     TimePart,
     TimeUnit,
     Truth,
@@ -58,6 +60,14 @@ _PARTS: dict[TimeUnit, Callable[[pl.Expr], pl.Expr]] = {
     "week": lambda time: time.dt.week(),
     "month": lambda time: time.dt.month(),
     "year": lambda time: time.dt.year(),
+}
+
+
+_RELATED: dict[TextOp, Callable[[str, str], bool]] = {
+    "equals": operator.eq,
+    "prefix": str.startswith,
+    "suffix": str.endswith,
+    "contains": operator.contains,
 }
 
 
@@ -223,14 +233,17 @@ class Lowering:
 
     def _same(self, value: _Value, test: SameAs) -> pl.Expr:
         other = self._value(self.fields.source(test.field))
-        if other is None or (value.many and other.many):
+        if other is None:
             return _NEVER
         mine = pl.col(self._text(value, lowered=True))
         theirs = pl.col(self._text(other, lowered=True))
         if value.many or other.many:
-            # A list has the other's value among its own; beginnings and ends of lists mean nothing.
-            listed, single = (mine, theirs) if value.many else (theirs, mine)
-            return listed.list.contains(single).fill_null(value=False)
+            pairs = pl.struct(mine=mine, theirs=theirs)
+            return pairs.map_batches(
+                lambda column: _any_pair(column, test.op),
+                return_dtype=pl.Boolean,
+                is_elementwise=True,
+            )
         compare = {
             "equals": lambda: mine == theirs,
             "prefix": lambda: mine.str.starts_with(theirs),
@@ -296,6 +309,23 @@ def _within(text: pl.Expr, network: IPv4Network | IPv6Network) -> pl.Expr:
     )
     first, last = int(network.network_address), int(network.broadcast_address)
     return text.str.contains(_IPV4) & number.is_between(first, last)
+
+
+def _any_pair(column: pl.Series, op: TextOp) -> pl.Series:
+    """Whether any value of a list on one side is so related to any on the other."""
+    related = _RELATED[op]
+
+    def any_pair(pair: dict[str, str | list[str] | None]) -> bool:
+        mine, theirs = _members(pair["mine"]), _members(pair["theirs"])
+        return any(related(one, other) for one in mine for other in theirs)
+
+    return pl.Series(column.name, [any_pair(pair) for pair in column], dtype=pl.Boolean)
+
+
+def _members(value: str | list[str] | None) -> list[str]:
+    if value is None or isinstance(value, str):
+        return [] if value is None else [value]
+    return [member for member in value if member is not None]
 
 
 def _within_v6(column: pl.Series, network: IPv6Network) -> pl.Series:

@@ -20,7 +20,8 @@ class Question:
     def __init__(self, leaf: Leaf, schema: Mapping[str, pl.DataType], fields: FieldMap) -> None:
         lowering = Lowering(schema, fields)
         self._answer = lowering.expression(leaf).alias("answer")
-        self.reads = sorted(lowering.reads)
+        # None where the answer is one for all rows, because columns it asks for are not there.
+        self.reads = sorted(lowering.reads) if self._answer.meta.root_names() else []
         self._helpers = [added for added in lowering.helpers() if added]
 
     @property

@@ -103,6 +103,14 @@ class Run:
             self._present[column] = found
         return found
 
+    def held(self, column: str) -> int:
+        """Rows with a value in the column that is more than an empty list."""
+        held = self.frame.get_column(column, default=None)
+        if held is None or not isinstance(held.dtype, pl.List):
+            return self.present(column)
+        some = held.list.drop_nulls().list.len().fill_null(0) > 0
+        return bits.of_mask(some.to_numpy())
+
     def row_by_row(self, question: Question, rows: int) -> int:
         """Those of the rows that pass a test of more than one column, or within one."""
         if not rows:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
-from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or, Present, SameAs
+from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or, Present, SameAs, Text
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.matching.column import ColumnTests
 from tachograph.detectors.matching.question import Question, ValueQuestions
@@ -12,6 +12,8 @@ from tachograph.detectors.matching.run import Run
 
 # How dear a part is to ask, cheapest first: words told it, values are asked, rows are asked.
 TOLD, VALUES, ROWS = 0, 1, 2
+# What a lone wildcard asks: some value, whatever it is.
+ANY_TEXT = Text("contains", "")
 # Those of the given rows (see `bits`) that match.
 Ask = Callable[[Run, int], int]
 Part = tuple[Ask, int]
@@ -73,6 +75,8 @@ class Trees:
                 return self._row_by_row(leaf)
             return _present(source.column, value=leaf.test.value), TOLD
         column = source.column
+        if leaf.test == ANY_TEXT and source.whole:
+            return (lambda run, rows: run.held(column) & rows), TOLD
         tests = self.columns.get(column)
         if tests is None:
             tests = self.columns[column] = ColumnTests(self._values)

@@ -149,17 +149,22 @@ def _dots(name: str) -> list[int]:
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
-    """The values within, by name, in order."""
+    """The values within, by name, in order. What holds others is there itself, with nothing of its
+    own to say: an empty list.
+    """
     found: list[tuple[str, Any]] = []
     stack: list[tuple[str, Any, int]] = [(name, value, 0)]
     while stack:
         name, value, depth = stack.pop()
-        if isinstance(value, dict) and depth < MAX_DEPTH:
+        inner: list[tuple[str, Any, int]] | None = None
+        if depth < MAX_DEPTH and isinstance(value, dict):
             inner = [(f"{name}.{key}", part, depth + 1) for key, part in value.items()]
+        elif depth < MAX_DEPTH and isinstance(value, list):
+            inner = [(name, part, depth + 1) for part in value]
+        if inner is not None:
             stack += reversed(inner)
-        elif isinstance(value, list) and any(isinstance(part, dict) for part in value):
-            stack += [(name, part, depth + 1) for part in reversed(value)]
-        elif value is not None:
+            value = []
+        if value is not None:
             found.append((name, value))
     return found
 
