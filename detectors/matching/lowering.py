@@ -311,18 +311,22 @@ def _within(text: pl.Expr, network: IPv4Network | IPv6Network) -> pl.Expr:
     return text.str.contains(_IPV4) & number.is_between(first, last)
 
 
+# A text, a list of texts, or nothing.
+_Said = str | list[str | None] | None
+
+
 def _any_pair(column: pl.Series, op: TextOp) -> pl.Series:
     """Whether any value of a list on one side is so related to any on the other."""
     related = _RELATED[op]
 
-    def any_pair(pair: dict[str, str | list[str] | None]) -> bool:
+    def any_pair(pair: dict[str, _Said]) -> bool:
         mine, theirs = _members(pair["mine"]), _members(pair["theirs"])
         return any(related(one, other) for one in mine for other in theirs)
 
     return pl.Series(column.name, [any_pair(pair) for pair in column], dtype=pl.Boolean)
 
 
-def _members(value: str | list[str] | None) -> list[str]:
+def _members(value: _Said) -> list[str]:
     if value is None or isinstance(value, str):
         return [] if value is None else [value]
     return [member for member in value if member is not None]

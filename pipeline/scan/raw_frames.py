@@ -3,7 +3,7 @@
 Only the columns that somebody asks for are made. Our own begin with `~`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
@@ -42,7 +42,7 @@ class RawColumns:
         self._height = 0
         self.dropped = 0
 
-    def take(self, objects: Sequence[dict[str, Any]]) -> None:
+    def take(self, objects: Sequence[Mapping[str, Any]]) -> None:
         """Take in a block: small enough, and all of it is still in the processor's cache."""
         shapes: dict[tuple[str, ...], list[int]] = {}
         for row, item in enumerate(objects, self._height):
@@ -116,32 +116,40 @@ class RawFrames:
         self.dropped = 0
 
     def frame(
-        self, objects: Sequence[dict[str, Any]], ids: Sequence[str], times: Sequence[str] = ()
+        self, objects: Sequence[Mapping[str, Any]], ids: Sequence[str], times_us: Sequence[int]
     ) -> pl.DataFrame:
         """One row per object, with `~event_id` and `~event_time` (UTC microseconds) beside its
-        fields. `times`: fields that may say when it was, asked in this order; dots lead into nested
-        objects.
+        fields.
         """
         columns = self.collecting()
         columns.take(objects)
-        return self.made(columns, ids, times)
+        return self._made(columns.columns(), ids, pl.Series(times_us, dtype=pl.Int64).cast(TIME))
 
     def collecting(self) -> RawColumns:
         """Begin a frame."""
         return RawColumns(self._asked)
 
-    def made(self, columns: RawColumns, ids: Sequence[str], times: Sequence[str]) -> pl.DataFrame:
-        """The frame of what was collected."""
-        made = {column.name: column for column in columns.columns()}
+    def collected(
+        self, columns: RawColumns, ids: Sequence[str], times: Sequence[str]
+    ) -> pl.DataFrame:
+        """The frame of what was collected. `times`: fields that may say when it was, asked in this
+        order; dots lead into nested objects.
+        """
+        made = columns.columns()
         self.dropped += columns.dropped
+        by_name = {column.name: column for column in made}
         # Events without a time have one, so that windows see them at one moment.
-        when = pl.Series("~event_time", [None] * len(ids), TIME)
+        when = pl.Series([None] * len(ids), dtype=TIME)
         for name in times:
-            column = made.get(name)
+            column = by_name.get(name)
             if column is not None and column.dtype == pl.String and when.null_count():
                 when = when.fill_null(moments(column))
-        own = [pl.Series("~event_id", ids, pl.String), when.fill_null(_NO_TIME)]
-        return pl.DataFrame([*own, *made.values()])
+        return self._made(made, ids, when.fill_null(_NO_TIME))
+
+    @staticmethod
+    def _made(columns: Sequence[pl.Series], ids: Sequence[str], when: pl.Series) -> pl.DataFrame:
+        own = [pl.Series("~event_id", ids, pl.String), when.alias("~event_time")]
+        return pl.DataFrame([*own, *columns])
 
 
 def _dots(name: str) -> list[int]:

@@ -61,7 +61,7 @@ class RawLines:
                 numbers, objects = self._objects(block, first + start)
                 columns.take(objects)
                 ids += event_ids(numbers)
-            return self._frames.made(columns, ids, self._time_fields)
+            return self._frames.collected(columns, ids, self._time_fields)
 
     def _objects(
         self, lines: Sequence[bytes], first: int

@@ -24,7 +24,7 @@ CONFORMANCE, BREADTH = SHARED / "sigma_conformance", SHARED / "sigma_rules"
 def judged(rules: RuleSet, events: list[dict[str, Any]]) -> dict[str, set[int]]:
     """Numbers of the events that each rule matches."""
     ids = [f"{number:032x}" for number in range(len(events))]
-    frame = RawFrames().frame(events, ids)
+    frame = RawFrames().frame(events, ids, [0] * len(events))
     found: dict[str, set[int]] = defaultdict(set)
     for signal in Engine(rules).judge(frame, 1).signals:
         found[signal.rule_id].add(int(signal.event_ids[0], 16))

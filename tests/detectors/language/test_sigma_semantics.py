@@ -258,7 +258,7 @@ def test_a_keyword_is_looked_for_in_every_text_of_an_action(others: int) -> None
 
 def _matches(text: str, event: dict[str, Any]) -> bool:
     found = rules(text, RAW)
-    return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32]), 1).signals)
+    return bool(Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1).signals)
 
 
 WORDS = ["kill", "KILL", "\u212aill", "caf\u00e9", "CAF\u00c9", "a.b", "stra\u00dfe", "\u0130x"]

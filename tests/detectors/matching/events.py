@@ -1,6 +1,7 @@
 """Events that rules were written for, and some that only look so: made of the rules' own words."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from sigma.conditions import (
@@ -94,7 +95,7 @@ def _like(wanted: Any, rng: random.Random) -> Any:
 
 
 def _cased(text: str, rng: random.Random) -> str:
-    return rng.choice([str, str.upper, str.lower, str.swapcase])(text)
+    return rng.choice([text, text.upper(), text.lower(), text.swapcase()])
 
 
 def _change(event: Event, rng: random.Random) -> None:
@@ -102,7 +103,7 @@ def _change(event: Event, rng: random.Random) -> None:
         return
     name = rng.choice(list(event))
     value = event[name]
-    changes = [
+    changes: list[Callable[[], object]] = [
         lambda: event.pop(name),
         lambda: event.update({name: None}),
         lambda: event.update({name: [value, "other"]}),
