@@ -16,11 +16,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.collector import resting
 from tachograph.detectors.language import logsources
-from tachograph.detectors.language.fields import ACTIONS, RAW
+from tachograph.detectors.language.fields import ACTIONS, RAW, FieldMap
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
+from tachograph.detectors.reference.reference import Reference
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.reference import reference_in_force
+from tachograph.pipeline.rule_cache import load_kept
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, chunks, detect
@@ -213,19 +215,27 @@ class Tally(msgspec.Struct):
 def _rules(options: Options, kind: Format, home: Path) -> RuleSet:
     reference = reference_in_force(home, options.reference)
     try:
-        rules = load(
-            options.rules,
-            builtin=options.builtin,
-            fields=FIELDS[kind],
-            tuning=options.tuning,
-            pipelines=options.pipelines,
-            reference=reference,
-        )
+        rules = _loaded(options, FIELDS[kind], reference, home)
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
     for line in logsources.in_words(rules.skipped):
         sys.stderr.write(f"{line}\n")
     return rules
+
+
+def _loaded(options: Options, fields: FieldMap, reference: Reference, home: Path) -> RuleSet:
+    if options.tuning is None and not options.pipelines:
+        return load_kept(
+            options.rules, builtin=options.builtin, fields=fields, reference=reference, home=home
+        )
+    return load(
+        options.rules,
+        builtin=options.builtin,
+        fields=fields,
+        tuning=options.tuning,
+        pipelines=options.pipelines,
+        reference=reference,
+    )
 
 
 def _with_first(path: Path) -> tuple[Chunk | None, Iterator[Chunk]]:

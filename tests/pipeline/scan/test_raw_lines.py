@@ -3,7 +3,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.scan.raw_lines import RawLines, event_id, line_of
@@ -17,12 +17,14 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=5), max_size=6))
 def test_any_json_objects_make_a_frame_with_a_row_each(rows: list[dict[str, Any]]) -> None:
     frame = RawLines(None).frame([msgspec.json.encode(row) for row in rows], 0)
     assert frame.height == len(rows)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_lines_that_are_no_objects_are_named_and_the_others_keep_their_number(
     lines: list[bytes],
@@ -62,6 +64,7 @@ def test_the_time_field_may_be_nested_and_an_absent_time_is_the_epoch() -> None:
     assert frame["~event_time"].dt.year().to_list() == [2026, 1970]
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=20), st.floats(), st.integers(), st.booleans(), st.none()))
 def test_no_value_of_the_time_field_makes_the_reader_fail(value: Any) -> None:
     line = msgspec.json.encode({"timestamp": value})

@@ -1,0 +1,107 @@
+"""Compiled rules as bytes and back, so that a large set need not be parsed again.
+
+Only what the classes of `conditions` and `rule` hold is written, by their names; anything else in
+the bytes is an error, never code.
+"""
+
+import dataclasses
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import msgspec
+
+from tachograph.detectors.language import conditions, rule
+from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.language.rule import Detection
+from tachograph.detectors.language.rulefile import Problem
+from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.reference.reference import Reference
+
+_NETWORKS: dict[str, type[IPv4Network] | type[IPv6Network]] = {
+    kind.__name__: kind for kind in (IPv4Network, IPv6Network)
+}
+_NODES: dict[str, Any] = {
+    name: kind for name, kind in vars(conditions).items() if dataclasses.is_dataclass(kind)
+}
+_RULES: dict[str, Any] = {
+    kind.__name__: kind for kind in vars(rule).values() if isinstance(kind, type)
+}
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    rules: list[tuple[str, Any]]
+    # Each with its condition apart.
+    detections: list[tuple[dict[str, Any], Any]]
+    rules_hash: str
+    skipped: list[Problem]
+
+
+def encode(rules: RuleSet) -> bytes:
+    """The rules, without the reference data they stand above."""
+    return msgspec.msgpack.encode(
+        _Kept(
+            [(type(one).__name__, msgspec.to_builtins(one)) for one in rules.rules],
+            [(_around(one), _plain(one.condition)) for one in rules.detections],
+            rules.rules_hash,
+            rules.skipped,
+        )
+    )
+
+
+def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
+    """The rules again. Raises ValueError when the bytes are none of ours."""
+    try:
+        kept = msgspec.msgpack.decode(stored, type=_Kept)
+        return RuleSet(
+            rules=[msgspec.convert(one, _RULES[name]) for name, one in kept.rules],
+            detections=[
+                Detection(condition=_node(condition), **around)
+                for around, condition in kept.detections
+            ],
+            fields=fields,
+            rules_hash=kept.rules_hash,
+            skipped=kept.skipped,
+            reference=reference,
+        )
+    except (msgspec.MsgspecError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"no compiled rules: {error!r}") from error
+
+
+def _around(one: Detection) -> dict[str, Any]:
+    names = [name for name in one.__struct_fields__ if name != "condition"]
+    return {name: getattr(one, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case And(parts) | Or(parts):
+            return [type(value).__name__, *map(_plain, parts)]
+        case Not() | Leaf():
+            return [type(value).__name__, *map(_plain, _members(value))]
+        case IPv4Network() | IPv6Network():
+            return [type(value).__name__, str(value)]
+    if dataclasses.is_dataclass(value):
+        return [type(value).__name__, *map(_plain, _members(value))]
+    return value
+
+
+def _members(value: Any) -> list[Any]:
+    return [getattr(value, one.name) for one in dataclasses.fields(value)]
+
+
+def _node(value: Any) -> Node:
+    found = _made(value)
+    if not isinstance(found, And | Or | Not | Leaf):
+        raise TypeError(f"no condition: {type(found).__name__}")
+    return found
+
+
+def _made(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    name, *members = value
+    if name in _NETWORKS:
+        return _NETWORKS[name](members[0])
+    made = [_made(member) for member in members]
+    return _NODES[name](tuple(made)) if name in {"And", "Or"} else _NODES[name](*made)

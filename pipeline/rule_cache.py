@@ -1,0 +1,69 @@
+"""Large sets of rules compiled once: kept under TACHO_HOME by the content of their files.
+
+A set that is not there, or not readable, is compiled: what is kept here only saves time.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from tachograph.detectors.language import stored
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.language.rulefile import Unreadable, files_of
+from tachograph.detectors.language.ruleset import BUILTIN, RuleSet, load
+from tachograph.detectors.reference.reference import Reference
+
+# Fewer files are compiled sooner than they are worth a file of their own.
+MANY_FILES = 200
+MAX_KEPT = 8
+_CODE = Path(stored.__file__).parent
+
+log = structlog.get_logger(__name__)
+
+
+def load_kept(
+    paths: Sequence[Path], *, builtin: bool, fields: FieldMap, reference: Reference, home: Path
+) -> RuleSet:
+    """As `load`, which it calls where it must. Raises RuleErrors."""
+    try:
+        files = [file for root in paths for file in files_of(root)]
+    except Unreadable:
+        files = []
+    if len(files) < MANY_FILES:
+        return load(paths, builtin=builtin, fields=fields, reference=reference)
+    if builtin:
+        files += files_of(BUILTIN)
+    name = _name(files, f"{fields.name} {builtin} {reference.version}")
+    place = home / "cache" / f"rules-{name}.bin"
+    with contextlib.suppress(OSError, ValueError):
+        return stored.decode(place.read_bytes(), fields, reference)
+    rules = load(paths, builtin=builtin, fields=fields, reference=reference)
+    _keep(place, stored.encode(rules))
+    return rules
+
+
+def _name(files: Iterable[Path], asked: str) -> str:
+    """What the compiled rules depend on: these files, the code that compiles, pySigma's version."""
+    digest = hashlib.blake2b(f"{asked} {version('pysigma')}".encode(), digest_size=16)
+    for file in [*files, *sorted(_CODE.glob("*.py"))]:
+        content = file.read_bytes()
+        digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _keep(place: Path, content: bytes) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        begun = place.with_suffix(f".{os.getpid()}")
+        begun.write_bytes(content)
+        begun.replace(place)
+        kept = sorted(place.parent.glob("rules-*.bin"), key=lambda file: file.stat().st_mtime)
+        for old in kept[:-MAX_KEPT]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("compiled rules are not kept", reason=error.strerror)
