@@ -41,9 +41,7 @@ def column_sql(column: str, reference: Reference) -> str:
     make, decided_by = found
     for joined in decided_by:
         if _known(joined, reference):
-            raise NotExpressible(
-                f"{column}: reference data decides it, which ClickHouse does not hold"
-            )
+            raise NotExpressible(f"{column}: reference data decides it, which no stored action has")
     return make()
 
 

@@ -73,7 +73,8 @@ class Values:
     def at(self, source: Source, field: str) -> Value:
         """The value at a place; `field` is what a rule calls it. Raises NotExpressible."""
         if source.column not in COLUMNS and not computed(source.column):
-            raise NotExpressible(f"{field} is reference data, which ClickHouse does not hold")
+            what = "reference data" if source.column in catalogue.COLUMNS else "found by detect"
+            raise NotExpressible(f"{field} is {what}, which no stored action has")
         column = self._column(source.column)
         if source.path is not None:
             return _member(column, source.path[2:-1].split("']['"))
