@@ -50,6 +50,7 @@ GATHER_S = 0.25
 CACHED_ENTRIES = 1_024
 CACHED_BYTES = 65_536
 BUFFERED_RECORDS = 4_096
+FETCH_S = 1.2  # longer than Faust waits for one fetch
 MAX_REQUEST_BYTES = 8 * 1_048_576
 SEND_TIMEOUT_S = 60.0
 # How long a process that died keeps its partitions from the others.
@@ -297,7 +298,16 @@ class Adapter:
             starts[tp] = earliest[tp] if committed[tp] is None else committed[tp]
             if starts[tp] < earliest[tp]:
                 raise expired(GROUPS_TOPIC, tp.partition, GROUP)
+        await self._seek({tp: start for tp, start in starts.items() if not committed[tp]})
         return starts
+
+    async def _seek(self, starts: Mapping[TP, int]) -> None:
+        """Go to what is not committed: to that aiokafka does not seek. A fetch that is under way
+        for the changelog may still take records from there, which nobody would see.
+        """
+        if starts and self._table.data:
+            await asyncio.sleep(FETCH_S)
+            await self.app.consumer.seek_wait(starts)
 
     def _recovered(self, owned: set[int]) -> list[Sending]:
         """Drop what others own now, know what to expire; what the log has to be told again."""

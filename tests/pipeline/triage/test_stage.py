@@ -17,10 +17,10 @@ from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.pipeline.triage import app, desk, stage
 from tachograph.pipeline.triage.desk import Outcome
-from tachograph.pipeline.triage.entry import TriageRecord
+from tachograph.pipeline.triage.entry import Entry, TriageRecord
 from tachograph.schemas import contracts
 from tachograph.schemas.alert import Alert
-from tachograph.schemas.codec import decode
+from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.records import DeadLetter
 from tests.pipeline.triage import groups as make
 from tests.pipeline.triage import kafka
@@ -142,6 +142,23 @@ def test_a_broker_that_answers_slowly_costs_no_record_at_a_restart(
             running.until_read()
         _send_all(writer, records[100:])
         broker.answer_after(150)
+        with Running(settings) as running:
+            running.until_read()
+        expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
+        assert plain(newest(kafka.alerts_of(settings))) == plain(expected)
+
+
+def test_a_table_that_was_left_without_a_commit_loses_no_record_either(
+    settings_for: SettingsFor,
+) -> None:
+    with MockBroker(partitions=3, topics=TOPICS) as broker:
+        settings = settings_for(broker.bootstrap_servers)
+        writer = kafka.prepare(settings)
+        for partition in range(3):
+            entry = Entry(tenant="acme", entity="left", bucket_start=make.BUCKET)
+            left = encode(msgspec.structs.replace(entry, partition=partition))
+            writer.send(app.CHANGELOG_TOPIC, left, key=b"%d" % partition, partition=partition)
+        _send_all(writer, kafka.story(3, 300, agents=30, rules=20))
         with Running(settings) as running:
             running.until_read()
         expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
