@@ -128,6 +128,7 @@ def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(
         assert plain(newest(said)) == plain(expected)
 
 
+@pytest.mark.slow
 def test_a_broker_that_answers_slowly_costs_no_record_at_a_restart(
     settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,13 +137,13 @@ def test_a_broker_that_answers_slowly_costs_no_record_at_a_restart(
     with MockBroker(partitions=3, topics=TOPICS) as broker:
         settings = settings_for(broker.bootstrap_servers)
         writer = kafka.prepare(settings)
-        records = kafka.story(3, 600, agents=30, rules=20)
+        records = kafka.story(3, 1_500, agents=30, rules=20)
         _send_all(writer, records[:100])
         with Running(settings) as running:
             running.until_read()
-        _send_all(writer, records[100:])
         broker.answer_after(150)
         with Running(settings) as running:
+            _send_all(writer, records[100:], pause_s=0.05)
             running.until_read()
         expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
         assert plain(newest(kafka.alerts_of(settings))) == plain(expected)
