@@ -4,13 +4,14 @@
     python -m infra.pack_page labels.ndjson.gz found.ndjson
 
 `labels`: one JSON object a line with `trace_id` (the session), `label_class`, `agent_complied` and
-`unsafe`. The page keeps its words; what stands between its marks is made anew.
+`unsafe`. The page keeps its words; what stands between its marks is made anew. Without arguments
+the rules are written anew and the shares that the page has are kept.
 """
 
 import argparse
 import gzip
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ RISKS = {
     "ai_supply_chain": "AI supply chain",
     "governance": "Governance",
 }
+_LEVELS = """| sessions with a finding | benign | hard | attempts | attacks |
+|---|---|---|---|---|
+"""
+_HEAD = """| | rule | kind | severity | benign | hard | attempts | attacks |
+|---|---|---|---|---|---|---|---|
+"""
+# Title of a rule, or a level → shares of the kinds of sessions, as texts.
+Shares = Mapping[str, Sequence[str]]
 
 
 def kind_of(label: Mapping[str, Any]) -> str | None:
@@ -47,68 +56,63 @@ def kind_of(label: Mapping[str, Any]) -> str | None:
     return "hard" if said == "benign_hard" else "attempt"
 
 
-def kinds_of(lines: Iterable[bytes]) -> dict[str, str]:
-    """Session → what it counts as."""
-    labels = (msgspec.json.decode(line) for line in lines)
-    return {label["trace_id"]: kind for label in labels if (kind := kind_of(label)) is not None}
-
-
-def fired(lines: Iterable[bytes], kinds: Mapping[str, str]) -> dict[str, Counter[str]]:
-    """Rule → number of sessions of each kind in which it fired. Levels count as rules, with what is
-    above them: `>= high`.
-    """
+def measured(labels: Iterable[bytes], findings: Iterable[bytes]) -> Shares:
+    """The shares of sessions in which each rule, and each level or above, was found."""
+    said = (msgspec.json.decode(line) for line in labels)
+    kinds = {label["trace_id"]: kind for label in said if (kind := kind_of(label)) is not None}
     pairs = set()
-    for line in lines:
+    for line in findings:
         finding = msgspec.json.decode(line)
         session = finding.get("session_id")
         if session in kinds:
             below = SEVERITIES[: SEVERITIES.index(finding["severity"]) + 1]
-            pairs |= {(name, session) for name in (finding["rule_id"], *map(_level, below))}
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for rule, session in pairs:
-        found[rule][kinds[session]] += 1
-    return found
+            pairs |= {(name, session) for name in (finding["title"], *map(_level, below))}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, session in pairs:
+        counts[name][kinds[session]] += 1
+    totals = Counter(kinds.values())
+    return {
+        name: [_share(found[kind], totals[kind]) for kind in KINDS]
+        for name, found in counts.items()
+    }
 
 
-def _level(severity: str) -> str:
-    return f">= {severity}"
+def kept(page: str) -> Shares:
+    """The shares that the page has."""
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    return {
+        **{row[1]: row[4:] for row in cells if len(row) == 8},
+        **{row[0]: row[1:] for row in cells if len(row) == 5},
+    }
 
 
-def levels(found: Mapping[str, Counter[str]], totals: Mapping[str, int]) -> str:
-    """What share of sessions has a finding of each level or above."""
-    rows = []
-    for severity in reversed(SEVERITIES[1:]):
-        shares = [_share(found[_level(severity)][kind], totals.get(kind, 0)) for kind in KINDS]
-        rows.append(f"| {severity} or above | {' | '.join(share or '0' for share in shares)} |")
-    return (
-        "| sessions with a finding | benign | hard | attempts | attacks |\n|---|---|---|---|---|\n"
-        + ("\n".join(rows))
-    )
-
-
-def table(
-    rules: Iterable[Rule], found: Mapping[str, Counter[str]], totals: Mapping[str, int]
-) -> str:
-    """The rules by risk, in the order of the catalogue."""
+def table(rules: Iterable[Rule], shares: Shares) -> str:
+    """The levels, then the rules by risk, in the order of the catalogue."""
     by_risk: dict[str, list[Rule]] = defaultdict(list)
     for rule in rules:
         by_risk[rule.meta.tacho.risk_category].append(rule)
-    parts = []
+    names = [_level(severity) for severity in reversed(SEVERITIES[1:])]
+    nothing = [""] * len(KINDS)
+    levels = [_line(name, *(share or "0" for share in shares.get(name, nothing))) for name in names]
+    parts = [_LEVELS + "\n".join(levels)]
     for risk, title in RISKS.items():
         own = sorted(by_risk[risk], key=lambda rule: (rule.meta.tacho.detection, rule.meta.title))
-        rows = [_row(rule, found.get(rule.meta.rule_id, Counter()), totals) for rule in own]
-        parts.append(f"### {title}: {len(own)} rules\n\n{_HEAD}\n" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+        rows = [
+            _line(
+                str(rule.meta.tacho.detection), rule.meta.title, rule.meta.kind,
+                rule.meta.severity, *shares.get(rule.meta.title, nothing),
+            )
+            for rule in own
+        ]  # fmt: skip
+        parts.append(f"### {title}: {len(own)} rules\n\n{_HEAD}" + "\n".join(rows))
+    return "\n\n".join(parts)
 
 
-_HEAD = """| | rule | kind | severity | benign | hard | attempts | attacks |
-|---|---|---|---|---|---|---|---|"""
+def _level(severity: str) -> str:
+    return severity if severity == SEVERITIES[-1] else f"{severity} or above"
 
 
-def _row(rule: Rule, counts: Counter[str], totals: Mapping[str, int]) -> str:
-    meta = rule.meta
-    shares = [_share(counts[kind], totals.get(kind, 0)) for kind in KINDS]
-    cells = [str(meta.tacho.detection), meta.title, meta.kind, meta.severity, *shares]
+def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
@@ -118,19 +122,19 @@ def _share(count: int, of: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("labels", type=Path)
-    parser.add_argument("findings", type=Path)
+    parser.add_argument("labels", type=Path, nargs="?")
+    parser.add_argument("findings", type=Path, nargs="?")
     options = parser.parse_args()
-    with gzip.open(options.labels) as lines:
-        kinds = kinds_of(lines)
-    with options.findings.open("rb") as lines:
-        found = fired(lines, kinds)
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    totals = Counter(kinds.values())
-    made = f"{levels(found, totals)}\n\n{table(load().rules, found, totals)}"
-    PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+    if options.findings is None:
+        shares = kept(page)
+    else:
+        with gzip.open(options.labels) as labels, options.findings.open("rb") as findings:
+            shares = measured(labels, findings)
+    made = table(load().rules, shares)
+    PAGE.write_text(f"{before}{BEGIN}\n{made}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

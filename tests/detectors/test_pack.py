@@ -89,6 +89,7 @@ def test_without_reference_data_no_rule_speaks_of_a_register() -> None:
 
 
 def test_every_rule_stands_in_the_page_of_the_pack() -> None:
+    """`python -m infra.pack_page` writes the rules anew."""
     page = (Path(__file__).parents[2] / "docs" / "pack.md").read_text(encoding="utf-8")
     assert [rule.meta.title for rule in RULES.rules if f"| {rule.meta.title} |" not in page] == []
 
