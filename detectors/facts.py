@@ -158,9 +158,10 @@ def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
     return part.with_columns(pl.col("event_time").to_physical(), *always)
 
 
-def said_text(frame: pl.DataFrame, field: str, fields: FieldMap) -> pl.Series | None:
-    """What each event of a frame says in a field, cut short as it is shown; None: nothing."""
-    rows = np.arange(frame.height)
+def said_text(frame: pl.DataFrame, rows: Rows, field: str, fields: FieldMap) -> pl.Series | None:
+    """What some events say in a field, cut short as it is shown; None where no event of the frame
+    says anything.
+    """
     return _texts(frame, rows, fields, {field: field}, MAX_SAID_CHARS).get(field)
 
 

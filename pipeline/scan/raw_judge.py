@@ -18,7 +18,7 @@ from tachograph.detectors.facts import Facts, said_text
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Stateless
 from tachograph.detectors.language.ruleset import RuleSet
-from tachograph.detectors.matching.matcher import Matcher
+from tachograph.detectors.matching.matcher import Matcher, Rows
 from tachograph.detectors.prepare import DEFAULT_TENANT
 from tachograph.detectors.signals import SignalMaker
 from tachograph.pipeline.scan.findings import Findings
@@ -52,7 +52,7 @@ class RawJudge:
         if not matched:
             return
         used = np.unique(np.concatenate(list(matched.values())))
-        events = _Events(frame[used])
+        events = _Events(frame, used)
         for writer in self._writers:
             rows = matched.get(writer.rule.detection)
             if rows is not None:
@@ -70,7 +70,7 @@ class _Writer:
         signal = msgspec.structs.replace(maker.of_event(rule, facts, 0), signal_id=_SIGNAL_ID)
         (made,) = Findings(raw=False).take([signal])
         line = msgspec.json.encode(made) + b"\n"
-        where = _where(_json(made.event_time), _json(_ID), b"null")
+        where = _where(_json(made.event_time).decode(), _json(_ID).decode(), "null")
         self._parts: list[bytes] = []
         for cut in (where, _json(_SIGNAL_ID), _json(_ID), b'"fields":{}'):
             before, line = line.split(cut, 1)
@@ -78,58 +78,58 @@ class _Writer:
         self._tail = line
         self._ids = Prefix(DEFAULT_TENANT, rule.meta.rule_id, rule.meta.version)
 
-    def lines(self, events: "_Events", rows: list[int], shown: Sequence[str]) -> Iterator[bytes]:
-        """A line for each of the rows."""
+    def lines(self, events: "_Events", places: list[int], shown: Sequence[str]) -> Iterator[bytes]:
+        """A line for each of the events at these places."""
         head, signal, ids, fields = self._parts
         says = [said for name in shown if (said := events.said(name)) is not None]
         where, names, identify, tail = events.where, events.ids, self._ids.id, self._tail
-        for row in rows:
-            name = names[row]
-            texts = b",".join([text for said in says if (text := said[row])])
+        for place in places:
+            name = names[place]
+            texts = b",".join(
+                [member[text] for said, member in says if (text := said[place]) is not None]
+            )
             yield b'%b%b%b"%b"%b"%b"%b"fields":{%b}%b' % (
-                *(head, where[row], signal, identify(name).encode()),
+                *(head, where[place], signal, identify(name).encode()),
                 *(ids, name.encode(), fields, texts, tail),
             )
 
 
 class _Events:
-    """The events of a frame, as the JSON that findings hold of them."""
+    """Some rows of a frame, as the JSON that findings hold of them."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
-        self.ids: list[str] = frame["~event_id"].to_list()
-        self._said: dict[str, list[bytes] | None] = {}
+    def __init__(self, frame: pl.DataFrame, rows: Rows) -> None:
+        self._frame, self._rows = frame, rows
+        self.ids: list[str] = frame["~event_id"][rows].to_list()
+        self._said: dict[str, tuple[list[str | None], dict[str, bytes]] | None] = {}
 
     @cached_property
     def where(self) -> list[bytes]:
         """When each was, which it is, and the number of its line."""
-        times = self._frame["~event_time"].dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
+        times = self._frame["~event_time"][self._rows].dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
         times = times.str.replace(".000000Z", "Z", literal=True)
         return [
-            _where(b'"%b"' % time.encode(), b'"%b"' % name.encode(), b"%d" % line_of(name))
-            for time, name in zip(times, self.ids, strict=True)
+            _where(f'"{time}"', f'"{name}"', str(line_of(name)))
+            for time, name in zip(times.to_list(), self.ids, strict=True)
         ]
 
-    def said(self, name: str) -> list[bytes] | None:
-        """What each says in a field, as a member of an object, empty where it says nothing; None
-        where none says anything.
+    def said(self, name: str) -> tuple[list[str | None], dict[str, bytes]] | None:
+        """What each says in a field, and what says it as a member of an object; None where none
+        says anything.
         """
         if name not in self._said:
             self._said[name] = self._members(name)
         return self._said[name]
 
-    def _members(self, name: str) -> list[bytes] | None:
-        texts = said_text(self._frame, name, RAW)
+    def _members(self, name: str) -> tuple[list[str | None], dict[str, bytes]] | None:
+        texts = said_text(self._frame, self._rows, name, RAW)
         if texts is None:
             return None
-        key = _json(name)
-        member = {text: b"%b:%b" % (key, _json(text)) for text in texts.unique().drop_nulls()}
-        member[None] = b""
-        return [member[text] for text in texts]
+        key, said = _json(name), texts.to_list()
+        return said, {text: b"%b:%b" % (key, _json(text)) for text in set(said) if text is not None}
 
 
-def _where(time: bytes, name: bytes, line: bytes) -> bytes:
-    return b'"event_time":%b,"event_id":%b,"event_index":%b' % (time, name, line)
+def _where(time: str, name: str, line: str) -> bytes:
+    return f'"event_time":{time},"event_id":{name},"event_index":{line}'.encode()
 
 
 def _json(text: str) -> bytes:
