@@ -24,7 +24,7 @@ from tachograph.detectors.correlation.bank import (
 from tachograph.detectors.correlation.outbound import UNLINKED_S, Outbound, OutboundState
 from tachograph.detectors.facts import FactTable, fact_frame
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rule import MICROS, Correlation, Stateless
+from tachograph.detectors.language.rule import MICROS, Correlation, Sequence, Stateless
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
@@ -47,6 +47,17 @@ class RuleStats(msgspec.Struct):
     evicted_events: int = 0
     evicted_groups: int = 0
     late: int = 0
+    # Processor time of its conditions, as far as they are its own.
+    spent_ns: int = 0
+    # Event time of the newest event that matched.
+    last_match_us: int | None = None
+    # False: no field that would let it fire has had a value so far.
+    can_fire: bool = True
+
+    def note(self, times_us: npt.NDArray[np.int64]) -> None:
+        """Some events matched, at these times."""
+        self.matches += len(times_us)
+        self.last_match_us = max(self.last_match_us or 0, int(times_us.max()))
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -119,6 +130,7 @@ class Engine:
         if not found:
             return []
         table = FactTable(frame, _union(found), self._fields)
+        times_us = self._times_us(frame)
         out: list[Signal] = []
         for rule, maker in self._stateless:
             rows = matched.get(rule.detection)
@@ -126,7 +138,7 @@ class Engine:
                 continue
             facts = table.at(rows, shown_fields(self.rules.detections[rule.detection]))
             signals = [maker.of_event(rule, event, revision) for event in facts]
-            self._stats[rule.meta.rule_id].matches += len(rows)
+            self._stats[rule.meta.rule_id].note(times_us[rows])
             self._count_signals(signals)
             for signal in signals:
                 if signal.trace_id and _unlinked(signal):
@@ -148,8 +160,9 @@ class Engine:
             (rule, Matched(np.searchsorted(used, rows), steps, late[rows] == LATE))
             for rule, rows, steps in stepped
         ]
+        times_us = self._times_us(frame)[used]
         for rule, rows in found:
-            self._stats[rule.meta.rule_id].matches += len(rows.rows)
+            self._stats[rule.meta.rule_id].note(times_us[rows.rows])
         local = [(rule, rows) for rule, rows in found if not rule.across]
         signals = self.bank.judge(facts, local, revision) if local else []
         self._count_signals(signals)
@@ -210,18 +223,25 @@ class Engine:
     @property
     def stats(self) -> dict[str, RuleStats]:
         """Counts by rule id since the start."""
-        candidates = self._matcher.candidates
-        for rule, _ in self._stateless:
-            self._stats[rule.meta.rule_id].candidates = candidates(rule.detection)
-        for correlation in self._correlations:
-            own = self._stats[correlation.meta.rule_id]
-            own.candidates = sum(map(candidates, correlation.detections))
+        matcher = self._matcher
+        for rule in self.rules.rules:
+            asked = [rule.detection] if isinstance(rule, Stateless) else rule.detections
+            own = self._stats[rule.meta.rule_id]
+            own.candidates = sum(map(matcher.candidates, asked))
+            own.spent_ns = sum(map(matcher.spent_ns, asked))
+            every = all if isinstance(rule, Sequence) else any
+            # Before the first event nothing is known of any field.
+            own.can_fire = not own.evaluations or every(map(matcher.can_match, asked))
         for correlation, counts in self.bank.stats():
             own = self._stats[correlation.meta.rule_id]
             own.evicted_events = counts.evicted_events
             own.evicted_groups = counts.evicted_groups
             own.late = counts.late
         return self._stats
+
+    def _times_us(self, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+        column = frame.get_column(self._fields.own("event_time"))
+        return column.to_physical().to_numpy()
 
     def _count_signals(self, signals: list[Signal]) -> None:
         for rule_id, number in Counter(signal.rule_id for signal in signals).items():

@@ -35,6 +35,15 @@ class Prefix:
         state.update(_joined(parts))
         return state.hexdigest()
 
+    def ids(self, lasts: Iterable[str]) -> list[str]:
+        """`id` of each of these last parts."""
+        copy, found = self._state.copy, []
+        for last in lasts:
+            state = copy()
+            state.update(last.encode("utf-8", "surrogatepass"))
+            found.append(state.hexdigest())
+        return found
+
 
 class Key:
     """The operator's secret for keyed hashes; 16 to 64 bytes."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.language.conditions import Number, NumberOp, Test, Text, TextOp
-from tachograph.detectors.matching.bits import Mask
+from tachograph.detectors.matching.bits import Mask, Rows
 from tachograph.detectors.matching.distinct import Distinct
 from tachograph.detectors.matching.guards import MIN_WORD_CHARS, beyond_ascii, guard
 from tachograph.detectors.matching.lowering import EXACT_WHOLE
@@ -161,19 +161,21 @@ class AskedColumn:
             texts = texts[hits.ends]
         return self._distinct.where_any(texts)
 
-    def asked(self, number: int, rows: int) -> int:
-        """Those of the rows that pass a test that words do not answer."""
+    def asked(self, number: int, places: Rows) -> int:
+        """Those of the rows at these places that pass a test that words do not answer."""
         guards = self._tests.guards[number]
         hits = [self._hits[word] for word in guards or () if word in self._hits]
         if guards is not None and not hits:
             return 0
-        wanted = self._distinct.held(rows)
+        codes, rows = self._distinct.entries(places)
+        wanted = np.zeros(self._distinct.count, np.bool_)
+        wanted[codes] = True
         if guards is not None:
-            guarded = np.zeros(self._distinct.count, np.bool_)
+            guarded = np.zeros_like(wanted)
             for found in hits:
                 guarded[found.texts] = True
             wanted &= guarded
-        return self._distinct.where(self._passed(number, wanted)) & rows
+        return self._distinct.among(rows[self._passed(number, wanted)[codes]])
 
     def _passed(self, number: int, wanted: Mask) -> Mask:
         """The values that passed so far, the wanted ones among them; each is asked once."""

@@ -88,15 +88,27 @@ class Distinct:
         mask[self._rows[entries]] = True
         return bits.of_mask(mask)
 
-    def held(self, rows: int) -> Mask:
-        """Which values stand in these rows, as a mask over `values`."""
-        mask = bits.mask_of(rows, self.height)
-        codes = self._codes[mask if self._rows is None else mask[self._rows]]
-        held = np.zeros(self.count, np.bool_)
-        held[codes] = True
-        if self._missing is not None:
-            held[self._missing] = False
-        return held
+    def entries(self, places: Rows) -> tuple[Codes, Rows]:
+        """The values, by their places in `values`, that stand in these rows, and their rows."""
+        if self._rows is None:
+            codes, rows = self._codes[places], places
+        else:
+            mask = np.zeros(self.height, np.bool_)
+            mask[places] = True
+            held = mask[self._rows]
+            codes, rows = self._codes[held], self._rows[held]
+        if self._missing is None:
+            return codes, rows
+        there = codes != self._missing
+        return codes[there], rows[there]
+
+    def among(self, rows: Rows) -> int:
+        """Rows as a set of all rows."""
+        if not len(rows):
+            return 0
+        mask = np.zeros(self.height, np.bool_)
+        mask[rows] = True
+        return bits.of_mask(mask)
 
 
 def distinct(frame: pl.DataFrame, seed: int) -> dict[str, Distinct]:

@@ -17,6 +17,7 @@ from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.bits import Rows
 from tachograph.detectors.matching.run import Run
+from tachograph.detectors.matching.silence import possible
 from tachograph.detectors.matching.tree import Trees
 
 __all__ = ["Matcher", "Rows"]
@@ -32,11 +33,15 @@ class Matcher:
         self._seed = secrets.randbits(63)
         self._candidates = [0] * len(conditions)
         self._spent_ns = [0] * len(conditions)
+        self._nodes = list(conditions)
+        # Columns that had a value in any frame.
+        self._carried: set[str] = set()
 
     def match(self, frame: pl.DataFrame) -> dict[int, Rows]:
         """Row numbers, ascending, that match each condition (by its place in the list)."""
         if frame.is_empty() or not self._conditions:
             return {}
+        self._carried |= {c.name for c in frame.get_columns() if c.null_count() < frame.height}
         run = self._run(frame)
         everything = bits.everything(frame.height)
         matched: dict[int, Rows] = {}
@@ -79,3 +84,7 @@ class Matcher:
         the first that asks.
         """
         return self._spent_ns[condition]
+
+    def can_match(self, condition: int) -> bool:
+        """Whether any event can match a condition, going by the columns that had values so far."""
+        return possible(self._nodes[condition], self._carried, self._fields)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.matching import bits
+from tachograph.detectors.matching.bits import Rows
 from tachograph.detectors.matching.column import AskedColumn, ColumnTests
 from tachograph.detectors.matching.distinct import Distinct, distinct
 from tachograph.detectors.matching.lowering import attribute_values
@@ -26,6 +27,7 @@ class Run:
         self._columns: dict[str, AskedColumn] = {}
         self._keywords: list[AskedColumn] = []
         self._present: dict[str, int] = {}
+        self._last: tuple[int, Rows] = (0, np.empty(0, np.int64))
         # Rows by the number of a test that words tell; a test that no row passes is not here.
         self._told: dict[int, int] = {}
         # The columns in which words told it.
@@ -85,14 +87,20 @@ class Run:
     def asked(self, column: str, number: int, rows: int) -> int:
         """Those of the rows that pass a test of a column's values."""
         found = self._columns.get(column)
-        return 0 if found is None or not rows else found.asked(number, rows)
+        return found.asked(number, self._places(rows)) if found is not None and rows else 0
 
     def keyword(self, number: int, rows: int) -> int:
         """Those of the rows that pass a test in any of their texts."""
         found = 0
-        for column in self._keywords:
-            found |= column.asked(number, rows & ~found)
+        for column in self._keywords if rows else ():
+            found |= column.asked(number, self._places(rows))
         return found
+
+    def _places(self, rows: int) -> Rows:
+        """Row numbers; the same rows are asked of one column after the other."""
+        if rows != self._last[0]:
+            self._last = rows, bits.rows_of(rows, self.height)
+        return self._last[1]
 
     def present(self, column: str) -> int:
         """Rows with a value in the column."""
@@ -117,7 +125,7 @@ class Run:
             return 0
         if not question.reads:
             return rows if question.everywhere else 0
-        places = bits.rows_of(rows, self.height)
+        places = self._places(rows)
         passed = question.mask(self.frame.select(question.reads)[places])
         mask = np.zeros(self.height, np.bool_)
         mask[places[passed]] = True

@@ -18,6 +18,7 @@ from tachograph.detectors.matching.times import TIME, moments
 MAX_DEPTH = 32
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_COLUMNS = 4_096
+FEW_COLUMNS = 48
 _PLAIN: tuple[tuple[set[type], pl.DataType], ...] = (
     ({str, NoneType}, pl.String()),
     ({int, NoneType}, pl.Int64()),
@@ -44,18 +45,36 @@ class RawColumns:
 
     def take(self, objects: Sequence[Mapping[str, Any]]) -> None:
         """Take in a block: small enough, and all of it is still in the processor's cache."""
+        start = self._height
+        self._height += len(objects)
         shapes: dict[tuple[str, ...], list[int]] = {}
-        for row, item in enumerate(objects, self._height):
+        for row, item in enumerate(objects):
             shapes.setdefault(tuple(item), []).append(row)
+        if self._asked is not None and len(self._asked) <= FEW_COLUMNS:
+            self._take_whole(objects, {name for names in shapes for name in names}, start)
+            return
         for names, rows in shapes.items():
             # All objects of a shape have the same names in the same order.
-            columns = zip(*(objects[row - self._height].values() for row in rows), strict=True)
-            places = np.array(rows)
+            columns = zip(*(objects[row].values() for row in rows), strict=True)
+            places = np.array(rows) + start
             for name, values in zip(names, columns, strict=False):
                 if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
                     self._values[name] += values
                     self._rows[name].append(places)
-        self._height += len(objects)
+
+    def _take_whole(
+        self, objects: Sequence[Mapping[str, Any]], names: set[str], start: int
+    ) -> None:
+        """Few columns are taken with the values they lack, which spares setting each in its row."""
+        rows = np.arange(start, self._height)
+        for name in (self._asked or frozenset()) | self._heads:
+            if name not in self._values and name in names and self._known(name, len(objects)):
+                self._values[name] = [None] * start
+                self._rows[name] = [np.arange(start)]
+            if name in self._values:
+                held = name in names
+                self._values[name] += [item.get(name) if held else None for item in objects]
+                self._rows[name].append(rows)
 
     def _wanted(self, name: str) -> bool:
         return self._asked is None or name in self._asked
@@ -184,6 +203,8 @@ def _both(one: Any, other: Any) -> list[Any]:
 
 def _series(name: str, values: list[Any], rows: Rows, height: int) -> pl.Series:
     """A column with these values in these rows."""
+    if len(rows) == height and (rows[1:] > rows[:-1]).all():
+        return _dense(name, values)
     place = np.full(height, len(values))
     place[rows] = np.arange(len(values))
     return _dense(name, [*values, None]).gather(place)

@@ -58,7 +58,7 @@ class RawJudge:
             if rows is not None:
                 shown = shown_fields(self._rules.detections[writer.rule.detection])
                 lines = writer.lines(events, np.searchsorted(used, rows).tolist(), shown)
-                yield writer.rule.meta.severity, len(rows), b"".join(lines)
+                yield writer.rule.meta.severity, len(rows), lines
 
 
 class _Writer:
@@ -67,31 +67,35 @@ class _Writer:
     def __init__(self, rule: Stateless, maker: SignalMaker) -> None:
         self.rule = rule
         facts = Facts(event_id=_ID, time_us=0, tenant=DEFAULT_TENANT)
-        signal = msgspec.structs.replace(maker.of_event(rule, facts, 0), signal_id=_SIGNAL_ID)
-        (made,) = Findings(raw=False).take([signal])
+        found = msgspec.structs.replace(maker.of_event(rule, facts, 0), signal_id=_SIGNAL_ID)
+        (made,) = Findings(raw=False).take([found])
         line = msgspec.json.encode(made) + b"\n"
         where = _where(_json(made.event_time).decode(), _json(_ID).decode(), "null")
-        self._parts: list[bytes] = []
-        for cut in (where, _json(_SIGNAL_ID), _json(_ID), b'"fields":{}'):
-            before, line = line.split(cut, 1)
-            self._parts.append(before)
-        self._tail = line
+        head, line = line.split(where, 1)
+        signal, line = line.split(_json(_SIGNAL_ID), 1)
+        ids, line = line.split(_json(_ID), 1)
+        fields, line = line.split(b'"fields":{}', 1)
+        # What stands between the parts that differ, which are put in without their quotes.
+        self._between = (
+            *(head, signal + b'"', b'"' + ids + b'"'),
+            *(b'"' + fields + b'"fields":{', b"}" + line),
+        )
         self._ids = Prefix(DEFAULT_TENANT, rule.meta.rule_id, rule.meta.version)
 
-    def lines(self, events: "_Events", places: list[int], shown: Sequence[str]) -> Iterator[bytes]:
+    def lines(self, events: "_Events", places: list[int], shown: Sequence[str]) -> bytes:
         """A line for each of the events at these places."""
-        head, signal, ids, fields = self._parts
+        head, signal, ids, fields, tail = self._between
         says = [said for name in shown if (said := events.said(name)) is not None]
-        where, names, identify, tail = events.where, events.ids, self._ids.id, self._tail
-        for place in places:
-            name = names[place]
-            texts = b",".join(
-                [member[text] for said, member in says if (text := said[place]) is not None]
+        where, names = events.where, events.ids
+        made = self._ids.ids([names[place] for place in places])
+        parts: list[bytes] = []
+        for place, identifier in zip(places, made, strict=True):
+            texts = [member[text] for said, member in says if (text := said[place]) is not None]
+            parts += (
+                *(head, where[place], signal, identifier.encode(), ids, names[place].encode()),
+                *(fields, b",".join(texts), tail),
             )
-            yield b'%b%b%b"%b"%b"%b"%b"fields":{%b}%b' % (
-                *(head, where[place], signal, identify(name).encode()),
-                *(ids, name.encode(), fields, texts, tail),
-            )
+        return b"".join(parts)
 
 
 class _Events:

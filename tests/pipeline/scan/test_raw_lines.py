@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tachograph.pipeline.scan import raw_frames, raw_lines
 from tachograph.pipeline.scan.raw_lines import RawLines, event_id, line_of
 
+NAMES = st.sampled_from(["a", "b", "c", "a.b", "c.a", "b.c"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+        | st.dictionaries(NAMES, inner, max_size=3)
     ),
     max_leaves=12,
 )
@@ -22,6 +26,30 @@ JSON = st.recursive(
 def test_any_json_objects_make_a_frame_with_a_row_each(rows: list[dict[str, Any]]) -> None:
     frame = RawLines(None).frame([msgspec.json.encode(row) for row in rows], 0)
     assert frame.height == len(rows)
+
+
+@settings(deadline=None)
+@given(st.lists(st.dictionaries(NAMES, JSON, max_size=4), max_size=6), st.integers(1, 3))
+def test_columns_are_the_same_however_many_are_asked_for(
+    rows: list[dict[str, Any]], block: int
+) -> None:
+    lines = [msgspec.json.encode(row) for row in rows]
+    asked = ["a", "a.b", "b", "c.a.b", "c"]
+    more = [f"x{number}" for number in range(raw_frames.FEW_COLUMNS)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_lines, "BLOCK_LINES", block)
+        few = RawLines(None, asked).frame(lines, 0)
+        many = RawLines(None, [*asked, *more]).frame(lines, 0)
+    every = RawLines(None).frame(lines, 0)
+    for name in asked:
+        held = few.get_column(name, default=None)
+        for other in (many, every):
+            found = other.get_column(name, default=None)
+            if held is None or found is None:
+                assert held is None or held.null_count() == len(held)
+                assert found is None
+            else:
+                assert held.to_list() == found.to_list()
 
 
 @settings(deadline=None)
