@@ -83,6 +83,8 @@ def _test(test: Test) -> str:
 def _asked(test: Test) -> tuple[str, str | None]:
     """How a test asks, and for which value."""
     match test:
+        case Text("contains", ""):
+            return "has a value", None
         case Text(op, value, cased):
             return f"{_TEXT[op]}{' exactly' if cased else ''}", _quoted(value)
         case Pattern(regex):

@@ -22,6 +22,7 @@ from tachograph.detectors.language.conditions import (
     TimeUnit,
     Truth,
 )
+from tachograph.detectors.matching.lowering import EXACT_WHOLE
 from tachograph.detectors.sql.regexes import re2_of
 from tachograph.detectors.sql.text import NotExpressible, all_of, any_of, literal, literals
 from tachograph.detectors.sql.values import Value, Values
@@ -116,7 +117,7 @@ def _number(value: Value, op: NumberOp, number: float) -> str:
     compare = f"{_COMPARE[op]} {literal(number)}"
     if value.kind in {"whole", "real"}:
         return f"ifNull({value.sql} {compare}, false)"
-    if op == "eq":
+    if op == "eq" and abs(number) >= EXACT_WHOLE:
         return value.holds(lambda text: f"{text} = {literal(str(number))}")
     return value.holds(lambda text: f"ifNull(toFloat64OrNull({text}) {compare}, false)")
 
