@@ -9,14 +9,15 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.collector import resting
-from tachograph.detectors.correlation.bank import CorrelatorBank
-from tachograph.detectors.correlation.travel import matches_of
+from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
+from tachograph.detectors.correlation.matched import chain_of
+from tachograph.detectors.correlation.stretch import LONG_AGO
+from tachograph.detectors.correlation.travel import match_rows, matches_of
 from tachograph.detectors.engine import RuleStats
 from tachograph.detectors.groups import Groups
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import Found, PartitionDetector
-from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 
 FORMAT = 1
@@ -35,9 +36,10 @@ class AcrossDetector:
 
     def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
         limits = limits or Limits()
-        across = [rule for rule in rules.correlations if rule.across]
+        across = [rule for rule in chain_of(rules.correlations) if rule.across]
         self._rules = {(rule.meta.rule_id, rule.meta.version): rule for rule in across}
-        self.bank = CorrelatorBank(across, rules, limits=limits)
+        self._fields = rules.fields
+        self.bank = CorrelatorBank(rules.correlations, rules, across=True, limits=limits)
         # Captured state comes from where the agents are seen.
         self.groups = Groups(lateness_s=limits.allowed_lateness_s, captures=False)
 
@@ -47,19 +49,22 @@ class AcrossDetector:
             return Found()
         with resting():
             matches = matches_of(rows, self._rules)
-            signals = self.bank.judge(matches.facts, matches.found, revision)
-            return self._found(signals, revision)
+            return self._found(self.bank.judge(matches.facts, matches.found, revision), revision)
 
-    def tick(self, watermark_us: int, revision: int) -> Found:
-        """Every place that sends matches reached this observed time: close what can no longer
+    def tick(self, watermark_us: int, revision: int, chained_us: int | None = None) -> Found:
+        """Every place that sends matches of actions reached this observed time, and every place
+        that sends matches of signals `chained_us` (None: the same): close what can no longer
         change.
         """
-        found = self._found(self.bank.advance(watermark_us, revision), revision)
+        outcome = self.bank.advance(watermark_us, revision, chained_us)
+        found = self._found(outcome, revision)
         closed = self.groups.close(watermark_us, revision)
         return msgspec.structs.replace(found, groups=[*found.groups, *closed])
 
-    def _found(self, signals: list[Signal], revision: int) -> Found:
-        return Found(signals, self.groups.absorb(signals, revision))
+    def _found(self, outcome: Outcome, revision: int) -> Found:
+        matches = [match_rows(one, self._fields) for one in outcome.matches]
+        groups = self.groups.absorb(outcome.signals, revision)
+        return Found(outcome.signals, groups, matches=matches)
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
@@ -102,11 +107,24 @@ class WholeDetector:
     def tick(self, watermark_us: int, revision: int) -> Found:
         """As PartitionDetector."""
         found = self._joined(self._place.tick(watermark_us, revision), revision)
-        return _sum([found, self._across.tick(watermark_us, revision)])
+        return _sum([found, self._closed(watermark_us, revision)])
+
+    def close(self, revision: int) -> Found:
+        """As PartitionDetector."""
+        found = self._joined(self._place.close(revision), revision)
+        return _sum([found, self._closed(END_US, revision)])
+
+    def _closed(self, watermark_us: int, revision: int) -> Found:
+        """What rules on signals say comes after what their signals say."""
+        found = self._joined(self._across.tick(watermark_us, revision, LONG_AGO), revision)
+        return _sum([found, self._joined(self._across.tick(watermark_us, revision), revision)])
 
     def _joined(self, found: Found, revision: int) -> Found:
-        across = [self._across.process(rows, revision) for rows in found.matches]
-        return _sum([msgspec.structs.replace(found, matches=[]), *across])
+        parts, sent = [found], list(found.matches)
+        while sent:
+            parts.append(self._across.process(sent.pop(0), revision))
+            sent += parts[-1].matches
+        return msgspec.structs.replace(_sum(parts), matches=[])
 
     @property
     def stats(self) -> dict[str, RuleStats]:

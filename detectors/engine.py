@@ -13,18 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.correlation.bank import (
-    CorrelatorBank,
-    Matched,
+from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
+from tachograph.detectors.correlation.matched import (
     Matches,
-    by_fields,
-    said_fields,
+    chain_of,
+    matched_of,
     shown_fields,
+    wanted_by,
 )
 from tachograph.detectors.correlation.outbound import UNLINKED_S, Outbound, OutboundState
 from tachograph.detectors.facts import FactTable, fact_frame
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rule import MICROS, Correlation, Sequence, Stateless
+from tachograph.detectors.language.possible import may_fire
+from tachograph.detectors.language.rule import MICROS, Stateless
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
@@ -60,13 +61,6 @@ class RuleStats(msgspec.Struct):
         self.last_match_us = max(self.last_match_us or 0, int(times_us.max()))
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of one call: signals, and what matched of rules that reach across partitions."""
-
-    signals: list[Signal] = []
-    matches: Matches | None = None
-
-
 class _State(msgspec.Struct, frozen=True):
     format: int
     bank: bytes
@@ -91,11 +85,12 @@ class Engine:
             if isinstance(rule, Stateless)
         ]
         self._correlations = rules.correlations
-        self._said = said_fields(self._correlations, rules.detections)
-        self._by = by_fields(self._correlations)
-        local = [rule for rule in self._correlations if not rule.across]
-        self.bank = CorrelatorBank(local, rules, fields=self._fields, limits=self._limits)
-        across = [rule for rule in self._correlations if rule.across]
+        self._chain = chain_of(self._correlations)
+        self._wanted = wanted_by(self._correlations, rules.detections)
+        self.bank = CorrelatorBank(
+            self._correlations, rules, across=False, fields=self._fields, limits=self._limits
+        )
+        across = [rule for rule in self._chain if rule.across]
         self.outbound = Outbound(across, self._limits.unlinked_matches)
         # Signals of single events whose session or agent may still become known, by trace.
         self._unlinked: OrderedDict[Trace, list[Signal]] = OrderedDict()
@@ -149,24 +144,27 @@ class Engine:
 
     def _windows(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
         """What these events change of correlations, and of which judged elsewhere they are."""
-        late = _late_rows(frame, self._fields)
-        stepped = [(rule, *_stepped(rule, matched, late)) for rule in self._correlations]
-        stepped = [(rule, rows, steps) for rule, rows, steps in stepped if len(rows)]
-        if not stepped:
+        marks = _late_rows(frame, self._fields)
+        near = {at: rows[marks[rows] != FAR] for at, rows in matched.items()}
+        stepped = [(rule, matched_of(rule, near, marks == LATE)) for rule in self._chain]
+        some = [(rule, found) for rule, found in stepped if found is not None]
+        if not some:
             return Outcome()
-        used = _union([rows for _, rows, _ in stepped])
-        facts = fact_frame(frame, used, self._fields, self._said, self._by)
-        found = [
-            (rule, Matched(np.searchsorted(used, rows), steps, late[rows] == LATE))
-            for rule, rows, steps in stepped
+        used = np.unique(np.concatenate([found.rows for _, found in some]))
+        facts = fact_frame(frame, used, self._fields, self._wanted)
+        placed = [
+            (rule, msgspec.structs.replace(found, rows=np.searchsorted(used, found.rows)))
+            for rule, found in some
         ]
-        times_us = self._times_us(frame)[used]
-        for rule, rows in found:
-            self._stats[rule.meta.rule_id].note(times_us[rows.rows])
-        local = [(rule, rows) for rule, rows in found if not rule.across]
-        signals = self.bank.judge(facts, local, revision) if local else []
-        self._count_signals(signals)
-        return Outcome(signals, self.outbound.send(facts, [f for f in found if f[0].across]))
+        times_us = facts["event_time"].to_numpy()
+        for rule, found in placed:
+            # What only others rest on has no counts of its own.
+            if rule.meta.rule_id in self._stats:
+                self._stats[rule.meta.rule_id].note(times_us[found.rows])
+        outcome = self.bank.judge(facts, [one for one in placed if not one[0].across], revision)
+        sent = self.outbound.send(facts, [one for one in placed if one[0].across])
+        self._count_signals(outcome.signals)
+        return Outcome(outcome.signals, [*outcome.matches, *_there(sent)])
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """Sessions and agents of traces became known: judge again what fell back to the trace."""
@@ -185,8 +183,9 @@ class Engine:
                 ):
                     out.append(revised)
         windows = self.bank.relink(links, revision)
-        self._count_signals(windows)
-        return Outcome([*out, *windows], self.outbound.relink(links))
+        self._count_signals(windows.signals)
+        sent = self.outbound.relink(links)
+        return Outcome([*out, *windows.signals], [*windows.matches, *_there(sent)])
 
     def advance(self, watermark_us: int, revision: int) -> Outcome:
         """Forget what no action to come can change; say what can be said only now.
@@ -194,11 +193,15 @@ class Engine:
         `watermark_us`: observed time that all sources reached.
         """
         floor = watermark_us - self._limits.allowed_lateness_us
-        signals = self.bank.advance(watermark_us, revision)
-        self._count_signals(signals)
+        outcome = self.bank.advance(watermark_us, revision)
+        self._count_signals(outcome.signals)
         self.outbound.advance(floor)
         self._forget_unlinked(floor - UNLINKED_S * MICROS)
-        return Outcome(signals)
+        return outcome
+
+    def close(self, revision: int) -> Outcome:
+        """Nothing comes any more: say all that had to wait."""
+        return self.advance(END_US, revision)
 
     def dump(self) -> bytes:
         """The state, for `load` of an engine with the same or changed rules."""
@@ -229,9 +232,8 @@ class Engine:
             own = self._stats[rule.meta.rule_id]
             own.candidates = sum(map(matcher.candidates, asked))
             own.spent_ns = sum(map(matcher.spent_ns, asked))
-            every = all if isinstance(rule, Sequence) else any
             # Before the first event nothing is known of any field.
-            own.can_fire = not own.evaluations or every(map(matcher.can_match, asked))
+            own.can_fire = not own.evaluations or may_fire(rule, matcher.can_match)
         for correlation, counts in self.bank.stats():
             own = self._stats[correlation.meta.rule_id]
             own.evicted_events = counts.evicted_events
@@ -279,21 +281,8 @@ def _late_rows(frame: pl.DataFrame, fields: FieldMap) -> npt.NDArray[np.int8]:
     return marks
 
 
-def _stepped(
-    rule: Correlation, matched: Mapping[int, Rows], late: npt.NDArray[np.int8]
-) -> tuple[Rows, Rows]:
-    """Rows that match any detection of the rule and are not far, and bit i for each step i they
-    match.
-    """
-    found = [(step, matched[at]) for step, at in enumerate(rule.detections) if at in matched]
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    rows = _union([own for _, own in found])
-    steps = np.zeros(len(rows), np.int64)
-    for step, own in found:
-        steps[np.searchsorted(rows, own)] |= 1 << step
-    near = late[rows] != FAR
-    return rows[near], steps[near]
+def _there(matches: Matches | None) -> list[Matches]:
+    return [] if matches is None else [matches]
 
 
 def _unlinked(signal: Signal) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.facts import fact_frame, said_column
+from tachograph.detectors.facts import Wanted, fact_frame, said_column
 from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or, fields_of
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.wording import ANY_TEXT, worded
@@ -120,7 +120,7 @@ def _values(
     frame: pl.DataFrame, names: Sequence[str], fields: FieldMap
 ) -> dict[str, dict[int, str]]:
     """What each row says in each field, cut short; only where it says something."""
-    facts = fact_frame(frame, np.arange(frame.height), fields, said=names)
+    facts = fact_frame(frame, np.arange(frame.height), fields, Wanted(said=list(names)))
     found: dict[str, dict[int, str]] = {}
     for name in names:
         column = said_column(name)

@@ -111,9 +111,19 @@ def group_column(field: str) -> str:
     return f"by:{field}"
 
 
+def number_column(field: str) -> str:
+    """Column of a fact frame with an event's number in a field."""
+    return f"number:{field}"
+
+
+# Column of a fact frame: who reported the event, so that two reports of an action can be told from
+# two actions of one source.
+SOURCE = "source"
+
+
 def group_value(field: str, fields: FieldMap) -> pl.Expr:
-    """The value of a group-by field in a fact frame: sessions and agents as links have made them
-    known.
+    """The value of a field in a fact frame, to group by or to count: sessions and agents as links
+    have made them known.
     """
     column = fields.source(field).column
     if fields.columns is not None and column in LINKED_FACTS:
@@ -121,23 +131,29 @@ def group_value(field: str, fields: FieldMap) -> pl.Expr:
     return pl.col(group_column(field))
 
 
-def fact_frame(
-    frame: pl.DataFrame,
-    rows: Rows,
-    fields: FieldMap,
-    said: Iterable[str] = (),
-    by: Iterable[str] = (),
-) -> pl.DataFrame:
-    """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers), and fields as
-    texts.
-
-    `said`: fields to show, cut short. `by`: fields to group by, whole.
+class Wanted(msgspec.Struct, frozen=True):
+    """Fields that a fact frame is to have: to show, cut short; to group by or to count the values
+    of, whole; to calculate with.
     """
+
+    said: list[str] = []
+    by: list[str] = []
+    numbers: list[str] = []
+
+
+def fact_frame(
+    frame: pl.DataFrame, rows: Rows, fields: FieldMap, wanted: Wanted | None = None
+) -> pl.DataFrame:
+    """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers) and their source,
+    and fields as texts and numbers.
+    """
+    wanted = wanted or Wanted()
     own = _own(frame, fields)[rows]
-    texts = _texts(frame, rows, fields, {said_column(f): f for f in said}, MAX_SAID_CHARS)
-    groups = _texts(frame, rows, fields, {group_column(f): f for f in by}, None)
-    missing = [group_column(f) for f in by if group_column(f) not in groups]
-    whole = own.hstack([*texts.values(), *groups.values()])
+    texts = _texts(frame, rows, fields, {said_column(f): f for f in wanted.said}, MAX_SAID_CHARS)
+    groups = _texts(frame, rows, fields, {group_column(f): f for f in wanted.by}, None)
+    figures = [_numbers(frame, rows, fields, field) for field in wanted.numbers]
+    missing = [group_column(f) for f in wanted.by if group_column(f) not in groups]
+    whole = own.hstack([*texts.values(), *groups.values(), *figures])
     return (
         whole.with_columns(pl.lit(None, pl.String).alias(n) for n in missing) if missing else whole
     )
@@ -155,7 +171,16 @@ def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
     part = pl.DataFrame(columns)
     part.columns = [column.name.removeprefix(fields.own_prefix) for column in columns]
     always = [expr for expr in missing if expr.meta.output_name() in ALWAYS_FACTS]
-    return part.with_columns(pl.col("event_time").to_physical(), *always)
+    source = _source(frame, fields)
+    return part.with_columns(
+        pl.col("event_time").to_physical(), *always, *([source] if source is not None else [])
+    )
+
+
+def _source(frame: pl.DataFrame, fields: FieldMap) -> pl.Series | None:
+    """Who reported each row: the source's id, else its kind; None if nothing says that."""
+    own = [name for name in map(fields.own, ("source_id", "source_kind")) if name in frame.columns]
+    return frame.select(pl.coalesce(own).alias(SOURCE)).to_series() if own else None
 
 
 def said_text(frame: pl.DataFrame, rows: Rows, field: str, fields: FieldMap) -> pl.Series | None:
@@ -189,6 +214,16 @@ def _texts(
         return {}
     found = pl.DataFrame(list(valued.values()))[rows].select(asked)
     return {column.name: column for column in found}
+
+
+def _numbers(frame: pl.DataFrame, rows: Rows, fields: FieldMap, field: str) -> pl.Series:
+    """A field as numbers; null where it is none."""
+    source, name = fields.source(field), number_column(field)
+    kind = frame.schema.get(source.column)
+    if kind is None or (source.whole and not (kind.is_numeric() or kind == pl.String())):
+        return pl.Series(name, [None] * len(rows), pl.Float64)
+    part = pl.DataFrame([frame.get_column(source.column)])[rows]
+    return part.select(value_of(source).cast(pl.Float64, strict=False).alias(name)).to_series()
 
 
 def _text(source: Source, kind: pl.DataType, most_chars: int | None) -> pl.Expr:
@@ -228,14 +263,16 @@ class FactTable:
 
 
 class Places(msgspec.Struct, frozen=True):
-    """Events in a FactStore, and the step of a rule that each stands for."""
+    """Events in a FactStore, and the leaf of a rule that each came by."""
 
     table: Rows
     row: Rows
-    step: Rows
+    leaf: Rows
 
 
 _TABLE = "table"
+# Frames of which fewer rows are needed are put together.
+SMALL_ROWS = 1_000
 # Rows of a fact frame that a link may still tell something.
 UNLINKED = pl.col("trace_id").is_not_null() & (
     pl.col("session_id").is_null()
@@ -290,25 +327,71 @@ class FactStore:
                 trace: left for trace, frames in self._waiting.items() if (left := frames - gone)
             }
 
-    def facts(
-        self, places: Places, shown: Mapping[int, Sequence[str]], by: Sequence[pl.Expr]
-    ) -> list[Facts]:
-        """Facts at the places, in order. `shown`: fields that each step shows; `by`: the group's
-        values.
+    def rows(self, table: Rows, row: Rows) -> pl.DataFrame:
+        """The rows at these places, in order."""
+        parts, order = [], []
+        for number in np.unique(table).tolist():
+            at = np.flatnonzero(table == number)
+            parts.append(self.tables[number][row[at]])
+            order.append(at)
+        whole = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
+        return whole if len(parts) == 1 else whole[np.argsort(np.concatenate(order))]
+
+    def repack(self, used: Iterable[tuple[Rows, Rows]]) -> dict[int, tuple[int, Rows]]:
+        """Hold only these (table, row). What is left of tables that are small, or are mostly not
+        used any more, is put together. Of each table that moved its new number, and the new row of
+        each of its rows.
         """
+        masks: dict[int, npt.NDArray[np.bool_]] = {}
+        for tables, rows in used:
+            order = np.argsort(tables, kind="stable")
+            numbers, begins = np.unique(tables[order], return_index=True)
+            for number, own in zip(numbers.tolist(), np.split(order, begins[1:]), strict=False):
+                mask = masks.setdefault(number, np.zeros(self.tables[number].height, np.bool_))
+                mask[rows[own]] = True
+        self.keep(masks)
+        small = [n for n, mask in masks.items() if mask.sum() < min(SMALL_ROWS, len(mask) // 2 + 1)]
+        if len(small) == 1 and len(masks[small[0]]) < SMALL_ROWS:
+            return {}
+        moved: dict[int, tuple[int, Rows]] = {}
+        parts, size = [], 0
+        for number in small:
+            rows = np.flatnonzero(masks[number])
+            places = np.full(len(masks[number]), -1)
+            places[rows] = size + np.arange(len(rows))
+            moved[number] = (self._next, places)
+            parts.append(self.tables[number][rows])
+            size += len(rows)
+        if parts:
+            self.keep(masks.keys() - moved.keys())
+            self.add(pl.concat(parts, how="diagonal"))
+        return moved
+
+    def facts(
+        self,
+        places: Places,
+        shown: Mapping[int, Sequence[str]],
+        by: Sequence[Sequence[pl.Expr]],
+    ) -> list[Facts]:
+        """Facts at the places, in order. By leaf `shown` has the fields that are shown, and `by`
+        the group's values.
+        """
+        if not len(places.table):
+            return []
         found: list[Facts | None] = [None] * len(places.table)
-        for table, step in np.unique(np.stack([places.table, places.step], 1), axis=0).tolist():
-            at = np.flatnonzero((places.table == table) & (places.step == step))
-            frame = self.tables[table]
+        whole = self.rows(places.table, places.row)
+        for leaf in np.unique(places.leaf).tolist():
+            at = np.flatnonzero(places.leaf == leaf)
+            part = whole[at]
             names = [
-                n for n in shown.get(step, ())[:MAX_SAID_FIELDS] if said_column(n) in frame.columns
+                n for n in shown.get(leaf, ())[:MAX_SAID_FIELDS] if said_column(n) in part.columns
             ]
-            part = frame[places.row[at]]
             facts = _fact_rows(part)
             said = (
                 part.select(said_column(name) for name in names).rows() if names else [()] * len(at)
             )
-            groups = part.select(by).rows() if by else [()] * len(at)
+            values_of = [expr.alias(str(number)) for number, expr in enumerate(by[leaf])]
+            groups = part.select(values_of).rows() if values_of else [()] * len(at)
             for place, values, texts, group in zip(at.tolist(), facts, said, groups, strict=True):
                 pairs = zip(names, texts, strict=True)
                 shows = {name: text for name, text in pairs if text is not None}

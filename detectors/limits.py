@@ -18,6 +18,8 @@ class Limits(msgspec.Struct, frozen=True):
     events_per_group: int = 10_000
     # Events that one rule remembers in all, the newest.
     events_per_rule: int = 500_000
+    # Signals of one rule that can still be revised or retracted.
+    signals_per_rule: int = 50_000
     # Signals remembered because their session or agent may still become known.
     unlinked_signals: int = 10_000
     # Matches sent elsewhere, remembered because their group may still change for the same reason.

@@ -9,9 +9,10 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.collector import resting
+from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.correlation.travel import GROUP, RULE, VERSION, match_rows
 from tachograph.detectors.dedup import Seen
-from tachograph.detectors.engine import Engine, Outcome, RuleStats
+from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
 from tachograph.detectors.groups import Groups, plain_group_id
 from tachograph.detectors.language.fields import RAW
@@ -85,9 +86,7 @@ class PartitionDetector:
             groups += self.groups.close(closed_us, revision)
             self.firsts.forget(closed_us - self._lateness_us)
         matches = [
-            match_rows(outcome.matches, self.rules.fields)
-            for outcome in outcomes
-            if outcome.matches is not None
+            match_rows(one, self.rules.fields) for outcome in outcomes for one in outcome.matches
         ]
         return Found(signals, groups, self._contexts(matches), matches)
 
@@ -101,6 +100,10 @@ class PartitionDetector:
     def tick(self, watermark_us: int, revision: int) -> Found:
         """All sources reached this observed time: close what can no longer change."""
         return self._found([self.engine.advance(watermark_us, revision)], revision, watermark_us)
+
+    def close(self, revision: int) -> Found:
+        """Nothing comes any more: say all that had to wait for that."""
+        return self._found([self.engine.close(revision)], revision, END_US)
 
     def _contexts(self, matches: Sequence[pl.DataFrame]) -> list[Context]:
         """The last actions of the session of the first signal of each group that waits for them,

@@ -18,7 +18,7 @@ from tachograph.detectors.reference.reference import Reference
 from tachograph.detectors.reference.tools import RISK, TRUST
 from tachograph.schemas.batch import COLUMNS, JUDGED
 
-_MARKS = ("late", "far")
+_MARKS = ("late", "far", "source_id", "source_kind")
 # Columns that a prepared frame has even where the batch has not.
 ALWAYS = (*ALWAYS_FACTS, "kind", "tool_name", "tool_result", "tool_risk", "content_trust")
 _DERIVED_FROM = ("tool_name", "kind", "tool_result")

@@ -2,14 +2,27 @@
 key among it), bucket or event id.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from tachograph.detectors.facts import Facts
-from tachograph.detectors.language.rule import MICROS, Meta, Stateless, Window
-from tachograph.detectors.language.rule import Sequence as SequenceRule
+from tachograph.detectors.language.bounds import described
+from tachograph.detectors.language.rule import (
+    MICROS,
+    Absent,
+    Bound,
+    Correlation,
+    Count,
+    Figure,
+    FirstSeen,
+    Meta,
+    Ordered,
+    Stateless,
+    Together,
+    Values,
+)
 from tachograph.schemas.alert import (
     SEVERITIES,
     Change,
@@ -55,13 +68,14 @@ def micros(moment: datetime) -> int:
 
 class Evidence(msgspec.Struct, frozen=True):
     """What a correlation rests on in one bucket: its last event, the first of its events, how many
-    there are.
+    there are, and the value that was compared. `bucket` tells signals of one group apart.
     """
 
     last: Facts
     events: list[Facts]
     count: int
-    bucket: int
+    value: float
+    bucket: str
     group: dict[str, str]
     blind: list[str] = []
 
@@ -99,9 +113,7 @@ class SignalMaker:
             witness=Witness(events=[_fact(facts)], versions=self._versions),
         )
 
-    def of_group(
-        self, rule: Window | SequenceRule, found: Evidence, revision: int, change: Change
-    ) -> Signal:
+    def of_group(self, rule: Correlation, found: Evidence, revision: int, change: Change) -> Signal:
         """The signal of a group in one bucket of the rule's timespan."""
         last = found.last
         place = () if rule.across else (last.partition_key or "",)
@@ -110,13 +122,12 @@ class SignalMaker:
             last,
             revision,
             change,
-            signal_id=self._prefix(last.tenant).id(
-                *place, *found.group.values(), str(found.bucket)
-            ),
+            signal_id=self._prefix(last.tenant).id(*place, *found.group.values(), found.bucket),
             event_ids=[event.event_id for event in found.events],
             event_count=found.count,
             group=found.group,
-            reason=Reason(text=self._why(rule, found), fields=last.said),
+            scores=_scores(rule, found),
+            reason=Reason(text=f"{rule.meta.title}: {_why(rule, found)}", fields=last.said),
             witness=Witness(
                 events=[_fact(event) for event in found.events],
                 window=_window(rule, found),
@@ -134,14 +145,6 @@ class SignalMaker:
             found = Prefix(tenant, self._meta.rule_id, self._meta.version)
             self._ids[tenant] = found
         return found
-
-    def _why(self, rule: Window | SequenceRule, found: Evidence) -> str:
-        span_s = rule.timespan_us // MICROS
-        title = rule.meta.title
-        if isinstance(rule, Window):
-            return f"{title}: {found.count} within {span_s} s, {rule.threshold} are enough"
-        steps = " → ".join(event.tool_name or event.kind or "?" for event in found.events)
-        return f"{title}: {steps} within {span_s} s"
 
     def _signal(self, facts: Facts, revision: int, change: Change, **said: object) -> Signal:
         bucket_us = facts.time_us - facts.time_us % (ALERT_BUCKET_S * MICROS)
@@ -226,13 +229,73 @@ def _fact(facts: Facts) -> dict[str, str]:
     return fact
 
 
-def _window(rule: Window | SequenceRule, found: Evidence) -> dict[str, str]:
+def _window(rule: Correlation, found: Evidence) -> dict[str, str]:
     window = {
         "timespan_s": str(rule.timespan_us // MICROS),
-        "bucket": str(found.bucket),
+        "bucket": found.bucket,
         "count": str(found.count),
         "last": found.last.event_id,
+        "value": _number(found.value),
     }
-    if isinstance(rule, Window):
-        window["threshold"] = str(rule.threshold)
+    if rule.bounds:
+        window["condition"] = described(rule.bounds)
+    if rule.window != "sliding":
+        window["window"] = rule.window
     return window
+
+
+def _scores(rule: Correlation, found: Evidence) -> dict[str, float]:
+    match rule.asks:
+        case Values():
+            return {"value_count": found.value}
+        case Figure(fold=fold):
+            return {f"value_{fold}": found.value}
+    return {}
+
+
+def _why(rule: Correlation, found: Evidence) -> str:
+    span_s = rule.timespan_us // MICROS
+    within = f"within {span_s} s" if rule.window == "sliding" else f"in a {rule.window} window"
+    match rule.asks:
+        case Count(bounds=bounds):
+            return f"{found.count} {within}, {_asked(bounds)}"
+        case Values(fields=fields, bounds=bounds):
+            return (
+                f"{_number(found.value)} values of {', '.join(fields)} {within}, {_asked(bounds)}"
+            )
+        case Figure(field=field, bounds=bounds):
+            value = _number(found.value)
+            return f"{_figure(rule.asks)} of {field} is {value} {within}, {_asked(bounds)}"
+        case Together():
+            return f"{' + '.join(map(_what, found.events))} {within}"
+        case Ordered():
+            return f"{' → '.join(map(_what, found.events))} {within}"
+        case Absent():
+            return f"{_what(found.last)} and no {rule.steps[1].name} within {span_s} s"
+        case FirstSeen(fields=fields):
+            return f"new {', '.join(fields)}: {found.bucket}"
+
+
+def _asked(bounds: Sequence[Bound]) -> str:
+    """What the value is held against, in words."""
+    match bounds:
+        case [Bound(op="gte", number=number)]:
+            return f"{number} are enough"
+    return f"asked for {described(bounds)}"
+
+
+def _figure(asks: Figure) -> str:
+    match asks.fold, asks.percent:
+        case "percentile", 50:
+            return "median"
+        case "percentile", percent:
+            return f"percentile {percent}"
+    return "mean" if asks.fold == "avg" else "sum"
+
+
+def _what(event: Facts) -> str:
+    return event.tool_name or event.kind or "?"
+
+
+def _number(value: float) -> str:
+    return f"{value:.15g}"

@@ -6,81 +6,69 @@ It does not care: a group is the hash of its values, an event is known by its id
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.correlation.correlator import Correlator, CorrelatorState, CorrelatorStats
-from tachograph.detectors.facts import MAX_SAID_FIELDS, FactStore, Rows, group_value
-from tachograph.detectors.ids import Hasher, Words, halves
+from tachograph.detectors.correlation.arrays import Array, Bools
+from tachograph.detectors.correlation.blocks import Columns
+from tachograph.detectors.correlation.chained import Fed, FedState, Feed, events_of, feeds_of
+from tachograph.detectors.correlation.correlator import CorrelatorState
+from tachograph.detectors.correlation.judges import Judge, judge_of, settled_us
+from tachograph.detectors.correlation.matched import (
+    Matched,
+    Matches,
+    Reading,
+    chain_of,
+    meanings,
+    rule_key,
+    shown_fields,
+)
+from tachograph.detectors.correlation.memory import CorrelatorStats
+from tachograph.detectors.correlation.reports import Fired, Voice
+from tachograph.detectors.facts import FactStore, group_value
+from tachograph.detectors.ids import Hasher
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rule import Correlation, Detection
+from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace, changed_rows, linked
 from tachograph.detectors.signals import SignalMaker
 from tachograph.schemas.alert import Signal
 
-Bools = npt.NDArray[np.bool_]
-
-FORMAT = 1
+FORMAT = 2
 SPARE_TABLES = 16
+# A watermark beyond all others: nothing comes any more.
+END_US = 2**60
 
 
-class Matched(msgspec.Struct, frozen=True):
-    """Rows of a fact frame, ascending, that match one rule.
-
-    `steps`: bit i for each step i a row matches. `late`: the row stays out of windows and is only
-    stated. `gone`: the row leaves the group that its facts name, where it was before; None: all
-    enter.
+class Floors(NamedTuple):
+    """No action before this time can come any more; and no signal of a group across partitions
+    about one before that.
     """
 
-    rows: Rows
-    steps: npt.NDArray[np.int64]
-    late: Bools
-    gone: Bools | None = None
+    plain_us: int
+    chained_us: int
 
 
-class Matches(msgspec.Struct, frozen=True):
-    """What matched of rules that another place judges: a fact frame, and rows of it by rule."""
+class Outcome(msgspec.Struct):
+    """What came of one call: signals, and events of rules that are judged elsewhere."""
 
-    facts: pl.DataFrame
-    found: list[tuple[Correlation, Matched]]
+    signals: list[Signal] = []
+    matches: list[Matches] = []
 
 
 class _State(msgspec.Struct, frozen=True):
     format: int
     polars: str
     seed: int
-    floor_us: int | None
+    floors: Floors | None
     facts: bytes
     # By rule id and semantic hash: a rule that asks something else starts anew.
-    correlators: dict[str, CorrelatorState]
-
-
-def shown_fields(detection: Detection) -> list[str]:
-    """The fields that a signal shows of an event that matched."""
-    return detection.fields[:MAX_SAID_FIELDS]
-
-
-def said_fields(rules: Iterable[Correlation], detections: Sequence[Detection]) -> list[str]:
-    """Fields that a fact frame has to show for these rules."""
-    shown = (f for rule in rules for at in rule.detections for f in shown_fields(detections[at]))
-    return list(dict.fromkeys(shown))
-
-
-def by_fields(rules: Iterable[Correlation]) -> list[str]:
-    """Fields that a fact frame has to carry whole, because these rules group by them."""
-    return list(dict.fromkeys(field for rule in rules for field in rule.group_by))
-
-
-def group_values(rule: Correlation, facts: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
-    """The values of the rule's group-by for each row of a fact frame, as text, null where it has
-    none: such a row is in no group.
-    """
-    return facts.select(group_value(name, fields).alias(name) for name in rule.group_by)
+    judges: dict[str, CorrelatorState]
+    fed: dict[str, FedState]
 
 
 class CorrelatorBank:
@@ -88,141 +76,176 @@ class CorrelatorBank:
 
     def __init__(
         self,
-        rules: Sequence[Correlation],
+        rules: Iterable[Correlation],
         rule_set: RuleSet,
         *,
+        across: bool,
         fields: FieldMap | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`rules`: correlations of the rule set that are judged here."""
+        """`rules`: correlations of the rule set. Judged here are those of them, and of the ones
+        they rest on, that reach across partitions, or (`across` false) those that do not.
+        """
         self._rule_set = rule_set
         self._fields = fields or rule_set.fields
         self._limits = limits or Limits()
         self._store = FactStore()
         self._hasher = Hasher(secrets.randbits(63))
-        self._correlators = {rule.meta.rule_id: self._correlator(rule) for rule in rules}
-        self._floor_us: int | None = None
-        # Fact frames that may be held before those that the limits let go of are looked for.
+        chain = chain_of(rules)
+        self._judges = {rule_key(r): self._judge(r) for r in chain if r.across == across}
+        self._feeds = feeds_of(chain)
+        self._fed = {
+            _feed_key(inner, feed): Fed(feed, self._limits.signals_per_rule)
+            for inner, feeds in self._feeds.items()
+            for feed in feeds
+        }
+        self._speaking = {rule_key(rule) for rule in rule_set.correlations}
+        self._floors: Floors | None = None
+        # Fact frames that may be held before those that nobody needs any more are looked for.
         self._tables_max = SPARE_TABLES
 
-    def _correlator(self, rule: Correlation) -> Correlator:
+    def _judge(self, rule: Correlation) -> Judge:
         detections = self._rule_set.detections
-        return Correlator(
+        leaves = rule.leaves
+        voice = Voice(
             rule,
-            {step: shown_fields(detections[at]) for step, at in enumerate(rule.detections)},
-            [group_value(field, self._fields) for field in rule.group_by],
-            maker=SignalMaker(rule.meta, self._rule_set.versions),
-            store=self._store,
-            limits=self._limits,
+            {place: shown_fields(detections[leaf.detection]) for place, leaf in enumerate(leaves)},
+            [[group_value(field, self._fields) for field in leaf.group] for leaf in leaves],
+            SignalMaker(rule.meta, self._rule_set.versions),
+            self._store,
         )
+        return judge_of(voice, self._limits)
 
     def judge(
         self, facts: pl.DataFrame, found: Iterable[tuple[Correlation, Matched]], revision: int
-    ) -> list[Signal]:
+    ) -> Outcome:
         """Take in rows of a fact frame; what is new, revised or retracted, with this revision.
 
-        `facts`: made by `fact_frame` with `said_fields` and `by_fields` of the rules.
+        `facts`: made by `fact_frame` with what `wanted_by` says of the rules.
         """
         if facts.is_empty():
-            return []
-        number = self._store.add(facts)
-        high, low = halves(facts["event_id"])
-        key = self._hasher.of(facts.select(pl.coalesce("twin_key", "event_id")).to_series())
-        shared = {"time": facts["event_time"].to_numpy(), "high": high, "low": low, "key": key}
-        out: list[Signal] = []
-        evicted = self._evicted_events()
-        groups: dict[tuple[object, ...], tuple[Words, Bools]] = {}
-        for rule, matched in found:
-            correlator = self._correlators[rule.meta.rule_id]
-            by = (rule.across, *rule.group_by)
-            if by not in groups:
-                groups[by] = self._groups(correlator, facts)
-            gid, complete = groups[by]
-            whole = complete[matched.rows]
-            rows = matched.rows[whole]
-            columns = {name: values[rows] for name, values in shared.items()}
-            columns |= {"gid": gid[rows], "steps": matched.steps[whole], "row": rows}
-            columns |= {"table": np.full(len(rows), number), "blind": matched.late[whole]}
-            gone = None if matched.gone is None else matched.gone[whole]
-            out += correlator.process(columns, gone, revision)
-        if self._evicted_events() > evicted and len(self._store.tables) > self._tables_max:
-            # While the watermark stands still nothing else frees what the limits have let go of.
-            self._keep_used()
-        return out
+            return Outcome()
+        reading = Reading(facts, self._store.add(facts), self._hasher, self._fields)
+        return self._process(_changes(reading, found), revision)
 
-    def _evicted_events(self) -> int:
-        return sum(correlator.stats.evicted_events for correlator in self._correlators.values())
-
-    def _groups(self, correlator: Correlator, table: pl.DataFrame) -> tuple[Words, Bools]:
-        """Group of each row of a fact frame, and whether it has one: no group value is missing."""
-        # Of a place, so that what shares a partition by chance is not one group.
-        place = [] if correlator.rule.across else [pl.col("partition_key").fill_null("")]
-        values = table.select(pl.col("tenant"), *place, *correlator.by)
-        whole = np.ones(values.height, np.bool_)
-        for column in values:
-            if column.null_count():
-                whole &= column.is_not_null().to_numpy()
-        return self._hasher.of_rows(values), whole
-
-    def relink(self, links: Mapping[Trace, Linked], revision: int) -> list[Signal]:
+    def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """Sessions and agents of traces became known: judge again what fell back to the trace."""
         moved = self._relinked_tables(links)
-        out: list[Signal] = []
-        for correlator in self._correlators.values() if moved else ():
-            out += self._relinked(correlator, moved, revision)
-        return out
+        if not moved:
+            return Outcome()
+        readings = [
+            (
+                Reading(before, number, self._hasher, self._fields),
+                Reading(self._store.tables[number], number, self._hasher, self._fields),
+                mask,
+            )
+            for number, (before, mask) in moved.items()
+        ]
+        changes: dict[str, _Change] = {}
+        for key, judge in self._judges.items():
+            gone, come = [], []
+            for before, after, mask in readings:
+                for old, new in _moved(judge, before, after, mask):
+                    gone.append(old)
+                    come.append(new)
+            if gone:
+                changes[key] = _Change(_stacked(come), _stacked(gone))
+        return self._process(changes, revision)
 
-    def _relinked_tables(self, links: Mapping[Trace, Linked]) -> dict[int, Bools]:
-        """Fill in what is known now; the rows that changed, by table."""
-        moved: dict[int, Bools] = {}
+    def _relinked_tables(
+        self, links: Mapping[Trace, Linked]
+    ) -> dict[int, tuple[pl.DataFrame, Bools]]:
+        """Fill in what is known now; tables as they were, and the rows that changed."""
+        moved: dict[int, tuple[pl.DataFrame, Bools]] = {}
         for number in self._store.waiting(links):
             table = self._store.tables[number]
             after = linked(table, links)
             mask = changed_rows(table, after)
             if mask.any():
                 self._store.tables[number] = after
-                moved[number] = mask
+                moved[number] = (table, mask)
         return moved
 
-    def _relinked(
-        self, correlator: Correlator, moved: Mapping[int, Bools], revision: int
-    ) -> list[Signal]:
-        table_of, row_of = (correlator.ledger.column(name) for name in ("table", "row"))
-        places: list[Rows] = []
-        gids: list[Words] = []
-        for number, mask in moved.items():
-            at = np.flatnonzero(table_of == number)
-            at = at[mask[row_of[at].astype(np.int64)]]
-            if not len(at):
-                continue
-            gid, whole = self._groups(correlator, self._store.tables[number])
-            rows = row_of[at]
-            places.append(at[whole[rows]])
-            gids.append(gid[rows][whole[rows]])
-        if not places:
-            return []
-        return correlator.moved(np.concatenate(places), np.concatenate(gids), revision)
+    def advance(self, watermark_us: int, revision: int, chained_us: int | None = None) -> Outcome:
+        """Say what had to wait until nothing could change it; forget what nothing can change.
 
-    def advance(self, watermark_us: int, revision: int) -> list[Signal]:  # noqa: ARG002
-        """Forget what no event to come can change; what can be said only now.
-
-        `watermark_us`: observed time that all sources reached.
+        `watermark_us`: observed time that all sources of actions reached; END_US: nothing comes any
+        more. `chained_us`: that which all places reached which send events of rules that rest on
+        groups across partitions (None: the same).
         """
-        floor = watermark_us - self._limits.allowed_lateness_us
-        if self._floor_us is not None and floor <= self._floor_us:
-            return []
-        self._floor_us = floor
-        for correlator in self._correlators.values():
-            correlator.advance(watermark_us)
-        self._keep_used()
-        return []
+        lateness = self._limits.allowed_lateness_us
+        floors = Floors(watermark_us, watermark_us if chained_us is None else chained_us)
+        floors = Floors(floors.plain_us - lateness, min(floors) - lateness)
+        floors = Floors(*map(max, floors, self._floors or floors))
+        if floors == self._floors:
+            return Outcome()
+        self._floors = floors
+        judged = self._process({}, revision, floors)
+        for key, feeds in self._feeds.items():
+            for feed in feeds:
+                held = self._judges.get(rule_key(feed.outer))
+                size = held.memory.blocks.size if held is not None else 0
+                before = floor_of(feed.outer, floors) - 3 * feed.outer.timespan_us
+                self._fed[_feed_key(key, feed)].forget(before, size)
+        if not any(judge.memory.blocks.size for judge in self._judges.values()):
+            self._keep_used()
+        return judged
+
+    def _process(
+        self, changes: Mapping[str, "_Change"], revision: int, floors: "Floors | None" = None
+    ) -> Outcome:
+        """Bring events to their rules, and signals to the rules that rest on them: inner ones
+        first.
+        """
+        out = Outcome([], [])
+        arrived: dict[str, list[tuple[Feed, str, list[Fired]]]] = {}
+        for key, judge in self._judges.items():
+            fired: list[Fired] = []
+            change = changes.get(key)
+            if change is not None:
+                fired += judge.process(change.come, revision, gone=change.gone)
+            for feed, inner, signals in arrived.get(key, ()):
+                fired += self._feed(judge, feed, inner, signals, revision)
+            if floors is not None:
+                fired += judge.advance(floor_of(judge.rule, floors), revision)
+            if not fired:
+                continue
+            if key in self._speaking:
+                out.signals += [one.signal for one in fired]
+            for feed in self._feeds.get(key, ()):
+                if rule_key(feed.outer) in self._judges and not feed.outer.across:
+                    arrived.setdefault(rule_key(feed.outer), []).append((feed, key, fired))
+                else:
+                    matches = self._fed[_feed_key(key, feed)].sent(fired, self._store)
+                    out.matches += [matches] if matches is not None else []
+        if len(self._store.tables) > self._tables_max:
+            self._keep_used()
+        return out
+
+    def _feed(
+        self, judge: Judge, feed: Feed, inner: str, fired: Sequence[Fired], revision: int
+    ) -> list[Fired]:
+        """Signals of an inner rule as events of this one."""
+        fed = self._fed[_feed_key(inner, feed)]
+        # Of a signal that changed twice only the last word counts.
+        last = {one.signal.signal_id: one for one in fired}
+        gone = fed.gone(last.values())
+        new = [one for one in last.values() if one.signal.change != "retracted"]
+        if not new:
+            return judge.process(NOTHING, revision, gone=gone) if gone is not None else []
+        facts, matched = events_of(feed, new, self._store)
+        reading = Reading(facts, -1, self._hasher, self._fields)
+        columns, whole = reading.columns(judge.rule, matched)
+        ids = [one.signal.signal_id for one, there in zip(new, whole, strict=True) if there]
+        fed.entered(ids, columns)
+        return judge.process(columns, revision, gone=gone)
 
     def _keep_used(self) -> None:
-        """Forget the facts that no correlation refers to any more."""
-        used: set[int] = set()
-        for correlator in self._correlators.values():
-            used |= set(np.unique(correlator.ledger.column("table")).tolist())
-        self._store.keep(used)
+        """Forget the facts that no correlation refers to any more, and put the others together."""
+        moved = self._store.repack([judge.memory.used_facts() for judge in self._judges.values()])
+        if moved:
+            for judge in self._judges.values():
+                judge.memory.move_facts(moved)
         self._tables_max = 2 * len(self._store.tables) + SPARE_TABLES
 
     def dump(self) -> bytes:
@@ -232,11 +255,10 @@ class CorrelatorBank:
                 format=FORMAT,
                 polars=pl.__version__,
                 seed=self._hasher.seed,
-                floor_us=self._floor_us,
+                floors=self._floors,
                 facts=self._store.dump(),
-                correlators={
-                    _state_key(one.rule): one.state() for one in self._correlators.values()
-                },
+                judges={key: judge.state() for key, judge in self._judges.items()},
+                fed={key: fed.state() for key, fed in self._fed.items()},
             )
         )
 
@@ -251,18 +273,89 @@ class CorrelatorBank:
         if kept.polars != pl.__version__:
             raise ValueError(f"correlations hashed by polars {kept.polars}, not {pl.__version__}")
         self._hasher = Hasher(kept.seed)
-        self._floor_us = kept.floor_us
+        self._floors = kept.floors
         self._store.load(kept.facts)
-        for correlator in self._correlators.values():
-            found = kept.correlators.get(_state_key(correlator.rule))
-            if found is not None:
-                correlator.restore(found, kept.floor_us)
+        for key, judge in self._judges.items():
+            found = kept.judges.get(key)
+            if found is not None and kept.floors is not None:
+                judge.restore(found, floor_of(judge.rule, kept.floors))
+            elif found is not None:
+                judge.restore(found, None)
+        for key, fed in self._fed.items():
+            if key in kept.fed:
+                fed.restore(kept.fed[key])
 
     def stats(self) -> Iterator[tuple[Correlation, CorrelatorStats]]:
         """Counts of each rule since the start."""
-        for correlator in self._correlators.values():
-            yield correlator.rule, correlator.stats
+        for judge in self._judges.values():
+            yield judge.rule, judge.memory.stats
 
 
-def _state_key(rule: Correlation) -> str:
-    return f"{rule.meta.rule_id}:{rule.meta.version}"
+class _Change(msgspec.Struct, frozen=True):
+    """Events that come to a rule, and such that go, as columns."""
+
+    come: Columns
+    gone: Columns | None = None
+
+
+NOTHING: dict[str, Array] = {"gid": np.empty(0, np.uint64), "time": np.empty(0, np.int64),
+                             "blind": np.empty(0, np.bool_)}  # fmt: skip
+
+
+def _feed_key(inner: str, feed: Feed) -> str:
+    return f"{inner}>{rule_key(feed.outer)}"
+
+
+def floor_of(rule: Correlation, floors: Floors) -> int:
+    """No event of the rule before this time can come any more: signals that it rests on may come
+    later than the actions they are about.
+    """
+    inner = [step.inner for step in rule.steps if step.inner is not None]
+    floor = floors.chained_us if any(one.across for one in inner) else floors.plain_us
+    return min([floor, *(settled_us(one, floor) for one in inner)])
+
+
+def _changes(reading: Reading, found: Iterable[tuple[Correlation, Matched]]) -> dict[str, _Change]:
+    come: dict[str, list[dict[str, Array]]] = {}
+    gone: dict[str, list[dict[str, Array]]] = {}
+    for rule, matched in found:
+        columns, whole = reading.columns(rule, matched)
+        if matched.gone is not None:
+            left = matched.gone[whole]
+            gone.setdefault(rule_key(rule), []).append({n: v[left] for n, v in columns.items()})
+            columns = {name: values[~left] for name, values in columns.items()}
+        come.setdefault(rule_key(rule), []).append(columns)
+    return {
+        key: _Change(_stacked(parts), _stacked(gone[key]) if key in gone else None)
+        for key, parts in come.items()
+    }
+
+
+def _moved(
+    judge: Judge, before: Reading, after: Reading, mask: Bools
+) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+    """Events that a judge holds of rows whose facts changed: as they were, and as they are."""
+    rule = judge.rule
+    meaning = meanings(rule)
+    rows = np.flatnonzero(mask)
+    for first in np.unique(meaning).tolist():
+        size = len(rows)
+        asked = Matched(
+            rows, np.ones(size, np.int64), np.full(size, first), np.zeros(size, np.bool_)
+        )
+        old, whole = before.columns(rule, asked)
+        held, places = judge.memory.held(old["gid"], old["time"], old["high"], old["low"])
+        kept = {n: judge.memory.blocks.rows[n][places] for n in ("steps", "leaf", "blind")}
+        alike = meaning[kept["leaf"]] == first
+        if not alike.any():
+            continue
+        at = np.flatnonzero(held)[alike]
+        now = Matched(rows[whole][at], *(kept[n][alike] for n in ("steps", "leaf", "blind")))
+        new, _ = after.columns(rule, now)
+        yield {name: old[name][at] for name in ("gid", "time", "high", "low")}, new
+
+
+def _stacked(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

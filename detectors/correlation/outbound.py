@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.correlation.bank import Matched, Matches
+from tachograph.detectors.correlation.matched import Matched, Matches, rule_key
 from tachograph.detectors.facts import UNLINKED_OR_NOBODYS, FactStore, Rows
 from tachograph.detectors.language.rule import MICROS, Correlation
 from tachograph.detectors.links import Linked, Trace, changed_rows, linked
@@ -23,9 +23,10 @@ UNLINKED_S = 3600
 class _Sent(msgspec.Struct, frozen=True, array_like=True):
     """Rows of one remembered table that were sent for one rule."""
 
-    rule_id: str
+    rule: str
     rows: list[int]
     steps: list[int]
+    leaf: list[int]
     late: list[bool]
 
 
@@ -40,7 +41,7 @@ class Outbound:
     """Remembers what was sent and may have to be sent again. Not thread-safe."""
 
     def __init__(self, rules: Iterable[Correlation], limit: int) -> None:
-        self._rules = {rule.meta.rule_id: rule for rule in rules}
+        self._rules = {rule_key(rule): rule for rule in rules}
         self._store = FactStore(UNLINKED_OR_NOBODYS)
         self._sent: dict[int, list[_Sent]] = {}
         self._limit = limit
@@ -83,17 +84,16 @@ class Outbound:
         """The moved rows leave as they were, at `at`, and enter as they are, `height` below."""
         rows = np.array(sent.rows, np.int64)
         asked = moved[rows]
-        rule = self._rules.get(sent.rule_id)
+        rule = self._rules.get(sent.rule)
         if rule is None or not asked.any():
             return []
         old = rows[asked] + at
-        steps, late = np.array(sent.steps, np.int64)[asked], np.array(sent.late, np.bool_)[asked]
-        gone = np.arange(2 * len(old)) < len(old)
         both = Matched(
             rows=np.concatenate([old, old + height]),
-            steps=np.tile(steps, 2),
-            late=np.tile(late, 2),
-            gone=gone,
+            steps=np.tile(np.array(sent.steps, np.int64)[asked], 2),
+            leaf=np.tile(np.array(sent.leaf, np.int64)[asked], 2),
+            late=np.tile(np.array(sent.late, np.bool_)[asked], 2),
+            gone=np.arange(2 * len(old)) < len(old),
         )
         return [(rule, both)]
 
@@ -138,8 +138,9 @@ def _sent(rule: Correlation, matched: Matched, kept: Rows) -> _Sent:
     asked = np.isin(matched.rows, kept)
     places = np.searchsorted(kept, matched.rows[asked])
     return _Sent(
-        rule.meta.rule_id,
+        rule_key(rule),
         places.tolist(),
         matched.steps[asked].tolist(),
+        matched.leaf[asked].tolist(),
         matched.late[asked].tolist(),
     )

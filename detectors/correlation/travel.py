@@ -10,24 +10,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.correlation.bank import Matched, Matches, by_fields
-from tachograph.detectors.facts import ALWAYS_FACTS, FACT_COLUMNS, group_column, group_value
+from tachograph.detectors.correlation.matched import Matched, Matches, group_values, wanted_by
+from tachograph.detectors.facts import ALWAYS_FACTS, FACT_COLUMNS, group_column, number_column
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.signals import GROUP_SEPARATOR
 from tachograph.schemas.identity import partition_of
 
-RULE, VERSION, STEPS, LATE, GONE = "rule_id", "rule_version", "steps", "late", "gone"
+RULE, VERSION, STEPS, LEAF = "rule_id", "rule_version", "steps", "leaf"
+LATE, GONE = "late", "gone"
 # The group's values as one text; the place of a row follows from it, its tenant and its rule.
 GROUP = "group"
 _PARTITION = "partition"
 _PLACE = ("tenant", RULE, GROUP)
-
-
-def group_text(rule: Correlation, fields: FieldMap) -> pl.Expr:
-    """The values of the rule's group-by in a fact frame as one text; null where one is missing."""
-    values = [group_value(name, fields).cast(pl.String) for name in rule.group_by]
-    return pl.concat_str(values, separator=GROUP_SEPARATOR) if values else pl.lit("", pl.String)
 
 
 def match_rows(matches: Matches, fields: FieldMap) -> pl.DataFrame:
@@ -44,11 +39,20 @@ def _of_rule(
         pl.lit(rule.meta.rule_id).alias(RULE),
         pl.lit(rule.meta.version).alias(VERSION),
         pl.Series(STEPS, matched.steps, pl.Int64),
+        pl.Series(LEAF, matched.leaf, pl.Int64),
         pl.Series(LATE, matched.late, pl.Boolean),
         pl.Series(GONE, gone, pl.Boolean),
-        group_text(rule, fields).alias(GROUP),
+        _group_text(group_values(rule, matched, facts, fields)),
     )
     return rows.filter(pl.col(GROUP).is_not_null())
+
+
+def _group_text(values: pl.DataFrame) -> pl.Series:
+    """The values of each row as one text; null where one is missing."""
+    if not values.columns:
+        return pl.Series(GROUP, [""] * values.height, pl.String)
+    texts = [pl.col(name).cast(pl.String) for name in values.columns]
+    return values.select(pl.concat_str(texts, separator=GROUP_SEPARATOR).alias(GROUP)).to_series()
 
 
 def by_partition(rows: pl.DataFrame, partitions: int) -> dict[int, pl.DataFrame]:
@@ -65,7 +69,7 @@ def by_partition(rows: pl.DataFrame, partitions: int) -> dict[int, pl.DataFrame]
 
 def matches_of(rows: pl.DataFrame, rules: Mapping[tuple[str, str], Correlation]) -> Matches:
     """Matches of the rules, by (id, version), that rows of a frame are; others are left out."""
-    facts = _whole(rows.drop(RULE, VERSION, STEPS, LATE, GONE), list(rules.values()))
+    facts = _whole(rows.drop(RULE, VERSION, STEPS, LEAF, LATE, GONE), list(rules.values()))
     found = []
     asked = rows.select(RULE, VERSION).with_row_index("row")
     for (rule_id, version), own in asked.group_by(RULE, VERSION, maintain_order=True):
@@ -77,6 +81,7 @@ def matches_of(rows: pl.DataFrame, rules: Mapping[tuple[str, str], Correlation])
         matched = Matched(
             rows=at,
             steps=rows[STEPS].to_numpy()[at],
+            leaf=rows[LEAF].to_numpy()[at],
             late=rows[LATE].to_numpy()[at],
             gone=gone if gone.any() else None,
         )
@@ -87,7 +92,9 @@ def matches_of(rows: pl.DataFrame, rules: Mapping[tuple[str, str], Correlation])
 def _whole(rows: pl.DataFrame, rules: Sequence[Correlation]) -> pl.DataFrame:
     """With the columns that a fact frame always has: none travels that is all null."""
     needed = {name: FACT_COLUMNS[name] for name in ALWAYS_FACTS}
-    needed |= {group_column(name): pl.String() for name in by_fields(rules)}
+    wanted = wanted_by(rules)
+    needed |= {group_column(name): pl.String() for name in wanted.by}
+    needed |= {number_column(name): pl.Float64() for name in wanted.numbers}
     needed["event_time"] = pl.Int64()
     missing = [pl.lit(None, kind).alias(n) for n, kind in needed.items() if n not in rows.columns]
     return rows.with_columns(missing) if missing else rows

@@ -20,6 +20,7 @@ from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import ValueListPlaceholderTransformation
 from sigma.rule import SigmaRule
 
+from tachograph.detectors.language.bounds import simplified
 from tachograph.detectors.language.rulefile import Document, Problem, Unreadable, read
 
 SHIPPED = Path(__file__).parent / "pipelines_shipped"
@@ -61,7 +62,9 @@ class Pipelines:
         if self._whole is None:
             return document
         try:
-            rule = SigmaCorrelationRule.from_dict({"title": "any", "correlation": asked})
+            rule = SigmaCorrelationRule.from_dict(
+                {"title": "any", "correlation": simplified(asked)}
+            )
         except (SigmaError, TypeError, ValueError, AttributeError, KeyError):
             # Whoever reads it says what is wrong with it.
             return document

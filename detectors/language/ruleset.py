@@ -1,5 +1,6 @@
 """Rules from files: a document is honoured in full, or is a problem with file, line and reason."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from sigma.rule import SigmaLogSource
 
 from tachograph.detectors.language import logsources, templates
 from tachograph.detectors.language.conditions import fields_of, leaves
-from tachograph.detectors.language.correlations import correlation_of
+from tachograph.detectors.language.correlations import Target, correlation_of
 from tachograph.detectors.language.detection import Detected, detected
 from tachograph.detectors.language.fields import ACTIONS, FieldMap, UnknownField
 from tachograph.detectors.language.filters import Filter, filter_of, idle
@@ -40,6 +41,10 @@ from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
 
 BUILTIN = Path(__file__).parents[1] / "rules"
+# Of the section `tacho` what only correlations have.
+_TIMED = ("window", "gap", "absent", "first_seen")
+# Names of rules as boolean conditions of correlations may hold them.
+_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class RuleErrors(ValueError):
@@ -104,7 +109,9 @@ class RuleSet(msgspec.Struct, frozen=True):
             if any(leaf.field is None for leaf in leaves(detection.condition)):
                 found |= set(self.fields.keyword_columns(self.fields.columns or {}))
         for rule in self.correlations:
-            found |= {self.fields.source(name).column for name in rule.group_by}
+            for leaf in rule.leaves:
+                names = [*leaf.group, *leaf.values]
+                found |= {self.fields.source(name).column for name in names}
         return sorted(found)
 
 
@@ -203,7 +210,26 @@ def _asked(rule: Rule) -> list[int]:
 def _moved(rule: Rule, place: Mapping[int, int]) -> Rule:
     if isinstance(rule, Stateless):
         return msgspec.structs.replace(rule, detection=place[rule.detection])
-    return msgspec.structs.replace(rule, detections=[place[at] for at in rule.detections])
+    return _moved_correlation(rule, place)
+
+
+def _moved_correlation(rule: Correlation, place: Mapping[int, int]) -> Correlation:
+    steps = [
+        msgspec.structs.replace(
+            step,
+            leaves=[
+                msgspec.structs.replace(leaf, detection=place[leaf.detection])
+                for leaf in step.leaves
+            ],
+            inner=_moved_correlation(step.inner, place) if step.inner is not None else None,
+        )
+        for step in rule.steps
+    ]
+    return msgspec.structs.replace(rule, steps=steps)
+
+
+class _CircularReference(RefusedDocument):
+    """A chain of correlations that comes back to where it began."""
 
 
 class _Builder:
@@ -219,6 +245,9 @@ class _Builder:
         self._filters: list[Filter] = []
         self._by_name: dict[str, list[int]] = {}
         self._versions: list[str] = []
+        # Correlations by name, and those made of them; None while one is being made.
+        self._correlated: dict[str, Document] = {}
+        self._made: dict[str, Correlation | None] = {}
         self._broken: set[str] = set()
         self._foreign: set[str] = set()
         self._seen: dict[str, Document] = {}
@@ -235,8 +264,9 @@ class _Builder:
             self._try(document, lambda doc: self._filters.append(filter_of(doc)))
         for document in plain:
             self._try(document, lambda doc: self._plain(doc, referred))
+        self._correlated = {name: doc for doc in correlated for name in doc.names}
         for document in correlated:
-            self._try(document, self._correlation)
+            self._try(document, lambda doc: self._correlation(doc, referred))
         for found in self._filters:
             self._try(found.document, lambda _, found=found: self._used(found), unique=False)
 
@@ -267,6 +297,9 @@ class _Builder:
     def _plain(self, document: Document, referred: set[str]) -> None:
         if "detection" not in document.data:
             raise RefusedDocument("neither detection nor correlation: this is no rule")
+        timed = [name for name in _TIMED if name in _section(document)]
+        if timed:
+            raise RefusedDocument(f"{timed[0]} is of correlations only", "tacho", timed[0])
         at = self._detection(document)
         if at is None:
             return
@@ -322,23 +355,53 @@ class _Builder:
         """
         Lowering(dict(self.fields.columns or {}), self.fields).expression(condition)
 
-    def _correlation(self, document: Document) -> None:
-        foreign = self._foreign.intersection(_references(document))
-        if foreign:
-            self._skip(document, f"refers to {min(foreign)}, which is not asked itself")
+    def _correlation(self, document: Document, referred: set[str]) -> None:
+        foreign = self._unasked(document)
+        if foreign is not None:
+            self._skip(document, f"refers to {foreign}, which is not asked itself")
             return
+        rule = self._correlated_by(document)
+        if referred.isdisjoint(document.names) or _speaks(document):
+            self.rules.append(rule)
+
+    def _unasked(self, document: Document, above: frozenset[str] = frozenset()) -> str | None:
+        """A rule that it rests on, directly or through others, and that is not asked."""
+        for name in _references(document):
+            if name in self._foreign:
+                return name
+            inner = self._correlated.get(name)
+            if inner is not None and name not in above and self._unasked(inner, above | {name}):
+                return name
+        return None
+
+    def _correlated_by(self, document: Document) -> Correlation:
+        """The correlation of a document, made once; those that it rests on before it."""
+        place = f"{document.file}:{document.line}"
+        if place in self._made:
+            made = self._made[place]
+            if made is None:
+                raise _CircularReference("refers to itself in the end", "correlation", "rules")
+            return made
+        self._made[place] = None
+        try:
+            rule = self._made[place] = self._read(document)
+        except RefusedDocument:
+            del self._made[place]
+            raise
+        self._show(rule.meta, rule.detections)
+        return rule
+
+    def _read(self, document: Document) -> Correlation:
         try:
             fitted = self._pipelines.correlation(document)
         except SigmaError as error:
             raise RefusedDocument(in_words(error), "correlation") from error
-        rule = correlation_of(
+        return correlation_of(
             fitted,
             self.fields,
             self._referred,
             lambda kind, version: self._meta(document, kind, version),
         )
-        self.rules.append(rule)
-        self._show(rule.meta, rule.detections)
 
     def _show(self, meta: Meta, detections: Iterable[int]) -> None:
         """What decides the severity is shown of each event, before what was asked of it."""
@@ -347,23 +410,29 @@ class _Builder:
             shown = list(dict.fromkeys([*meta.tacho.severity_by, *one.fields]))
             self.detections[at] = msgspec.structs.replace(one, fields=shown)
 
-    def _referred(self, name: str) -> tuple[int, str]:
+    def _referred(self, name: str) -> Target:
         if name in self._broken:
             raise RefusedDocument(
                 f"refers to {name}, which has a problem itself", "correlation", "rules"
             )
         found = self._by_name.get(name, [])
-        if len(found) != 1:
-            known = name in self._seen
-            why = (
-                "several rules"
-                if found
-                else "a correlation: chains are not supported yet"
-                if known
-                else "no rule that is loaded"
+        if found:
+            names = self._seen[name].names
+            return Target(names, found, None, plain_id(*(self._versions[at] for at in found)))
+        if name not in self._correlated:
+            raise RefusedDocument(
+                f"refers to {name}, which is no rule that is loaded", "correlation", "rules"
             )
-            raise RefusedDocument(f"refers to {name}, which is {why}", "correlation", "rules")
-        return found[0], self._versions[found[0]]
+        document = self._correlated[name]
+        try:
+            inner = self._correlated_by(document)
+        except _CircularReference:
+            raise
+        except RefusedDocument as refused:
+            raise RefusedDocument(
+                f"refers to {name}, which has a problem itself", "correlation", "rules"
+            ) from refused
+        return Target(document.names, [], inner, inner.meta.version)
 
     def _meta(self, document: Document, kind: Judged, version: str) -> Meta:
         data = document.data
@@ -392,11 +461,17 @@ class _Builder:
 
 
 def _references(document: Document) -> list[str]:
+    """What a correlation refers to: the rules it lists, or else those that its condition names."""
     correlation = document.data["correlation"]
-    rules = correlation.get("rules") if isinstance(correlation, dict) else None
+    if not isinstance(correlation, dict):
+        return []
+    rules, condition = correlation.get("rules"), correlation.get("condition")
     if isinstance(rules, str):
         return [rules]
-    return [str(name) for name in rules] if isinstance(rules, list) else []
+    if isinstance(rules, list):
+        return [str(name) for name in rules]
+    words = _NAMES.findall(condition) if isinstance(condition, str) else []
+    return [word for word in words if word not in {"and", "or", "not"}]
 
 
 def _generates(document: Document) -> bool:
@@ -405,6 +480,10 @@ def _generates(document: Document) -> bool:
     return isinstance(correlation, dict) and correlation.get("generate") is True
 
 
-def _speaks(document: Document) -> bool:
+def _section(document: Document) -> dict[str, Any]:
     tacho = document.data.get("tacho")
-    return isinstance(tacho, dict) and tacho.get("standalone") is True
+    return tacho if isinstance(tacho, dict) else {}
+
+
+def _speaks(document: Document) -> bool:
+    return _section(document).get("standalone") is True

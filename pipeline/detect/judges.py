@@ -6,6 +6,7 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.across import AcrossDetector
+from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.pipeline.detect.ticks import TickBook
@@ -13,6 +14,7 @@ from tachograph.schemas import batch, codec, contracts
 from tachograph.schemas.records import SessionLink, Tick
 
 ACTIONS = "agent.actions"
+MATCHES = "agent.matches"
 # What `normalize` reads: each of these ticks.
 RAW_TOPICS = [t.topic for t in contracts.topics().values() if t.raw and t.owner == "producers"]
 
@@ -56,6 +58,7 @@ class _State(msgspec.Struct, frozen=True):
 
     detector: bytes
     ticks: list[tuple[str, int, int, int]]
+    chained: list[tuple[str, int, int, int]] = []
 
 
 def _kept(state: bytes) -> _State:
@@ -128,6 +131,8 @@ class MatchJudge:
     def __init__(self, rules: RuleSet, source: str = ACTIONS) -> None:
         """`source`: the topic whose partitions tick here."""
         self.ticks = TickBook([source])
+        # Those of the places that judge matches, which send signals as events of rules on them.
+        self.chained = TickBook([MATCHES])
         self.actions = self.repeated = 0
         self._detector = AcrossDetector(rules)
         self._frames: list[pl.DataFrame] = []
@@ -140,7 +145,8 @@ class MatchJudge:
                 self._frames.append(batch.decode(payload))
                 return self._frames[-1].height
             case b"tick":
-                self.ticks.note(codec.decode(Tick, payload))
+                tick = codec.decode(Tick, payload)
+                (self.chained if tick.raw_topic == MATCHES else self.ticks).note(tick)
                 self._ticked = True
         return 0
 
@@ -153,7 +159,10 @@ class MatchJudge:
             rows = pl.concat(frames, how="diagonal")
             found.append(self._detector.process(rows, revision))
         if ticked and (watermark := self.ticks.watermark_us()) is not None:
-            found.append(self._detector.tick(watermark, revision))
+            chained = self.chained.watermark_us()
+            found.append(
+                self._detector.tick(watermark, revision, LONG_AGO if chained is None else chained)
+            )
         return found
 
     def evicted(self) -> dict[str, int]:
@@ -162,10 +171,13 @@ class MatchJudge:
 
     def dump(self) -> bytes:
         """See Judge."""
-        return msgspec.msgpack.encode(_State(self._detector.dump(), self.ticks.dump()))
+        return msgspec.msgpack.encode(
+            _State(self._detector.dump(), self.ticks.dump(), self.chained.dump())
+        )
 
     def load(self, state: bytes) -> None:
         """See Judge."""
         kept = _kept(state)
         self._detector.load(kept.detector)
         self.ticks.load(kept.ticks)
+        self.chained.load(kept.chained)

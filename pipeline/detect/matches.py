@@ -3,7 +3,7 @@ the matches have come.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import polars as pl
 
@@ -47,9 +47,9 @@ class Matches:
                 headers = _headers(b"match_batch") | {ROWS_HEADER: str(count).encode()}
                 self._writer.send(TOPIC, payload, partition=partition, headers=headers)
 
-    def tick(self, shards: Iterable[Shard], sources: int) -> None:
+    def tick(self, shards: Iterable[Shard], sources: Mapping[str, int]) -> None:
         """Tell every partition how far these shards have come, at most once a second. All that
-        they sent must be acknowledged. `sources`: partitions of the topic that the shards read.
+        they sent must be acknowledged. `sources`: partitions of the topics that the shards read.
         """
         now_s = self._now_s()
         if now_s - self._ticked_s < TICK_EVERY_S:
@@ -63,7 +63,7 @@ class Matches:
             tick = Tick(
                 raw_topic=shard.place[0],
                 raw_partition=shard.place[1],
-                raw_partitions=sources,
+                raw_partitions=sources[shard.place[0]],
                 observed_time=to_datetime(reached),
             )
             for partition in range(self._partitions):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from confluent_kafka import Message
 
+from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.language import logsources
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.partition import Found
@@ -79,7 +80,12 @@ class Detect:
 
     def __init__(self, settings: Settings, rules: RuleSet) -> None:
         self._rules = rules
-        self._across = any(rule.across for rule in rules.correlations)
+        chain = chain_of(rules.correlations)
+        self._across = any(rule.across for rule in chain)
+        # Some rest on groups across partitions: what their places send has ticks, too.
+        self._chained = any(
+            step.inner is not None and step.inner.across for rule in chain for step in rule.steps
+        )
         self._shards: dict[Place, Shard] = {}
         self._saved_s: dict[Place, float] = {}
         self._writer = Writer(settings)
@@ -186,8 +192,9 @@ class Detect:
     def _tick(self) -> None:
         """All that was sent is acknowledged; the ticks themselves go with the next flush."""
         if self._across:
-            sources = [shard for place, shard in self._shards.items() if place[0] == SOURCE]
-            self._matches.tick(sources, self._generations.counts[SOURCE])
+            topics = {SOURCE, MATCHES} if self._chained else {SOURCE}
+            shards = [shard for place, shard in self._shards.items() if place[0] in topics]
+            self._matches.tick(shards, self._generations.counts)
 
     def _commit(self, places: Iterable[Place]) -> None:
         """Commit what was judged; a shard that is still replaying leaves its offset where it is."""

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.correlation.bank import shown_fields
+from tachograph.detectors.correlation.matched import shown_fields
 from tachograph.detectors.facts import Facts, said_text
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Stateless

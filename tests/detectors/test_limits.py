@@ -82,11 +82,12 @@ def test_evidence_is_capped_and_counted_in_full() -> None:
 def test_what_a_window_held_is_forgotten_once_nothing_can_change_it() -> None:
     engine = Engine(THREE, limits=Limits(allowed_lateness_s=5))
     engine.judge(actions([1, 2, 3]), 1)
-    (correlator,) = engine.bank._correlators.values()
-    engine.advance(28 * SECOND_US, 9)
-    assert correlator.ledger.size == 1
+    (judge,) = engine.bank._judges.values()
+    engine.advance(24 * SECOND_US, 9)
+    assert (judge.memory.blocks.size, len(engine.bank._store.tables)) == (3, 1)
     engine.advance(100 * SECOND_US, 9)
-    assert (correlator.ledger.size, engine.bank._store.tables, correlator._live) == (0, {}, {})
+    assert (judge.memory.blocks.size, engine.bank._store.tables) == (0, {})
+    assert len(judge.memory.blocks.used()) == 0
 
 
 def test_a_late_action_stays_out_and_the_windows_it_would_have_touched_say_so() -> None:

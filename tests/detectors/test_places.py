@@ -11,7 +11,28 @@ from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import SessionLink
 
 from .made import frame, rules, stateless
-from .test_engine_oracle import RULES
+
+RULES = """
+title: a
+name: a
+logsource: {category: any}
+detection: {s: {tool.name: a}, condition: s}
+---
+title: four of a
+correlation:
+  type: event_count
+  rules: [a]
+  group-by: [session.id]
+  timespan: 10s
+  condition: {gte: 4}
+---
+title: a then a
+correlation:
+  type: temporal_ordered
+  condition: a and a
+  group-by: [session.id]
+  timespan: 10s
+"""
 
 
 def actions(*places: str, count: int = 3) -> pl.DataFrame:

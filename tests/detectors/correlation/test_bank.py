@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tachograph.detectors.correlation.bank import CorrelatorBank, Matched, Matches, group_values
+from tachograph.detectors.correlation.bank import CorrelatorBank
+from tachograph.detectors.correlation.matched import Matched, Matches, group_values
 from tachograph.detectors.correlation.outbound import UNLINKED_S
 from tachograph.detectors.engine import Engine
 from tachograph.detectors.limits import Limits
@@ -63,7 +63,7 @@ def reader() -> Engine:
 
 
 def bank() -> CorrelatorBank:
-    return CorrelatorBank(RULES.correlations, RULES)
+    return CorrelatorBank(RULES.correlations, RULES, across=True)
 
 
 def expected(events: list[dict[str, Any]]) -> set[tuple[str, str, int, int]]:
@@ -120,16 +120,15 @@ def test_groups_across_partitions_are_judged_whole_wherever_their_events_were_re
             row["principal_id"] = data.draw(st.sampled_from([None, e["principal_id"]]))
         outcome = engines[e["partition_key"]].judge(frame([row]), 1)
         assert not outcome.signals
-        sent += [outcome.matches] if outcome.matches else []
+        sent += outcome.matches
     for place, engine in engines.items():
         own = {trace: link for trace, link in links.items() if trace[1] == place}
         reloaded = reader()
         reloaded.load(engine.dump())
-        matches = reloaded.relink(own, 2).matches
-        sent += [matches] if matches else []
+        sent += reloaded.relink(own, 2).matches
     judge, found = bank(), Standing()
     for revision, matches in enumerate(sent):
-        found.take(judge.judge(matches.facts, matches.found, revision))
+        found.take(judge.judge(matches.facts, matches.found, revision).signals)
         if data.draw(st.integers(0, 5)) == 0:
             other = bank()
             other.load(judge.dump())
@@ -139,28 +138,25 @@ def test_groups_across_partitions_are_judged_whole_wherever_their_events_were_re
 
 def test_what_leaves_a_group_takes_back_what_it_made_true() -> None:
     engine, judge, found = Engine(RULES), bank(), Standing()
-    matches = engine.judge(frame([event(n, n, "p1", "ann") for n in range(3)]), 1).matches
-    assert matches is not None
-    found.take(judge.judge(matches.facts, matches.found, 1))
+    (matches,) = engine.judge(frame([event(n, n, "p1", "ann") for n in range(3)]), 1).matches
+    found.take(judge.judge(matches.facts, matches.found, 1).signals)
     assert standing(found) == {("three of one principal", "ann", 2, 3)}
     ((rule, _), _) = matches.found
-    one = Matched(np.array([1]), np.array([1]), np.array([False]))
+    one = Matched(np.array([1]), np.array([1]), np.array([0]), np.array([False]))
     gone = msgspec.structs.replace(one, gone=np.array([True]))
-    found.take(judge.judge(matches.facts, [(rule, gone)], 2))
+    found.take(judge.judge(matches.facts, [(rule, gone)], 2).signals)
     assert standing(found) == set()
-    found.take(judge.judge(matches.facts, [(rule, one)], 3))
+    found.take(judge.judge(matches.facts, [(rule, one)], 3).signals)
     assert standing(found) == {("three of one principal", "ann", 2, 3)}
 
 
 def test_the_values_of_a_group_are_those_of_the_facts() -> None:
-    matches = (
-        Engine(RULES).judge(frame([event(1, 1, "p1", "ann"), event(2, 1, "p1", None)]), 1).matches
-    )
-    assert matches is not None
-    ((rule, _), (whole, _)) = matches.found
-    values = group_values(rule, matches.facts, RULES.fields)
+    batch = frame([event(1, 1, "p1", "ann"), event(2, 1, "p1", None)])
+    (matches,) = Engine(RULES).judge(batch, 1).matches
+    ((rule, one), (whole, all_)) = matches.found
+    values = group_values(rule, one, matches.facts, RULES.fields)
     assert values.to_dict(as_series=False) == {"principal.id": ["ann", None]}
-    assert group_values(whole, matches.facts, RULES.fields).columns == []
+    assert group_values(whole, all_, matches.facts, RULES.fields).columns == []
 
 
 def test_matches_wait_for_a_link_no_longer_than_an_hour_and_no_more_than_the_limit() -> None:
@@ -175,7 +171,5 @@ def test_matches_wait_for_a_link_no_longer_than_an_hour_and_no_more_than_the_lim
 
 def test_an_event_without_the_groups_value_is_in_no_group() -> None:
     judge = bank()
-    matches = Engine(RULES).judge(frame([event(n, 1, "p1", None) for n in range(3)]), 1).matches
-    assert matches is not None
-    assert isinstance(matches.facts, pl.DataFrame)
-    assert judge.judge(matches.facts, matches.found, 1) == []
+    (matches,) = Engine(RULES).judge(frame([event(n, 1, "p1", None) for n in range(3)]), 1).matches
+    assert judge.judge(matches.facts, matches.found, 1).signals == []

@@ -51,14 +51,6 @@ def correlation(**fields: str) -> str:
         ("a: 1\na: 2\n", 0, "Duplicate"),
         ("a: [1\n", 2, "YAML"),
         ("action: global\ntitle: x\n", 1, "said of no document"),
-        (correlation(type="value_count", condition="{gte: 3, field: x}"), 9, "value_count"),
-        (correlation(condition="{lt: 3}"), 13, "when a window closes"),
-        (correlation(condition="{gte: 0}"), 13, "no threshold"),
-        (correlation(timespan="2d"), 12, "longer than"),
-        (correlation(timespan="soon"), 8, "soon"),
-        (correlation(rules="[other]"), 10, "no rule that is loaded"),
-        (correlation(type="temporal_ordered", condition=""), 10, "2 to 8 steps"),
-        (correlation(aliases="{x: {base: y}}"), 14, "aliases"),
     ],
 )
 def test_a_rule_that_cannot_be_honoured_names_line_and_reason(

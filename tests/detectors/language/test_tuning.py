@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tachograph.detectors.language.conditions import leaves
-from tachograph.detectors.language.rule import Window
+from tachograph.detectors.language.rule import Bound, Correlation
 from tachograph.detectors.language.rulefile import parse
 from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.language.tuning import unused
@@ -57,14 +57,17 @@ def problems(folder: Path, rule: str = RULE, tuning: str | None = None) -> list[
     return [f"{Path(p.file).name}:{p.line}: {p.reason}" for p in caught.value.problems]
 
 
-def window(rules: RuleSet) -> Window:
-    [rule] = [rule for rule in rules.rules if isinstance(rule, Window)]
+USUAL = [Bound("gte", 10)]
+
+
+def window(rules: RuleSet) -> Correlation:
+    [rule] = rules.correlations
     return rule
 
 
 def test_a_knob_stands_for_its_default(tmp_path: Path) -> None:
     rules = loaded(tmp_path)
-    assert window(rules).threshold == 10
+    assert window(rules).bounds == [Bound("gte", 10)]
     assert window(rules).timespan_us == 300_000_000
     tests = [leaf.test for leaf in leaves(rules.detections[0].condition)]
     assert "{20,}" in str(tests[0])
@@ -79,7 +82,7 @@ def test_an_operator_sets_values_by_id_and_by_name(tmp_path: Path) -> None:
     rules = loaded(
         tmp_path, tuning="many: {threshold: 3, timespan: 1h}\nlong_name: {least_chars: 7}"
     )
-    assert window(rules).threshold == 3
+    assert window(rules).bounds == [Bound("gte", 3)]
     assert window(rules).timespan_us == 3_600_000_000
     assert "{7,}" in str(rules.detections[0].condition)
 
@@ -126,7 +129,7 @@ def test_a_knob_says_default_unit_and_meaning(tmp_path: Path) -> None:
 
 
 def test_without_the_shipped_rules_values_for_them_are_idle(tmp_path: Path) -> None:
-    assert window(loaded(tmp_path, tuning="some_shipped_rule: {x: 1}")).threshold == 10
+    assert window(loaded(tmp_path, tuning="some_shipped_rule: {x: 1}")).bounds == USUAL
 
 
 def test_a_knob_that_stands_nowhere_is_found() -> None:

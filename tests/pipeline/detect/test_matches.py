@@ -132,21 +132,21 @@ def test_every_place_is_told_how_far_each_owned_partition_has_come_once_a_second
     def told() -> list[tuple[int, int, Any]]:
         return [(p, t.raw_partition, t.observed_time) for p, t in sent.ticks()]
 
-    matches.tick(shards, 3)
+    matches.tick(shards, {"agent.actions": 3})
     # The first has reached nothing, the third is still taking in what its owner before said.
     assert told() == [(0, 1, at(50)), (1, 1, at(50))]
     reach(shards[1], 55)
-    matches.tick(shards, 3)
+    matches.tick(shards, {"agent.actions": 3})
     assert told() == [], "not a second has passed"
     watch.s += TICK_EVERY_S
-    matches.tick(shards, 3)
+    matches.tick(shards, {"agent.actions": 3})
     assert told() == [(0, 1, at(55)), (1, 1, at(55))]
     watch.s += TICK_EVERY_S
-    matches.tick(shards, 3)
+    matches.tick(shards, {"agent.actions": 3})
     assert told() == [], "nothing has moved"
     matches.lost(shards[1].place)
     watch.s += TICK_EVERY_S
-    matches.tick(shards, 3)
+    matches.tick(shards, {"agent.actions": 3})
     assert told() == [(0, 1, at(55)), (1, 1, at(55))], "given back, it is told again"
 
 

@@ -1,0 +1,261 @@
+"""What matched of correlations: rows of a fact frame, and the columns that are judged of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tachograph.detectors.correlation.arrays import Array, Bools, Ints, Words
+from tachograph.detectors.correlation.decimals import decimals
+from tachograph.detectors.facts import (
+    MAX_SAID_FIELDS,
+    SOURCE,
+    Rows,
+    Wanted,
+    group_value,
+    number_column,
+)
+from tachograph.detectors.ids import Hasher, halves
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.language.rule import (
+    Correlation,
+    Detection,
+    Figure,
+    FirstSeen,
+    Leaf,
+    Values,
+)
+
+# Column of a fact frame: the signal that the event made true, where that is the event.
+SIGNAL = "signal_id"
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """Rows of a fact frame that are events of one rule.
+
+    `steps`: bit i for each step i that a row is an event of. `leaf`: which of the rule's leaves it
+    came by; a row that means different groups by different leaves stands here once for each.
+    `late`: it stays out of windows and is only stated. `gone`: it leaves the group that its facts
+    name, where it was before; None: all enter.
+    """
+
+    rows: Rows
+    steps: npt.NDArray[np.int64]
+    leaf: npt.NDArray[np.int64]
+    late: Bools
+    gone: Bools | None = None
+
+    def only(self, wanted: Bools) -> "Matched":
+        """Some of the rows."""
+        gone = None if self.gone is None else self.gone[wanted]
+        return Matched(
+            self.rows[wanted], self.steps[wanted], self.leaf[wanted], self.late[wanted], gone
+        )
+
+
+class Matches(msgspec.Struct, frozen=True):
+    """What matched of rules that another place judges: a fact frame, and rows of it by rule."""
+
+    facts: pl.DataFrame
+    found: list[tuple[Correlation, Matched]]
+
+
+def shown_fields(detection: Detection) -> list[str]:
+    """The fields that a signal shows of an event that matched."""
+    return detection.fields[:MAX_SAID_FIELDS]
+
+
+def wanted_by(rules: Iterable[Correlation], detections: Sequence[Detection] = ()) -> Wanted:
+    """What these rules, and those that they rest on, want of a fact frame. `detections`: those
+    whose fields are to be shown.
+    """
+    said: dict[str, None] = {}
+    by: dict[str, None] = {}
+    numbers: dict[str, None] = {}
+    for rule in chain_of(rules):
+        for leaf in rule.leaves:
+            if detections:
+                said |= dict.fromkeys(shown_fields(detections[leaf.detection]))
+            by |= dict.fromkeys(leaf.group)
+            (numbers if isinstance(rule.asks, Figure) else by).update(dict.fromkeys(leaf.values))
+    return Wanted(list(said), list(by), list(numbers))
+
+
+def chain_of(rules: Iterable[Correlation]) -> list[Correlation]:
+    """These rules and all that they rest on, each once and after what it rests on itself."""
+    found: dict[str, Correlation] = {}
+    for rule in rules:
+        inner = chain_of([step.inner for step in rule.steps if step.inner is not None])
+        for one in [*inner, rule]:
+            found.setdefault(rule_key(one), one)
+    return list(found.values())
+
+
+def rule_key(rule: Correlation) -> str:
+    """Names a rule by its id and what it asks."""
+    return f"{rule.meta.rule_id}:{rule.meta.version}"
+
+
+def matched_of(
+    rule: Correlation, found: Mapping[int, Rows], late: npt.NDArray[np.bool_]
+) -> Matched | None:
+    """The rows of a frame that are events of a rule; None if none is.
+
+    `found`: rows by detection, ascending. `late`: which rows of the frame came late.
+    """
+    rows, steps, leaves = [], [], []
+    number = -1
+    for place, step in enumerate(rule.steps):
+        for leaf in step.leaves:
+            number += 1
+            own = found.get(leaf.detection) if step.inner is None else None
+            if own is not None:
+                rows.append(own)
+                steps.append(np.full(len(own), 1 << place))
+                leaves.append(np.full(len(own), number))
+    if not rows:
+        return None
+    return _joined(
+        np.concatenate(rows), np.concatenate(steps), np.concatenate(leaves), meanings(rule), late
+    )
+
+
+def meanings(rule: Correlation) -> Ints:
+    """For each leaf of a rule the first one that means the same fields by the same names."""
+    asked = [(tuple(leaf.group), tuple(leaf.values)) for leaf in rule.leaves]
+    return np.array([asked.index(one) for one in asked])
+
+
+def _joined(rows: Rows, steps: Ints, leaf: Ints, meaning: Ints, late: Bools) -> Matched:
+    """A row once for each meaning, with all its steps; of alike leaves the first."""
+    order = np.lexsort((leaf, meaning[leaf], rows))
+    rows, steps, leaf = rows[order], steps[order], leaf[order]
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = (rows[1:] != rows[:-1]) | (meaning[leaf[1:]] != meaning[leaf[:-1]])
+    begins = np.flatnonzero(new)
+    rows = rows[begins]
+    return Matched(rows, np.bitwise_or.reduceat(steps, begins), leaf[begins], late[rows])
+
+
+def group_values(
+    rule: Correlation, matched: Matched, facts: pl.DataFrame, fields: FieldMap
+) -> pl.DataFrame:
+    """The values of the rule's group-by for each matched row, as text under the rule's names; null
+    where it has none: such a row is in no group.
+    """
+    meaning = meanings(rule)[matched.leaf]
+    parts, order = [], []
+    for first in np.unique(meaning).tolist():
+        at = np.flatnonzero(meaning == first)
+        group = zip(rule.group_by, rule.leaves[first].group, strict=True)
+        parts.append(
+            facts[matched.rows[at]].select(group_value(f, fields).alias(name) for name, f in group)
+        )
+        order.append(at)
+    if not rule.group_by:
+        return pl.DataFrame(height=len(matched.rows))
+    whole = pl.concat(parts)
+    return whole[np.argsort(np.concatenate(order))]
+
+
+class Reading:
+    """One fact frame, as columns of numbers. What rules have in common is made once."""
+
+    def __init__(self, facts: pl.DataFrame, number: int, hasher: Hasher, fields: FieldMap) -> None:
+        """`number`: of the frame in its FactStore; its own columns may say where a row lies there
+        instead (`table`, `row`).
+        """
+        self._facts = facts
+        self._hasher = hasher
+        self._fields = fields
+        self._hashed: dict[tuple[object, ...], tuple[Words, Bools]] = {}
+        ids = facts["event_id"]
+        if SIGNAL in facts.columns:
+            ids = facts.select(pl.coalesce(SIGNAL, "event_id")).to_series()
+        high, low = halves(ids)
+        places = np.arange(facts.height)
+        self._shared: dict[str, Array] = {
+            "time": facts["event_time"].to_numpy(),
+            "high": high,
+            "low": low,
+            **self._reports(),
+            "table": facts["table"].to_numpy() if "table" in facts.columns else
+            np.full(facts.height, number),
+            "row": facts["row"].to_numpy() if "row" in facts.columns else places,
+            "partial": facts["partial"].to_numpy() if "partial" in facts.columns else
+            np.zeros(facts.height, np.bool_),
+        }  # fmt: skip
+
+    def _reports(self) -> dict[str, Words]:
+        """Which action a row reports, and as which source; 0 where nothing says that another may
+        report it too.
+        """
+        twin = self._facts["twin_key"]
+        if twin.null_count() == len(twin):
+            none = np.zeros(len(twin), np.uint64)
+            return {"twin": none, "origin": none}
+        hashed = self._hasher.of(twin) | np.uint64(1)
+        origin = hashed
+        if SOURCE in self._facts.columns:
+            source = self._facts[SOURCE].fill_null("")
+            origin = (hashed ^ self._hasher.of(source, 1)) | np.uint64(1)
+        known = twin.is_not_null().to_numpy()
+        return {"twin": np.where(known, hashed, 0), "origin": np.where(known, origin, 0)}
+
+    def columns(self, rule: Correlation, matched: Matched) -> tuple[dict[str, Array], Bools]:
+        """Columns of the rule's events, with gid; and which matched rows these are: those with all
+        values that the rule groups by and asks.
+        """
+        meaning = meanings(rule)
+        gid = np.zeros(len(matched.rows), np.uint64)
+        asked: dict[str, Array] = {}
+        whole = np.ones(len(matched.rows), np.bool_)
+        for first in np.unique(meaning[matched.leaf]).tolist():
+            at = np.flatnonzero(meaning[matched.leaf] == first)
+            rows = matched.rows[at]
+            groups, complete = self._groups(rule, rule.leaves[first])
+            gid[at] = groups[rows]
+            whole[at] &= complete[rows]
+            values, present = self._values(rule, rule.leaves[first])
+            whole[at] &= present[rows]
+            for name, value in values.items():
+                asked.setdefault(name, np.zeros(len(matched.rows), value.dtype))[at] = value[rows]
+        found = {name: values[matched.rows[whole]] for name, values in self._shared.items()}
+        found |= {name: values[whole] for name, values in asked.items()}
+        found |= {"gid": gid[whole], "steps": matched.steps[whole], "leaf": matched.leaf[whole]}
+        return {**found, "blind": matched.late[whole]}, whole
+
+    def _groups(self, rule: Correlation, leaf: Leaf) -> tuple[Words, Bools]:
+        """Group of each row by a leaf, and whether it has one: no group value is missing."""
+        # Of a place, so that what shares a partition by chance is not one group.
+        place = [] if rule.across else [pl.col("partition_key").fill_null("")]
+        by = [group_value(field, self._fields) for field in leaf.group]
+        return self._hash(("group", rule.across, *leaf.group), [pl.col("tenant"), *place, *by])
+
+    def _values(self, rule: Correlation, leaf: Leaf) -> tuple[dict[str, Array], Bools]:
+        """What the rule asks of each row by a leaf, and whether it is there."""
+        match rule.asks:
+            case Values() | FirstSeen():
+                by = [group_value(field, self._fields) for field in leaf.values]
+                value, present = self._hash(("value", *leaf.values), by)
+                return {"value": value | np.uint64(1)}, present
+            case Figure():
+                whole, part, present = decimals(self._facts[number_column(leaf.values[0])])
+                return {"whole": whole, "part": part}, present
+        return {}, np.ones(self._facts.height, np.bool_)
+
+    def _hash(self, key: tuple[object, ...], asked: Sequence[pl.Expr]) -> tuple[Words, Bools]:
+        """Hash of some values of each row, and whether all are there."""
+        if key not in self._hashed:
+            named = [expr.alias(str(place)) for place, expr in enumerate(asked)]
+            values = self._facts.select(named)
+            present = np.ones(values.height, np.bool_)
+            for column in values:
+                if column.null_count():
+                    present &= column.is_not_null().to_numpy()
+            hashed = self._hasher.of_rows(values)
+            # 0 stands for no group and no value.
+            self._hashed[key] = (np.where(hashed == 0, np.uint64(1), hashed), present)
+        return self._hashed[key]
