@@ -9,7 +9,6 @@ import polars as pl
 from tachograph.detectors.reference.reference import Reference, ReferenceErrors, load, shipped
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.log import get
-from tachograph.pipeline.normalize.redact import Secrets
 from tachograph.pipeline.secrets import derive, operator_key
 from tachograph.schemas.identity import Key
 
@@ -39,6 +38,8 @@ def reference_in_force(home: Path, paths: Sequence[Path] = ()) -> Reference:
 
 def _as_seen(home: Path) -> Callable[[str], str]:
     """How a text looks in an action: the same redaction, under the same key."""
+    from tachograph.pipeline.normalize.redact import Secrets
+
     redactor = Secrets(Key(derive(operator_key(home), "redaction")))
 
     def seen(text: str) -> str:

@@ -25,12 +25,12 @@ class Distinct:
         """`hashes`: of the values; `rows`: of the entries, where lists were taken apart."""
         self.height, self._rows = height, rows
         first, self._codes = _coded(hashes)
-        self.values = column.gather(first)
+        self.values = column[first]
         self.count = len(first)
         # The code of the missing value, which nothing is true of.
         self._missing: int | None = None
         if self.values.null_count():
-            self._missing = int(self.values.is_null().arg_true()[0])
+            self._missing = self.values.to_list().index(None)
         self._own_rows: dict[int, int] = {}
 
     @cached_property
@@ -41,7 +41,7 @@ class Distinct:
             values = values.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
         elif values.dtype != pl.String:
             values = values.cast(pl.String)
-        return values.fill_null("").to_list()
+        return ["" if text is None else text for text in values.to_list()]
 
     @cached_property
     def lowered(self) -> list[str]:

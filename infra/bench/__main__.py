@@ -7,10 +7,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
 
+from infra.bench import matching
 from infra.bench.alone import QUICK, Alone, Sizes
 from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
@@ -19,7 +21,7 @@ from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
 from tachograph.detectors.language.ruleset import load
 from tachograph.pipeline.errors import TachoError
 
-NAMES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "whole")
+NAMES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "matching", "whole")
 EPILOG: Final = (
     "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
     " share the cores. `of limit` compares events/s with the limit of the same run, `by CPU`"
@@ -27,8 +29,10 @@ EPILOG: Final = (
 )
 
 
-def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
-    """The figures that were asked for, as they are measured."""
+def figures(
+    rig: Rig, names: Sequence[str], sizes: Sizes, folder: Path | None = None
+) -> Iterator[Figure]:
+    """The figures that were asked for, as they are measured. `folder`: of rules for raw events."""
     rules = load([], builtin=True)
     alone = Alone(rig, sizes, rules, say)
     if {"limit", "detect", "store"} & set(names):
@@ -45,6 +49,10 @@ def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
         yield alone.triage()
     if "flood" in names:
         yield alone.flood()
+    if "matching" in names:
+        yield from matching.actions(rules, sizes.matched, say)
+        if folder is not None:
+            yield from matching.scans(folder, say)
     if "whole" in names:
         say("whole path: starting all stages")
         with Whole(rig, len(rules.rules)) as whole:
@@ -70,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
     parser.add_argument("--quick", action="store_true", help="smaller sizes: about a minute")
     parser.add_argument("--only", action="append", choices=NAMES, help="one of them; repeatable")
+    parser.add_argument("--rules", type=Path, help="matching: a folder of rules for raw events")
     options = parser.parse_args(argv)
     # Told to end from outside, it leaves nothing behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -81,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with Rig() as rig:
             sizes = QUICK if options.quick else Sizes()
-            for figure in figures(rig, options.only or NAMES, sizes):
+            for figure in figures(rig, options.only or NAMES, sizes, options.rules):
                 found.append(figure)
                 say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
     except (BrokerUnavailableError, BrokerFailedError) as error:

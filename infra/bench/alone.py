@@ -38,6 +38,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     spans: int = 80_000
     actions: int = 400_000
     matching: int = 30_000
+    matched: int = 1_000_000
     flood_s: int = 5
     whole: int = 300_000
     latency_s: float = 20.0
@@ -48,6 +49,7 @@ QUICK: Final = Sizes(
     spans=20_000,
     actions=200_000,
     matching=6_000,
+    matched=100_000,
     flood_s=2,
     whole=60_000,
     latency_s=5.0,

@@ -1,19 +1,15 @@
 """`tacho scan`: the engine of the stream on files."""
 
 import contextlib
-import io
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 import polars as pl
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.collector import resting
 from tachograph.detectors.language import logsources
 from tachograph.detectors.language.fields import ACTIONS, RAW, FieldMap
@@ -26,16 +22,22 @@ from tachograph.pipeline.rule_cache import load_kept
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, chunks, detect
+from tachograph.pipeline.scan.outputs import Ndjson, Output, TableOutput
 from tachograph.pipeline.scan.raw_judge import RawJudge, is_plain
 from tachograph.pipeline.settings import Settings
-from tachograph.pipeline.up.view import STYLE, safe
 from tachograph.schemas.alert import SEVERITIES
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tachograph.detectors.across import WholeDetector
+
+# What a scan may do without is imported where it is needed: a large file of raw events is read in
+# the time that all of it takes to load.
 FORMATS = ("auto", "actions", "otlp", "raw")
 FIELDS = {"actions": ACTIONS, "otlp": ACTIONS, "raw": RAW}
 RULE_SUFFIXES = (".yml", ".yaml")
 OUTPUTS = ("ndjson", "table")
-TABLE_ROWS_MAX = 1_000
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,93 +80,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{path} is no file")
 
 
-class Output(Protocol):
-    """Where findings go."""
-
-    # Takes lines of findings ready made too.
-    takes_lines: bool
-
-    def write(self, finding: Finding) -> None:
-        """One finding."""
-        ...
-
-    def write_lines(self, lines: bytes) -> None:
-        """Findings as lines of JSON, where it takes them."""
-        ...
-
-    def close(self) -> None:
-        """All are written."""
-        ...
-
-
-class Ndjson:
-    """One JSON object a line."""
-
-    takes_lines = True
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-
-    def write(self, finding: Finding) -> None:
-        """See Output."""
-        self._sink.write(msgspec.json.encode(finding) + b"\n")
-
-    def write_lines(self, lines: bytes) -> None:
-        """See Output."""
-        self._sink.write(lines)
-
-    def close(self) -> None:
-        """See Output."""
-        self._sink.flush()
-
-
-class TableOutput:
-    """A table for a person; agents' words are text, never markup."""
-
-    takes_lines = False
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._text = io.TextIOWrapper(sink, encoding="utf-8")
-        self._console = Console(file=self._text)
-        self._rows: list[Finding] = []
-        self._more = 0
-
-    def write(self, finding: Finding) -> None:
-        """See Output."""
-        if len(self._rows) < TABLE_ROWS_MAX:
-            self._rows.append(finding)
-        else:
-            self._more += 1
-
-    def write_lines(self, lines: bytes) -> None:
-        """See Output."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """See Output."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(expand=True, box=SIMPLE_HEAD, pad_edge=False)
-        for name in ("time", "severity", "rule", "agent", "session", "why"):
-            table.add_column(name)
-        for row in self._rows:
-            table.add_row(
-                row.event_time[:19],
-                Text(row.severity, STYLE[row.severity]),
-                safe(row.title, 60),
-                safe(row.agent_id, 30),
-                safe(row.session_id, 34),
-                safe(row.reason.removeprefix(f"{row.title}: "), 120),
-            )
-        self._console.print(table)
-        if self._more:
-            self._console.print(f"… and {self._more} more; ndjson shows all")
-        self._text.flush()
-        self._text.detach()
-
-
 @contextlib.contextmanager
 def _output(options: Options) -> Iterator[Output]:
     with contextlib.ExitStack() as stack:
@@ -177,11 +92,14 @@ def _output(options: Options) -> Iterator[Output]:
 
 
 @contextlib.contextmanager
-def _progress(path: Path) -> Iterator[Progress | None]:
+def _progress(path: Path) -> Iterator["Progress | None"]:
     """A bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty() or path == STDIN:
         yield None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         bar.add_task(path.name, total=path.stat().st_size)
@@ -256,7 +174,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
     if judge is not None:
         rules = rules.only([rule for rule in rules.rules if not is_plain(rule)])
-    engine = WholeDetector(rules)
+    engine = _detector(rules)
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):
@@ -265,7 +183,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
             tally.faults.update(fed.faults)
             if judge is not None:
                 _write_lines(judge, fed.frame, out, tally)
-            if rules.rules:
+            if engine is not None:
                 findings.learn(fed.links)
                 found = engine.process(fed.frame, fed.links, revision=number)
                 _write(findings.take(found.signals), out, tally)
@@ -273,6 +191,14 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
                 bar.update(bar.task_ids[0], completed=chunk.position)
     _write(findings.take(engine.close(number + 1).signals), out, tally)
     _write(findings.rest(), out, tally)
+
+
+def _detector(rules: RuleSet) -> "WholeDetector | None":
+    if not rules.rules:
+        return None
+    from tachograph.detectors.across import WholeDetector
+
+    return WholeDetector(rules)
 
 
 def _write_lines(judge: RawJudge, frame: pl.DataFrame, out: Output, tally: Tally) -> None:

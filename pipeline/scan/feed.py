@@ -11,14 +11,9 @@ from typing import Protocol
 import msgspec
 import polars as pl
 
-from tachograph.pipeline import secrets
-from tachograph.pipeline.normalize.core import Normalizer
-from tachograph.pipeline.normalize.raw import RawRecord
 from tachograph.pipeline.scan.inputs import Chunk, Format
 from tachograph.pipeline.scan.raw_lines import RawLines
 from tachograph.schemas.records import SessionLink
-
-_TOPICS = {"actions": "agent.raw", "otlp": "otlp_spans"}
 
 
 class Fed(msgspec.Struct):
@@ -54,33 +49,6 @@ class RawFeeder:
         return Fed(frame, [], faults)
 
 
-class ActionFeeder:
-    """Native actions or OTLP exports, a record a line, through the core of `normalize`."""
-
-    def __init__(self, kind: Format, home: Path, tenant: str) -> None:
-        self._kind = kind
-        self._core = Normalizer(secrets.operator_key(home), tenant=tenant, observed_from_event=True)
-
-    def feed(self, chunk: Chunk) -> Fed:
-        """See Feeder."""
-        records = [
-            RawRecord(topic=self._topic(line), partition=0, offset=number, value=line)
-            for number, line in enumerate(chunk.lines, chunk.first)
-            if line.strip()
-        ]
-        found = self._core.normalize(records)
-        faults: dict[str, int] = {}
-        for letter in found.dead:
-            faults[letter.reason] = faults.get(letter.reason, 0) + 1
-        return Fed(found.frame, found.links, faults)
-
-    def _topic(self, line: bytes) -> str:
-        # One file may hold traces and logs; a request says which it is by its first key.
-        if self._kind == "otlp" and b'"resourceLogs"' in line[:64]:
-            return "otlp_logs"
-        return _TOPICS[self._kind]
-
-
 def feeder(
     kind: Format,
     home: Path,
@@ -91,7 +59,11 @@ def feeder(
     """The feeder of a kind of lines. `asked`: names of the fields that rules read in raw objects;
     None: all.
     """
-    return RawFeeder(time_field, asked) if kind == "raw" else ActionFeeder(kind, home, tenant)
+    if kind == "raw":
+        return RawFeeder(time_field, asked)
+    from tachograph.pipeline.scan.action_feed import ActionFeeder
+
+    return ActionFeeder(kind, home, tenant)
 
 
 def batches(chunks: Iterator[Chunk], made_by: Feeder) -> Iterator[Fed]:

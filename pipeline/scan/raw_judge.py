@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.correlation.matched import shown_fields
-from tachograph.detectors.facts import Facts, said_text
+from tachograph.detectors.facts import MAX_SAID_FIELDS, Facts, said_text
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Stateless
 from tachograph.detectors.language.ruleset import RuleSet
@@ -56,7 +55,7 @@ class RawJudge:
         for writer in self._writers:
             rows = matched.get(writer.rule.detection)
             if rows is not None:
-                shown = shown_fields(self._rules.detections[writer.rule.detection])
+                shown = self._rules.detections[writer.rule.detection].fields[:MAX_SAID_FIELDS]
                 lines = writer.lines(events, np.searchsorted(used, rows).tolist(), shown)
                 yield writer.rule.meta.severity, len(rows), lines
 
