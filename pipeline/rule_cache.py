@@ -43,7 +43,8 @@ def load_kept(
     with contextlib.suppress(OSError, ValueError):
         return stored.decode(place.read_bytes(), fields, reference)
     rules = load(paths, builtin=builtin, fields=fields, reference=reference)
-    _keep(place, stored.encode(rules))
+    with contextlib.suppress(ValueError):
+        _keep(place, stored.encode(rules))
     return rules
 
 

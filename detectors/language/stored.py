@@ -1,6 +1,6 @@
 """Compiled rules as bytes and back, so that a large set need not be parsed again.
 
-Only what the classes of `conditions` and `rule` hold is written, by their names; anything else in
+Only what the classes of `conditions` hold is written, by their names; anything else in
 the bytes is an error, never code.
 """
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from tachograph.detectors.language import conditions, rule
+from tachograph.detectors.language import conditions
 from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rule import Detection
+from tachograph.detectors.language.rule import Detection, Stateless
 from tachograph.detectors.language.rulefile import Problem
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.reference.reference import Reference
@@ -24,13 +24,10 @@ _NETWORKS: dict[str, type[IPv4Network] | type[IPv6Network]] = {
 _NODES: dict[str, Any] = {
     name: kind for name, kind in vars(conditions).items() if dataclasses.is_dataclass(kind)
 }
-_RULES: dict[str, Any] = {
-    kind.__name__: kind for kind in vars(rule).values() if isinstance(kind, type)
-}
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    rules: list[tuple[str, Any]]
+    rules: list[Stateless]
     # Each with its condition apart.
     detections: list[tuple[dict[str, Any], Any]]
     rules_hash: str
@@ -38,10 +35,15 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode(rules: RuleSet) -> bytes:
-    """The rules, without the reference data they stand above."""
+    """The rules, without the reference data they stand above. Raises ValueError where one looks at
+    more than one event: there are few of them, and they are compiled in no time.
+    """
+    single = [one for one in rules.rules if isinstance(one, Stateless)]
+    if len(single) < len(rules.rules):
+        raise ValueError("rules on several events are not kept")
     return msgspec.msgpack.encode(
         _Kept(
-            [(type(one).__name__, msgspec.to_builtins(one)) for one in rules.rules],
+            single,
             [(_around(one), _plain(one.condition)) for one in rules.detections],
             rules.rules_hash,
             rules.skipped,
@@ -54,7 +56,7 @@ def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
     try:
         kept = msgspec.msgpack.decode(stored, type=_Kept)
         return RuleSet(
-            rules=[msgspec.convert(one, _RULES[name]) for name, one in kept.rules],
+            rules=list(kept.rules),
             detections=[
                 Detection(condition=_node(condition), **around)
                 for around, condition in kept.detections

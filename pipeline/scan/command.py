@@ -189,7 +189,8 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
                 _write(findings.take(found.signals), out, tally)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=chunk.position)
-    _write(findings.take(engine.close(number + 1).signals), out, tally)
+    if engine is not None:
+        _write(findings.take(engine.close(number + 1).signals), out, tally)
     _write(findings.rest(), out, tally)
 
 
