@@ -235,7 +235,8 @@ class Engine:
             # Before the first event nothing is known of any field.
             own.can_fire = not own.evaluations or may_fire(rule, matcher.can_match)
         for correlation, counts in self.bank.stats():
-            own = self._stats[correlation.meta.rule_id]
+            # One that is only a step of another has no other counts.
+            own = self._stats.setdefault(correlation.meta.rule_id, RuleStats())
             own.evicted_events = counts.evicted_events
             own.evicted_groups = counts.evicted_groups
             own.late = counts.late

@@ -88,6 +88,11 @@ def test_without_reference_data_no_rule_speaks_of_a_register() -> None:
     assert not {name for name in fields if name.replace(".", "_") in catalogue.COLUMNS}
 
 
+def test_every_rule_of_the_pack_is_counted() -> None:
+    engine = Engine(RULES)
+    assert {rule.meta.rule_id for rule in RULES.rules} <= set(engine.stats)
+
+
 def test_every_rule_stands_in_the_page_of_the_pack() -> None:
     """`python -m infra.pack_page` writes the rules anew."""
     page = (Path(__file__).parents[2] / "docs" / "pack.md").read_text(encoding="utf-8")
