@@ -5,26 +5,34 @@ the engine would raise over what is stored.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from tachograph.detectors.language.rule import Rule, Stateless
+from tachograph.detectors.language.rule import Correlation, Rule, Stateless
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.sql.conditions import condition_sql
+from tachograph.detectors.sql.correlations import Parts, groups_of, lead_us
 from tachograph.detectors.sql.derived import STORED, column_sql
-from tachograph.detectors.sql.text import NotExpressible, name
+from tachograph.detectors.sql.text import literal, name
 from tachograph.detectors.sql.values import Values
 
 # Who and what, of every row.
 SHOWN = ("event_time", "event_id", "tenant", "partition_key", "agent_id", "session_id", "kind")
-TIME = "DateTime64(6, 'UTC')"
-SINCE, UNTIL = f"{{since:{TIME}}}", f"{{until:{TIME}}}"
+# What the parts of a correlation read of every action.
+_OF_PARTS = ("event_time", "event_id", "tenant", "partition_key", "late", "far")
+_TIME = "DateTime64(6, 'UTC')"
+SINCE, UNTIL = f"{{since:{_TIME}}}", f"{{until:{_TIME}}}"
 
 
-def sql_of(rule: Rule, rules: RuleSet) -> str:
-    """The query of a rule of the set. Raises NotExpressible that names what SQL cannot say."""
+def sql_of(rule: Rule, rules: RuleSet, tenant: str | None = None) -> str:
+    """The query of a rule of the set, over the actions of all tenants or of one. Raises
+    NotExpressible that names what SQL cannot say.
+    """
+    asked = _Asked(rules, "" if tenant is None else f" AND {STORED}.tenant = {literal(tenant)}")
     match rule:
         case Stateless(detection=at):
-            return _remark(rule) + _of_event(at, rules)
-    raise NotExpressible(f"rules of kind {rule.meta.kind} over time")
+            return _remark(rule) + asked.event(at)
+        case Correlation():
+            return _remark(rule) + asked.correlation(rule)
 
 
 def _remark(rule: Rule) -> str:
@@ -37,29 +45,51 @@ def _plain(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _of_event(at: int, rules: RuleSet) -> str:
-    values = Values()
-    detection = rules.detections[at]
-    condition = condition_sql(detection.condition, values)
-    columns = list(dict.fromkeys([*SHOWN, *values.columns]))
-    shown = ", ".join(map(name, columns))
-    return f"""{_acted(columns, rules, SINCE)}
-SELECT {shown}
+class _Asked(NamedTuple):
+    """What the actions are that a query looks at."""
+
+    rules: RuleSet
+    tenant: str
+
+    def event(self, at: int) -> str:
+        """The query of a condition on single actions."""
+        values = Values()
+        condition = condition_sql(self.rules.detections[at].condition, values)
+        columns = list(dict.fromkeys([*SHOWN, *values.columns]))
+        return f"""WITH {self._acted(columns, SINCE)}
+SELECT {", ".join(map(name, columns))}
 FROM acted
 WHERE {condition}
 ORDER BY event_time, event_id
 """  # noqa: S608 - names and literals are quoted where they are made
 
+    def correlation(self, rule: Correlation) -> str:
+        """The query of a rule over several actions."""
+        made = Parts(self.rules)
+        said = made.signals(rule)
+        columns = list(dict.fromkeys([*_OF_PARTS, *made.values.columns]))
+        parts = [self._acted(columns, f"{SINCE} - INTERVAL {lead_us(rule)} MICROSECOND")]
+        parts += [f"{part} AS\n(\n    {select}\n)" for part, select in made.parts.items()]
+        named = zip(groups_of(rule), rule.group_by, strict=True)
+        groups = [f"{column} AS {name(by)}" for column, by in named]
+        shown = ["event_time", "event_id", "tenant", "partition_key", *groups, "value"]
+        return f"""WITH {", ".join(parts)}
+SELECT {", ".join(shown)}
+FROM {said}
+WHERE event_time >= {SINCE}
+ORDER BY event_time, event_id
+"""  # noqa: S608 - as above
 
-def _acted(columns: Iterable[str], rules: RuleSet, since: str) -> str:
-    """The actions of the stretch, with the columns as rules see them."""
-    chosen = ",\n    ".join(
-        f"{column_sql(column, rules.reference)} AS {name(column)}" for column in columns
-    )
-    return f"""WITH acted AS
+    def _acted(self, columns: Iterable[str], since: str) -> str:
+        """The actions of the stretch, with the columns as rules see them."""
+        chosen = ",\n    ".join(
+            f"{column_sql(column, self.rules.reference)} AS {name(column)}" for column in columns
+        )
+        time = f"{STORED}.event_time"
+        return f"""acted AS
 (
     SELECT
     {chosen}
     FROM tacho.actions AS {STORED}
-    WHERE {STORED}.event_time >= {since} AND {STORED}.event_time < {UNTIL}
+    WHERE {time} >= {since} AND {time} < {UNTIL}{self.tenant}
 )"""  # noqa: S608 - as above

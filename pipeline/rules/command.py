@@ -211,6 +211,9 @@ def explain(  # noqa: PLR0913 - an argument for each option
 def sql(
     rule: OneRule,
     *,
+    tenant: Annotated[
+        str | None, typer.Option(help="only this tenant's actions", show_default=False)
+    ] = None,
     rules: Beside = None,
     tuning: Tuning = None,
     pipelines: Pipelines = None,
@@ -224,7 +227,7 @@ def sql(
 
     found = _sources(rules, tuning, pipelines, reference).beside(rule).rules()
     try:
-        sys.stdout.write(sql_of(find(found, rule), found))
+        sys.stdout.write(sql_of(find(found, rule), found, tenant))
     except NotExpressible as error:
         reason = f"{rule} cannot be asked in SQL: {error}; `tacho backtest {rule}` asks the engine"
         raise ConfigError(reason) from error
