@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tachograph.detectors.correlation.decimals import PLACES
 from tachograph.detectors.language.rule import (
+    MICROS,
     AllOf,
     AnyOf,
     Bound,
@@ -47,20 +48,20 @@ class Judged(NamedTuple):
 
 def judged(rule: Correlation, events: str, by: str, add: Add) -> Judged:
     """Ask the events. Raises NotExpressible."""
+    flow = _Flow(rule, by, add)
     match rule.asks:
         case Count(bounds):
-            part = add("windows", _over(rule, events, by, {"counted": "count()"}))
+            part = flow.summed(events, {"counted": "sign"})
             return Judged(part, _within(bounds, "counted"), "counted")
         case Values(fields, bounds):
-            values = ", ".join(f"value_{place}" for place in range(len(fields)))
-            part = add("windows", _over(rule, events, by, {"counted": f"uniqExact({values})"}))
+            part = flow.different([f"value_{place}" for place in range(len(fields))], events)
             return Judged(part, _within(bounds, "counted"), "counted")
         case Figure():
-            return _figure(rule, rule.asks, add, events, by)
+            return _figure(rule.asks, flow, events)
         case Together(bounds, expression):
-            seen = {f"seen_{n}": f"max(step_{n})" for n in range(len(rule.steps))}
-            part = add("windows", _over(rule, events, by, seen))
-            counted = " + ".join(seen)
+            steps = {f"seen_{n}": f"sign * step_{n}" for n in range(len(rule.steps))}
+            part = flow.summed(events, steps)
+            counted = " + ".join(f"({name} > 0)" for name in steps)
             holds = _within(bounds, f"({counted})") if expression is None else _said(expression)
             return Judged(part, holds, counted)
         case Ordered() if any(step.inner is not None for step in rule.steps):
@@ -73,14 +74,79 @@ def judged(rule: Correlation, events: str, by: str, add: Add) -> Judged:
     raise NotExpressible(f"a correlation that asks {type(rule.asks).__name__}")
 
 
-def _over(rule: Correlation, events: str, by: str, added: dict[str, str]) -> str:
-    """The events with aggregates over the window of each."""
-    columns = ", ".join(f"{what} OVER w AS {name}" for name, what in added.items())
-    frame = f"RANGE BETWEEN {rule.timespan_us - 1} PRECEDING AND CURRENT ROW"
-    return (
-        f"SELECT *, {columns} FROM {events}"  # noqa: S608 - names of ours
-        f" WINDOW w AS (PARTITION BY {by} ORDER BY at_us {frame})"
-    )
+class _Flow:
+    """Events as they come into the windows of a group, and as they leave."""
+
+    def __init__(self, rule: Correlation, by: str, add: Add) -> None:
+        self._span_us, self._by, self._add = rule.timespan_us, by, add
+
+    def summed(self, events: str, added: dict[str, str]) -> str:
+        """The events with sums over the window of each; `sign` is 1 for what comes, -1 for what
+        leaves.
+        """
+        return self._windows(self._both(events, "1", "1"), added)
+
+    def different(self, values: list[str], events: str) -> str:
+        """The events with `counted`: how many different values are in the window of each. A value
+        comes with its first event in a while, and leaves with its last.
+        """
+        alike = f"PARTITION BY {', '.join([self._by, *values])} {_ORDER}"
+        after = "ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING"
+        around = self._add(
+            "around",
+            f"SELECT *, max(at_us) OVER ({alike} {_BEFORE}) AS before_us,"  # noqa: S608 - made here
+            f" min(at_us) OVER ({alike} {after}) AS after_us FROM {events}",
+        )
+        valued = self._add(
+            "valued",
+            f"SELECT *, at_us - before_us >= {self._span_us} AS first,"  # noqa: S608 - made here
+            f" after_us = 0 OR after_us - at_us >= {self._span_us} AS last FROM {around}",
+        )
+        return self._windows(self._both(valued, "first", "last"), {"counted": "sign"})
+
+    def _both(self, part: str, comes: str, leaves: str) -> str:
+        gone = f"* REPLACE (at_us + {self._span_us} AS at_us)"
+        return self._add(
+            "flow",
+            f"SELECT *, true AS came, toInt64({comes}) AS sign FROM {part}"  # noqa: S608 - made here
+            f" UNION ALL SELECT {gone}, false, -toInt64({leaves}) FROM {part}",
+        )
+
+    def _windows(self, flow: str, added: dict[str, str]) -> str:
+        columns = ", ".join(f"sum({what}) OVER w AS {name}" for name, what in added.items())
+        frame = "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+        over = (
+            f"SELECT *, {columns} FROM {flow}"  # noqa: S608 - made here
+            f" WINDOW w AS (PARTITION BY {self._by} ORDER BY at_us {frame})"
+        )
+        return self._add("windows", f"SELECT * FROM ({over}) WHERE came")  # noqa: S608
+
+    def numbers(self, events: str) -> str:
+        """The events with `found`: the numbers in the window of each. Frames go by whole seconds,
+        as a timespan does; what is a part of one too old or too new is left out.
+        """
+        inside = f"one.1 > at_us - {self._span_us} AND one.1 <= at_us"
+        held = "groupArray((at_us, value_0)) OVER w"
+        frame = f"RANGE BETWEEN {self._span_us // MICROS} PRECEDING AND CURRENT ROW"
+        return self._add(
+            "windows",
+            f"SELECT *, arrayMap(one -> one.2, arrayFilter(one -> {inside}, {held})) AS found"  # noqa: S608
+            f" FROM {events} WINDOW w AS (PARTITION BY {self._by}"
+            f" ORDER BY intDiv(at_us, {MICROS}) {frame})",
+        )
+
+    def percentile(self, events: str, percent: int) -> str:
+        """The events with `figure`: between the two numbers around its rank by distance, in
+        hundredths of billionths.
+        """
+        rank = f"(length(found) - 1) * {percent}"
+        low = f"sorted[intDiv({rank}, 100) + 1]"
+        high = f"sorted[least(intDiv({rank}, 100) + 2, length(found))]"
+        share = f"({rank}) % 100"
+        figure = f"toInt256({low}) * 100 + ({share}) * (toInt256({high}) - toInt256({low}))"
+        part = self.numbers(events)
+        select = f"SELECT *, arraySort(found) AS sorted, {figure} AS figure FROM {part}"  # noqa: S608
+        return self._add("figures", select)
 
 
 def _within(bounds: list[Bound], value: str) -> str:
@@ -90,42 +156,30 @@ def _within(bounds: list[Bound], value: str) -> str:
 def _said(expression: Expression) -> str:
     match expression:
         case Seen(step):
-            return f"seen_{step}"
+            return f"seen_{step} > 0"
         case AllOf(parts):
             return all_of(map(_said, parts))
         case AnyOf(parts):
             return any_of(map(_said, parts))
         case Not(part):
-            return f"NOT {_said(part)}"
+            return f"NOT ({_said(part)})"
 
 
-def _figure(rule: Correlation, asks: Figure, add: Add, events: str, by: str) -> Judged:
+def _figure(asks: Figure, flow: _Flow, events: str) -> Judged:
     if asks.fold == "percentile":
-        part = add("windows", _over(rule, events, by, {"found": "groupArray(value_0)"}))
-        part = add("figures", _percentile(part, asks.percent))
+        part = flow.percentile(events, asks.percent)
         edges = [(bound.op, 100 * edge(bound.number)) for bound in asks.bounds]
         return Judged(part, _compared("figure", edges), f"toFloat64(figure) / {100 * PLACES}")
-    added = {"total": "sum(value_0)", "counted": "count()"}
-    part = add("windows", _over(rule, events, by, added))
+    part = flow.summed(events, {"total": "sign * value_0", "counted": "sign"})
     edges = [(bound.op, edge(bound.number)) for bound in asks.bounds]
     if asks.fold == "sum":
         return Judged(part, _compared("total", edges), f"toFloat64(total) / {PLACES}")
-    holds = all_of(f"total {_OPS[op]} toInt128({number}) * counted" for op, number in edges)
+    holds = all_of(f"total {_OPS[op]} toInt128('{number}') * counted" for op, number in edges)
     return Judged(part, holds, f"toFloat64(total) / {PLACES} / counted")
 
 
 def _compared(value: str, edges: list[tuple[Op, int]]) -> str:
     return all_of(f"{value} {_OPS[op]} toInt256('{number}')" for op, number in edges)
-
-
-def _percentile(part: str, percent: int) -> str:
-    """Between the two numbers around its rank by distance, in hundredths of billionths."""
-    rank = f"(length(found) - 1) * {percent}"
-    low = f"sorted[intDiv({rank}, 100) + 1]"
-    high = f"sorted[least(intDiv({rank}, 100) + 2, length(found))]"
-    share = f"({rank}) % 100"
-    figure = f"toInt256({low}) * 100 + ({share}) * (toInt256({high}) - toInt256({low}))"
-    return f"SELECT *, arraySort(found) AS sorted, {figure} AS figure FROM {part}"  # noqa: S608
 
 
 class _Chains:
