@@ -145,7 +145,8 @@ class Engine:
     def _windows(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
         """What these events change of correlations, and of which judged elsewhere they are."""
         marks = _late_rows(frame, self._fields)
-        near = {at: rows[marks[rows] != FAR] for at, rows in matched.items()}
+        kept = {at: rows[marks[rows] != FAR] for at, rows in matched.items()}
+        near = {at: rows for at, rows in kept.items() if len(rows)}
         stepped = [(rule, matched_of(rule, near, marks == LATE)) for rule in self._chain]
         some = [(rule, found) for rule, found in stepped if found is not None]
         if not some:

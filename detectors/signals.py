@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from tachograph.detectors.facts import Facts
+from tachograph.detectors.facts import MAX_SAID_CHARS, Facts
 from tachograph.detectors.language.bounds import described
 from tachograph.detectors.language.rule import (
     MICROS,
@@ -77,6 +77,8 @@ class Evidence(msgspec.Struct, frozen=True):
     value: float
     bucket: str
     group: dict[str, str]
+    # Of a first-seen value: the value.
+    values: tuple[str, ...] = ()
     blind: list[str] = []
 
 
@@ -122,7 +124,9 @@ class SignalMaker:
             last,
             revision,
             change,
-            signal_id=self._prefix(last.tenant).id(*place, *found.group.values(), found.bucket),
+            signal_id=self._prefix(last.tenant).id(
+                *place, *found.group.values(), *found.values, found.bucket
+            ),
             event_ids=[event.event_id for event in found.events],
             event_count=found.count,
             group=found.group,
@@ -241,6 +245,8 @@ def _window(rule: Correlation, found: Evidence) -> dict[str, str]:
         window["condition"] = described(rule.bounds)
     if rule.window != "sliding":
         window["window"] = rule.window
+    if found.values:
+        window["new"] = _new(found)
     return window
 
 
@@ -273,7 +279,11 @@ def _why(rule: Correlation, found: Evidence) -> str:
         case Absent():
             return f"{_what(found.last)} and no {rule.steps[1].name} within {span_s} s"
         case FirstSeen(fields=fields):
-            return f"new {', '.join(fields)}: {found.bucket}"
+            return f"new {', '.join(fields)}: {_new(found)}"
+
+
+def _new(found: Evidence) -> str:
+    return ", ".join(value[:MAX_SAID_CHARS] for value in found.values)
 
 
 def _asked(bounds: Sequence[Bound]) -> str:

@@ -57,6 +57,11 @@ def firsts(*columns: Array) -> Bools:
     return new
 
 
+def lasts(first: Ints, size: int) -> Ints:
+    """The last place of each of the parts that begin at these places and fill `size` places."""
+    return np.append(first[1:], size)[: len(first)] - 1
+
+
 class Growing:
     """Columns that grow together; of each one knows the kind of number and, if it is wide, how
     many make a row.

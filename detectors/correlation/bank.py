@@ -31,7 +31,7 @@ from tachograph.detectors.correlation.reports import Fired, Voice
 from tachograph.detectors.facts import FactStore, group_value
 from tachograph.detectors.ids import Hasher
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rule import Correlation
+from tachograph.detectors.language.rule import Correlation, FirstSeen, Leaf
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace, changed_rows, linked
@@ -110,7 +110,7 @@ class CorrelatorBank:
         voice = Voice(
             rule,
             {place: shown_fields(detections[leaf.detection]) for place, leaf in enumerate(leaves)},
-            [[group_value(field, self._fields) for field in leaf.group] for leaf in leaves],
+            [[group_value(field, self._fields) for field in _named(rule, leaf)] for leaf in leaves],
             SignalMaker(rule.meta, self._rule_set.versions),
             self._store,
         )
@@ -300,6 +300,11 @@ class _Change(msgspec.Struct, frozen=True):
 
 NOTHING: dict[str, Array] = {"gid": np.empty(0, np.uint64), "time": np.empty(0, np.int64),
                              "blind": np.empty(0, np.bool_)}  # fmt: skip
+
+
+def _named(rule: Correlation, leaf: Leaf) -> list[str]:
+    """The fields that tell signals of a rule apart."""
+    return [*leaf.group, *(leaf.values if isinstance(rule.asks, FirstSeen) else [])]
 
 
 def _feed_key(inner: str, feed: Feed) -> str:

@@ -4,12 +4,12 @@ has.
 
 import numpy as np
 
-from tachograph.detectors.correlation.arrays import Bools, Ints
+from tachograph.detectors.correlation.arrays import Bools, Ints, firsts
 from tachograph.detectors.correlation.blocks import Blocks
 from tachograph.detectors.correlation.course import Course, group_kinds
 from tachograph.detectors.correlation.evidence import Basis, Crossings, late, windows
 from tachograph.detectors.correlation.nodes import Graph
-from tachograph.detectors.correlation.stretch import Held, Stretch
+from tachograph.detectors.correlation.stretch import FOREVER, NO_GROUPS, Held, Stretch
 from tachograph.detectors.language.bounds import satisfies
 
 
@@ -23,6 +23,7 @@ class Chains:
         # What must not come before a chain begins may be a timespan before that.
         self.reach = 2 if any(node.without and not node.after for node in graph.nodes) else 1
         longest = max(node.length for node in graph.nodes)
+        self.ahead = 0
         self._wanted = [n for n in range(1, longest + 1) if satisfies(graph.bounds, n)]
 
     def run(self, blocks: Blocks, stretch: Stretch) -> Held:
@@ -35,9 +36,26 @@ class Chains:
         opens = blocks.since(stretch.slots[owner], course.opens()[at], after=True)
         return Held(owner, places, opens, places + 1, np.flatnonzero(course.doubtful))
 
+    def whole(self, blocks: Blocks, slots: Ints, begin: Ints, end: Ints) -> Held:
+        """See Sweep: a chain anywhere in the window, or how long the longest is."""
+        stretch = Stretch(slots, begin, end, begin, FOREVER, fresh=True, keep=False)
+        course = Course(self.graph, blocks, stretch)
+        if self.graph.bounds:
+            length = self._lengths(course)
+            longest = np.maximum.reduceat(length, course.first)
+            wanted = np.isin(longest, self._wanted)
+            size = course.last - course.first + 1
+            found = (length == np.repeat(longest, size)) & np.repeat(wanted, size) & ~course.blind
+        else:
+            found = self._holds(course) & ~course.blind
+        at = np.flatnonzero(found)
+        at = at[firsts(course.owner[at])]
+        owner = course.owner[at]
+        return Held(owner, course.places[at], begin[owner], end[owner], NO_GROUPS)
+
     def bases(self, blocks: Blocks, crossings: Crossings, span_us: int) -> list[Basis]:
         """See Sweep."""
-        chains = self._chains(blocks, crossings.slot, crossings.place, span_us)
+        chains = self._chains(blocks, crossings, span_us)
         return [
             Basis(chain, len(chain), len(chain), late(blocks.rows, window))
             for chain, window in zip(chains, windows(crossings), strict=True)
@@ -67,12 +85,14 @@ class Chains:
             length[whole] = np.maximum(length[whole], node.length)
         return length
 
-    def _chains(self, blocks: Blocks, slots: Ints, places: Ints, span_us: int) -> list[list[int]]:
+    def _chains(self, blocks: Blocks, crossings: Crossings, span_us: int) -> list[list[int]]:
         """Places of the chain that ends at each of these events, first one first: it begins as late
         as can be, and each event of it, from the end, is as late as can be.
         """
-        time = blocks.rows["time"][places]
-        begin = blocks.since(slots, time - self.reach * span_us, after=True)
+        slots, places, begin = crossings.slot, crossings.place, crossings.opens
+        if span_us < FOREVER:
+            time = blocks.rows["time"][places]
+            begin = blocks.since(slots, time - self.reach * span_us, after=True)
         stretch = Stretch(slots, begin, places + 1, places, span_us, fresh=True, keep=False)
         course = Course(self.graph, blocks, stretch)
         return [self._back(course, at) for at in range(len(places))]

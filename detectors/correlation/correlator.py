@@ -24,6 +24,8 @@ class CorrelatorState(msgspec.Struct, frozen=True, array_like=True):
 
     memory: MemoryState
     said: dict[int, dict[int, Live]]
+    # What only one kind of rule keeps.
+    extra: bytes = b""
 
 
 class Correlator:
@@ -42,8 +44,9 @@ class Correlator:
             self.memory,
             lambda crossings: sweep.bases(self.memory.blocks, crossings, self._span_us),
             limits.signals_per_rule,
+            back_us=self._span_us if sweep.reach else 0,
         )
-        # Events before this time cannot come any more, save late ones.
+        # What the condition says of events before this time, no event to come can change.
         self._floor_us = LONG_AGO
         self._tidied_us = LONG_AGO
 
@@ -55,7 +58,7 @@ class Correlator:
         `columns`: those of Blocks' rows, and gid; of `gone` gid, time and id are enough.
         """
         left = self.memory.let_go(gone) if gone is not None else None
-        columns = self.memory.useful(columns, self._floor_us, self._horizon())
+        columns = self.memory.useful(columns, self._horizon())
         came = None
         if len(columns["gid"]):
             came = self.memory.take(columns)
@@ -96,12 +99,14 @@ class Correlator:
         since = np.full(len(slots), FOREVER)
         np.minimum.at(since, owner, since_us)
         limit = self._floor_us if self.rule.closed else FOREVER
+        since -= self._sweep.ahead * self._span_us
         judged = since < limit
         slots, since = slots[judged], np.maximum(since[judged], self._opened_us())
         blocks = self.memory.blocks
         begin = blocks.since(slots, since - self._sweep.reach * self._span_us, after=True)
         end = blocks.since(slots, np.full(len(slots), limit))
         asked = blocks.since(slots, since)
+        begin = np.minimum(begin, asked)
         held = self._sweep.run(blocks, Stretch(slots, begin, end, asked, self._span_us, fresh=True))
         blocks.groups["stale"][slots] = False
         blocks.groups["judged"][slots] = blocks.ordinal(slots, end)
@@ -109,6 +114,7 @@ class Correlator:
 
     def advance(self, floor_us: int, revision: int) -> list[Fired]:
         """Nothing before this time can come any more: say what had to wait for that, and forget."""
+        floor_us -= self._sweep.ahead * self._span_us
         if floor_us <= self._floor_us:
             return []
         fired = self._close(floor_us, revision) if self.rule.closed else []
@@ -141,7 +147,7 @@ class Correlator:
         if len(slow):
             of = slots[slow]
             reach = blocks.rows["time"][begin[slow]] - self._sweep.reach * self._span_us
-            start = blocks.since(of, reach, after=True)
+            start = np.minimum(blocks.since(of, reach, after=True), begin[slow])
             stretch = Stretch(of, start, end[slow], begin[slow], self._span_us, fresh=True)
             fired += self._reports.first(of, self._sweep.run(blocks, stretch), revision)
         groups["judged"][slots] = blocks.ordinal(slots, end)
@@ -171,7 +177,9 @@ class Correlator:
 
     def restore(self, state: CorrelatorState, floor_us: int | None) -> None:
         """Take up a dump, made when nothing before `floor_us` could come any more."""
-        floor = LONG_AGO if floor_us is None else floor_us
+        floor = LONG_AGO
+        if floor_us is not None:
+            floor = floor_us - self._sweep.ahead * self._span_us
         self._floor_us = self._reports.floor_us = floor
         self._reports.said.restore(state.said)
         self.memory.restore(state.memory)

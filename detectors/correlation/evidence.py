@@ -17,6 +17,8 @@ class Crossings(NamedTuple):
     place: Ints
     opens: Ints
     ends: Ints
+    # When the windows begin: what was forgotten since may matter.
+    since_us: list[int]
 
     def only(self, wanted: list[int]) -> "Crossings":
         """Some of them, by number."""
@@ -28,6 +30,7 @@ class Crossings(NamedTuple):
             self.place[at],
             self.opens[at],
             self.ends[at],
+            [self.since_us[n] for n in wanted],
         )
 
 

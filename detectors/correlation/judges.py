@@ -2,16 +2,28 @@
 
 from typing import Protocol
 
+from tachograph.detectors.correlation.absence import Absence
 from tachograph.detectors.correlation.blocks import Columns
 from tachograph.detectors.correlation.chains import Chains
 from tachograph.detectors.correlation.correlator import Correlator, CorrelatorState
+from tachograph.detectors.correlation.first_seen import FirstSeenJudge
 from tachograph.detectors.correlation.memory import Memory
 from tachograph.detectors.correlation.metrics import metric_of
 from tachograph.detectors.correlation.nodes import graph_of
 from tachograph.detectors.correlation.reports import Fired, Voice
 from tachograph.detectors.correlation.stretch import Sweep
 from tachograph.detectors.correlation.sums import Sums
-from tachograph.detectors.language.rule import Correlation, Count, Figure, Ordered, Together, Values
+from tachograph.detectors.correlation.windows import WholeWindows
+from tachograph.detectors.language.rule import (
+    Absent,
+    Correlation,
+    Count,
+    Figure,
+    FirstSeen,
+    Ordered,
+    Together,
+    Values,
+)
 from tachograph.detectors.limits import Limits
 
 
@@ -42,6 +54,10 @@ class Judge(Protocol):
 
 def judge_of(voice: Voice, limits: Limits) -> Judge:
     """The judge of a rule."""
+    if isinstance(voice.rule.asks, FirstSeen):
+        return FirstSeenJudge(voice, voice.rule.asks, limits)
+    if voice.rule.window != "sliding":
+        return WholeWindows(voice, sweep_of(voice.rule), limits)
     return Correlator(voice, sweep_of(voice.rule), limits)
 
 
@@ -52,6 +68,8 @@ def sweep_of(rule: Correlation) -> Sweep:
             return Chains(graph_of(rule.asks, len(rule.steps)))
         case Count() | Values() | Figure() | Together():
             return Sums(metric_of(rule.asks, len(rule.steps)))
+        case Absent():
+            return Absence()
     raise ValueError(f"no windows are gone over for {type(rule.asks).__name__}")
 
 
@@ -61,4 +79,10 @@ def settled_us(rule: Correlation, floor_us: int) -> int:
     """
     inner = [settled_us(step.inner, floor_us) for step in rule.steps if step.inner is not None]
     floor = min([floor_us, *inner])
-    return floor if rule.closed else floor // rule.timespan_us * rule.timespan_us
+    if isinstance(rule.asks, FirstSeen):
+        return floor
+    if rule.window == "session":
+        return floor - rule.timespan_us
+    if isinstance(rule.asks, Absent):
+        floor -= rule.timespan_us
+    return floor // rule.timespan_us * rule.timespan_us

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tachograph.detectors.correlation.arrays import Ints, Spans, Words, firsts, spans
+from tachograph.detectors.correlation.arrays import Ints, Spans, Words, firsts, lasts, spans
 from tachograph.detectors.correlation.blocks import Blocks
 from tachograph.detectors.correlation.hashmap import HashMap
 from tachograph.detectors.correlation.stretch import Stretch
@@ -46,7 +46,7 @@ class Keys:
             begin = stretch.begin[owner[first]]
             before[first] = np.where(remembered < begin, remembered, -1)
         if stretch.keep:
-            last = order[np.append(new[1:], True)]
+            last = order[lasts(np.flatnonzero(new), len(order))]
             self._last.put(mixed[last], blocks.ordinal(slots[last], places[last]))
             self.tidy(blocks)
         near = before >= 0
@@ -74,7 +74,7 @@ class Keys:
         owner = slots[whole.owner[known]]
         mixed = _mixed(blocks, owner, keys[known], None)
         order = np.argsort(mixed, kind="stable")
-        last = order[np.append(firsts(mixed[order]), True)[1:]]
+        last = order[lasts(np.flatnonzero(firsts(mixed[order])), len(order))]
         self._last.clear()
         self._last.put(mixed[last], blocks.ordinal(owner[last], whole.places[known[last]]))
 

@@ -20,8 +20,12 @@ _GROUP_KINDS: dict[str, tuple[str, int]] = {
     # Ordinal of its first event that is not judged yet, and whether there may be one.
     "judged": ("<i8", 0),
     "waits": ("|b1", 0),
+    # Windows that do not slide: everything up to this time is judged for good; and when the next
+    # one may be. Both counted from LONG_AGO.
+    "closed": ("<i8", 0),
+    "due": ("<i8", 0),
 }
-_KEPT_OF_GROUPS = ("gid", "size", "fired", "cut")
+_KEPT_OF_GROUPS = ("gid", "size", "fired", "cut", "closed")
 # Columns of rows that are counted anew after a load.
 _COUNTED = frozenset({"leave"})
 
@@ -66,17 +70,13 @@ class Memory:
         # Windows that reach back to here may miss what was evicted.
         self.evicted_until = LONG_AGO
 
-    def useful(self, columns: Columns, floor_us: int, horizon_us: int) -> dict[str, Array]:
-        """Events that some window can still hold; those before the floor came too late."""
-        time = columns["time"]
-        whole = dict(columns)
-        if floor_us > LONG_AGO:
-            whole["blind"] = whole["blind"] | (time < floor_us)
-            useful = time >= horizon_us
-            if not useful.all():
-                whole = {name: values[useful] for name, values in whole.items()}
-        self.stats.late += int(whole["blind"].sum())
-        return whole
+    def useful(self, columns: Columns, horizon_us: int) -> dict[str, Array]:
+        """Events that some window can still hold; the others are too late, too."""
+        useful = columns["time"] >= horizon_us
+        self.stats.late += int((columns["blind"] | ~useful).sum())
+        if useful.all():
+            return dict(columns)
+        return {name: values[useful] for name, values in columns.items()}
 
     def take(self, columns: Columns) -> Touched:
         """Remember events, at least one; `columns` are those of rows, and gid."""
@@ -102,10 +102,15 @@ class Memory:
         groups["waits"][slots] = True
         return Touched(slots, since, count, in_order)
 
-    def let_go(self, gone: Columns) -> Touched | None:
-        """Forget events, known by gid, time and id, where they are."""
+    def let_go(self, gone: Columns, *, judged: bool = True) -> Touched | None:
+        """Forget events, known by gid, time and id, where they are. `judged`: such, too, that were
+        judged already.
+        """
         slots, places = self.blocks.locate(gone["gid"], gone["time"], gone["high"], gone["low"])
         known = places >= 0
+        if not judged:
+            of = slots[known]
+            known[known] = places[known] >= self.blocks.place(of, self.blocks.groups["judged"][of])
         if not known.any():
             return None
         slots, time = slots[known], gone["time"][known]
@@ -162,6 +167,22 @@ class Memory:
         blocks.free(slots[evicted])
         return True
 
+    def crowd(self, name: str) -> None:
+        """Hold the number of groups to the limit; those go first of which a column is smallest."""
+        blocks, groups = self.blocks, self.blocks.groups
+        known = np.flatnonzero(groups["gid"][: blocks.top])
+        most = self._limits.groups_per_rule
+        if len(known) <= most:
+            return
+        evicted = known[
+            np.argsort(groups[name][known], kind="stable")[: len(known) - most * 9 // 10]
+        ]
+        self.stats.evicted_groups += len(evicted)
+        self.stats.evicted_events += int(groups["size"][evicted].sum())
+        newest = int(groups[name][evicted].max()) + LONG_AGO
+        self.evicted_until = max(self.evicted_until, newest)
+        blocks.free(evicted)
+
     def expired(self, horizon_us: int) -> tuple[Ints, Ints]:
         """Groups with events before this time, and the place after the last such one."""
         slots = self.blocks.used()
@@ -175,7 +196,8 @@ class Memory:
         cut = groups["cut"]
         cut[cut < horizon_us - LONG_AGO] = 0
         known = np.flatnonzero(groups["gid"][: blocks.top])
-        blocks.free(known[(groups["size"][known] == 0) & (cut[known] == 0)])
+        over = groups["closed"][known] < horizon_us - LONG_AGO
+        blocks.free(known[(groups["size"][known] == 0) & (cut[known] == 0) & over])
 
     def cut(self, slot: int) -> int:
         """Windows that reach back before this time miss events of the group."""
@@ -217,6 +239,6 @@ class Memory:
         slots, _ = blocks.open(np.frombuffer(state.groups["gid"], "<u8"))
         blocks.append(slots, np.frombuffer(state.groups["size"], "<i8"), rows)
         groups = blocks.groups
-        for name in ("fired", "cut"):
+        for name in ("fired", "cut", "closed"):
             groups[name][slots] = np.frombuffer(state.groups[name], "<i8")
         groups["stale"][slots] = groups["waits"][slots] = True

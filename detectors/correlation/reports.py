@@ -31,8 +31,8 @@ class Fired(msgspec.Struct, frozen=True):
 
 
 class Voice(msgspec.Struct, frozen=True):
-    """How a rule speaks: the fields that each of its leaves shows, the values of its group in a
-    fact frame, by leaf, and what makes signals of them.
+    """How a rule speaks: the fields that each of its leaves shows, the values of its group (and
+    those it names beside them) in a fact frame, by leaf, and what makes signals of them.
     """
 
     rule: Correlation
@@ -48,7 +48,11 @@ class Reports:
     `based` tells what a crossing rests on.
     """
 
-    def __init__(self, voice: Voice, memory: Memory, based: Based, limit: int) -> None:
+    def __init__(
+        self, voice: Voice, memory: Memory, based: Based, limit: int, *, back_us: int
+    ) -> None:
+        """`back_us`: how far before an event lies what its signal rests on."""
+        self._back_us = back_us
         self._voice = voice
         self._memory = memory
         self._based = based
@@ -85,22 +89,40 @@ class Reports:
             standing[slot].add(bucket)
             if not self._frozen(slot, bucket, olds[number], times[slot]):
                 wanted.append(number)
-        found, olds = found.only(wanted), [olds[number] for number in wanted]
+        fired = self.differing(found.only(wanted), revision, anew=anew)
+        for slot, time in times.items():
+            fired += self._retract(slot, time, standing[slot], revision)
+        return fired
+
+    def differing(self, found: Crossings, revision: int, *, anew: bool) -> list[Fired]:
+        """Say those of these that differ from what was said of the same group and bucket."""
+        olds = [self.said.get(*key) for key in zip(found.bucket, found.gid, strict=True)]
         basis = self._based(found)
         differing = [
             number
             for number, (old, one) in enumerate(zip(olds, basis, strict=True))
             if anew or old is None or old.footprint != self._footprint(found, number, one)
         ]
-        fired = self._say(
+        return self._say(
             found.only(differing),
             [basis[number] for number in differing],
             [olds[number] for number in differing],
             revision,
         )
-        for slot, time in times.items():
-            fired += self._retract(slot, time, standing[slot], revision)
-        return fired
+
+    def retract(self, bucket: int, gid: int, revision: int) -> list[Fired]:
+        """What was said of a group in a bucket stands no more."""
+        live = self.said.pop(bucket, gid)
+        return [] if live is None else [Fired(changed(live.signal, "retracted", revision))]
+
+    def settle(self, before_us: int) -> None:
+        """What was said of events before this time changes no more."""
+        self.said.settle(before_us)
+
+    def once(self, crossings: Crossings, revision: int) -> list[Fired]:
+        """Say these for good."""
+        basis = self._based(crossings)
+        return self._say(crossings, basis, [None] * len(basis), revision, final=True)
 
     def _crossings(self, slots: Ints, held: Held) -> Crossings:
         """Of the events at which it holds the first of each group and bucket."""
@@ -115,6 +137,7 @@ class Reports:
             held.place[first],
             held.opens[first],
             held.ends[first],
+            (blocks.rows["time"][held.place[first]] - self._back_us).tolist(),
         )
 
     def _frozen(self, slot: int, bucket: int, old: Live | None, since: int) -> bool:
@@ -137,8 +160,7 @@ class Reports:
             if bucket in standing or self._frozen(slot, bucket, live, since):
                 last = max(last, bucket)
                 continue
-            self.said.pop(bucket, gid)
-            fired.append(Fired(changed(live.signal, "retracted", revision)))
+            fired += self.retract(bucket, gid, revision)
         groups["fired"][slot] = max(last, *standing, LONG_AGO) - LONG_AGO
         return fired
 
@@ -151,6 +173,8 @@ class Reports:
         basis: Sequence[Basis],
         olds: Sequence[Live | None],
         revision: int,
+        *,
+        final: bool = False,
     ) -> list[Fired]:
         facts = self._facts(crossings, basis)
         rows, fired = self._memory.blocks.rows, self._memory.blocks.groups["fired"]
@@ -158,13 +182,14 @@ class Reports:
         for number, (one, old) in enumerate(zip(basis, olds, strict=True)):
             last, bucket = int(crossings.place[number]), crossings.bucket[number]
             slot = int(crossings.slot[number])
-            fired[slot] = max(int(fired[slot]), bucket - LONG_AGO)
+            if not final:
+                fired[slot] = max(int(fired[slot]), bucket - LONG_AGO)
             evidence = self._evidence(crossings, number, one, facts)
             change: Change = "new" if old is None else "revised"
             signal = self._voice.maker.of_group(self._voice.rule, evidence, revision, change)
             if old is not None and _same(old.signal, signal):
                 continue
-            if (bucket + 1) * self._span_us > self.floor_us:
+            if not final and (bucket + 1) * self._span_us > self.floor_us:
                 footprint = self._footprint(crossings, number, one)
                 live = Live.of(signal, int(rows["time"][last]), footprint)
                 self.said.put(bucket, crossings.gid[number], live)
@@ -192,18 +217,19 @@ class Reports:
         blind = []
         if basis.missed:
             blind.append(f"{basis.missed} late action(s) of this group were left out of the window")
-        if self._memory.cut(int(crossings.slot[number])) > rows["time"][at] - self._span_us:
+        if self._memory.cut(int(crossings.slot[number])) > crossings.since_us[number]:
             blind.append("the rule held too much and forgot actions that this window may need")
         if any(rows["partial"][event] for event in basis.events):
             blind.append("it rests on signals that may have missed something themselves")
-        last = facts[at]
+        last, by = facts[at], self._voice.rule.group_by
         return Evidence(
             last=last,
             events=[facts[event] for event in basis.events],
             count=basis.number,
             value=basis.value,
             bucket=str(crossings.bucket[number]),
-            group=dict(zip(self._voice.rule.group_by, last.group, strict=True)),
+            group=dict(zip(by, last.group[: len(by)], strict=True)),
+            values=last.group[len(by) :],
             blind=blind,
         )
 

@@ -77,6 +77,16 @@ class Said:
         for bucket in [bucket for bucket in self._buckets if bucket < before]:
             self._size -= len(self._buckets.pop(bucket))
 
+    def settle(self, before_us: int) -> None:
+        """What was said of events before this time changes no more."""
+        for bucket, groups in list(self._buckets.items()):
+            kept = {gid: live for gid, live in groups.items() if live.time_us >= before_us}
+            self._size -= len(groups) - len(kept)
+            if kept:
+                self._buckets[bucket] = kept
+            else:
+                del self._buckets[bucket]
+
     def state(self) -> dict[int, dict[int, Live]]:
         """All of it, for a dump."""
         return self._buckets

@@ -10,7 +10,7 @@ from tachograph.detectors.correlation.blocks import Blocks
 from tachograph.detectors.correlation.evidence import Basis, Crossings
 
 # Longer than any span of time there is: a window that nothing leaves.
-FOREVER = 2**62
+FOREVER = 2**61
 LONG_AGO = -(2**62)
 
 
@@ -61,11 +61,18 @@ class Sweep(Protocol):
 
     row_kinds: dict[str, tuple[str, int]]
     group_kinds: dict[str, tuple[str, int]]
-    # Timespans before an event that tell whether the condition holds at it.
+    # Timespans before and after an event that tell whether the condition holds at it.
     reach: int
+    ahead: int
 
     def run(self, blocks: Blocks, stretch: Stretch) -> Held:
         """Where the condition holds."""
+        ...
+
+    def whole(self, blocks: Blocks, slots: Ints, begin: Ints, end: Ints) -> Held:
+        """Which of the windows [begin, end), each judged as a whole, satisfy the condition; the
+        event that a signal names is the last, or the one that ends what is looked for.
+        """
         ...
 
     def bases(self, blocks: Blocks, crossings: Crossings, span_us: int) -> list[Basis]:

@@ -13,13 +13,14 @@ from tachograph.detectors.correlation.blocks import Blocks
 from tachograph.detectors.correlation.evidence import Basis, Crossings, late, windows
 from tachograph.detectors.correlation.keys import Keys
 from tachograph.detectors.correlation.metrics import Metric
-from tachograph.detectors.correlation.stretch import NO_GROUPS, Held, Stretch
+from tachograph.detectors.correlation.stretch import FOREVER, NO_GROUPS, Held, Stretch
 
 
 class Sums:
     """Goes over stretches (a Sweep). State: the sum of each group and where its window opens."""
 
     reach = 1
+    ahead = 0
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
@@ -40,6 +41,14 @@ class Sums:
             holds[at] = self.metric.exactly(blocks.rows, slice(int(opens[at]), int(ends[at])))
         found = np.flatnonzero(holds & asked)
         return Held(laid.owner[found], laid.places[found], opens[found], ends[found], NO_GROUPS)
+
+    def whole(self, blocks: Blocks, slots: Ints, begin: Ints, end: Ints) -> Held:
+        """See Sweep: the value of a window is that at its last event."""
+        laid = spans(begin, end)
+        timely = np.flatnonzero(~blocks.rows["blind"][laid.places])
+        last = end.copy()
+        last[laid.owner[timely]] = laid.places[timely]
+        return self.run(blocks, Stretch(slots, begin, end, last, FOREVER, fresh=True, keep=False))
 
     def bases(self, blocks: Blocks, crossings: Crossings, span_us: int) -> list[Basis]:  # noqa: ARG002
         """See Sweep."""

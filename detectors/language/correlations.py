@@ -240,7 +240,8 @@ class _Reader:
         if absent is not None and first is not None:
             raise RefusedDocument("either absent or first_seen", "tacho", "absent")
         if absent is not None:
-            if self._rule.type is not Types.TEMPORAL_ORDERED or len(self._names) != 2 or bounds:
+            asked = bounds or isinstance(self._rule.condition, SigmaExtendedCorrelationCondition)
+            if self._rule.type is not Types.TEMPORAL_ORDERED or len(self._names) != 2 or asked:
                 raise RefusedDocument(
                     "absent goes with a temporal_ordered correlation of two rules and no condition",
                     "tacho",
@@ -259,7 +260,7 @@ class _Reader:
                 "tacho",
                 "first_seen",
             )
-        learning = _duration_s(first.learning, "first_seen")
+        learning = _duration_s(str(first.learning), "first_seen")
         if learning > self._rule.timespan.seconds:
             raise RefusedDocument(
                 f"learns for {first.learning}, but knows values for {self._rule.timespan.spec}",

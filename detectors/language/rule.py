@@ -25,7 +25,7 @@ class Samples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FirstSeenOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For how long a group is only watched before its new values are said."""
 
-    learning: str
+    learning: str | int
 
 
 class Tacho(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

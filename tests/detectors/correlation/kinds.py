@@ -13,15 +13,19 @@ from tests.detectors.correlation.oracle import (
     Event,
     Saying,
     Step,
+    absent,
     counted,
     different,
     figure,
+    first_seen,
     grouped,
     mean,
     ordered,
     percentile,
+    sessions,
     sliding,
     together,
+    tumbling,
 )
 from tests.detectors.made import rules
 
@@ -341,4 +345,72 @@ CHAINED = [
         inner=counted(lambda n: n <= 1),
     ),
 ]
-OTHERS = CHAINED
+
+
+# --- what Sigma has no words for ------------------------------------------------------------------
+
+
+def _extended(name: str, text: str, more: str, expected: Expected) -> Kind:
+    return Kind(name, f"{text}tacho: {{{more}}}\n".replace("NAME", name), expected)
+
+
+def _in_session(name: str, text: str, of: str, asked: Asked, *, any_event: bool = False,
+                useful: Callable[[Sequence[Event]], list[Event]] = list) -> Kind:  # fmt: skip
+    def expected(stream: Sequence[Event], links: Mapping[str, str]) -> Iterator[Saying]:
+        groups = grouped(useful(stream), links, "session", of)
+        yield from sessions(groups, asked, 3, any_event=any_event)
+
+    return _extended(name, text, "window: session, gap: 3s", expected)
+
+
+def _in_bucket(name: str, text: str, of: str, asked: Asked, *, any_event: bool = False,
+               useful: Callable[[Sequence[Event]], list[Event]] = list) -> Kind:  # fmt: skip
+    def expected(stream: Sequence[Event], links: Mapping[str, str]) -> Iterator[Saying]:
+        groups = grouped(useful(stream), links, "session", of)
+        yield from tumbling(groups, asked, any_event=any_event)
+
+    return _extended(name, text, "window: tumbling", expected)
+
+
+def _new_values(name: str, learning: int) -> Kind:
+    def expected(stream: Sequence[Event], links: Mapping[str, str]) -> Iterator[Saying]:
+        yield from first_seen(grouped(_valued(stream), links, "agent", "ab"), learning)
+
+    text = correlation("value_count", "ab", "{field: target.resource, gte: 1}", "agent")
+    return _extended(name, text, f"first_seen: {{learning: {learning}s}}", expected)
+
+
+def _absent(stream: Sequence[Event], links: Mapping[str, str]) -> Iterator[Saying]:
+    yield from absent(grouped(stream, links, "session", "ab"), "a", "b")
+
+
+_TWO_OF_THREE = [p for n in (1, 2, 3) for p in map("".join, combinations("abc", n))]
+EXTENDED = [
+    _in_bucket("at least, tumbling", correlation(COUNT, "ab", "{gte: 3}"), "ab",
+               counted(lambda n: n >= 3)),
+    _in_bucket("few values, tumbling",
+               correlation("value_count", "ab", "{field: target.resource, lte: 2}"), "ab",
+               different(lambda n: n <= 2), useful=_valued),
+    _in_bucket("median, tumbling",
+               correlation("value_median", "ab", "{field: usage.cost.usd, gte: 0.25}"), "ab",
+               figure(percentile(50), lambda n: n >= 0.25), useful=_numbered),
+    _in_bucket("in order, tumbling", correlation("temporal_ordered", "ab", ""), "ab",
+               ordered(_of_paths("ab")), any_event=True),
+    _in_session("at least, session", correlation(COUNT, "ab", "{gte: 3}"), "ab",
+                counted(lambda n: n >= 3)),
+    _in_session("just two, session", correlation(COUNT, "abc", "{eq: 2}"), "abc",
+                counted(lambda n: n == 2)),
+    _in_session("sum, session",
+                correlation("value_sum", "ab", "{field: usage.cost.usd, gt: 0.5}"), "ab",
+                figure(sum, lambda n: n > 0.5), useful=_numbered),  # type: ignore[arg-type]
+    _in_session("and not, session",
+                correlation("temporal", "abc", "(a or c) and not b"), "abc",
+                together("abc", lambda seen: bool(seen & {"a", "c"}) and "b" not in seen)),
+    _in_session("none before, session",
+                correlation("temporal_ordered", "abc", "not c and a and b"), "abc",
+                ordered([[Step("a", without="c"), Step("b")]]), any_event=True),
+    _extended("a and then no b", correlation("temporal_ordered", "ab", ""), "absent: b", _absent),
+    _new_values("new values at once", 0),
+    _new_values("new values after learning", 6),
+]  # fmt: skip
+OTHERS = [*CHAINED, *EXTENDED]

@@ -271,3 +271,92 @@ def _fits(events: Window, chain: Sequence[Event], path: Sequence[Step]) -> bool:
         for event in gap
         if step.without
     )
+
+
+# --- windows that do not slide, what is not there, what is new ------------------------------------
+
+
+def tumbling(
+    groups: Mapping[str, list[Event]], asked: Asked, *, any_event: bool = False
+) -> Iterator[Saying]:
+    """One saying a group and bucket, of all of its events; `any_event`: of the first event at which
+    it holds for those up to it.
+    """
+    for group, members in groups.items():
+        for bucket, own in itertools.groupby(members, key=lambda event: event.time // SPAN_S):
+            yield from _whole(group, str(bucket), list(own), asked, any_event=any_event)
+
+
+def sessions(
+    groups: Mapping[str, list[Event]], asked: Asked, gap: int, *, any_event: bool = False
+) -> Iterator[Saying]:
+    """Events without a longer pause than the gap, the last within SPAN_S of the first."""
+    for group, members in groups.items():
+        found: list[list[Event]] = []
+        for event in (event for event in members if not event.late):
+            last = found[-1] if found else None
+            if last and event.time - last[-1].time <= gap and event.time - last[0].time <= SPAN_S:
+                last.append(event)
+            else:
+                found.append([event])
+        for own in found:
+            begin = own[0].time * 1_000_000
+            late = [e for e in members if e.late and own[0] < e < own[-1]]
+            yield from _whole(group, str(begin), sorted([*own, *late]), asked, any_event=any_event)
+
+
+def _whole(
+    group: str, bucket: str, own: list[Event], asked: Asked, *, any_event: bool
+) -> Iterator[Saying]:
+    timely = [event for event in own if not event.late]
+    if not timely:
+        return
+    first, last = own.index(timely[0]), own.index(timely[-1])
+    missed = sum(event.late for event in own[first : last + 1])
+    for at in range(1, len(timely) + 1) if any_event else [len(timely)]:
+        found = Window(timely[:at])
+        found.last, found.span, found.all = timely[at - 1], 10**6, timely
+        judged = asked(found)
+        if judged is not None:
+            events, count, value = judged
+            ids = tuple(one.shown for one in events[:20])
+            yield Saying(group, bucket, found.last.shown, count, ids, missed, value)
+            return
+
+
+def absent(groups: Mapping[str, list[Event]], first: str, second: str) -> Iterator[Saying]:
+    """One saying a group and bucket: of the first event that nothing of the second follows."""
+    for group, members in groups.items():
+        said = set()
+        for event in members:
+            bucket = event.time // SPAN_S
+            if event.late or not event.has(first) or bucket in said:
+                continue
+            after = [e for e in members if event < e and e.time <= event.time + SPAN_S]
+            after = [e for e in after if e.has(second)]
+            if any(not e.late and not one_action(event, e) for e in after):
+                continue
+            said.add(bucket)
+            missed = sum(e.late for e in after)
+            yield Saying(group, str(bucket), event.id, 1, (event.id,), missed, 1)
+
+
+def first_seen(groups: Mapping[str, list[Event]], learning: int) -> Iterator[Saying]:
+    """One saying a value that the group did not have within SPAN_S before."""
+    for group, members in groups.items():
+        timely = [event for event in members if not event.late]
+        began = last = -(10**6)
+        for place, event in enumerate(timely):
+            if event.time - last >= SPAN_S:
+                began = event.time
+            last = event.time
+            before = [e for e in timely[:place] if e.value == event.value]
+            known = any(event.time - e.time < SPAN_S for e in before)
+            if known or event.time - began < learning:
+                continue
+            missed = sum(
+                e.late and e.value == event.value and event.time - SPAN_S < e.time <= event.time
+                for e in members
+            )
+            bucket = str(event.time // SPAN_S)
+            yield Saying(group, bucket, event.id, 1, (event.id,), missed, 1)

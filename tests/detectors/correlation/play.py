@@ -16,7 +16,7 @@ from tests.detectors.correlation.oracle import TOOLS, Event, Saying
 from tests.detectors.made import SECOND_US, Standing, frame
 
 # More, overnight: TACHO_EXAMPLES=2000.
-EXAMPLES = int(os.environ.get("TACHO_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("TACHO_EXAMPLES", "40"))
 LATENESS_S = 5
 LATEST_S = 45
 

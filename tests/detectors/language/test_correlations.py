@@ -7,11 +7,13 @@ import pytest
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.pipelines import Pipelines, read_pipelines
 from tachograph.detectors.language.rule import (
+    Absent,
     AllOf,
     Bound,
     Correlation,
     Count,
     Figure,
+    FirstSeen,
     Link,
     Not,
     Ordered,
@@ -326,3 +328,62 @@ def test_a_pipeline_renames_the_fields_of_a_range(tmp_path: Path) -> None:
     [rule] = build(parse(content, "made.yml"), pipelines=pipelines).correlations
     assert rule.leaves[0].group == ["session.id"]
     assert rule.asks == Values(["tool.name"], [Bound("gte", 3), Bound("lte", 5)])
+
+
+ORDERED = {"type": "temporal_ordered", "rules": "[base, other]", "condition": ""}
+FIRST = {"type": "value_count", "condition": "{field: tool.name, gte: 1}", "timespan": "10d"}
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "key", "reason"),
+    [
+        ("window: hopping", {}, "tacho", "hopping"),
+        ("window: session", {}, "tacho", "go together"),
+        ("gap: 1m", {}, "gap", "go together"),
+        ("window: session, gap: soon", {}, "gap", "soon"),
+        ("window: session, gap: 6m", {}, "gap", "is not between 0 and the timespan"),
+        ("absent: base", {}, "absent", "goes with a temporal_ordered correlation"),
+        ("absent: base", ORDERED, "absent", "absent names the second rule, other"),
+        ("absent: other", {**ORDERED, "condition": "base and other"}, "absent", "no condition"),
+        ("absent: other, window: tumbling", ORDERED, "window", "no window of its own kind"),
+        ("first_seen: {learning: 1h}", {}, "first_seen", "goes with a value_count"),
+        ("first_seen: {learning: 11d}", FIRST, "first_seen", "knows values for 10d"),
+        ("first_seen: {learning: a while}", FIRST, "first_seen", "a while"),
+        ("first_seen: {learning: 0s}, absent: base", FIRST, "absent", "either"),
+        ("first_seen: {}", FIRST, "tacho", "learning"),
+        ("first_seen: {learning: 0}", {**FIRST, "timespan": "91d"}, "timespan", "2160 hours"),
+    ],
+)
+def test_what_the_extension_cannot_mean_names_line_and_reason(
+    said: str, fields: dict[str, str], key: str, reason: str
+) -> None:
+    content = text("tacho:\n  " + said.replace(", ", "\n  ") + "\n", **fields)
+    (line, why), *_ = problems(content)
+    assert reason in why
+    assert content.split("\n")[line - 1].strip().startswith(f"{key}:")
+
+
+def test_what_sigma_has_no_words_for_is_part_of_what_is_asked() -> None:
+    versions = {
+        one("tacho: {window: tumbling}\n").meta.version,
+        one("tacho: {window: session, gap: 1m}\n").meta.version,
+        one("tacho: {window: session, gap: 2m}\n").meta.version,
+        one("tacho: {confidence: 10}\n").meta.version,
+    }
+    assert len(versions) == 4
+    assert one().meta.version == one("tacho: {confidence: 10}\n").meta.version
+
+
+def test_the_extension_is_of_correlations_only() -> None:
+    content = BASE.replace("name: base\n", "name: base\ntacho: {window: tumbling}\n")
+    found = problems(text().replace(BASE, content))
+    assert "window is of correlations only" in {reason for _, reason in found}
+
+
+def test_absence_and_first_seen_values_are_kinds_of_their_own() -> None:
+    absent = one("tacho: {absent: other}\n", **ORDERED)
+    assert (absent.asks, absent.meta.kind, absent.closed) == (Absent(), "sequence", True)
+    first = one("tacho: {first_seen: {learning: 1d}}\n", **FIRST)
+    assert first.asks == FirstSeen(["tool.name"], 86_400_000_000)
+    assert (first.meta.kind, first.closed) == ("first_seen", False)
+    assert one("tacho: {window: tumbling}\n").closed

@@ -1,0 +1,59 @@
+"""What stands after any stream is what brute force finds over the whole set of events."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tachograph.detectors.engine import Engine
+from tachograph.detectors.language.ruleset import RuleSet
+from tests.detectors.correlation.kinds import CHAINED, EXTENDED, SLIDING, Kind, rules_of
+from tests.detectors.correlation.oracle import Event
+from tests.detectors.correlation.play import (
+    EXAMPLES,
+    Player,
+    play_in_any_order,
+    play_in_time,
+    streams,
+)
+
+Kinds = Sequence[Kind]
+SETS: dict[str, Kinds] = {"Sigma's": [*SLIDING, *CHAINED], "others": EXTENDED}
+
+
+@pytest.fixture(scope="module", params=SETS)
+def made(request: pytest.FixtureRequest) -> tuple[Kinds, RuleSet, Any]:
+    kinds = SETS[request.param]
+    found = rules_of(kinds)
+    return kinds, found, Engine(found)._matcher
+
+
+def check(player: Player, kinds: Kinds, stream: list[Event], links: Mapping[str, str]) -> None:
+    found = player.sayings()
+    for kind in kinds:
+        wanted = sorted(one.rounded() for one in kind.expected(stream, links))
+        assert found.get(kind.name, []) == wanted, kind.name
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(stream=streams(), data=st.data())
+def test_what_stands_is_what_brute_force_finds_over_the_whole_set(
+    made: tuple[Kinds, RuleSet, Any], stream: list[Event], data: st.DataObject
+) -> None:
+    kinds, found, matcher = made
+    player = Player(found, matcher)
+    links = play_in_any_order(player, data, stream)
+    check(player, kinds, stream, links)
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(stream=streams(marks=False), data=st.data())
+def test_closing_what_cannot_change_any_more_changes_nothing(
+    made: tuple[Kinds, RuleSet, Any], stream: list[Event], data: st.DataObject
+) -> None:
+    kinds, found, matcher = made
+    player = Player(found, matcher)
+    play_in_time(player, data, stream)
+    check(player, kinds, stream, {})
