@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tachograph.detectors.facts import UNKNOWN_AGENT
-from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import ACTIONS
-from tachograph.detectors.language.rule import Correlation, Figure, FirstSeen, Leaf, Step
+from tachograph.detectors.language.rule import Absent, Correlation, Figure, FirstSeen, Leaf, Step
 from tachograph.detectors.language.rule import Values as Different
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.sql.conditions import condition_sql
 from tachograph.detectors.sql.figures import scaled
 from tachograph.detectors.sql.judged import Judged, judged
@@ -32,6 +32,13 @@ def lead_us(rule: Correlation) -> int:
     """
     inner = [lead_us(step.inner) for step in rule.steps if step.inner is not None]
     return 2 * rule.timespan_us + max(inner, default=0)
+
+
+def ahead_us(rule: Correlation) -> int:
+    """How long after a signal lie actions that could have kept it from being said."""
+    inner = [ahead_us(step.inner) for step in rule.steps if step.inner is not None]
+    waits = rule.window != "sliding" or isinstance(rule.asks, Absent)
+    return (rule.timespan_us if waits else 0) + max(inner, default=0)
 
 
 @dataclass
@@ -53,8 +60,6 @@ class Parts:
         """The part whose rows are the signals of a rule: the action that made it true, its group,
         and the value compared.
         """
-        if rule.window != "sliding":
-            raise NotExpressible(f"windows that are {rule.window}")
         found = judged(rule, self._events(rule), by_sql(rule), self.add)
         return self.add("said", _firsts(rule, found))
 
@@ -150,13 +155,19 @@ def groups_of(rule: Correlation) -> list[str]:
     return [f"group_{place}" for place in range(len(rule.group_by))]
 
 
+def new_of(rule: Correlation) -> list[str]:
+    """The fields whose values are new, of a rule that asks for that."""
+    return rule.asks.fields if isinstance(rule.asks, FirstSeen) else []
+
+
 def _firsts(rule: Correlation, found: Judged) -> str:
     """The first row of each group and stretch at which the condition holds."""
-    columns = ", ".join([*ROW, *groups_of(rule)])
+    new = [f"value_{place}" for place in range(len(new_of(rule)))]
+    columns = ", ".join([*ROW, *groups_of(rule), *new])
+    once = "" if found.each is None else f" LIMIT 1 BY {by_sql(rule)}, {found.each}"
     return (
         f"SELECT {columns}, {found.value} AS value FROM {found.part}"  # noqa: S608 - made here
-        f" WHERE {found.holds} ORDER BY at_us, event_id, origin"
-        f" LIMIT 1 BY {by_sql(rule)}, intDiv(at_us, {rule.timespan_us})"
+        f" WHERE {found.holds} ORDER BY at_us, event_id, origin{once}"
     )
 
 

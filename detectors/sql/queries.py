@@ -7,10 +7,10 @@ the engine would raise over what is stored.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.rule import Correlation, Rule, Stateless
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.sql.conditions import condition_sql
-from tachograph.detectors.sql.correlations import Parts, groups_of, lead_us
+from tachograph.detectors.sql.correlations import Parts, ahead_us, groups_of, lead_us, new_of
 from tachograph.detectors.sql.derived import STORED, column_sql
 from tachograph.detectors.sql.text import literal, name
 from tachograph.detectors.sql.values import Values
@@ -56,7 +56,7 @@ class _Asked(NamedTuple):
         values = Values()
         condition = condition_sql(self.rules.detections[at].condition, values)
         columns = list(dict.fromkeys([*SHOWN, *values.columns]))
-        return f"""WITH {self._acted(columns, SINCE)}
+        return f"""WITH {self._acted(columns, SINCE, UNTIL)}
 SELECT {", ".join(map(name, columns))}
 FROM acted
 WHERE {condition}
@@ -68,19 +68,22 @@ ORDER BY event_time, event_id
         made = Parts(self.rules)
         said = made.signals(rule)
         columns = list(dict.fromkeys([*_OF_PARTS, *made.values.columns]))
-        parts = [self._acted(columns, f"{SINCE} - INTERVAL {lead_us(rule)} MICROSECOND")]
+        since = f"{SINCE} - INTERVAL {lead_us(rule)} MICROSECOND"
+        until = f"{UNTIL} + INTERVAL {ahead_us(rule)} MICROSECOND"
+        parts = [self._acted(columns, since, until)]
         parts += [f"{part} AS\n(\n    {select}\n)" for part, select in made.parts.items()]
         named = zip(groups_of(rule), rule.group_by, strict=True)
         groups = [f"{column} AS {name(by)}" for column, by in named]
-        shown = ["event_time", "event_id", "tenant", "partition_key", *groups, "value"]
+        new = [f"value_{n} AS {name(f'new {field}')}" for n, field in enumerate(new_of(rule))]
+        shown = ["event_time", "event_id", "tenant", "partition_key", *groups, *new, "value"]
         return f"""WITH {", ".join(parts)}
 SELECT {", ".join(shown)}
 FROM {said}
-WHERE event_time >= {SINCE}
+WHERE event_time >= {SINCE} AND event_time < {UNTIL}
 ORDER BY event_time, event_id
 """  # noqa: S608 - as above
 
-    def _acted(self, columns: Iterable[str], since: str) -> str:
+    def _acted(self, columns: Iterable[str], since: str, until: str) -> str:
         """The actions of the stretch, with the columns as rules see them."""
         chosen = ",\n    ".join(
             f"{column_sql(column, self.rules.reference)} AS {name(column)}" for column in columns
@@ -91,5 +94,5 @@ ORDER BY event_time, event_id
     SELECT
     {chosen}
     FROM tacho.actions AS {STORED}
-    WHERE {time} >= {since} AND {time} < {UNTIL}{self.tenant}
+    WHERE {time} >= {since} AND {time} < {until}{self.tenant}
 )"""  # noqa: S608 - as above

@@ -39,7 +39,6 @@ logsource: {category: any}
 detection: {s: {tool.name: c}, condition: s}
 """
 TENANT = "correlated"
-TUMBLING = "tacho: {window: tumbling}\n"
 Said = tuple[datetime, tuple[str, ...]]
 Asked = tuple[str, str, str, str]
 # Title, type, rules, condition.
@@ -70,6 +69,23 @@ RULES: list[Asked] = [
     ("just one", "temporal_ordered", "a, b, c", "{lt: 2}"),
     ("none between", "temporal_ordered", "a, b, c", "a and not b and c"),
     ("none before", "temporal_ordered", "a, b, c", "not c and a and b"),
+]
+# The same of windows that do not slide.
+TUMBLING = [
+    ("at least", "event_count", "a", "{gte: 3}"),
+    ("few values", "value_count", "a, b", "{field: target.resource, lte: 2}"),
+    ("mean", "value_avg", "a, b, c", "{field: usage.cost.usd, gt: 0.25}"),
+    ("median", "value_median", "a, b", "{field: usage.cost.usd, gte: 0.25}"),
+    ("and not", "temporal", "a, b, c", "a and not (b or c)"),
+    ("three in order", "temporal_ordered", "a, b, c", ""),
+    ("two of three", "temporal_ordered", "a, b, c", "{eq: 2}"),
+    ("none before", "temporal_ordered", "a, b, c", "not c and a and b"),
+]
+FIRST = ("value_count", "a, b", "{field: vendor.n, gte: 1}")
+EXTENDED = [
+    ("a and no b", "temporal_ordered", "a, b", "", "absent: b"),
+    ("new at once", *FIRST, "first_seen: {learning: 0s}"),
+    ("new after learning", *FIRST, "first_seen: {learning: 6s}"),
 ]
 GROUPS = ["session.id", "agent.id", "principal.id", "session.id, target.resource"]
 MORE = """
@@ -119,12 +135,14 @@ correlation:
 """
 
 
-def text_of(number: int, asked: Asked) -> str:
+def text_of(number: int, asked: Asked, more: str = "") -> str:
     title, kind, names, condition = asked
+    extension = f"tacho: {{{more}}}\n" if more else ""
     return (
         f"---\ntitle: {title}\nid: {title}\ncorrelation:\n  type: {kind}\n  rules: [{names}]\n"
         f"  group-by: [{GROUPS[number % len(GROUPS)]}]\n  timespan: {SPAN_S}s\n"
         + (f"  condition: {condition}\n" if condition else "")
+        + extension
     )
 
 
@@ -162,6 +180,11 @@ def made(seed: int, count: int = 1_500) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def rules() -> RuleSet:
     texts = [text_of(number, asked) for number, asked in enumerate(RULES)]
+    for number, (title, kind, names, condition) in enumerate(TUMBLING):
+        asked = (f"tumbling {title}", kind, names, condition)
+        texts.append(text_of(number, asked, "window: tumbling"))
+    for number, (title, kind, names, condition, more) in enumerate(EXTENDED):
+        texts.append(text_of(number, (title, kind, names, condition), more))
     return build(parse(BASE + "".join(texts) + MORE, "made.yml"))
 
 
@@ -183,7 +206,8 @@ def _said(signal: Signal, rules: RuleSet) -> Said:
         return signal.event_time, (signal.tenant, signal.event_ids[0])
     [rule] = [rule for rule in rules.rules if rule.meta.rule_id == signal.rule_id]
     place = () if getattr(rule, "across", False) else (signal.partition_key or "",)
-    return signal.event_time, (signal.tenant, *place, *signal.group.values())
+    new = (signal.witness.window["new"],) if signal.kind == "first_seen" else ()
+    return signal.event_time, (signal.tenant, *place, *signal.group.values(), *new)
 
 
 def in_sql(
@@ -223,12 +247,15 @@ def test_every_kind_of_correlation_says_the_same(
         assert set(found) == wanted, rule.meta.title
 
 
+TORN = {"range", "three in order", "tumbling mean", "a and no b", "new after learning"}
+
+
 def test_the_stretch_cuts_no_window_and_moves_no_signal(
     rules: RuleSet, stored: pl.DataFrame, ask: Ask
 ) -> None:
     """What is said of two stretches next to each other is what is said of both at once."""
     middle = NOON + timedelta(seconds=1_234)
-    for rule in [rule for rule in rules.rules if rule.meta.rule_id in {"range", "three in order"}]:
+    for rule in [rule for rule in rules.rules if rule.meta.rule_id in TORN]:
         parts = [(STRETCH[0], middle), (middle, STRETCH[1])]
         torn = [one for part in parts for one in in_sql(rule, rules, ask, part, TENANT)]
         assert sorted(torn) == sorted(in_sql(rule, rules, ask, STRETCH, TENANT))
@@ -268,7 +295,7 @@ def test_shipped_rules_say_the_same_of_all_their_samples(store: Store, ask: Ask)
     ("text", "reason"),
     [
         (text_of(0, ("x", "temporal_ordered", "at least, c", "")), "the order of correlations"),
-        (text_of(0, ("x", "event_count", "a", "{gte: 3}")) + TUMBLING, "windows that are tumbling"),
+        (text_of(0, ("x", *RULES[0][1:]), "window: session, gap: 3s"), "session windows"),
     ],
 )
 def test_what_sql_cannot_say_is_an_error_that_says_so(text: str, reason: str) -> None:
