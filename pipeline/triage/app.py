@@ -42,10 +42,10 @@ LETTERS_TOPIC = "agent.dead_letters"
 TABLE = "entries"
 CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
 
-MAX_BATCH = 1_000
+MAX_BATCH = 2_000
 # Records of one entity that arrive together cost one alert and one change of the table.
 LINGER_S = 0.02
-GATHER_S = 0.25
+GATHER_S = 0.5
 # Entries that need not be decoded again; larger ones always are.
 CACHED_ENTRIES = 1_024
 CACHED_BYTES = 65_536

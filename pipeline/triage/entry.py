@@ -154,6 +154,8 @@ def _answer_order(answer: CaptureAnswer) -> tuple[bool, datetime, bytes]:
 
 
 def _smallest(found: dict[str, T], limit: int, order: Callable[[T], object]) -> dict[str, T]:
+    if len(found) <= limit:
+        return found
     ordered = sorted(found.items(), key=lambda item: (order(item[1]), item[0]))
     return dict(ordered[:limit])
 
