@@ -1,8 +1,9 @@
 """What the beats say: which sources fell silent, which stages stand still. Pure.
 
-A decision is a Health record of a subject, `source:<name>` or `stage:<name>`, never written by
-anyone else. It carries the moment that it is counted from (last seen, last progress) as its
-watermark, so what follows from it, the signal group for triage, follows from the record alone.
+A decision is a Health record of a subject: `source:<name>`, `stage:<name>`, or `sources:<reporter>`
+where most of what a reporter sees went at once. Nobody else writes those. It carries the moment
+that it is counted from (last seen, last progress) as its watermark, so what follows from it, the
+signal group for triage, follows from the record alone.
 """
 
 import threading
@@ -14,9 +15,11 @@ from typing import Literal
 import msgspec
 
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us, to_datetime, to_us
+from tachograph.pipeline.health import TURNED_AWAY
 from tachograph.schemas.records import Health
 
-SOURCE, STAGE = "source:", "stage:"
+SOURCE, SOURCES, STAGE = "source:", "sources:", "stage:"
+SUBJECTS = (SOURCE, SOURCES, STAGE)
 PIPELINE = "pipeline"
 
 # A source that was seen in so many beats is expected to go on.
@@ -24,6 +27,8 @@ MIN_SIGHTINGS = 8
 GAPS_KEPT = 16
 SILENT_GAPS = 3
 MIN_SILENCE_S = 60
+# So many sources, and more than half of those of one reporter, are silent for one reason.
+TOGETHER = 8
 STALL_S = 60
 # A pause of the monitor's own (a suspended machine) is nobody's silence.
 BLIND_S = 30
@@ -60,12 +65,21 @@ class _Source(msgspec.Struct):
 
 
 class _Stage(msgspec.Struct):
-    """What is known of one component: its last beat, and when it last got on."""
+    """What is known of one component: its last beat, when it last got on, and when it last sent
+    senders away.
+    """
 
     beat_us: int
     progress_us: int
     watermark: datetime | None = None
     lag: int = 0
+    turned_away: int = 0
+    turned_away_us: int = 0
+
+    @property
+    def read_us(self) -> int | None:
+        """Up to when it has read what came; None: up to now."""
+        return self.progress_us if self.lag else None
 
     def see(self, health: Health, at_us: int) -> None:
         """A beat. Getting on is a later watermark, or less to read than before."""
@@ -79,6 +93,10 @@ class _Stage(msgspec.Struct):
         if later:
             self.watermark = health.watermark
         self.lag = lag
+        turned_away = health.drops.get(TURNED_AWAY, 0)
+        if turned_away != self.turned_away and turned_away:
+            self.turned_away_us = self.beat_us
+        self.turned_away = turned_away
 
 
 class Monitor:
@@ -90,12 +108,14 @@ class Monitor:
         self._judged_us: int | None = None
         self._sources: dict[Key, _Source] = {}
         self._stages: dict[Key, _Stage] = {}
+        # By tenant: when a door last sent senders away. What they do meanwhile nobody can know.
+        self._turned_us: dict[str, int] = {}
         # Subjects that are not well, and since when: as the log says, or as just decided.
         self._unwell: dict[Key, Health] = {}
 
     def read(self, health: Health) -> bool:
         """Take in one record; true when it is a decision that changes what holds."""
-        if health.component.startswith((SOURCE, STAGE)):
+        if health.component.startswith(SUBJECTS):
             return self._decided(health)
         at_us = to_us(health.at)
         key = (health.tenant, health.component)
@@ -103,7 +123,12 @@ class Monitor:
         if stage is not None:
             stage.see(health, at_us)
         elif len(self._stages) < MAX_SUBJECTS:
-            self._stages[key] = _Stage(at_us, at_us, health.watermark, health.lag or 0)
+            stage = _Stage(at_us, at_us, health.watermark, health.lag or 0)
+            stage.turned_away = health.drops.get(TURNED_AWAY, 0)
+            self._stages[key] = stage
+        if stage is not None:
+            turned_us = max(stage.turned_away_us, self._turned_us.get(health.tenant, 0))
+            self._turned_us[health.tenant] = turned_us
         for name, count in health.sources.items():
             if count > 0:
                 self._see_source((health.tenant, name), key, at_us)
@@ -126,7 +151,9 @@ class Monitor:
         source = self._sources.get(key)
         if source is not None:
             source.reporter = reporter
-            source.see(at_us, regular=(key[0], SOURCE + key[1]) not in self._unwell)
+            turned_away = self._turned_us.get(key[0], 0) > source.seen_us
+            unwell = (key[0], SOURCE + key[1]) in self._unwell
+            source.see(at_us, regular=not (unwell or turned_away))
         elif len(self._sources) < MAX_SUBJECTS:
             self._sources[key] = _Source(at_us, reporter)
 
@@ -140,23 +167,55 @@ class Monitor:
         return before is None or before.watermark != health.watermark
 
     def _silent(self, now_us: int) -> Iterable[Health]:
+        due, together = self._quiet(now_us)
+        for reporter, names in due.items():
+            tenant, component = reporter
+            if (tenant, SOURCES + component) in self._unwell:
+                continue
+            if reporter not in together:
+                yield from (self._fell_silent((tenant, name), now_us) for name in names)
+                continue
+            since_us = min(self._sources[tenant, name].seen_us for name in names)
+            quiet, expected = together[reporter]
+            text = f"{quiet} of {expected} sources say nothing any more"
+            yield _decision((tenant, SOURCES + component), "silent", now_us, since_us, text)
+
+    def _quiet(self, now_us: int) -> tuple[dict[Key, list[str]], dict[Key, tuple[int, int]]]:
+        """By reporter: sources that are silent and not known to be; and, where most of them are
+        quiet, (how many are, how many there are).
+        """
+        due: dict[Key, list[str]] = {}
+        expected: Counter[Key] = Counter()
+        quiet: Counter[Key] = Counter()
         for (tenant, name), source in self._sources.items():
-            subject = (tenant, SOURCE + name)
-            since_us = max(source.seen_us, self._started_us)
-            if source.sightings < MIN_SIGHTINGS or now_us - since_us < source.patience_us():
-                continue
             # When who reports it is itself gone, nothing is known of the source.
-            if subject in self._unwell or not self._beats(source.reporter, now_us):
+            if source.sightings < MIN_SIGHTINGS or not self._beats(source.reporter, now_us):
                 continue
-            quiet_s = (now_us - source.seen_us) // SECOND_US
-            usual_s = max(source.gaps_us, default=0) // SECOND_US
-            yield _decision(
-                subject,
-                "silent",
-                now_us,
-                source.seen_us,
-                f"nothing for {quiet_s} s; usually something every {usual_s} s",
-            )
+            known = (tenant, SOURCE + name) in self._unwell
+            since_us = max(source.seen_us, self._started_us, self._turned_us.get(tenant, 0))
+            waited_us = self._read_us(source.reporter, now_us) - since_us
+            expected[source.reporter] += 1
+            quiet[source.reporter] += known or 2 * waited_us >= source.patience_us()
+            if not known and waited_us >= source.patience_us():
+                due.setdefault(source.reporter, []).append(name)
+        together = {
+            reporter: (count, expected[reporter])
+            for reporter, count in quiet.items()
+            if count >= TOGETHER and 2 * count > expected[reporter]
+        }
+        return due, together
+
+    def _read_us(self, reporter: Key, now_us: int) -> int:
+        """Up to when a reporter has read what came: what it is behind with may hold the source."""
+        stage = self._stages.get(reporter)
+        return now_us if stage is None or stage.read_us is None else stage.read_us
+
+    def _fell_silent(self, key: Key, now_us: int) -> Health:
+        source = self._sources[key]
+        quiet_s = (now_us - source.seen_us) // SECOND_US
+        usual_s = max(source.gaps_us, default=0) // SECOND_US
+        text = f"nothing for {quiet_s} s; usually something every {usual_s} s"
+        return _decision((key[0], SOURCE + key[1]), "silent", now_us, source.seen_us, text)
 
     def _stalled(self, now_us: int) -> Iterable[Health]:
         for (tenant, name), stage in self._stages.items():
@@ -175,7 +234,9 @@ class Monitor:
     def _recovered(self, now_us: int) -> Iterable[Health]:
         for (tenant, component), decision in self._unwell.items():
             since = to_us(decision.watermark or decision.at)
-            if component.startswith(SOURCE):
+            if component.startswith(SOURCES):
+                well = self._speak((tenant, component.removeprefix(SOURCES)), to_us(decision.at))
+            elif component.startswith(SOURCE):
                 source = self._sources.get((tenant, component.removeprefix(SOURCE)))
                 well = source is not None and source.seen_us > since
             else:
@@ -189,6 +250,11 @@ class Monitor:
                 )
             if well:
                 yield _decision((tenant, component), "ok", now_us, since, "is back")
+
+    def _speak(self, reporter: Key, after_us: int) -> bool:
+        """Whether half of the sources of a reporter have been seen since."""
+        of = [s for s in self._sources.values() if s.reporter == reporter]
+        return 2 * sum(source.seen_us > after_us for source in of) >= len(of)
 
     def _repeated(self, now_us: int) -> Iterable[Health]:
         for decision in self._unwell.values():
@@ -238,8 +304,8 @@ class Overview:
         """One record of the whole pipeline: earliest watermark, sum of lags, sources, drops."""
         with self._lock:
             latest = [health for (of, _), health in self._latest.items() if of == tenant]
-        beats = [h for h in latest if not h.component.startswith((SOURCE, STAGE))]
-        unwell = [h for h in latest if h.component.startswith((SOURCE, STAGE)) and h.status != "ok"]
+        beats = [h for h in latest if not h.component.startswith(SUBJECTS)]
+        unwell = [h for h in latest if h.component.startswith(SUBJECTS) and h.status != "ok"]
         fresh = [h for h in beats if now_us - to_us(h.at) < STALL_S * SECOND_US]
         sources: Counter[str] = Counter()
         drops: Counter[str] = Counter()

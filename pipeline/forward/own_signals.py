@@ -39,6 +39,13 @@ _SILENT = _Rule(
     "Look whether its agents still act (gateway, billing, network). If they do, telemetry was"
     " switched off or cut: treat what they did meanwhile as unseen.",
 )
+_ALL_SILENT = _Rule(
+    "tacho.sources_silent",
+    "Most sources of telemetry fell silent together",
+    "high",
+    "Look at what they have in common: collector, network, credentials, or the end of their work."
+    " If agents still act, treat what they did meanwhile as unseen.",
+)
 _STALLED = _Rule(
     "tacho.stage_stalled",
     "A stage of the pipeline stands still",
@@ -48,9 +55,12 @@ _STALLED = _Rule(
 )
 
 
+_RULES = {"source": _SILENT, "sources": _ALL_SILENT, "stage": _STALLED}
+
+
 def group_of(decision: Health, offset: int) -> SignalGroup:
     """The signal group that a decision at `offset` of agent.health means; count 0 takes it back."""
-    rule = _STALLED if decision.component.startswith("stage:") else _SILENT
+    rule = _RULES[decision.component.partition(":")[0]]
     since_us = to_us(decision.watermark or decision.at)
     bucket_us = since_us - since_us % _BUCKET_US
     same = (decision.tenant, rule.rule_id, _RULE_VERSION, decision.component)

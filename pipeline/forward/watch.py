@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Message
 
+from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.forward.monitor import Monitor, Overview
 from tachograph.pipeline.forward.own_signals import group_of
@@ -78,6 +79,7 @@ class Watch:
     def round(self) -> None:
         """Read what is there, emit what follows, decide what is due."""
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
+        metrics.RECORDS_READ.labels("forward", HEALTH_TOPIC).inc(len(messages))
         for message in messages:
             self._read(message)
         self._writer.flush()
@@ -94,7 +96,9 @@ class Watch:
                 if shard.caught_up:
                     self._judge(place, shard, now_us)
             self._writer.flush()
-        self._reporter.beat(lag=sum(self._reader.lag().values()))
+        lag = sum(self._reader.lag().values())
+        metrics.LAG.labels("forward", HEALTH_TOPIC).set(lag)
+        self._reporter.beat(lag=lag)
 
     def _take(self, places: list[Place]) -> Mapping[Place, int]:
         """From the earliest record: state is a function of the log, effects begin at the commit."""

@@ -55,6 +55,7 @@ class Door:
         self._key, self._tenant = key, tenant
         self._backlog, self._clock_us = backlog, clock_us
         self._intake = Intake(limits.buffered_bytes)
+        self.turned_away = 0  # posts, because the pipeline is behind
 
     async def traces(self, request: Request) -> Response:
         """POST /v1/traces: an ExportTraceServiceRequest."""
@@ -154,6 +155,7 @@ class Door:
             )
         wait_s = self._backlog.overloaded()
         if wait_s is not None:
+            self.turned_away += 1
             raise RequestError(
                 429, "what was sent is not worked off yet: send again later", retry_after_s=wait_s
             )

@@ -13,7 +13,7 @@ import uvicorn
 from tachograph.pipeline import secrets
 from tachograph.pipeline.clock import system_us
 from tachograph.pipeline.errors import ConfigError, RetryLater
-from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.health import TURNED_AWAY, HealthReporter
 from tachograph.pipeline.log import get
 from tachograph.pipeline.serve.app import Views, application
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
@@ -108,7 +108,7 @@ async def _serve(
         opened(_url(options, listener))
         while not (stop.is_set() or serving.done() or publisher.fatal):
             await asyncio.sleep(WATCH_S)
-            await asyncio.to_thread(health.beat)
+            await asyncio.to_thread(health.beat, drops={TURNED_AWAY: door.turned_away})
     finally:
         feed.close()  # watchers leave, or the server would wait for them
         server.should_exit = True

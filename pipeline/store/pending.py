@@ -1,6 +1,7 @@
 """What was read and is not stored yet: rows and the offsets they stand for travel together."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -46,6 +47,8 @@ class Pending:
     def __init__(self, *, clock: Clock, redact: Redact, tenant: str) -> None:
         self._clock, self._redact, self._tenant = clock, redact, tenant
         self.offsets: dict[Place, int] = {}
+        self.records: Counter[str] = Counter()  # by topic
+        self.newest_ms = 0  # Kafka's time of the newest record
         self.frames: list[pl.DataFrame] = []
         self.rows: dict[str, list[Row]] = {}
         self.links: list[SessionLink] = []
@@ -73,6 +76,7 @@ class Pending:
         self.size_bytes += len(origin.value)
         self.row_count += 1  # bounds what makes no row, too
         self.offsets[origin.place] = origin.offset + 1
+        self.records[origin.place[0]] += 1
         try:
             if origin.place[0] == ACTIONS_TOPIC:
                 self._add_actions(kind, origin)

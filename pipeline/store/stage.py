@@ -8,6 +8,7 @@ for an hour costs no membership and loses nothing.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -15,7 +16,7 @@ import polars as pl
 from confluent_kafka import Message
 
 from tachograph.pipeline import metrics
-from tachograph.pipeline.clock import Clock, system_us
+from tachograph.pipeline.clock import Clock, system_us, to_datetime
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.generations import Generations
@@ -44,6 +45,7 @@ FINISH_WAIT_S = 3.0
 # A rebalance that takes longer than this is no rebalance.
 COMMIT_WITHIN_S = 60.0
 LAG_EVERY_S = 2.0
+_MS_IN_US = 1_000
 
 
 def redactor(settings: Settings) -> Redact:
@@ -80,6 +82,7 @@ class Store:
         self._owed_since_s: float | None = None
         self._paused: list[Place] = []
         self._lag_s = -LAG_EVERY_S
+        self._stored_ms = 0  # Kafka's time of the newest record that is stored
         self._health = HealthReporter(settings, STAGE)
         self._reader = Reader(
             settings, GROUP, TOPICS, on_assign=self._assigned, on_revoke=self._revoked
@@ -131,6 +134,7 @@ class Store:
         kind = headers_of(message).get(RECORD_HEADER, b"").decode("utf-8", "replace")
         origin = Origin(place, message.offset() or 0, message.value() or b"")
         self._pending.add(origin, kind, self._now_s())
+        self._pending.newest_ms = max(self._pending.newest_ms, message.timestamp()[1])
 
     def _hold_or_go(self) -> None:
         """While no more fits, read on without fetching: the membership lives by reading."""
@@ -159,6 +163,7 @@ class Store:
             return
         self._flying = None
         self._landed.result()
+        self._stored_ms = max(self._stored_ms, batch.newest_ms)
         self._owed |= batch.offsets
         self._commit()
 
@@ -186,14 +191,20 @@ class Store:
         if now_s - self._lag_s < LAG_EVERY_S:
             return
         self._lag_s = now_s
-        lag: dict[str, int] = {}
+        # What is read and not stored is as far from an analyst as what is not read.
+        lag: Counter[str] = Counter()
+        for batch in (self._pending, self._flying):
+            lag.update(batch.records if batch else {})
         for (topic, _), records in self._reader.lag().items():
-            lag[topic] = lag.get(topic, 0) + records
+            lag[topic] += records
         for topic, behind in lag.items():
             metrics.LAG.labels(STAGE, topic).set(behind)
         problem = self._sink.problem
         self._health.beat(
-            lag=sum(lag.values()), status="degraded" if problem else "ok", detail=problem
+            lag=sum(lag.values()),
+            watermark=to_datetime(self._stored_ms * _MS_IN_US) if self._stored_ms else None,
+            status="degraded" if problem else "ok",
+            detail=problem,
         )
 
     def close(self) -> None:

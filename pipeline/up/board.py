@@ -2,6 +2,7 @@
 severity.
 """
 
+import itertools
 import threading
 from collections import Counter, OrderedDict
 
@@ -62,9 +63,10 @@ class Board:
                 self._alerts.popitem(last=False)
 
     def newest(self, count: int = NEWEST) -> list[Alert]:
-        """The alerts that changed last, newest first."""
+        """The alerts that changed last, newest first, without those that were taken back."""
         with self._lock:
-            return list(reversed(self._alerts.values()))[:count]
+            standing = (a for a in reversed(self._alerts.values()) if a.status != "retracted")
+            return list(itertools.islice(standing, count))
 
     def take_fresh(self) -> list[Alert]:
         """Alerts that are new since the last call."""

@@ -61,6 +61,13 @@ class Child:
     def restarts(self) -> int:
         return len(self._started_s) - 1
 
+    @property
+    def state(self) -> str:
+        """In a word or two, for the view."""
+        if not self.running:
+            return "down"
+        return f"up, died {self.restarts}×" if self.restarts else "up"
+
     def revive(self) -> bool:
         """Start it again if it died; True when it had. Raises StageDied when it keeps dying."""
         if self.running:

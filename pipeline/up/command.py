@@ -23,10 +23,10 @@ from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.up import demo
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.children import Child, stage
-from tachograph.pipeline.up.embedded import child_environment, embedded_broker, need_free, told
+from tachograph.pipeline.up.embedded import StandIns, alone, child_environment, need_free, told
 from tachograph.pipeline.up.numbers import Meter
 from tachograph.pipeline.up.summary import Summary, summarize
-from tachograph.pipeline.up.view import Heading, choose
+from tachograph.pipeline.up.view import Heading, LiveView, PlainView, choose
 
 log = logs.get("up")
 
@@ -38,6 +38,7 @@ READY_S = 90.0
 REFRESH_S = 0.5
 DRAIN_S = 20.0
 DRAIN_CHECK_S = 0.3
+AT_ONCE_S = 5.0
 FIRST_QUESTION = "SELECT * FROM tacho.alerts LIMIT 5 FORMAT Vertical"
 
 
@@ -56,7 +57,7 @@ class Servers(msgspec.Struct, frozen=True):
 
     settings: Settings
     environment: dict[str, str]
-    limits: list[str]
+    standins: StandIns
     embedded: bool
 
 
@@ -69,25 +70,21 @@ def servers(options: Options) -> Iterator[Servers]:
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     changes = {"TACHO_DOOR_PORT": str(door_port)}
-    limits: list[str] = []
     with contextlib.ExitStack() as stack:
+        stack.enter_context(alone(home))
+        standins = stack.enter_context(contextlib.closing(StandIns()))
         if "CLICKHOUSE_URL" not in os.environ:
-            engine = stack.enter_context(
-                EmbeddedClickHouse(home / "clickhouse", port=options.clickhouse_port)
-            )
-            limits += engine.limits
+            engine = standins.clickhouse(home / "clickhouse", options.clickhouse_port)
             changes |= {"CLICKHOUSE_URL": engine.url, "CLICKHOUSE_USER": engine.writer_user}
             changes["CLICKHOUSE_PASSWORD"] = engine.writer_password
         if "KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
-            broker = stack.enter_context(embedded_broker())
-            limits += broker.limits
+            broker = standins.broker()
             changes["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
             changes["TACHO_STANDIN_BROKER"] = "1"
             stack.enter_context(told(home, broker.bootstrap_servers))
         environment = child_environment(os.environ, home, changes)
-        yield Servers(
-            Settings.from_env(environment), environment, limits, "TACHO_STANDIN_BROKER" in changes
-        )
+        embedded = "TACHO_STANDIN_BROKER" in changes
+        yield Servers(Settings.from_env(environment), environment, standins, embedded)
 
 
 def _wait_ready(url: str, children: list[Child], stop: threading.Event) -> None:
@@ -112,6 +109,15 @@ def _start_demo(url: str, stop: threading.Event, length_s: float) -> demo.Replay
     for name, run in (("replay", replay.run), ("fleet", fleet.run)):
         threading.Thread(target=run, name=name, daemon=True).start()
     return replay
+
+
+def _stop_at_once(children: list[Child]) -> None:
+    """Nothing can be carried to its end: nobody needs to wait for anybody."""
+    for child in children:
+        child.ask_to_stop()
+    end = time.monotonic() + AT_ONCE_S
+    for child in children:
+        child.wait(max(0.0, end - time.monotonic()))
 
 
 def _stop_cleanly(children: list[Child], settings: Settings) -> None:
@@ -141,7 +147,7 @@ def run_up(options: Options) -> int:
         signal.signal(number, lambda *_: stop.set())
     _say("Starting the servers …")
     with servers(options) as at:
-        for limit in at.limits:
+        for limit in at.standins.limits:
             _say(f"note: {limit}")
         if not at.embedded:  # the stand-in creates topics at their first use, and only then
             provision(at.settings)
@@ -169,28 +175,35 @@ def _run_stages(options: Options, at: Servers, stop: threading.Event) -> Summary
             length_s = min(options.for_s or demo.REPLAY_S, demo.REPLAY_S)
             replay = _start_demo(url, stop, length_s)
         heading = Heading(url, settings.clickhouse.url, settings.kafka.bootstrap, at.embedded)
-        _watch(options, heading, board, children, stop)
+        with choose(heading, board, plain=options.plain) as view:
+            _watch(options, at.standins, view, children, stop)
         stop.set()
         _say("Stopping: what is under way is carried to its end …")
     finally:
         stop.set()
-        _stop_cleanly(children, settings)
+        if at.standins.broker_ended:
+            _stop_at_once(children)
+        else:
+            _stop_cleanly(children, settings)
         watching.set()
     return summarize(settings, replay.sessions if replay else [], url)
 
 
 def _watch(
-    options: Options, heading: Heading, board: Board, children: list[Child], stop: threading.Event
+    options: Options,
+    standins: StandIns,
+    view: LiveView | PlainView,
+    children: list[Child],
+    stop: threading.Event,
 ) -> None:
     meter = Meter()
     end = time.monotonic() + options.for_s if options.for_s else None
-    with choose(heading, board, plain=options.plain) as view:
-        while not stop.is_set() and (end is None or time.monotonic() < end):
-            for child in children:
-                child.revive()
-            running = {child.name: "up" if child.running else "down" for child in children}
-            view.show(meter.look(), running)
-            stop.wait(REFRESH_S)
+    while not stop.is_set() and (end is None or time.monotonic() < end):
+        standins.revive()
+        for child in children:
+            child.revive()
+        view.show(meter.look(), {child.name: child.state for child in children})
+        stop.wait(REFRESH_S)
 
 
 def serve_clickhouse(port: int) -> None:

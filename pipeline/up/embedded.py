@@ -1,21 +1,96 @@
-"""What the stages of `tacho up` find: free ports, the topics of the broker, their environment."""
+"""What the stages of `tacho up` find: a home of its own, the stand-ins, free ports, their
+environment.
+"""
 
 import contextlib
+import fcntl
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import BROKER_FILE
 from tachograph.pipeline.standins.broker import EmbeddedBroker
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
 
+log = get("up")
 
-def embedded_broker() -> EmbeddedBroker:
-    """The stand-in broker with the topics of the contracts, in a process of its own."""
-    topics = {name: topic.partitions for name, topic in contracts.topics().items()}
-    return EmbeddedBroker(topics=topics)
+LOCK_FILE = "up.lock"
+
+
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """While inside, no other `tacho up` works on this home. Raises ConfigError when one does."""
+    with (home / LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ConfigError(
+                f"{home} is in use by another `tacho up` (process {file.read().strip()}):"
+                " stop that one, or set TACHO_HOME to another folder"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+class StandIns:
+    """The stand-ins of this run, as far as they are ours. Used by one thread."""
+
+    def __init__(self) -> None:
+        self.limits: list[str] = []
+        self._clickhouse: EmbeddedClickHouse | None = None
+        self._broker: EmbeddedBroker | None = None
+        self._path = Path()
+
+    def clickhouse(self, path: Path, port: int) -> EmbeddedClickHouse:
+        """Start ClickHouse. Raises ConfigError, RetryLater."""
+        self._path = path
+        self._clickhouse = EmbeddedClickHouse(path, port=port)
+        self.limits += self._clickhouse.limits
+        return self._clickhouse
+
+    def broker(self) -> EmbeddedBroker:
+        """Start the broker with the topics of the contracts. Raises ConfigError, RetryLater."""
+        topics = {name: topic.partitions for name, topic in contracts.topics().items()}
+        self._broker = EmbeddedBroker(topics=topics)
+        self.limits += self._broker.limits
+        return self._broker
+
+    @property
+    def broker_ended(self) -> bool:
+        """Whether the broker was ours and is gone: nothing can be carried to its end any more."""
+        return self._broker is not None and not self._broker.alive()
+
+    def revive(self) -> None:
+        """Start ClickHouse again when it ended: what it has stored is on disk. Raises RetryLater
+        when it does not come back, or when the broker ended: then there is nothing to go on with.
+        """
+        if self._broker is not None and self.broker_ended:
+            raise RetryLater(
+                f"the embedded broker ended (exit {self._broker.exit_code}), and what was in it is"
+                " gone: what is stored stays, start `tacho up` again"
+            )
+        engine = self._clickhouse
+        if engine is None or engine.alive():
+            return
+        log.warning("ClickHouse ended, starting it again", exit=engine.exit_code)
+        engine.close()
+        port = int(engine.url.rsplit(":", 1)[1])
+        self._clickhouse = EmbeddedClickHouse(
+            self._path, port=port, writer_password=engine.writer_password
+        )
+
+    def close(self) -> None:
+        """Stop them. May be called twice."""
+        for child in (self._broker, self._clickhouse):
+            if child is not None:
+                child.close()
 
 
 @contextlib.contextmanager

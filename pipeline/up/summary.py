@@ -18,6 +18,7 @@ from tachograph.pipeline.up.sample import Session
 from tachograph.schemas.alert import SEVERITIES
 
 SHOWN = 12
+MAX_WHY_CHARS = 200
 # An alert at or above this counts as "raised" in the summary.
 COUNTS_FROM = "medium"
 
@@ -121,7 +122,8 @@ def summarize(settings: Settings, sessions: Sequence[Session], door: str) -> Sum
         ).result_rows
         actions = client.query("SELECT count() FROM tacho.actions").result_rows[0][0]
     except (ClickHouseClientError, OSError) as error:
-        raise RetryLater(f"ClickHouse at {at.url} does not answer: {error}") from error
+        why = str(error)[:MAX_WHY_CHARS]
+        raise RetryLater(f"ClickHouse at {at.url} does not answer: {why}") from error
     return Summary(
         stored_actions=actions,
         alerts=[msgspec.convert(row, StoredAlert, strict=False) for row in rows],

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tachograph.pipeline.log import get
+from tachograph.pipeline.metrics import LATENCY_BUCKETS_S
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.numbers import Numbers
 from tachograph.schemas.alert import Alert
@@ -50,6 +51,8 @@ def safe(value: str | None, width: int) -> Text:
 def _seconds(value: float | None) -> str:
     if value is None:
         return "–"
+    if value == float("inf"):
+        return f"> {LATENCY_BUCKETS_S[-1]:g} s"
     return f"≤ {value * 1000:.0f} ms" if value < 1 else f"≤ {value:g} s"
 
 
@@ -61,7 +64,7 @@ def _stages(numbers: Numbers, running: Mapping[str, str]) -> Table:
     table.add_column("lag", justify="right")
     for stage, row in numbers.stages.items():
         state = running.get(stage, "off")
-        style = "green" if state == "up" else "red"
+        style = {"up": "green", "down": "red"}.get(state, "yellow")
         lag = "–" if row.lag is None else f"{row.lag:,.0f}"
         table.add_row(stage, Text(state, style), f"{row.read:,.0f}", f"{row.rate:,.0f}", lag)
     return table
@@ -182,7 +185,7 @@ class PlainView:
                 stored=int(numbers.stored),
                 alerts=self._board.by_severity(),
                 dead_letters=int(numbers.dead_letters),
-                down=[stage for stage, state in running.items() if state != "up"],
+                down=[stage for stage, state in running.items() if state == "down"],
             )
 
 

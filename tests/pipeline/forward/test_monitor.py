@@ -105,6 +105,59 @@ def test_without_its_reporter_nothing_is_known_of_a_source() -> None:
     assert told(decide(watch, 500)) == [("stage:normalize", "stalled")]
 
 
+def many(count: int, until: float, start: float = 0) -> list[Health]:
+    """Beats of normalize with so many sources in each."""
+    names = {f"agent-{number}": 1 for number in range(count)}
+    return [beat(second, sources=names) for second in range(int(start), int(until), 10)]
+
+
+def test_most_sources_silent_at_once_are_one_decision_and_the_rest_follows_when_they_are_back() -> (
+    None
+):
+    watch = after(*many(20, 100), *(beat(second) for second in range(100, 200, 10)))
+    assert told(decide(watch, 199)) == [("sources:normalize", "silent")]
+    for record in many(12, 300, start=200):
+        watch.read(record)
+    found = told(decide(watch, 299))
+    assert found[0] == ("sources:normalize", "ok")
+    assert sorted(found[1:]) == sorted((f"source:agent-{n}", "silent") for n in range(12, 20))
+
+
+def test_sources_that_fell_silent_together_stay_so_over_a_restart() -> None:
+    log = [*many(20, 100), *(beat(second) for second in range(100, 200, 10))]
+    decided = decide(after(*log), 199)
+    later = [beat(second) for second in range(200, 300, 10)]
+    assert decide(after(*log, *decided, *later, started=205), 299) == []
+
+
+def test_a_few_silent_sources_among_many_are_told_one_by_one() -> None:
+    watch = after(*many(40, 100), *many(30, 200, start=100))
+    found = told(decide(watch, 199))
+    assert sorted(found) == sorted((f"source:agent-{n}", "silent") for n in range(30, 40))
+
+
+def test_nobody_is_silent_whom_a_door_sends_away() -> None:
+    log = beating(until=300, quiet_from=100)
+    log += [
+        beat(second, "serve", drops={"turned_away": max(0, second - 90)})
+        for second in range(0, 300, 10)
+    ]
+    log.sort(key=lambda health: health.at)
+    watch = after(*log)
+    assert decide(watch, 299) == []
+    # It stays away after the door lets everyone in again.
+    for second in range(300, 400, 10):
+        watch.read(beat(second))
+        watch.read(beat(second, "serve", drops={"turned_away": 200}))
+    assert told(decide(watch, 399)) == [("source:otlp_spans", "silent")]
+
+
+def test_what_a_reporter_has_not_read_yet_may_hold_the_source() -> None:
+    log = beating(until=100, quiet_from=100)
+    log += [beat(second, lag=5_000) for second in range(100, 300, 10)]
+    assert told(decide(after(*log), 299)) == [("stage:normalize", "stalled")]
+
+
 def test_a_stage_without_a_beat_for_a_minute_stands_still_until_it_beats() -> None:
     watch = after(*[beat(n * 10, "detect") for n in range(5)])
     assert decide(watch, 99) == []
@@ -182,8 +235,9 @@ def test_a_repeated_decision_changes_nothing() -> None:
 def test_what_is_tracked_and_decided_at_once_is_bounded() -> None:
     names = {f"s{n}": 1 for n in range(module.MAX_SUBJECTS + 100)}
     watch = after(*[beat(n * 10, sources=names) for n in range(12)])
+    talking = dict(list(names.items())[: module.MAX_SUBJECTS * 2 // 3])
     for n in range(12, 20):
-        watch.read(beat(n * 10))
+        watch.read(beat(n * 10, sources=talking))
     assert len(watch._sources) == module.MAX_SUBJECTS
     assert len(watch.judge(at(195))) == module.MAX_DECISIONS
 

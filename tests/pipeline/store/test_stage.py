@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from tachograph.pipeline import metrics
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import KafkaSettings, Settings
@@ -145,6 +146,16 @@ def test_everything_arrives_and_is_committed_after_it_is_stored(
         until(lambda: ask(query) == [("conv",)], "the conversation")
         until(lambda: committed(live, "agent.actions") == 12, "all committed, ticks too")
     assert committed(live, "agent.alerts") == 1
+
+
+def test_what_is_read_and_not_stored_counts_as_lag(live: Settings) -> None:
+    def lag() -> float | None:
+        labels = {"stage": "store", "topic": "agent.actions"}
+        return metrics.OWN_REGISTRY.get_sample_value("tacho_lag_records", labels)
+
+    send(live, 200)
+    with running(live, "http://127.0.0.1:9"):
+        until(lambda: lag() == 4, "four records wait for ClickHouse")
 
 
 def test_what_cannot_be_stored_is_a_dead_letter_and_the_rest_goes_on(

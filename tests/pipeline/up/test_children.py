@@ -25,6 +25,7 @@ def test_a_stage_that_dies_is_started_again_and_its_words_are_kept(tmp_path: Pat
     one = child("import sys; sys.exit('the disk is full')", tmp_path)
     one.start()
     ended(one)
+    assert one.state == "down"
     assert one.revive()
     assert one.restarts == 1
     ended(one)

@@ -48,6 +48,11 @@ def test_a_retracted_alert_is_not_counted() -> None:
     assert sum(board.by_severity().values()) == 0
 
 
+def test_a_retracted_alert_is_not_shown() -> None:
+    gone, stands = an_alert(status="retracted"), an_alert(alert_id="f" * 32, title="stands")
+    assert [alert.title for alert in board_with(gone, stands).newest()] == ["stands"]
+
+
 @pytest.mark.parametrize(
     "title",
     ["[red]not markup[/red]", "\x1b[2J\x1b[31mcleared", "two\nlines\r\n", "turned \u202e round"],

@@ -1,0 +1,67 @@
+"""What the stages stand on: a home for one `tacho up`, stand-ins that are looked after."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import clickhouse_connect
+import pytest
+
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.up.embedded import StandIns, alone
+
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def standins() -> Iterator[StandIns]:
+    with contextlib.closing(StandIns()) as made:
+        yield made
+
+
+def _kill(pid: int, gone: Callable[[], bool]) -> None:
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + DEADLINE_S
+    while not gone():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_home_is_one_ups_alone_and_free_when_that_has_gone(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path),
+        pytest.raises(ConfigError, match=rf"{os.getpid()}.*TACHO_HOME"),
+        alone(tmp_path),
+    ):
+        pass
+    with alone(tmp_path):
+        pass
+
+
+def test_clickhouse_that_died_is_started_again_with_what_it_held(
+    standins: StandIns, tmp_path: Path
+) -> None:
+    engine = standins.clickhouse(tmp_path, port=0)
+    writer = {"username": engine.writer_user, "password": engine.writer_password}
+    client = clickhouse_connect.get_client(dsn=engine.url, **writer)
+    client.command("CREATE TABLE kept (n UInt8) ENGINE = MergeTree ORDER BY n")
+    client.command("INSERT INTO kept VALUES (7)")
+    standins.revive()
+    assert engine.alive(), "what runs is left alone"
+    _kill(engine.pid, lambda: not engine.alive())
+    standins.revive()
+    again = clickhouse_connect.get_client(dsn=engine.url, **writer)
+    assert again.query("SELECT n FROM kept").result_rows == [(7,)]
+
+
+def test_a_broker_that_died_is_the_end_and_it_says_why(standins: StandIns) -> None:
+    broker = standins.broker()
+    standins.revive()
+    assert not standins.broker_ended
+    _kill(broker.pid, lambda: not broker.alive())
+    assert standins.broker_ended
+    with pytest.raises(RetryLater, match="start `tacho up` again"):
+        standins.revive()
