@@ -151,7 +151,7 @@ def test_everything_arrives_and_is_committed_after_it_is_stored(
 def test_what_is_read_and_not_stored_counts_as_lag(live: Settings) -> None:
     def lag() -> float | None:
         labels = {"stage": "store", "topic": "agent.actions"}
-        return metrics.OWN_REGISTRY.get_sample_value("tacho_lag_records", labels)
+        return metrics.registry().get_sample_value("tacho_lag_records", labels)
 
     send(live, 200)
     with running(live, "http://127.0.0.1:9"):

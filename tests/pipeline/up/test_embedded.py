@@ -9,6 +9,7 @@ from pathlib import Path
 
 import clickhouse_connect
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.up.embedded import StandIns, alone
@@ -45,23 +46,31 @@ def test_clickhouse_that_died_is_started_again_with_what_it_held(
     standins: StandIns, tmp_path: Path
 ) -> None:
     engine = standins.clickhouse(tmp_path, port=0)
-    writer = {"username": engine.writer_user, "password": engine.writer_password}
-    client = clickhouse_connect.get_client(dsn=engine.url, **writer)
+
+    def connect() -> Client:
+        return clickhouse_connect.get_client(
+            dsn=engine.url, username=engine.writer_user, password=engine.writer_password
+        )
+
+    client = connect()
     client.command("CREATE TABLE kept (n UInt8) ENGINE = MergeTree ORDER BY n")
     client.command("INSERT INTO kept VALUES (7)")
     standins.revive()
     assert engine.alive(), "what runs is left alone"
     _kill(engine.pid, lambda: not engine.alive())
     standins.revive()
-    again = clickhouse_connect.get_client(dsn=engine.url, **writer)
-    assert again.query("SELECT n FROM kept").result_rows == [(7,)]
+    assert connect().query("SELECT n FROM kept").result_rows == [(7,)]
 
 
 def test_a_broker_that_died_is_the_end_and_it_says_why(standins: StandIns) -> None:
     broker = standins.broker()
+
+    def ended() -> bool:
+        return standins.broker_ended
+
     standins.revive()
-    assert not standins.broker_ended
+    assert not ended()
     _kill(broker.pid, lambda: not broker.alive())
-    assert standins.broker_ended
+    assert ended()
     with pytest.raises(RetryLater, match="start `tacho up` again"):
         standins.revive()
