@@ -15,7 +15,7 @@ from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.correlation.travel import match_rows, matches_of
 from tachograph.detectors.engine import RuleStats
 from tachograph.detectors.groups import Groups
-from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.schemas.records import SessionLink

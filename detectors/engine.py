@@ -23,10 +23,10 @@ from tachograph.detectors.correlation.matched import (
 )
 from tachograph.detectors.correlation.outbound import UNLINKED_S, Outbound, OutboundState
 from tachograph.detectors.facts import FactTable, fact_frame
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.possible import may_fire
 from tachograph.detectors.language.rule import MICROS, Stateless
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.matching.matcher import Matcher, Rows

@@ -15,8 +15,8 @@ from tachograph.detectors.dedup import Seen
 from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
 from tachograph.detectors.groups import Groups, plain_group_id
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import RAW
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
 from tachograph.detectors.recent import LAST_ACTIONS, Recent, Session

@@ -171,7 +171,7 @@ def migrate() -> None:
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
-    from tachograph.pipeline.replay import replay
+    from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.rules.command import backtest
     from tachograph.pipeline.schema_command import schema

@@ -8,9 +8,8 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
+from functools import cached_property
 from typing import Any, TextIO, cast
-
-import structlog
 
 MAX_VALUE_CHARS = 500
 
@@ -43,10 +42,42 @@ class _StandardError:
         sys.stderr.flush()
 
 
+class _Logger:
+    """A logger that names its module. structlog takes long to load, and a short scan has nothing to
+    log: it is loaded, and set up, with the first line.
+    """
+
+    def __init__(self, component: str) -> None:
+        self._component = component
+
+    @cached_property
+    def _bound(self) -> Any:
+        import structlog
+
+        return structlog.get_logger(component=self._component)
+
+    def __getattr__(self, name: str) -> Any:
+        _set_up()
+        return getattr(self._bound, name)
+
+
+# The level that was asked for, until the first line is logged.
+_asked: list[int] = []
+
+
 def configure(level: str | None = None) -> None:
     """Set logging up for this process; TACHO_LOG_LEVEL (default info) says how much is told."""
     chosen = (level or os.environ.get("TACHO_LOG_LEVEL") or "info").upper()
-    number = logging.getLevelNamesMapping().get(chosen, logging.INFO)
+    _asked[:] = [logging.getLevelNamesMapping().get(chosen, logging.INFO)]
+
+
+def _set_up() -> None:
+    try:
+        number = _asked.pop()
+    except IndexError:
+        return
+    import structlog
+
     watched = sys.stderr.isatty()
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if watched else structlog.processors.JSONRenderer()
@@ -67,4 +98,4 @@ def configure(level: str | None = None) -> None:
 
 def get(name: str) -> Any:
     """A logger that names its module."""
-    return structlog.get_logger(component=name)
+    return _Logger(name)

@@ -5,13 +5,11 @@ original bytes with their headers again. An action that was accepted meanwhile i
 and changes nothing.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-import typer
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tachograph.pipeline.dead_letters import TOPIC
@@ -161,20 +159,3 @@ def summary(outcome: Outcome, *, dry_run: bool) -> str:
 
 def _by_topic(counts: Mapping[str, int]) -> str:
     return ": " + ", ".join(f"{topic} {n}" for topic, n in sorted(counts.items())) if counts else ""
-
-
-def replay(
-    *,
-    reason: Annotated[
-        str | None, typer.Option(help="only this class of fault, as mistyped")
-    ] = None,
-    source: Annotated[str | None, typer.Option(help="only this source, as otlp_spans/0")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="put back at most so many")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="count, change nothing")] = False,
-) -> None:
-    """Put dead letters back on their topic after a fix. What was accepted meanwhile changes
-    nothing.
-    """
-    choice = Choice(reason=reason, source=source, limit=limit)
-    outcome = run_replay(Settings.beside_up(), choice, dry_run=dry_run)
-    sys.stdout.write(summary(outcome, dry_run=dry_run) + "\n")

@@ -1,4 +1,4 @@
-"""Large sets of rules compiled once: kept under TACHO_HOME by the content of their files.
+"""Sets of rules compiled once: kept under TACHO_HOME by the content of their files.
 
 A set that is not there, or not readable, is compiled: what is kept here only saves time.
 """
@@ -9,21 +9,21 @@ import os
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-
-import structlog
+from typing import Any
 
 from tachograph.detectors.language import stored
+from tachograph.detectors.language.compiled import BUILTIN, RuleSet
+from tachograph.detectors.language.documents import Unreadable, files_of
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rulefile import Unreadable, files_of
-from tachograph.detectors.language.ruleset import BUILTIN, RuleSet, load
 from tachograph.detectors.reference.reference import Reference
+from tachograph.pipeline.log import get
 
 # Fewer files are compiled sooner than they are worth a file of their own.
-MANY_FILES = 200
-MAX_KEPT = 8
+MANY_FILES = 20
+MAX_KEPT = 16
 _CODE = Path(stored.__file__).parent
 
-log = structlog.get_logger(__name__)
+log = get("rules")
 
 
 def load_kept(
@@ -35,17 +35,24 @@ def load_kept(
     except Unreadable:
         files = []
     if len(files) < MANY_FILES:
-        return load(paths, builtin=builtin, fields=fields, reference=reference)
+        return _load(paths, builtin=builtin, fields=fields, reference=reference)
     if builtin:
         files += files_of(BUILTIN)
     name = _name(files, f"{fields.name} {builtin} {reference.version}")
     place = home / "cache" / f"rules-{name}.bin"
     with contextlib.suppress(OSError, ValueError):
         return stored.decode(place.read_bytes(), fields, reference)
-    rules = load(paths, builtin=builtin, fields=fields, reference=reference)
+    rules = _load(paths, builtin=builtin, fields=fields, reference=reference)
     with contextlib.suppress(ValueError):
         _keep(place, stored.encode(rules))
     return rules
+
+
+def _load(paths: Sequence[Path], **how: Any) -> RuleSet:
+    # What compiles rules takes as long to load as many a scan takes.
+    from tachograph.detectors.language.ruleset import load
+
+    return load(paths, **how)
 
 
 def _name(files: Iterable[Path], asked: str) -> str:

@@ -30,9 +30,9 @@ from tachograph.detectors.correlation.memory import CorrelatorStats
 from tachograph.detectors.correlation.reports import Fired, Voice
 from tachograph.detectors.facts import FactStore, group_value
 from tachograph.detectors.ids import Hasher
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.rule import Correlation, FirstSeen, Leaf
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace, changed_rows, linked
 from tachograph.detectors.signals import SignalMaker

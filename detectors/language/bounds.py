@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tachograph.detectors.language.documents import RefusedDocument
 from tachograph.detectors.language.rule import Bound, Op
-from tachograph.detectors.language.rulefile import RefusedDocument
 
 OPS: tuple[Op, ...] = ("gt", "gte", "lt", "lte", "eq", "neq")
 # Figures are sums of decimals with nine places that never overflow within a window's events.

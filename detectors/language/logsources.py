@@ -8,12 +8,14 @@ are asked.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sigma.rule import SigmaLogSource
-
+from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rulefile import Problem
 from tachograph.schemas.action import KINDS
+
+if TYPE_CHECKING:
+    from sigma.rule import SigmaLogSource
 
 PRODUCT = "ai_agent"
 # Without a product, these categories are ours: any action, its kinds, and names for several kinds.
@@ -21,7 +23,7 @@ CATEGORIES = frozenset({"action", "any", "memory", "process_creation", *KINDS})
 MAX_SAID = 20
 
 
-def foreign(logsource: SigmaLogSource, fields: FieldMap) -> str | None:
+def foreign(logsource: "SigmaLogSource", fields: FieldMap) -> str | None:
     """The log source in words, if events of these fields are not of it."""
     if fields.columns is None or logsource.product == PRODUCT:
         return None

@@ -1,7 +1,7 @@
 """Rules from files: a document is honoured in full, or is a problem with file, line and reason."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from sigma.exceptions import SigmaError
 from sigma.rule import SigmaLogSource
 
 from tachograph.detectors.language import logsources, templates
-from tachograph.detectors.language.conditions import fields_of, leaves
+from tachograph.detectors.language.compiled import BUILTIN, RuleErrors, RuleSet
+from tachograph.detectors.language.conditions import fields_of
 from tachograph.detectors.language.correlations import Target, correlation_of
 from tachograph.detectors.language.detection import Detected, detected
+from tachograph.detectors.language.documents import Problem, Unreadable, files_of
 from tachograph.detectors.language.fields import ACTIONS, FieldMap, UnknownField
 from tachograph.detectors.language.filters import Filter, filter_of, idle
 from tachograph.detectors.language.pipelines import Lists, Pipelines, read_pipelines
@@ -25,14 +27,7 @@ from tachograph.detectors.language.rule import (
     Stateless,
     Tacho,
 )
-from tachograph.detectors.language.rulefile import (
-    Document,
-    Problem,
-    RefusedDocument,
-    Unreadable,
-    files_of,
-    read,
-)
+from tachograph.detectors.language.rulefile import Document, RefusedDocument, read
 from tachograph.detectors.language.sigma import in_words
 from tachograph.detectors.language.tuning import UNTUNED, Tuning, read_tuning, tuned
 from tachograph.detectors.matching.lowering import Lowering
@@ -40,79 +35,12 @@ from tachograph.detectors.reference.reference import Reference, shipped
 from tachograph.schemas.alert import SEVERITIES, Severity
 from tachograph.schemas.identity import plain_id
 
-BUILTIN = Path(__file__).parents[1] / "rules"
+__all__ = ["BUILTIN", "RuleErrors", "RuleSet", "build", "documents_of", "load"]
+
 # Of the section `tacho` what only correlations have.
 _TIMED = ("window", "gap", "absent", "first_seen")
 # Names of rules as boolean conditions of correlations may hold them.
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class RuleErrors(ValueError):
-    """Rules that cannot be honoured: all of them, in order of file and line."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        # A filter with a problem has it in every rule that it fits.
-        self.problems = sorted(set(problems))
-        listing = "\n".join(str(problem) for problem in self.problems)
-        super().__init__(f"{len(self.problems)} problem(s) in rules:\n{listing}")
-
-
-class RuleSet(msgspec.Struct, frozen=True):
-    """Compiled rules. `refused` is empty unless the caller asked to go on without them; `skipped`
-    names sound rules that are not asked, because these events are not of their log source.
-    """
-
-    rules: list[Rule]
-    detections: list[Detection]
-    fields: FieldMap
-    rules_hash: str
-    refused: list[Problem] = []
-    skipped: list[Problem] = []
-    reference: Reference = msgspec.field(default_factory=shipped)
-
-    def only(self, rules: Sequence[Rule]) -> "RuleSet":
-        """A set of just these of its rules, and of what they ask."""
-        asked = sorted({at for rule in rules for at in _asked(rule)})
-        place = {at: new for new, at in enumerate(asked)}
-        return msgspec.structs.replace(
-            self,
-            rules=[_moved(rule, place) for rule in rules],
-            detections=[self.detections[at] for at in asked],
-        )
-
-    def knowing(self, reference: Reference) -> "RuleSet":
-        """The same rules above other reference data."""
-        return msgspec.structs.replace(self, reference=reference)
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """What stands on their signals: which rules and which reference data were in force."""
-        return {"rule_set": self.rules_hash, "reference": self.reference.version}
-
-    @property
-    def correlations(self) -> list[Correlation]:
-        """Those of its rules that look at more than one event."""
-        return [rule for rule in self.rules if not isinstance(rule, Stateless)]
-
-    @property
-    def anywhere(self) -> bool:
-        """Whether any rule looks for keywords, in whatever text an event has."""
-        found = (leaf.field is None for one in self.detections for leaf in leaves(one.condition))
-        return any(found)
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns of a frame that the rules read."""
-        found: set[str] = set()
-        for detection in self.detections:
-            found |= {self.fields.source(name).column for name in detection.fields}
-            if any(leaf.field is None for leaf in leaves(detection.condition)):
-                found |= set(self.fields.keyword_columns(self.fields.columns or {}))
-        for rule in self.correlations:
-            for leaf in rule.leaves:
-                names = [*leaf.group, *leaf.values]
-                found |= {self.fields.source(name).column for name in names}
-        return sorted(found)
 
 
 def load(
@@ -201,31 +129,6 @@ def build(
         skipped=sorted(builder.skipped),
         reference=reference or shipped(),
     )
-
-
-def _asked(rule: Rule) -> list[int]:
-    return [rule.detection] if isinstance(rule, Stateless) else rule.detections
-
-
-def _moved(rule: Rule, place: Mapping[int, int]) -> Rule:
-    if isinstance(rule, Stateless):
-        return msgspec.structs.replace(rule, detection=place[rule.detection])
-    return _moved_correlation(rule, place)
-
-
-def _moved_correlation(rule: Correlation, place: Mapping[int, int]) -> Correlation:
-    steps = [
-        msgspec.structs.replace(
-            step,
-            leaves=[
-                msgspec.structs.replace(leaf, detection=place[leaf.detection])
-                for leaf in step.leaves
-            ],
-            inner=_moved_correlation(step.inner, place) if step.inner is not None else None,
-        )
-        for step in rule.steps
-    ]
-    return msgspec.structs.replace(rule, steps=steps)
 
 
 class _CircularReference(RefusedDocument):

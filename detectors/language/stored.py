@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from tachograph.detectors.language import conditions
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or
+from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.rule import Detection, Stateless
-from tachograph.detectors.language.rulefile import Problem
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.reference.reference import Reference
 
 _NETWORKS: dict[str, type[IPv4Network] | type[IPv6Network]] = {

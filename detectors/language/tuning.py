@@ -13,12 +13,11 @@ from typing import Any
 
 import msgspec
 
-from tachograph.detectors.language.rulefile import (
+from tachograph.detectors.language.documents import (
     Document,
     Problem,
     RefusedDocument,
     Unreadable,
-    read,
 )
 
 _WHOLE = re.compile(r"\$([a-z][a-z0-9_]*)\Z")
@@ -54,6 +53,9 @@ UNTUNED = Tuning()
 
 def read_tuning(path: Path) -> Tuning:
     """An operator's file: rule → knob → value. Raises Unreadable."""
+    # A knob is part of a compiled rule, and reading files takes long to load.
+    from tachograph.detectors.language.rulefile import read
+
     documents = read(path)
     values: dict[str, dict[str, Any]] = {}
     for document in documents:

@@ -15,10 +15,8 @@ from typing import Any
 
 import msgspec
 import yaml
-from sigma.exceptions import SigmaError
-from sigma.rule.base import SigmaYAMLLoader, check_alias_expansion
 
-from tachograph.detectors.language.rulefile import Problem
+from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.reference import stix
 from tachograph.detectors.reference.canaries import MIN_CHARS
 from tachograph.detectors.reference.entries import (
@@ -153,6 +151,10 @@ def _lines(text: str) -> list[str]:
 
 
 def _yaml(text: str, file: str, found: Found) -> None:
+    # pySigma takes long to load, and most scans read no such file.
+    from sigma.exceptions import SigmaError
+    from sigma.rule.base import SigmaYAMLLoader, check_alias_expansion
+
     try:
         loader = SigmaYAMLLoader(text)
         try:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tachograph.detectors.facts import UNKNOWN_AGENT
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.language.rule import Absent, Correlation, Figure, FirstSeen, Leaf, Step
 from tachograph.detectors.language.rule import Values as Different
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.sql.conditions import condition_sql
 from tachograph.detectors.sql.figures import scaled
 from tachograph.detectors.sql.judged import Judged, judged

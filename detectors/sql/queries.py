@@ -7,8 +7,8 @@ the engine would raise over what is stored.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.rule import Correlation, Rule, Stateless
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.sql.conditions import condition_sql
 from tachograph.detectors.sql.correlations import Parts, ahead_us, groups_of, lead_us, new_of
 from tachograph.detectors.sql.derived import STORED, column_sql

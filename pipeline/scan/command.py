@@ -12,8 +12,8 @@ import polars as pl
 
 from tachograph.detectors.collector import resting
 from tachograph.detectors.language import logsources
+from tachograph.detectors.language.compiled import RuleErrors, RuleSet
 from tachograph.detectors.language.fields import ACTIONS, RAW, FieldMap
-from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
 from tachograph.detectors.reference.reference import Reference
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
@@ -146,6 +146,8 @@ def _loaded(options: Options, fields: FieldMap, reference: Reference, home: Path
         return load_kept(
             options.rules, builtin=options.builtin, fields=fields, reference=reference, home=home
         )
+    from tachograph.detectors.language.ruleset import load
+
     return load(
         options.rules,
         builtin=options.builtin,

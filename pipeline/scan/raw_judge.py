@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.facts import MAX_SAID_FIELDS, Facts, said_text
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Stateless
-from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.matching.matcher import Matcher, Rows
 from tachograph.detectors.prepare import DEFAULT_TENANT
 from tachograph.detectors.signals import SignalMaker

@@ -1,0 +1,107 @@
+"""Rules as they are judged: compiled, and without what compiles them, which takes long to load."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tachograph.detectors.language.conditions import leaves
+from tachograph.detectors.language.documents import Problem
+from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.language.rule import Correlation, Detection, Rule, Stateless
+from tachograph.detectors.reference.reference import Reference, shipped
+
+BUILTIN = Path(__file__).parents[1] / "rules"
+
+
+class RuleErrors(ValueError):
+    """Rules that cannot be honoured: all of them, in order of file and line."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        # A filter with a problem has it in every rule that it fits.
+        self.problems = sorted(set(problems))
+        listing = "\n".join(str(problem) for problem in self.problems)
+        super().__init__(f"{len(self.problems)} problem(s) in rules:\n{listing}")
+
+
+class RuleSet(msgspec.Struct, frozen=True):
+    """Compiled rules. `refused` is empty unless the caller asked to go on without them; `skipped`
+    names sound rules that are not asked, because these events are not of their log source.
+    """
+
+    rules: list[Rule]
+    detections: list[Detection]
+    fields: FieldMap
+    rules_hash: str
+    refused: list[Problem] = []
+    skipped: list[Problem] = []
+    reference: Reference = msgspec.field(default_factory=shipped)
+
+    def only(self, rules: Sequence[Rule]) -> "RuleSet":
+        """A set of just these of its rules, and of what they ask."""
+        asked = sorted({at for rule in rules for at in _asked(rule)})
+        place = {at: new for new, at in enumerate(asked)}
+        return msgspec.structs.replace(
+            self,
+            rules=[_moved(rule, place) for rule in rules],
+            detections=[self.detections[at] for at in asked],
+        )
+
+    def knowing(self, reference: Reference) -> "RuleSet":
+        """The same rules above other reference data."""
+        return msgspec.structs.replace(self, reference=reference)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What stands on their signals: which rules and which reference data were in force."""
+        return {"rule_set": self.rules_hash, "reference": self.reference.version}
+
+    @property
+    def correlations(self) -> list[Correlation]:
+        """Those of its rules that look at more than one event."""
+        return [rule for rule in self.rules if not isinstance(rule, Stateless)]
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether any rule looks for keywords, in whatever text an event has."""
+        found = (leaf.field is None for one in self.detections for leaf in leaves(one.condition))
+        return any(found)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of a frame that the rules read."""
+        found: set[str] = set()
+        for detection in self.detections:
+            found |= {self.fields.source(name).column for name in detection.fields}
+            if any(leaf.field is None for leaf in leaves(detection.condition)):
+                found |= set(self.fields.keyword_columns(self.fields.columns or {}))
+        for rule in self.correlations:
+            for leaf in rule.leaves:
+                names = [*leaf.group, *leaf.values]
+                found |= {self.fields.source(name).column for name in names}
+        return sorted(found)
+
+
+def _asked(rule: Rule) -> list[int]:
+    return [rule.detection] if isinstance(rule, Stateless) else rule.detections
+
+
+def _moved(rule: Rule, place: Mapping[int, int]) -> Rule:
+    if isinstance(rule, Stateless):
+        return msgspec.structs.replace(rule, detection=place[rule.detection])
+    return _moved_correlation(rule, place)
+
+
+def _moved_correlation(rule: Correlation, place: Mapping[int, int]) -> Correlation:
+    steps = [
+        msgspec.structs.replace(
+            step,
+            leaves=[
+                msgspec.structs.replace(leaf, detection=place[leaf.detection])
+                for leaf in step.leaves
+            ],
+            inner=_moved_correlation(step.inner, place) if step.inner is not None else None,
+        )
+        for step in rule.steps
+    ]
+    return msgspec.structs.replace(rule, steps=steps)
