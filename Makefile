@@ -36,7 +36,7 @@ run: $(STAMP)  ## Replay real agent sessions and watch alerts appear; FOR=60 sto
 
 .PHONY: test
 test: $(STAMP)  ## All tests, two at a time; what is skipped is listed with its reason. ARGS="-k name" narrows
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict); all three run, whatever one finds

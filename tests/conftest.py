@@ -50,10 +50,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out."""
+    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out; files with slow tests
+    come first, so that no worker waits in the end for a long one.
+    """
     for item in items:
         if REAL_BROKER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
