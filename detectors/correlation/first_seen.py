@@ -74,8 +74,14 @@ class FirstSeenJudge:
         if len(afresh):
             fired += self._again(afresh, revision, anew=gone is not None)
         if self._known.full():
-            self._known.forget(self._floor_us - self._span_us)
+            self._forget(self._floor_us - self._span_us)
         return fired
+
+    def _forget(self, before_us: int) -> None:
+        """Values not seen since then are new again, and others where there are too many."""
+        self._known.forget(before_us)
+        self.memory.stats.evicted_values = self._known.evicted
+        self.memory.evicted_until = max(self.memory.evicted_until, self._known.evicted_until)
 
     def _let_go(self, gone: Columns) -> Ints:
         """Forget events; their groups."""
@@ -220,7 +226,7 @@ class FirstSeenJudge:
         """Forget values and groups that were not seen for a timespan, and what is too much."""
         self._tidied_us = self._floor_us
         before = self._floor_us - self._span_us
-        self._known.forget(before)
+        self._forget(before)
         blocks, groups = self.memory.blocks, self.memory.blocks.groups
         groups["cut"][groups["cut"] < before - LONG_AGO] = 0
         known = np.flatnonzero(groups["gid"][: blocks.top])

@@ -36,6 +36,9 @@ class CorrelatorStats(msgspec.Struct):
     late: int = 0
     evicted_events: int = 0
     evicted_groups: int = 0
+    # Signals that can be revised no more, and values that are known no more.
+    evicted_signals: int = 0
+    evicted_values: int = 0
 
 
 class Touched(msgspec.Struct, frozen=True):

@@ -193,6 +193,7 @@ class Reports:
                 footprint = self._footprint(crossings, number, one)
                 live = Live.of(signal, int(rows["time"][last]), footprint)
                 self.said.put(bucket, crossings.gid[number], live)
+                self._memory.stats.evicted_signals = self.said.evicted
             at = (int(rows[name][last]) for name in ("table", "row", "leaf"))
             out.append(Fired(signal, *at))
         return out

@@ -1,15 +1,19 @@
-"""One event before some rules."""
+"""Raw events before some rules."""
 
 from typing import Any
 
 from tachograph.detectors.engine import Engine
 from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.rule import MICROS
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
 
-def fired(found: RuleSet, event: dict[str, Any]) -> list[str]:
-    """Titles of the rules that a raw event matches."""
+def fired(found: RuleSet, *events: dict[str, Any]) -> list[str]:
+    """Titles of the rules that raw events, a second apart, match."""
     assert found.fields is RAW
-    signals = Engine(found).judge(RawFrames().frame([event], ["0" * 32], [0]), 1).signals
+    numbers = range(len(events))
+    ids = [f"{number:032x}" for number in numbers]
+    times = [number * MICROS for number in numbers]
+    signals = Engine(found).judge(RawFrames().frame(list(events), ids, times), 1).signals
     return sorted(signal.title for signal in signals)

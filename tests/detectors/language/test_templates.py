@@ -69,10 +69,14 @@ def test_a_problem_of_a_part_is_at_the_line_that_says_it() -> None:
     assert problem.line == 9
 
 
-def test_a_correlation_cannot_mean_a_rule_of_several_documents() -> None:
+def test_a_correlation_of_a_rule_of_several_documents_counts_what_any_of_them_matches() -> None:
     over = (
-        "---\ntitle: over\ncorrelation: {type: event_count, group-by: [x], timespan: 5m, "
+        "---\ntitle: over\ncorrelation: {type: event_count, group-by: [Host], timespan: 5m, "
         "rules: [5f0f6d0a-8b1c-4b60-9b0e-0f7a2a4b1d11], condition: {gte: 3}}\n"
     )
-    with pytest.raises(RuleErrors, match="several rules"):
-        rules(GLOBAL + over, RAW)
+    one, other, neither = {"EventID": 1}, {"Name": "x"}, {"Name": "y"}
+    found = rules(GLOBAL + over, RAW)
+    assert fired(found, *({**event, "Host": "h"} for event in (one, other, one))) == ["over"]
+    assert fired(found, *({**event, "Host": "h"} for event in (one, other, neither))) == []
+    both = {**one, **other, "Host": "h"}
+    assert fired(found, both, both) == [], "an event that two parts match is one event"
