@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tachograph.detectors.dedup import Seen
-from tachograph.detectors.language.ruleset import RuleSet, load
+from tachograph.detectors.language.ruleset import BUILTIN, RuleSet, load
 from tachograph.detectors.partition import PartitionDetector
 
 START = datetime(2026, 11, 23, 9, 54, 5, tzinfo=UTC)
@@ -18,7 +18,7 @@ ID = "{:032x}"
 
 @pytest.fixture(scope="module")
 def rules() -> RuleSet:
-    return load([], builtin=True)
+    return load([BUILTIN / "agent_operation" / "bulk_delete.yml"], builtin=False)
 
 
 def _deletes(numbers: list[int], *, late: bool = False) -> pl.DataFrame:

@@ -58,7 +58,9 @@ def test_one_action_in_a_few_hundred_matches_a_shipped_rule() -> None:
     ]
     detector = PartitionDetector(load([], builtin=True))
     signals = [s for n, frame in enumerate(frames) for s in detector.process(frame, [], n).signals]
-    assert 0.5 / MATCHING_EVERY < len(signals) / 10_000 < 4 / MATCHING_EVERY
+    # Each agent is noted once, when it first writes or sends.
+    found = [signal for signal in signals if signal.severity != "informational"]
+    assert 0.5 / MATCHING_EVERY < len(found) / 10_000 < 4 / MATCHING_EVERY
 
 
 @pytest.mark.parametrize("encoding", ["proto", "json"])
