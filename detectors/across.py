@@ -18,15 +18,18 @@ from tachograph.detectors.groups import Groups
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import Found, PartitionDetector
+from tachograph.detectors.plan import Gate, Plan
+from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 
-FORMAT = 1
+FORMAT = 2
 
 
 class _State(msgspec.Struct, frozen=True):
     format: int
     bank: bytes
     groups: bytes
+    asleep: dict[str, int]
 
 
 class AcrossDetector:
@@ -34,14 +37,26 @@ class AcrossDetector:
     no I/O, no clock.
     """
 
-    def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
-        limits = limits or Limits()
+    def __init__(self, rules: RuleSet | Plan, *, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._judge_by(rules if isinstance(rules, Plan) else Plan.of(rules))
+        # Captured state comes from where the agents are seen.
+        self.groups = Groups(lateness_s=self._limits.allowed_lateness_s, captures=False)
+
+    def _judge_by(self, plan: Plan) -> None:
+        rules = plan.rules
         across = [rule for rule in chain_of(rules.correlations) if rule.across]
         self._rules = {(rule.meta.rule_id, rule.meta.version): rule for rule in across}
         self._fields = rules.fields
-        self.bank = CorrelatorBank(rules.correlations, rules, across=True, limits=limits)
-        # Captured state comes from where the agents are seen.
-        self.groups = Groups(lateness_s=limits.allowed_lateness_s, captures=False)
+        self.bank = CorrelatorBank(rules.correlations, rules, across=True, limits=self._limits)
+        self.gate = Gate(plan)
+
+    def adopt(self, plan: Plan) -> None:
+        """As PartitionDetector."""
+        bank, asleep = self.bank.dump(), self.gate.state()
+        self._judge_by(plan)
+        self.bank.load(bank)
+        self.gate.restore(asleep)
 
     def process(self, rows: pl.DataFrame, revision: int) -> Found:
         """Judge match rows. `revision`: of the record that brought them."""
@@ -58,13 +73,18 @@ class AcrossDetector:
         """
         outcome = self.bank.advance(watermark_us, revision, chained_us)
         found = self._found(outcome, revision)
+        self.gate.forget(watermark_us - self._limits.allowed_lateness_us)
         closed = self.groups.close(watermark_us, revision)
         return msgspec.structs.replace(found, groups=[*found.groups, *closed])
 
+    def say(self, signals: Sequence[Signal], revision: int) -> Found:
+        """As PartitionDetector."""
+        return Found(list(signals), self.groups.absorb(signals, revision, anew=True))
+
     def _found(self, outcome: Outcome, revision: int) -> Found:
         matches = [match_rows(one, self._fields) for one in outcome.matches]
-        groups = self.groups.absorb(outcome.signals, revision)
-        return Found(outcome.signals, groups, matches=matches)
+        passed = self.gate.passed(outcome.signals)
+        return Found(passed, self.groups.absorb(passed, revision), matches=matches)
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
@@ -73,11 +93,13 @@ class AcrossDetector:
             "window_events": sum(one.evicted_events for one in counts),
             "window_groups": sum(one.evicted_groups for one in counts),
             "signal_groups": self.groups.evicted,
+            "signals_not_in_force": self.gate.evicted,
         }
 
     def dump(self) -> bytes:
         """The whole state."""
-        return msgspec.msgpack.encode(_State(FORMAT, self.bank.dump(), self.groups.dump()))
+        state = _State(FORMAT, self.bank.dump(), self.groups.dump(), self.gate.state())
+        return msgspec.msgpack.encode(state)
 
     def load(self, state: bytes) -> None:
         """Take up a dump. Raises ValueError when it is none of ours or of another format; the
@@ -89,6 +111,7 @@ class AcrossDetector:
                 raise ValueError(f"across state of format {kept.format}, not {FORMAT}")
             self.bank.load(kept.bank)
             self.groups.load(kept.groups)
+            self.gate.restore(kept.asleep)
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of an across detector: {error}") from error
 
@@ -96,7 +119,7 @@ class AcrossDetector:
 class WholeDetector:
     """A place that sees everything, as a file is read: what matches is judged where it is found."""
 
-    def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
+    def __init__(self, rules: RuleSet | Plan, *, limits: Limits | None = None) -> None:
         self._place = PartitionDetector(rules, limits=limits)
         self._across = AcrossDetector(rules, limits=limits)
 

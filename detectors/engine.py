@@ -6,7 +6,7 @@ their order or batches.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ import polars as pl
 
 from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
 from tachograph.detectors.correlation.matched import (
+    Matched,
     Matches,
     chain_of,
     matched_of,
@@ -26,11 +27,11 @@ from tachograph.detectors.facts import FactTable, fact_frame
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.possible import may_fire
-from tachograph.detectors.language.rule import MICROS, Stateless
+from tachograph.detectors.language.rule import MICROS, Correlation, Stateless
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.matching.matcher import Matcher, Rows
-from tachograph.detectors.prepare import Preparation
+from tachograph.detectors.prepare import preparation
 from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.schemas.alert import Signal
 
@@ -61,6 +62,10 @@ class RuleStats(msgspec.Struct):
         self.last_match_us = max(self.last_match_us or 0, int(times_us.max()))
 
 
+# A fact frame, and rows of it by rule.
+Events = tuple[pl.DataFrame, list[tuple[Correlation, Matched]]]
+
+
 class _State(msgspec.Struct, frozen=True):
     format: int
     bank: bytes
@@ -78,7 +83,7 @@ class Engine:
         self._fields = fields or rules.fields
         self._limits = limits or Limits()
         self._matcher = Matcher([d.condition for d in rules.detections], self._fields)
-        self._prepared = Preparation(rules.columns, self._fields, rules.reference)
+        self._prepared = preparation(rules, self._fields)
         self._stateless = [
             (rule, SignalMaker(rule.meta, rules.versions))
             for rule in rules.rules
@@ -142,28 +147,49 @@ class Engine:
             out += signals
         return out
 
-    def _windows(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
-        """What these events change of correlations, and of which judged elsewhere they are."""
+    def events(self, actions: pl.DataFrame) -> Events | None:
+        """What matches correlations of these actions, without judging it; None: nothing."""
+        frame = self._prepared(actions)
+        matched = self._matcher.match(frame) if not frame.is_empty() else None
+        return self._correlated(frame, matched) if matched else None
+
+    def _correlated(self, frame: pl.DataFrame, matched: Mapping[int, Rows]) -> Events | None:
+        """Facts of the events of correlations, and which rows are of which rule; None: none is."""
         marks = _late_rows(frame, self._fields)
         kept = {at: rows[marks[rows] != FAR] for at, rows in matched.items()}
         near = {at: rows for at, rows in kept.items() if len(rows)}
         stepped = [(rule, matched_of(rule, near, marks == LATE)) for rule in self._chain]
         some = [(rule, found) for rule, found in stepped if found is not None]
         if not some:
-            return Outcome()
+            return None
         used = np.unique(np.concatenate([found.rows for _, found in some]))
         facts = fact_frame(frame, used, self._fields, self._wanted)
-        placed = [
+        return facts, [
             (rule, msgspec.structs.replace(found, rows=np.searchsorted(used, found.rows)))
             for rule, found in some
         ]
+
+    def _windows(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
+        """What these events change of correlations, and of which judged elsewhere they are."""
+        events = self._correlated(frame, matched)
+        if events is None:
+            return Outcome()
+        facts, placed = events
         times_us = facts["event_time"].to_numpy()
         for rule, found in placed:
             # What only others rest on has no counts of its own.
             if rule.meta.rule_id in self._stats:
                 self._stats[rule.meta.rule_id].note(times_us[found.rows])
-        outcome = self.bank.judge(facts, [one for one in placed if not one[0].across], revision)
-        sent = self.outbound.send(facts, [one for one in placed if one[0].across])
+        return self.take(facts, placed, revision)
+
+    def take(
+        self, facts: pl.DataFrame, found: Sequence[tuple[Correlation, Matched]], revision: int
+    ) -> Outcome:
+        """Judge what matched: facts with what this engine's rules want, and rows of them by
+        rule.
+        """
+        outcome = self.bank.judge(facts, [one for one in found if not one[0].across], revision)
+        sent = self.outbound.send(facts, [one for one in found if one[0].across])
         self._count_signals(outcome.signals)
         return Outcome(outcome.signals, [*outcome.matches, *_there(sent)])
 

@@ -100,8 +100,13 @@ class Groups:
     def __len__(self) -> int:
         return len(self._groups)
 
-    def absorb(self, signals: Iterable[Signal], revision: int) -> list[SignalGroup]:
-        """Take signals in; the groups that are to be said now, each once and as they are now."""
+    def absorb(
+        self, signals: Iterable[Signal], revision: int, *, anew: bool = False
+    ) -> list[SignalGroup]:
+        """Take signals in; the groups that are to be said now, each once and as they are now.
+
+        `anew`: what was said of their groups may be wrong, so all of them are.
+        """
         due: dict[str, None] = {}
         names: dict[tuple[str, ...], tuple[str, str]] = {}
         for signal in signals:
@@ -114,6 +119,9 @@ class Groups:
             else:
                 self._put(group_id, signal, due)
                 self._groups[group_id].plain = plain
+            if anew:
+                self._group(group_id, signal).plain = plain
+                due[group_id] = None
         return [*(self._said(group_id, revision) for group_id in due), *self._evict(due, revision)]
 
     def close(self, watermark_us: int, revision: int) -> list[SignalGroup]:
@@ -192,11 +200,11 @@ class Groups:
             found = names[key] = (name, plain)
         return found
 
-    def _put(self, group_id: str, signal: Signal, due: dict[str, None]) -> None:
-        time_us, signal_id = micros(signal.event_time), signal.signal_id
-        group = self._groups.get(group_id)
-        if group is None:
-            group = self._groups[group_id] = _Group(
+    def _group(self, group_id: str, signal: Signal) -> _Group:
+        """The group, empty if it is new."""
+        time_us = micros(signal.event_time)
+        if group_id not in self._groups:
+            self._groups[group_id] = _Group(
                 tenant=signal.tenant,
                 rule_id=signal.rule_id,
                 entity=signal.entity,
@@ -207,6 +215,11 @@ class Groups:
                 samples=[],
                 times={},
             )
+        return self._groups[group_id]
+
+    def _put(self, group_id: str, signal: Signal, due: dict[str, None]) -> None:
+        time_us, signal_id = micros(signal.event_time), signal.signal_id
+        group = self._group(group_id, signal)
         known = group.times.get(signal_id)
         if known is None:
             self._count(group, signal_id, time_us)

@@ -10,6 +10,7 @@ import polars as pl
 
 from tachograph.detectors.collector import resting
 from tachograph.detectors.correlation.bank import END_US, Outcome
+from tachograph.detectors.correlation.matched import Matched
 from tachograph.detectors.correlation.travel import GROUP, RULE, VERSION, match_rows
 from tachograph.detectors.dedup import Seen
 from tachograph.detectors.engine import Engine, RuleStats
@@ -17,8 +18,10 @@ from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
 from tachograph.detectors.groups import Groups, plain_group_id
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
+from tachograph.detectors.plan import Gate, Plan
 from tachograph.detectors.recent import LAST_ACTIONS, Recent, Session
 from tachograph.detectors.signals import across_entity, at
 from tachograph.schemas.alert import Signal, SignalGroup
@@ -26,7 +29,7 @@ from tachograph.schemas.records import Context, SessionLink
 
 # Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
-FORMAT = 3
+FORMAT = 4
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -47,6 +50,7 @@ class _State(msgspec.Struct, frozen=True):
     links: bytes
     recent: bytes
     firsts: FirstsState
+    asleep: dict[str, int]
 
 
 class PartitionDetector:
@@ -54,16 +58,24 @@ class PartitionDetector:
     no clock.
     """
 
-    def __init__(self, rules: RuleSet, *, limits: Limits | None = None) -> None:
-        limits = limits or Limits()
-        self.rules = rules
-        self.engine = Engine(rules, limits=limits)
+    def __init__(self, rules: RuleSet | Plan, *, limits: Limits | None = None) -> None:
+        self._limits = limits = limits or Limits()
+        plan = rules if isinstance(rules, Plan) else Plan.of(rules)
+        self.rules = plan.rules
+        self.engine = Engine(self.rules, limits=limits)
+        self.gate = Gate(plan)
         self.groups = Groups(lateness_s=limits.allowed_lateness_s)
         self.seen = Seen()
         self.links = Links()
         self.recent = Recent()
         self.firsts = Firsts()
-        self._lateness_us = limits.allowed_lateness_us
+
+    def adopt(self, plan: Plan) -> None:
+        """Judge by another plan from now on; rules that ask the same keep what they have seen."""
+        engine, gate = Engine(plan.rules, limits=self._limits), Gate(plan)
+        engine.load(self.engine.dump())
+        gate.restore(self.gate.state())
+        self.rules, self.engine, self.gate = plan.rules, engine, gate
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that
@@ -76,19 +88,40 @@ class PartitionDetector:
                 outcomes.append(self.engine.judge(self._fresh(frame), revision))
             return self._found(outcomes, revision)
 
+    def show(
+        self, facts: pl.DataFrame, found: Sequence[tuple[Correlation, Matched]], revision: int
+    ) -> list[pl.DataFrame]:
+        """Let correlations see what they would have seen, had they been there: match rows to send.
+        What that makes true is not said here.
+        """
+        outcome = self.engine.take(facts, found, revision)
+        self.gate.passed(outcome.signals)
+        return self._sent([outcome])
+
+    def say(self, signals: Sequence[Signal], revision: int) -> Found:
+        """These signals stand, or are retracted, as somebody else has judged."""
+        groups = self.groups.absorb(signals, revision, anew=True)
+        return Found(list(signals), groups, self._contexts([]))
+
     def _found(
         self, outcomes: Sequence[Outcome], revision: int, closed_us: int | None = None
     ) -> Found:
         """What follows from the outcomes, and from all sources having reached `closed_us`."""
-        signals = [signal for outcome in outcomes for signal in outcome.signals]
+        signals = self.gate.passed(s for outcome in outcomes for s in outcome.signals)
         groups = self.groups.absorb(signals, revision)
         if closed_us is not None:
             groups += self.groups.close(closed_us, revision)
-            self.firsts.forget(closed_us - self._lateness_us)
-        matches = [
+            floor_us = closed_us - self._limits.allowed_lateness_us
+            self.firsts.forget(floor_us)
+            self.gate.forget(floor_us)
+        matches = self._sent(outcomes)
+        return Found(signals, groups, self._contexts(matches), matches)
+
+    def _sent(self, outcomes: Sequence[Outcome]) -> list[pl.DataFrame]:
+        """Match rows of what is judged elsewhere."""
+        return [
             match_rows(one, self.rules.fields) for outcome in outcomes for one in outcome.matches
         ]
-        return Found(signals, groups, self._contexts(matches), matches)
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         if self.rules.fields is RAW:
@@ -135,6 +168,7 @@ class PartitionDetector:
             "session_links": self.links.evicted,
             "contexts": self.groups.untold,
             "first_matches": self.firsts.evicted,
+            "signals_not_in_force": self.gate.evicted,
         }
 
     def dump(self) -> bytes:
@@ -148,6 +182,7 @@ class PartitionDetector:
                 self.links.dump(),
                 self.recent.dump(),
                 self.firsts.state(),
+                self.gate.state(),
             )
         )
 
@@ -165,6 +200,7 @@ class PartitionDetector:
             self.links.load(kept.links)
             self.recent.load(kept.recent)
             self.firsts.restore(kept.firsts)
+            self.gate.restore(kept.asleep)
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of a detector: {error}") from error
 

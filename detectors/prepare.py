@@ -7,10 +7,12 @@ guess by the verbs in its name (see tool_classes).
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import polars as pl
 
 from tachograph.detectors import tool_classes
 from tachograph.detectors.facts import ALWAYS_FACTS, FACT_COLUMNS
+from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.reference import catalogue
 from tachograph.detectors.reference.joins import Joiner, nulls
@@ -30,6 +32,34 @@ _FILLED = {
     "canary_id": ("canary_name",),
 }
 DEFAULT_TENANT = "default"
+
+
+def preparation(rules: RuleSet, fields: FieldMap) -> "Callable[[pl.DataFrame], pl.DataFrame]":
+    """Makes frames of actions ready for these rules."""
+    if len(rules.known_since) > 1:
+        return InTime(rules.columns, fields, rules.known_since)
+    return Preparation(rules.columns, fields, rules.reference)
+
+
+class InTime:
+    """Says of every action what was known when it was observed."""
+
+    def __init__(
+        self, columns: Sequence[str], fields: FieldMap, known: Sequence[tuple[int, Reference]]
+    ) -> None:
+        self._starts = np.array([from_us for from_us, _ in known[1:]], np.int64)
+        self._made = [Preparation(columns, fields, reference) for _, reference in known]
+
+    def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """See Preparation."""
+        name = "observed_time" if "observed_time" in frame.columns else "event_time"
+        observed = frame[name].to_physical().fill_null(0).to_numpy()
+        place = np.searchsorted(self._starts, observed, side="right")
+        used: list[int] = np.unique(place).tolist()
+        if len(used) == 1:
+            return self._made[used[0]](frame)
+        parts = [self._made[at](frame.filter(pl.Series(place == at))) for at in used]
+        return pl.concat(parts, how="diagonal")
 
 
 class Preparation:

@@ -178,6 +178,25 @@ class SignalMaker:
         )
 
 
+def told_as(signal: Signal, meta: Meta, versions: Mapping[str, str]) -> Signal:
+    """The same signal in the words of a set of rules that words its rule another way."""
+    was, tacho = signal.reason.text.removeprefix(f"{signal.title}: "), meta.tacho
+    return msgspec.structs.replace(
+        signal,
+        title=meta.title,
+        severity=severity_of(meta, signal.reason.fields),
+        confidence=tacho.confidence,
+        risk_category=tacho.risk_category,
+        frameworks=meta.tags,
+        runbook=tacho.runbook,
+        owner_team=tacho.owner_team or signal.owner_team,
+        reason=msgspec.structs.replace(signal.reason, text=f"{meta.title}: {was}"),
+        witness=msgspec.structs.replace(
+            signal.witness, versions={**signal.witness.versions, **versions}
+        ),
+    )
+
+
 def severity_of(meta: Meta, said: Mapping[str, str]) -> Severity:
     """The rule's severity, raised and lowered by the values that its `severity_by` names."""
     steps = sum(

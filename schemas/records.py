@@ -131,6 +131,16 @@ class Activation(Record, frozen=True, kw_only=True):
     content: Annotated[str | None, doc("the content, when small")] = None
     location: Annotated[str | None, doc("where the content is, when large")] = None
     by: Annotated[str | None, doc("who activated it")] = None
+    note: Annotated[str | None, doc("why, or what is in it, for a person")] = None
+
+
+class ContentChunk(Record, frozen=True, kw_only=True):
+    """One piece of what an activation refers to by its hash; what has all pieces can be used."""
+
+    content_hash: Annotated[str, doc("hash of the whole content, as the activation names it")]
+    chunk: Annotated[int, doc("this piece, from 0", ge=0)]
+    chunks: Annotated[int, doc("pieces in all", ge=1)]
+    data: Annotated[bytes, doc("piece of the content, packed; base64 in JSON")]
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):

@@ -36,6 +36,8 @@ class RuleSet(msgspec.Struct, frozen=True):
     refused: list[Problem] = []
     skipped: list[Problem] = []
     reference: Reference = msgspec.field(default_factory=shipped)
+    # Where the reference data changes in time: from which observed time (µs) on each holds.
+    known_since: list[tuple[int, Reference]] = []
 
     def only(self, rules: Sequence[Rule]) -> "RuleSet":
         """A set of just these of its rules, and of what they ask."""
@@ -45,6 +47,19 @@ class RuleSet(msgspec.Struct, frozen=True):
             self,
             rules=[_moved(rule, place) for rule in rules],
             detections=[self.detections[at] for at in asked],
+        )
+
+    def joined(self, other: "RuleSet") -> "RuleSet":
+        """With those rules of another set that this one has not, by id and version."""
+        known = {(rule.meta.rule_id, rule.meta.version) for rule in self.rules}
+        more = other.only(
+            [one for one in other.rules if (one.meta.rule_id, one.meta.version) not in known]
+        )
+        place = {at: at + len(self.detections) for at in range(len(more.detections))}
+        return msgspec.structs.replace(
+            self,
+            rules=[*self.rules, *(_moved(rule, place) for rule in more.rules)],
+            detections=[*self.detections, *more.detections],
         )
 
     def knowing(self, reference: Reference) -> "RuleSet":

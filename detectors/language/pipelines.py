@@ -8,7 +8,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +100,33 @@ def read_pipelines(
     names: Sequence[Path | str], lists: Lists | None = None
 ) -> tuple[Pipelines, list[Problem]]:
     """The pipelines of these files or shipped names, and what is wrong with them."""
-    made: list[ProcessingPipeline] = []
+    documents: list[Document] = []
     problems: list[Problem] = []
     for name in names:
         try:
-            made += [_pipeline(document) for document in read(_file(name))]
+            documents += read(pipeline_file(name))
+        except Unreadable as error:
+            problems.append(error.problem)
+    made, wrong = pipelines_of(documents, lists)
+    return made, [*problems, *wrong]
+
+
+def pipelines_of(
+    documents: Iterable[Document], lists: Lists | None = None
+) -> tuple[Pipelines, list[Problem]]:
+    """The pipelines of documents already read, and what is wrong with them."""
+    made: list[ProcessingPipeline] = []
+    problems: list[Problem] = []
+    for document in documents:
+        try:
+            made.append(_pipeline(document))
         except Unreadable as error:
             problems.append(error.problem)
     return Pipelines(made, lists), problems
 
 
-def _file(name: Path | str) -> Path:
+def pipeline_file(name: Path | str) -> Path:
+    """The file of a pipeline, or the shipped one of that name."""
     path = Path(name)
     shipped = SHIPPED / f"{name}.yml"
     return shipped if not path.exists() and path.name == str(name) and shipped.is_file() else path

@@ -26,6 +26,7 @@ __all__ = [
     "files_of",
     "parse",
     "read",
+    "read_text",
     "semantic_hash",
 ]
 
@@ -34,14 +35,18 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 
 def read(path: Path) -> list[Document]:
     """The documents of a file. Raises Unreadable."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises Unreadable."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise Unreadable(Problem(str(path), 0, f"larger than {MAX_FILE_BYTES} bytes"))
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable(Problem(str(path), 0, f"cannot be read: {error}")) from error
-    return parse(text, str(path))
 
 
 def parse(text: str, file: str) -> list[Document]:

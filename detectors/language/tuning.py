@@ -56,7 +56,11 @@ def read_tuning(path: Path) -> Tuning:
     # A knob is part of a compiled rule, and reading files takes long to load.
     from tachograph.detectors.language.rulefile import read
 
-    documents = read(path)
+    return tuning_of(read(path))
+
+
+def tuning_of(documents: list[Document]) -> Tuning:
+    """The tuning of documents already read. Raises Unreadable."""
     values: dict[str, dict[str, Any]] = {}
     for document in documents:
         for rule, knobs in document.data.items():

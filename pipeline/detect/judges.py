@@ -1,28 +1,49 @@
 """What a shard does with the records of its topic: decodes them into what waits, and judges it."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 import msgspec
 import polars as pl
 
 from tachograph.detectors.across import AcrossDetector
 from tachograph.detectors.correlation.stretch import LONG_AGO
-from tachograph.detectors.language.ruleset import RuleSet
+from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.partition import Found, PartitionDetector
+from tachograph.detectors.plan import Plan
+from tachograph.detectors.warming import Warmer
+from tachograph.pipeline.detect.milestones import Milestones
 from tachograph.pipeline.detect.ticks import TickBook
 from tachograph.schemas import batch, codec, contracts
+from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink, Tick
 
 ACTIONS = "agent.actions"
 MATCHES = "agent.matches"
 # What `normalize` reads: each of these ticks.
 RAW_TOPICS = [t.topic for t in contracts.topics().values() if t.raw and t.owner == "producers"]
+# A signal's revision: offset << 20, so that what one record causes can be told apart.
+REVISION_SHIFT = 20
+
+
+class Warming(Protocol):
+    """Shows rules that are new what was there before them."""
+
+    def take(self, kind: bytes | None, payload: bytes) -> int:
+        """As Judge.take."""
+        ...
+
+    def judge(self, revision: int) -> list[Found]:
+        """Show what waits; matches that others are to be shown."""
+        ...
 
 
 class Judge(Protocol):
     """Judges one partition. Called by the thread of its shard; no I/O."""
 
+    plan: Plan
     ticks: TickBook
+    milestones: Milestones
     actions: int
 
     @property
@@ -38,6 +59,22 @@ class Judge(Protocol):
 
     def judge(self, revision: int) -> list[Found]:
         """Judge what waits, as caused by the record of this revision."""
+        ...
+
+    def say(self, signals: Sequence[Signal], revision: int) -> Found:
+        """These signals stand, or are retracted, whatever was judged: with their groups."""
+        ...
+
+    def adopt(self, plan: Plan) -> None:
+        """Judge by another plan from now on; nothing waits."""
+        ...
+
+    def fresh(self, plan: Plan) -> Self:
+        """A judge like this one by another plan, that has seen nothing."""
+        ...
+
+    def warmer(self, rules: Sequence[Correlation]) -> Warming | None:
+        """Shows these rules of this judge records from before; None: there is nothing to show."""
         ...
 
     def evicted(self) -> dict[str, int]:
@@ -58,26 +95,74 @@ class _State(msgspec.Struct, frozen=True):
 
     detector: bytes
     ticks: list[tuple[str, int, int, int]]
+    milestones: tuple[int | None, list[tuple[int, int]]]
     chained: list[tuple[str, int, int, int]] = []
 
 
-def _kept(state: bytes) -> _State:
-    try:
-        return msgspec.msgpack.decode(state, type=_State)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"no state of a shard: {error}") from error
+class _Base:
+    """What judges of both topics do alike."""
+
+    def __init__(self, plan: Plan, topics: Sequence[str]) -> None:
+        self.plan = plan
+        self.ticks = TickBook(topics)
+        self.milestones = Milestones()
+        self.actions = 0
+        # Of places that send signals as events of rules on them.
+        self._chained = TickBook([MATCHES])
+        self._frames: list[pl.DataFrame] = []
+        self._ticked = False
+
+    def _take_frame(self, payload: bytes) -> int:
+        self._frames.append(batch.decode(payload))
+        return self._frames[-1].height
+
+    def _take_tick(self, payload: bytes) -> int:
+        tick = codec.decode(Tick, payload)
+        (self._chained if tick.raw_topic == MATCHES else self.ticks).note(tick)
+        self._ticked = True
+        return 0
+
+    def _waiting(self, revision: int) -> pl.DataFrame | None:
+        """The rows that wait, in one frame."""
+        if not self._frames:
+            return None
+        frame = pl.concat(self._frames, how="diagonal")
+        self._frames = []
+        if "observed_time" in frame.columns:
+            newest = frame["observed_time"].to_physical().max()
+            if isinstance(newest, int):
+                self.milestones.note(newest, (revision >> REVISION_SHIFT) + 1)
+        return frame
+
+    def _reached(self) -> int | None:
+        """The watermark, if a tick waits."""
+        ticked, self._ticked = self._ticked, False
+        return self.ticks.watermark_us() if ticked else None
+
+    def _dumped(self, detector: bytes) -> bytes:
+        return msgspec.msgpack.encode(
+            _State(detector, self.ticks.dump(), self.milestones.state(), self._chained.dump())
+        )
+
+    def _loaded(self, state: bytes) -> bytes:
+        """The detector's part of a dump; the rest is taken up."""
+        try:
+            kept = msgspec.msgpack.decode(state, type=_State)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"no state of a shard: {error}") from error
+        self.ticks.load(kept.ticks)
+        self._chained.load(kept.chained)
+        self.milestones.restore(kept.milestones)
+        return kept.detector
 
 
-class ActionJudge:
+class ActionJudge(_Base):
     """Actions, session links and the ticks of raw partitions."""
 
-    def __init__(self, rules: RuleSet) -> None:
-        self.ticks = TickBook(RAW_TOPICS)
-        self.actions = 0
-        self._detector = PartitionDetector(rules)
-        self._frames: list[pl.DataFrame] = []
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, RAW_TOPICS)
+        self._detector = PartitionDetector(plan)
         self._links: list[SessionLink] = []
-        self._ticked = False
 
     @property
     def repeated(self) -> int:
@@ -88,27 +173,41 @@ class ActionJudge:
         """See Judge."""
         match kind:
             case b"action_batch":
-                self._frames.append(batch.decode(payload))
-                return self._frames[-1].height
+                return self._take_frame(payload)
             case b"session_link":
                 self._links.append(codec.decode(SessionLink, payload))
             case b"tick":
-                self.ticks.note(codec.decode(Tick, payload))
-                self._ticked = True
+                return self._take_tick(payload)
         return 0
 
     def judge(self, revision: int) -> list[Found]:
         """See Judge. A tick says nothing of what comes after it, so it is judged last."""
-        frames, links, ticked = self._frames, self._links, self._ticked
-        self._frames, self._links, self._ticked = [], [], False
+        frame, links, self._links = self._waiting(revision), self._links, []
         found = []
-        if frames or links:
-            frame = pl.concat(frames, how="diagonal") if frames else batch.empty()
+        if frame is not None or links:
+            frame = batch.empty() if frame is None else frame
             self.actions += frame.height
             found.append(self._detector.process(frame, links, revision))
-        if ticked and (watermark := self.ticks.watermark_us()) is not None:
+        if (watermark := self._reached()) is not None:
             found.append(self._detector.tick(watermark, revision))
         return found
+
+    def say(self, signals: Sequence[Signal], revision: int) -> Found:
+        """See Judge."""
+        return self._detector.say(signals, revision)
+
+    def adopt(self, plan: Plan) -> None:
+        """See Judge."""
+        self._detector.adopt(plan)
+        self.plan = plan
+
+    def fresh(self, plan: Plan) -> "ActionJudge":
+        """See Judge."""
+        return ActionJudge(plan)
+
+    def warmer(self, rules: Sequence[Correlation]) -> Warming | None:
+        """See Judge."""
+        return _WarmActions(Warmer(self._detector, rules)) if rules else None
 
     def evicted(self) -> dict[str, int]:
         """See Judge."""
@@ -116,54 +215,82 @@ class ActionJudge:
 
     def dump(self) -> bytes:
         """See Judge."""
-        return msgspec.msgpack.encode(_State(self._detector.dump(), self.ticks.dump()))
+        return self._dumped(self._detector.dump())
 
     def load(self, state: bytes) -> None:
         """See Judge."""
-        kept = _kept(state)
-        self._detector.load(kept.detector)
-        self.ticks.load(kept.ticks)
+        self._detector.load(self._loaded(state))
 
 
-class MatchJudge:
+class _WarmActions:
+    """Actions once more, for rules that are new. What links told since is known already."""
+
+    def __init__(self, warmer: Warmer) -> None:
+        self._warmer = warmer
+        self._frames: list[pl.DataFrame] = []
+
+    def take(self, kind: bytes | None, payload: bytes) -> int:
+        """See Warming."""
+        if kind != b"action_batch":
+            return 0
+        self._frames.append(batch.decode(payload))
+        return self._frames[-1].height
+
+    def judge(self, revision: int) -> list[Found]:
+        """See Warming."""
+        if not self._frames:
+            return []
+        frame, self._frames = pl.concat(self._frames, how="diagonal"), []
+        return [Found(matches=self._warmer.show(frame, revision))]
+
+
+class MatchJudge(_Base):
     """Match rows, and the ticks of the partitions of agent.actions that they come from."""
 
-    def __init__(self, rules: RuleSet, source: str = ACTIONS) -> None:
+    def __init__(self, plan: Plan, source: str = ACTIONS) -> None:
         """`source`: the topic whose partitions tick here."""
-        self.ticks = TickBook([source])
-        # Those of the places that judge matches, which send signals as events of rules on them.
-        self.chained = TickBook([MATCHES])
-        self.actions = self.repeated = 0
-        self._detector = AcrossDetector(rules)
-        self._frames: list[pl.DataFrame] = []
-        self._ticked = False
+        super().__init__(plan, [source])
+        self._source = source
+        self.repeated = 0
+        self._detector = AcrossDetector(plan)
 
     def take(self, kind: bytes | None, payload: bytes) -> int:
         """See Judge."""
         match kind:
             case b"match_batch":
-                self._frames.append(batch.decode(payload))
-                return self._frames[-1].height
+                return self._take_frame(payload)
             case b"tick":
-                tick = codec.decode(Tick, payload)
-                (self.chained if tick.raw_topic == MATCHES else self.ticks).note(tick)
-                self._ticked = True
+                return self._take_tick(payload)
         return 0
 
     def judge(self, revision: int) -> list[Found]:
         """See Judge."""
-        frames, ticked = self._frames, self._ticked
-        self._frames, self._ticked = [], False
         found = []
-        if frames:
-            rows = pl.concat(frames, how="diagonal")
+        if (rows := self._waiting(revision)) is not None:
             found.append(self._detector.process(rows, revision))
-        if ticked and (watermark := self.ticks.watermark_us()) is not None:
-            chained = self.chained.watermark_us()
+        if (watermark := self._reached()) is not None:
+            chained = self._chained.watermark_us()
             found.append(
                 self._detector.tick(watermark, revision, LONG_AGO if chained is None else chained)
             )
         return found
+
+    def say(self, signals: Sequence[Signal], revision: int) -> Found:
+        """See Judge."""
+        return self._detector.say(signals, revision)
+
+    def adopt(self, plan: Plan) -> None:
+        """See Judge."""
+        self._detector.adopt(plan)
+        self.plan = plan
+
+    def fresh(self, plan: Plan) -> "MatchJudge":
+        """See Judge."""
+        return MatchJudge(plan, self._source)
+
+    def warmer(self, rules: Sequence[Correlation]) -> Warming | None:  # noqa: ARG002
+        """See Judge. What new rules have to see comes from where the actions are."""
+        return None
 
     def evicted(self) -> dict[str, int]:
         """See Judge."""
@@ -171,13 +298,8 @@ class MatchJudge:
 
     def dump(self) -> bytes:
         """See Judge."""
-        return msgspec.msgpack.encode(
-            _State(self._detector.dump(), self.ticks.dump(), self.chained.dump())
-        )
+        return self._dumped(self._detector.dump())
 
     def load(self, state: bytes) -> None:
         """See Judge."""
-        kept = _kept(state)
-        self._detector.load(kept.detector)
-        self.ticks.load(kept.ticks)
-        self.chained.load(kept.chained)
+        self._detector.load(self._loaded(state))

@@ -6,14 +6,17 @@ on from there.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+import msgspec
 import polars as pl
 from confluent_kafka import Message
 
+from tachograph.detectors.in_force import FOR_EVER_US, Timeline
 from tachograph.detectors.partition import Found
-from tachograph.pipeline.detect.judges import Judge
+from tachograph.detectors.plan import Plan
+from tachograph.pipeline.detect.judges import REVISION_SHIFT, Judge
 from tachograph.pipeline.kafka.reader import Place, headers_of
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED
@@ -22,10 +25,18 @@ from tachograph.schemas.contracts import RECORD_HEADER
 
 log = get("detect.shard")
 
-# A signal's revision: offset << 20, so that what one record causes can be told apart.
-REVISION_SHIFT = 20
 # Actions judged in one go: enough to be fast, few enough to stay small.
 JUDGE_ROWS = 50_000
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a checkpoint holds: how many changes of what is in force were known, and what was judged
+    by those.
+    """
+
+    changes: int
+    timeline: Timeline
+    judge: bytes
 
 
 class Shard:
@@ -43,6 +54,9 @@ class Shard:
         """`careful_until`: how far the owner before may have come without committing it."""
         self.place = place
         self.judge = judge
+        # What was judged so far was judged by the first of these plans, and what was said may have
+        # been said by any of them; empty: all is as the plan has it. See `CatchUp`.
+        self.judged_by: list[Plan] = []
         self.next_offset = start
         self.muted_until = muted_until
         self.careful_until = careful_until
@@ -52,10 +66,40 @@ class Shard:
         self._repeated = 0
         self._lost: Counter[str] = Counter()
 
-    def dump(self) -> bytes:
-        """The state at `next_offset`, for a checkpoint."""
+    def load(self, state: State, judged_by: Sequence[Plan]) -> None:
+        """Take up a checkpoint, made by the first of these plans, while what was said after it may
+        have been said by any of them. Raises ValueError when it cannot be read.
+        """
+        self.judge.load(state.judge)
+        if any(self._differs(plan) for plan in judged_by):
+            self.judged_by = list(judged_by)
+
+    def adopt(self, plan: Plan) -> None:
+        """Judge by another plan from now on."""
+        before = self.judge.plan
+        self.judge.adopt(plan)
+        # While it is behind it says nothing: of several changes the plan before the first counts.
+        if not self.judged_by and self._differs(before):
+            self.judged_by = [before]
+
+    def _differs(self, other: Plan) -> bool:
+        return other.timeline.parts_us(self.judge.plan.timeline) < FOR_EVER_US
+
+    def caught_up(self) -> None:
+        """All that was judged is as the plan has it."""
+        self.judged_by = []
+        self.changed = True
+
+    @property
+    def behind(self) -> bool:
+        """Something that was judged has to be looked at again, before anything else is judged."""
+        return bool(self.judged_by) and not self.muted
+
+    def dump(self, changes: int = 0) -> bytes:
+        """The state at `next_offset`, for a checkpoint. `changes`: of what is in force, so far."""
         self.changed = False
-        return self.judge.dump()
+        state = State(changes, self.judge.plan.timeline, self.judge.dump())
+        return msgspec.msgpack.encode(state)
 
     def news(self) -> tuple[int, Mapping[str, int]]:
         """Since the last call: actions known already, and what was forgotten at limits, by kind."""
@@ -72,7 +116,7 @@ class Shard:
     @property
     def settled(self) -> bool:
         """Nothing was taken in whose effects may be unknown: the state may become a checkpoint."""
-        return self.next_offset == self.committed
+        return self.next_offset == self.committed and not self.judged_by
 
     def process(self, messages: Sequence[Message]) -> list[Found]:
         """Judge records of this partition, in order; what was committed before comes back empty."""
@@ -108,13 +152,16 @@ class Shard:
         yield self.judge.judge(offset << REVISION_SHIFT)
 
     def _take(self, message: Message) -> int:
-        """Decode one record; its rows. Broken ones are counted and told."""
-        try:
-            return self.judge.take(headers_of(message).get(RECORD_HEADER), message.value() or b"")
-        except (pl.exceptions.PolarsError, OSError, codec.InvalidRecord) as error:
-            # Only our stages write here: this is a fault of ours or a foreign writer, never an
-            # agent's.
-            DROPPED.labels("detect", "undecodable_record").inc()
-            place = f"{message.topic()}/{message.partition()}@{message.offset()}"
-            log.warning("record cannot be read and is passed over", place=place, error=str(error))
-            return 0
+        return decoded(message, self.judge.take)
+
+
+def decoded(message: Message, take: Callable[[bytes | None, bytes], int]) -> int:
+    """Let a record be taken; its rows. Broken ones are counted and told."""
+    try:
+        return take(headers_of(message).get(RECORD_HEADER), message.value() or b"")
+    except (pl.exceptions.PolarsError, OSError, codec.InvalidRecord) as error:
+        # Only our stages write here: this is a fault of ours or a foreign writer, never an agent's.
+        DROPPED.labels("detect", "undecodable_record").inc()
+        place = f"{message.topic()}/{message.partition()}@{message.offset()}"
+        log.warning("record cannot be read and is passed over", place=place, error=str(error))
+        return 0

@@ -14,20 +14,26 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 from confluent_kafka import Message
 
 from tachograph.detectors.correlation.matched import chain_of
+from tachograph.detectors.in_force import FOR_EVER_US
 from tachograph.detectors.language import logsources
-from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, load
+from tachograph.detectors.language.bundle import bundle_of
+from tachograph.detectors.language.compiled import RuleErrors
 from tachograph.detectors.partition import Found
+from tachograph.detectors.plan import Plan
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.judges import ACTIONS, ActionJudge, Judge, MatchJudge
 from tachograph.pipeline.detect.matches import TOPIC, Matches
-from tachograph.pipeline.detect.shard import Shard
+from tachograph.pipeline.detect.rereading import Rereading
+from tachograph.pipeline.detect.shard import Shard, State
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
+from tachograph.pipeline.in_force import Content, InForce
 from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
@@ -48,27 +54,29 @@ PLACED = ("agent.checkpoints", "agent.signal_groups")
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
 CHECKPOINT_EVERY_S = 15.0
+FOLLOW_EVERY_S = 1.0
+PRUNE_EVERY_S = 60.0
 
 
-def rules_in_force(home: Path) -> RuleSet:
-    """The shipped pack and what TACHO_RULES names (paths, separated as PATH is), fitted by what
-    TACHO_PIPELINES names, above the reference data in force.
+def declared(home: Path) -> Content:
+    """What this process is started with: the shipped pack and what TACHO_RULES names (paths,
+    separated as PATH is), fitted by TACHO_PIPELINES and tuned by TACHO_TUNING, above the reference
+    data of TACHO_REFERENCE. Raises ConfigError with every problem found.
     """
     tuning = os.environ.get("TACHO_TUNING")
     reference = reference_in_force(home)
     try:
-        rules = load(
+        bundle = bundle_of(
             _paths("TACHO_RULES"),
-            builtin=True,
             tuning=Path(tuning) if tuning else None,
             pipelines=_paths("TACHO_PIPELINES"),
-            reference=reference,
         )
+        rules = bundle.compile(reference=reference)
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
     for line in logsources.in_words(rules.skipped):
         log.warning("rules of other logs", rules=line)
-    return rules
+    return Content.of(bundle, reference)
 
 
 def _paths(name: str) -> list[Path]:
@@ -78,15 +86,12 @@ def _paths(name: str) -> list[Path]:
 class Detect:
     """The running stage: the shards of the partitions it owns, one reader, one writer."""
 
-    def __init__(self, settings: Settings, rules: RuleSet) -> None:
-        self._rules = rules
-        chain = chain_of(rules.correlations)
-        self._across = any(rule.across for rule in chain)
-        # Some rest on groups across partitions: what their places send has ticks, too.
-        self._chained = any(
-            step.inner is not None and step.inner.across for rule in chain for step in rule.steps
-        )
+    def __init__(self, settings: Settings, plan: Plan, in_force: InForce | None = None) -> None:
+        """`in_force`: where changes of the plan come from; it is closed with the stage."""
+        self._settings, self._plan, self._in_force = settings, plan, in_force
+        self._followed_s = self._pruned_s = time.monotonic()
         self._shards: dict[Place, Shard] = {}
+        self._rereading: Rereading | None = None
         self._saved_s: dict[Place, float] = {}
         self._writer = Writer(settings)
         self._generations = Generations(settings, STAGE, self._writer, [SOURCE, MATCHES, *PLACED])
@@ -101,6 +106,7 @@ class Detect:
         committed = self._reader.committed(places)
         for place in places:
             self._shards[place] = self._recovered(place, committed.get(place))
+        self._writer.flush()
         return {place: self._shards[place].next_offset for place in places}
 
     def _recovered(self, place: Place, committed: int | None) -> Shard:
@@ -113,48 +119,61 @@ class Detect:
                 f" earliest is {earliest}; reset group {GROUP} deliberately to go on"
             )
         muted_until = committed or 0
-        judge, start = self._state(place, earliest, muted_until)
-        return Shard(
-            place,
-            judge,
-            start=start,
-            muted_until=muted_until,
+        options = {
+            "muted_until": muted_until,
             # The owner before had at most one reading in hand when it went.
-            careful_until=min(max(muted_until, earliest) + READ_RECORDS, end),
-        )
-
-    def _state(self, place: Place, earliest: int, until: int) -> tuple[Judge, int]:
-        """A judge with the newest state up to an offset, and the next offset it is to see."""
-        judge = self._new_judge(place)
-        kept = self._checkpoints.load(place, until=until)
+            "careful_until": min(max(muted_until, earliest) + READ_RECORDS, end),
+        }
+        kept = self._checkpoints.load(place, until=muted_until)
         if kept is not None and kept[0] >= earliest:
+            shard = Shard(place, self._judge_of(place), start=kept[0], **options)
             try:
-                judge.load(kept[1])
+                self._load(shard, kept[1])
             except ValueError as error:
                 log.warning("checkpoint is passed over", place=list(place), error=str(error))
-                judge = self._new_judge(place)
             else:
                 log.info("state from checkpoint", place=list(place), offset=kept[0])
-                return judge, kept[0]
+                return shard
         log.info("state from the earliest record kept", place=list(place), offset=earliest)
-        return judge, earliest
+        shard = Shard(place, self._judge_of(place), start=earliest, **options)
+        # From the first record on it is known by what rules it was judged.
+        self._save(shard)
+        return shard
 
-    def _new_judge(self, place: Place) -> Judge:
+    def _load(self, shard: Shard, kept: bytes) -> None:
+        """Take up a checkpoint. Raises ValueError when it cannot be used."""
+        try:
+            state = msgspec.msgpack.decode(kept, type=State)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"no checkpoint of ours: {error}") from error
+        plans = self._in_force.plans_since(state.changes) if self._in_force else []
+        made_by = plans[0].timeline if plans else self._plan.timeline
+        if made_by.parts_us(state.timeline) < FOR_EVER_US:
+            raise ValueError("the rules it was made by are not in the log any more")
+        shard.load(state, plans)
+
+    def _judge_of(self, place: Place) -> Judge:
         if place[0] == SOURCE:
-            return ActionJudge(self._rules)
-        return MatchJudge(self._rules, SOURCE)
+            return ActionJudge(self._plan)
+        return MatchJudge(self._plan, SOURCE)
 
     def _hand_over(self, places: list[Place]) -> None:
         for place in places:
             shard = self._shards.pop(place, None)
             self._saved_s.pop(place, None)
             self._matches.lost(place)
+            if self._rereading is not None and self._rereading.shard is shard:
+                self._rereading.close()
+                self._rereading = None
             if shard is not None and shard.changed and shard.settled:
                 self._save(shard)
         self._writer.flush()
 
     def _save(self, shard: Shard) -> None:
-        self._checkpoints.save(shard.place, shard.next_offset, self._rules.rules_hash, shard.dump())
+        rules_hash = self._plan.sets[-1].rules_hash
+        self._checkpoints.save(
+            shard.place, shard.next_offset, rules_hash, shard.dump(self._changes)
+        )
         self._saved_s[shard.place] = time.monotonic()
 
     def round(self) -> int:
@@ -162,12 +181,14 @@ class Detect:
         committed.
         """
         self._generations.check()
+        self._follow()
+        self._catch_up()
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
-        if not messages:
+        places = self._ready(messages)
+        if not places:
             self._tick()
             self._checkpoint_due()
-            return 0
-        places = _by_place(messages)
+            return len(messages)
         with metrics.BATCH_SECONDS.labels(STAGE).time():
             for place, records in places.items():
                 self._judge(self._shards[place], records)
@@ -178,6 +199,70 @@ class Detect:
             metrics.RECORDS_READ.labels(STAGE, place[0]).inc(len(records))
         self._checkpoint_due()
         return len(messages)
+
+    def _ready(self, messages: Iterable[Message]) -> dict[Place, list[Message]]:
+        """Records by place; those of a place that has to catch up first are read again later."""
+        places = _by_place(messages)
+        for place in [place for place in places if self._shards[place].behind]:
+            self._reader.seek(place, places.pop(place)[0].offset() or 0)
+            self._reader.pause([place])
+        return places
+
+    @property
+    def _changes(self) -> int:
+        """How many activations there have been."""
+        return self._in_force.changes if self._in_force is not None else 0
+
+    def _follow(self) -> None:
+        """Judge by what the log says is in force."""
+        now_s = time.monotonic()
+        if self._in_force is None or now_s - self._followed_s < FOLLOW_EVERY_S:
+            return
+        self._followed_s = now_s
+        plan = self._in_force.news()
+        if plan is None and now_s - self._pruned_s >= PRUNE_EVERY_S:
+            self._pruned_s = now_s
+            plan = self._without_past(self._in_force)
+        if plan is None:
+            return
+        log.info("rules in force", periods=len(plan.sets), rules=len(plan.rules.rules))
+        self._plan = plan
+        for shard in self._shards.values():
+            shard.adopt(plan)
+        if self._rereading is not None:
+            # It is begun again, for all that has changed.
+            self._rereading.close()
+            self._rereading = None
+
+    def _without_past(self, in_force: InForce) -> Plan | None:
+        """The plan without what nothing that is still seen was judged by."""
+        marks = [shard.judge.ticks.watermark_us() for shard in self._shards.values()]
+        reached = [mark for mark in marks if mark is not None]
+        if not reached or len(reached) < len(marks):
+            return None
+        return in_force.without_past(min(reached) - self._plan.remembered_us)
+
+    def _catch_up(self) -> None:
+        """A few steps of the shard that has to catch up, if there is one."""
+        if self._rereading is None:
+            waiting = [shard for shard in self._shards.values() if shard.behind]
+            if not waiting:
+                return
+            earliest, _ = self._reader.bounds(waiting[0].place)
+            index = self._in_force.changes if self._in_force is not None else 0
+            self._rereading = Rereading(self._settings, waiting[0], earliest=earliest, index=index)
+        for found in self._rereading.step():
+            self._emit(found)
+        if self._rereading.done:
+            self._caught_up(self._rereading)
+
+    def _caught_up(self, rereading: Rereading) -> None:
+        for found in rereading.finish():
+            self._emit(found)
+        self._save(rereading.shard)
+        self._writer.flush()
+        self._rereading = None
+        self._reader.resume([rereading.shard.place])
 
     def _judge(self, shard: Shard, records: list[Message]) -> None:
         before = shard.judge.actions
@@ -191,10 +276,9 @@ class Detect:
 
     def _tick(self) -> None:
         """All that was sent is acknowledged; the ticks themselves go with the next flush."""
-        if self._across:
-            topics = {SOURCE, MATCHES} if self._chained else {SOURCE}
-            shards = [shard for place, shard in self._shards.items() if place[0] in topics]
-            self._matches.tick(shards, self._generations.counts)
+        topics = _ticking(self._plan)
+        shards = [shard for place, shard in self._shards.items() if place[0] in topics]
+        self._matches.tick(shards, self._generations.counts)
 
     def _commit(self, places: Iterable[Place]) -> None:
         """Commit what was judged; a shard that is still replaying leaves its offset where it is."""
@@ -253,17 +337,32 @@ class Detect:
         reached = [mark for mark in marks if mark is not None]
         if reached:
             metrics.WATERMARK.labels(STAGE).set(min(reached) / SECOND_US)
+        refused = self._in_force.refused.values() if self._in_force is not None else []
+        troubles = [f"refused, what was in force before it stays: {reason}" for reason in refused]
+        if stalled:
+            troubles.append(f"raw partitions without a tick: {sorted(stalled)}")
         self._health.beat(
             lag=lag,
             watermark=to_datetime(min(reached)) if reached else None,
-            status="degraded" if stalled else "ok",
-            detail=f"raw partitions without a tick: {sorted(stalled)}" if stalled else None,
+            status="degraded" if troubles else "ok",
+            detail="; ".join(troubles) or None,
         )
 
     def close(self) -> None:
         """Leave the group; what is owned is checkpointed by `_hand_over`."""
         self._reader.close()
         self._health.close()
+        if self._in_force is not None:
+            self._in_force.close()
+
+
+def _ticking(plan: Plan) -> set[str]:
+    """Topics whose places tell those that judge matches how far they have come."""
+    chain = chain_of(plan.rules.correlations)
+    topics = {SOURCE} if any(rule.across for rule in chain) else set()
+    inner = [step.inner for rule in chain for step in rule.steps]
+    # Rules that rest on groups across partitions wait for what those places send, too.
+    return topics | ({MATCHES} if any(one is not None and one.across for one in inner) else set())
 
 
 def _by_place(messages: Iterable[Message]) -> dict[Place, list[Message]]:
@@ -275,9 +374,10 @@ def _by_place(messages: Iterable[Message]) -> dict[Place, list[Message]]:
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Judge until `stop` is set. Blocks. Raises Refused when going on is pointless."""
-    rules = rules_in_force(settings.home)
-    log.info("rules in force", rules=len(rules.rules), **rules.versions)
-    detect = Detect(settings, rules)
+    in_force = InForce(settings, Writer(settings), declared(settings.home))
+    plan = in_force.plan
+    log.info("rules in force", rules=len(plan.rules.rules), periods=len(plan.sets))
+    detect = Detect(settings, plan, in_force)
     try:
         while not stop.is_set():
             detect.round()

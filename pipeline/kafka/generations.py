@@ -9,26 +9,18 @@ announces the number it finds, and whoever finds another one than was announced 
 import time
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import Message
-
 from tachograph.pipeline.clock import system_us, to_datetime
+from tachograph.pipeline.config_log import CONFIG_TOPIC, EVERY_TENANT, ConfigLog, publish
 from tachograph.pipeline.errors import Refused
-from tachograph.pipeline.kafka.whole import whole_partition
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
-from tachograph.schemas import codec
-from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Activation
 
 log = get("kafka.generations")
 
-CONFIG_TOPIC = "agent.config"
 CHECK_EVERY_S = 60.0
-# A topic has its partitions whoever's actions are in it.
-EVERY_TENANT = "*"
-_KEY = f"{EVERY_TENANT}/partitions/"
 
 
 class Generations:
@@ -91,31 +83,16 @@ def announce(writer: Writer, topic: str, count: int) -> None:
         effective_from=to_datetime(system_us()),
         content=str(count),
     )
-    writer.send(
-        CONFIG_TOPIC,
-        codec.encode(activation),
-        key=f"{_KEY}{topic}".encode(),
-        headers={RECORD_HEADER: b"activation", VERSION_HEADER: b"1"},
-    )
+    publish(writer, activation)
 
 
 def _announced(settings: Settings, stage: str, writer: Writer) -> dict[str, int]:
     """Partitions by topic, as announced last."""
-    found: dict[str, int] = {}
-    for partition in range(writer.partitions(CONFIG_TOPIC)):
-        for message in whole_partition(settings, f"tacho.{stage}", CONFIG_TOPIC, partition):
-            activation = _activation(message)
-            if activation is not None and (activation.content or "").isdecimal():
-                found[activation.name] = int(activation.content or "")
-    return found
-
-
-def _activation(message: Message) -> Activation | None:
-    key, value = message.key() or b"", message.value()
-    if not value or not key.startswith(_KEY.encode()):
-        return None
-    try:
-        return codec.decode(Activation, value)
-    except codec.InvalidRecord as error:
-        log.warning("announcement cannot be read", offset=message.offset(), error=str(error))
-        return None
+    writer.partitions(CONFIG_TOPIC)  # where topics appear at first use it is there now
+    with ConfigLog(settings, stage) as config:
+        said = [one.activation for one in config.whole()]
+    return {
+        one.name: int(one.content)
+        for one in said
+        if one.subject == "partitions" and one.content and one.content.isdecimal()
+    }

@@ -42,7 +42,7 @@ def whole_partition(
     )
     at = TopicPartition(topic, partition)
     try:
-        low, high = _bounds(consumer, at)
+        low, high = bounds(consumer, at)
         if low < high:
             at.offset = low
             consumer.assign([at])
@@ -53,7 +53,7 @@ def whole_partition(
         consumer.close()
 
 
-def _bounds(consumer: Consumer, at: TopicPartition) -> tuple[int, int]:
+def bounds(consumer: Consumer, at: TopicPartition) -> tuple[int, int]:
     """First and next offset; a topic that was just made may have no leader for a moment."""
     end = time.monotonic() + LEADER_WITHIN_S
     while True:

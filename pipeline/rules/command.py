@@ -256,3 +256,44 @@ def backtest(
     sources = _sources(rules, tuning, pipelines, reference)
     question = Question(rules=chosen, sources=sources, since=since, until=until)
     run_backtest(question, as_json=as_json, now=system_now(), sink=sys.stdout)
+
+
+@app.command()
+def activate(
+    paths: Paths = None,
+    *,
+    builtin: Builtin = True,
+    tuning: Tuning = None,
+    pipelines: Pipelines = None,
+    reference: Reference = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="from when on, at least 10 s ahead; else 15 s from now"),
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="why, for whoever asks what is active")] = None,
+) -> None:
+    """Put rules in force while everything runs: the shipped ones and these, with their reference
+    data. A set with an error is refused, and what is in force stays.
+    """
+    from tachograph.pipeline.rules.activating import Asked, run_activate
+    from tachograph.pipeline.settings import Settings
+
+    asked = Asked(
+        paths=paths or [],
+        builtin=builtin,
+        tuning=tuning,
+        pipelines=pipelines or [],
+        reference=reference or [],
+        at=at,
+        note=note,
+    )
+    run_activate(asked, Settings.beside_up(), sink=sys.stdout)
+
+
+@app.command()
+def active(*, as_json: AsJson = False) -> None:
+    """Which rules and reference data were, are and will be in force, and who said so."""
+    from tachograph.pipeline.rules.activating import run_active
+    from tachograph.pipeline.settings import Settings
+
+    run_active(Settings.beside_up(), as_json=as_json, sink=sys.stdout)

@@ -308,7 +308,7 @@ SELECT alert_id, status, severity, confidence, risk, risk_category, risk_categor
        signal_count, signal_ids, event_ids, frameworks, environment,
        arrayMap(r -> (r.rule_id, r.rule_version, r.severity, r.kind, r.count, r.suppressed), rules)
            AS members,
-       arrayMap(r -> r.text, reasons) AS why, blind_spots
+       arrayMap(r -> r.text, reasons) AS why, blind_spots, state != '' AS captured
 FROM tacho.alerts
 """
 _SIGNALS = """

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tachograph.detectors.reference.reference import shipped
-from tachograph.pipeline.detect.stage import rules_in_force
+from tachograph.detectors.reference.reference import Reference, shipped
+from tachograph.pipeline.detect.stage import declared
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.normalize.redact import Secrets
 from tachograph.pipeline.reference import reference_in_force
@@ -38,7 +38,8 @@ def test_the_environment_names_paths_and_an_option_goes_before_it(
     monkeypatch.setenv("TACHO_REFERENCE", f"{one}:{two}")
     assert [agent.id for agent in reference_in_force(tmp_path).content.agents] == ["a", "b"]
     assert [agent.id for agent in reference_in_force(tmp_path, [two]).content.agents] == ["b"]
-    assert rules_in_force(tmp_path).reference.version == reference_in_force(tmp_path).version
+    known = Reference.decode(declared(tmp_path).reference)
+    assert known.version == reference_in_force(tmp_path).version
 
 
 def test_all_problems_are_told_and_nothing_is_judged(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ TOPICS = {
 RECORDS = {
     "action", "action_batch", "tick", "session_link", "match_batch", "context", "signal",
     "signal_group", "alert", "state_snapshot", "directive", "directive_ack", "capture_answer",
-    "disposition", "activation", "checkpoint", "health", "tree_head", "dead_letter",
+    "disposition", "activation", "content_chunk", "checkpoint", "health", "tree_head",
+    "dead_letter",
 }  # fmt: skip
 OURS = sorted(export.ours())
 VALID = [(record, name) for record in OURS for name in contracts.examples(record).valid]

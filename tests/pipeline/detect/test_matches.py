@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tachograph.detectors.partition import PartitionDetector
+from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect import matches as module
 from tachograph.pipeline.detect.judges import ActionJudge, MatchJudge
 from tachograph.pipeline.detect.matches import TICK_EVERY_S, Matches
@@ -111,7 +112,7 @@ def test_a_record_of_matches_is_no_larger_than_the_broker_takes(
 
 
 def shard(number: int, *, muted: bool = False) -> Shard:
-    judge = ActionJudge(RULES)
+    judge = ActionJudge(Plan.of(RULES))
     return Shard(("agent.actions", number), judge, start=0, muted_until=9 if muted else 0)
 
 
@@ -151,7 +152,7 @@ def test_every_place_is_told_how_far_each_owned_partition_has_come_once_a_second
 
 
 def test_windows_close_when_every_source_has_come_so_far() -> None:
-    judge = MatchJudge(RULES)
+    judge = MatchJudge(Plan.of(RULES))
     judge.take(b"match_batch", batch.encode(match_rows(3).with_columns(principal_id=pl.lit("P"))))
     [found] = judge.judge(1)
     assert [group.closed for group in found.groups] == [False]
@@ -165,6 +166,6 @@ def test_windows_close_when_every_source_has_come_so_far() -> None:
         judge.take(b"tick", codec.encode(tick))
         later = judge.judge(2 + partition)
         assert [g.closed for one in later for g in one.groups] == ([True] if partition else [])
-    again = MatchJudge(RULES)
+    again = MatchJudge(Plan.of(RULES))
     again.load(judge.dump())
     assert again.ticks.watermark_us() == judge.ticks.watermark_us()

@@ -8,41 +8,17 @@ from datetime import UTC, datetime
 import pytest
 
 from tachograph.detectors.language.ruleset import RuleSet, load
-from tachograph.detectors.partition import Found
+from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect.judges import ActionJudge
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import Normalized, RawRecord
 from tachograph.schemas import batch, codec
-from tachograph.schemas.alert import Signal, SignalGroup
-from tachograph.schemas.contracts import RECORD_HEADER
 from tests.e2e.load import Volume, posts
+from tests.pipeline.detect.records import PLACE, Record, Standing
 
-PLACE = ("agent.actions", 0)
 START = datetime(2026, 11, 23, 9, 52, tzinfo=UTC)
 CAREFUL = 64
-
-
-class Record:
-    """As much of a Kafka message as a shard looks at."""
-
-    def __init__(self, offset: int, kind: bytes, value: bytes) -> None:
-        self._offset, self.kind, self._value = offset, kind, value
-
-    def offset(self) -> int:
-        return self._offset
-
-    def value(self) -> bytes:
-        return self._value
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        return [(RECORD_HEADER, self.kind)]
-
-    def topic(self) -> str:
-        return PLACE[0]
-
-    def partition(self) -> int:
-        return PLACE[1]
 
 
 @pytest.fixture(scope="module")
@@ -72,36 +48,6 @@ def _parts(made: Normalized) -> Iterator[tuple[bytes, bytes]]:
         yield b"action_batch", batch.encode(made.frame)
 
 
-class Standing:
-    """What stands for those who read: the newest revision of every signal and group."""
-
-    def __init__(self) -> None:
-        self._signals: dict[str, Signal] = {}
-        self._groups: dict[str, SignalGroup] = {}
-
-    def take(self, shard: Shard, records: Sequence[Record]) -> None:
-        """What the shard says of the records, judged as it would judge one reading."""
-        found: list[Found] = shard.process(records)  # type: ignore[arg-type]
-        for signal in (signal for one in found for signal in one.signals):
-            known = self._signals.get(signal.signal_id)
-            if known is None or known.revision <= signal.revision:
-                self._signals[signal.signal_id] = signal
-        for group in (group for one in found for group in one.groups):
-            said = self._groups.get(group.group_id)
-            if said is None or said.revision <= group.revision:
-                self._groups[group.group_id] = group
-
-    def signals(self) -> dict[str, tuple[object, ...]]:
-        return {
-            key: (s.rule_id, s.event_time, s.event_ids, s.session_id, s.entity)
-            for key, s in self._signals.items()
-            if s.change != "retracted"
-        }
-
-    def groups(self) -> set[str]:
-        return {key for key, group in self._groups.items() if group.count}
-
-
 def _signals_after_a_death(
     rules: RuleSet, records: Sequence[Record], died: int, careful: int
 ) -> tuple[Standing, set[str]]:
@@ -110,12 +56,14 @@ def _signals_after_a_death(
     """
     committed = max(0, died - careful)
     found = Standing()
-    before = Shard(PLACE, ActionJudge(rules), start=0, muted_until=0)
+    before = Shard(PLACE, ActionJudge(Plan.of(rules)), start=0, muted_until=0)
     found.take(before, records[:committed])
     found.take(before, records[committed:died])
     said = set(found.signals())
     end = committed + careful
-    after = Shard(PLACE, ActionJudge(rules), start=0, muted_until=committed, careful_until=end)
+    after = Shard(
+        PLACE, ActionJudge(Plan.of(rules)), start=0, muted_until=committed, careful_until=end
+    )
     found.take(after, records)
     return found, said
 
@@ -124,7 +72,7 @@ def test_what_was_said_and_not_committed_is_said_again_or_taken_back(
     rules: RuleSet, records: list[Record]
 ) -> None:
     expected = Standing()
-    expected.take(Shard(PLACE, ActionJudge(rules), start=0, muted_until=0), records)
+    expected.take(Shard(PLACE, ActionJudge(Plan.of(rules)), start=0, muted_until=0), records)
     links = [at for at, record in enumerate(records) if record.kind == b"session_link"]
     undone: set[str] = set()
     for died in links:

@@ -1,6 +1,7 @@
 """The running stage says what it did not read and what it forgot."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +10,21 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
 from tachograph.detectors.groups import Groups
+from tachograph.detectors.language.bundle import bundle_of
 from tachograph.detectors.language.ruleset import load
+from tachograph.detectors.plan import Plan
+from tachograph.detectors.reference.reference import shipped
 from tachograph.pipeline.detect import stage
 from tachograph.pipeline.detect.stage import Detect
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.in_force import Content, InForce, activate
 from tachograph.pipeline.kafka.reader import Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas import batch
 from tachograph.schemas.contracts import RECORD_HEADER
-from tests.detectors.made import frame, rules, stateless
+from tests.detectors.made import at, frame, rules, stateless
 
 BATCH = {RECORD_HEADER: b"action_batch"}
 SettingsFor = Callable[[str], Settings]
@@ -32,6 +38,13 @@ def own_topic(
     monkeypatch.setattr(stage, "SOURCE", topic_name)
     monkeypatch.setattr(stage, "GROUP", new_name("group"))
     return topic_name
+
+
+@pytest.fixture
+def own_broker() -> Iterator[MockBroker]:
+    """A broker of one test alone: what is in force is said on a topic with a fixed name."""
+    with MockBroker() as broker:
+        yield broker
 
 
 def until(rounds: Callable[[], object], done: Callable[[], bool]) -> None:
@@ -59,7 +72,7 @@ def test_records_that_expired_unread_stop_the_stage_with_a_reason(
     admin = AdminClient({"bootstrap.servers": kafka_broker.bootstrap_servers})
     [deleted] = admin.delete_records([TopicPartition(own_topic, 0, 3)]).values()
     deleted.result(30)
-    detect = Detect(settings, load([], builtin=True))
+    detect = Detect(settings, Plan.of(load([], builtin=True)))
     try:
         with pytest.raises(Refused, match="committed offset 1 is no longer kept"):
             until(detect.round, lambda: False)
@@ -93,9 +106,84 @@ def test_repeated_actions_and_evicted_groups_are_counted(
     writer.flush()
     repeated = _counted("tacho_duplicates_total")
     evicted = _counted("tacho_evicted_total", kind="signal_groups")
-    detect = Detect(settings, rules(stateless("  s: {tool.name: a}\n  condition: s")))
+    detect = Detect(settings, Plan.of(rules(stateless("  s: {tool.name: a}\n  condition: s"))))
     try:
         until(detect.round, lambda: _counted("tacho_duplicates_total") == repeated + 5)
         assert _counted("tacho_evicted_total", kind="signal_groups") == evicted + 2
     finally:
         detect.close()
+
+
+def _action(number: int, tool: str, observed: float) -> dict[str, Any]:
+    return {
+        "event_id": f"{number:032x}", "event_time": observed, "observed_time": at(observed),
+        "tool_name": tool, "agent_id": "x", "session_id": "s",
+    }  # fmt: skip
+
+
+def test_a_change_that_is_said_while_the_stage_runs_holds_from_its_time_on(
+    own_broker: MockBroker,
+    settings_for: SettingsFor,
+    own_topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The change comes after two of three actions, and holds for the time of the second on."""
+    monkeypatch.setattr(stage, "FOLLOW_EVERY_S", 0.0)
+    settings = settings_for(own_broker.bootstrap_servers)
+    contents = [_content(tmp_path, *rule) for rule in (("low", "a", 9), ("high", "a", 3))]
+    writer = Writer(settings)
+    in_force = InForce(settings, writer, contents[0])
+    detect = Detect(settings, in_force.plan, in_force)
+    said: list[Any] = []
+    monkeypatch.setattr(detect, "_emit", said.append)
+
+    def send(*numbers: int) -> None:
+        rows = [_action(n, "a", 100.0 + n) for n in numbers]
+        writer.send(own_topic, batch.encode(frame(rows)), partition=0, headers=BATCH)
+        writer.flush()
+
+    def signals() -> dict[str, Any]:
+        return {s.signal_id: s for found in said for s in found.signals}
+
+    try:
+        send(1, 2)
+        until(detect.round, lambda: len(signals()) == 2)
+        activate(writer, contents[1], ["rules"], from_=at(102), by="a test")
+        writer.flush()
+        until(detect.round, lambda: any(s.severity == "high" for s in signals().values()))
+        send(3)
+        until(detect.round, lambda: len(signals()) == 4)
+    finally:
+        detect.close()
+    told = sorted((s.kind, s.severity, int(s.event_time.timestamp())) for s in signals().values())
+    assert told == [
+        ("stateless", "high", 102),
+        ("stateless", "high", 103),
+        ("stateless", "low", 101),
+        ("window", "high", 103),
+    ]
+
+
+def _content(folder: Path, level: str, tool: str, least: int) -> Content:
+    path = folder / f"{level}.yml"
+    path.write_text(f"""
+title: one
+id: one
+name: one
+level: {level}
+logsource: {{product: ai_agent}}
+detection: {{s: {{tool.name: {tool}}}, condition: s}}
+---
+title: many
+id: many
+level: {level}
+correlation:
+  type: event_count
+  rules: [one]
+  group-by: [session.id]
+  timespan: 10s
+  condition: {{gte: {least}}}
+  generate: true
+""")
+    return Content.of(bundle_of([path], builtin=False), shipped())

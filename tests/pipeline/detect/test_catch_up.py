@@ -1,0 +1,219 @@
+"""Whenever a process learns of a change, and however often it starts again: what stands in the end
+is what was in force when each event was observed.
+"""
+
+import random
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tachograph.detectors.across import WholeDetector
+from tachograph.detectors.in_force import Change, Period, Timeline
+from tachograph.detectors.plan import Plan
+from tachograph.pipeline.detect.catch_up import CatchUp
+from tachograph.pipeline.detect.judges import RAW_TOPICS, ActionJudge
+from tachograph.pipeline.detect.shard import Shard, State
+from tachograph.schemas import batch, codec
+from tachograph.schemas.alert import Signal
+from tachograph.schemas.identity import plain_id
+from tachograph.schemas.records import Tick
+from tests.detectors.made import SECOND_US, at, frame
+from tests.detectors.test_plan import compiled, counted, single, told
+from tests.pipeline.detect.records import PLACE, Record, Standing, catch_up
+
+# Far more than what a change may lie back here, so that nothing is closed too early by chance.
+SPAN_S = 900
+CLOSING_S = 3 * 3600
+SETS = {
+    "one": compiled(single("was so", "a"), counted(3, "session.id")),
+    "two": compiled(single("is so", "a", "high"), counted(2, "session.id")),
+    "three": compiled(single("is so", "b"), counted(3, "session.id", level="critical")),
+    "none": compiled(single("other", "z")),
+}
+
+
+def plan_of(changes: list[Change], first: str) -> Plan:
+    timeline = Timeline.of(changes, Period(0, first, ""))
+    return Plan(timeline, {period: SETS[period.rules] for period in timeline.periods})
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Actions in the order in which they were observed, nearly; few sessions, so that windows
+    fill.
+    """
+    found = []
+    for number in range(draw(st.integers(1, 40))):
+        observed = draw(st.integers(0, SPAN_S))
+        found.append(
+            {
+                "event_id": plain_id(str(number)),
+                "event_time": observed - draw(st.sampled_from([0, 1, 3, 50])),
+                "observed_time": at(observed),
+                "kind": "tool_call",
+                "tool_name": draw(st.sampled_from(["a", "a", "b"])),
+                "session_id": draw(st.sampled_from(["s1", "s2"])),
+                "agent_id": "agent",
+                "partition_key": "agent",
+            }
+        )
+    # Raw partitions are read side by side: one may be a little ahead.
+    return sorted(found, key=lambda row: (row["observed_time"] - at(0)).seconds // 5)
+
+
+def log_of(rows: list[dict[str, Any]], chance: random.Random) -> list[Record]:
+    """Batches, and ticks that say no more than is true; the last ones close everything."""
+    log: list[Record] = []
+
+    def add(kind: bytes, value: bytes) -> None:
+        log.append(Record(len(log), kind, value))
+
+    def tick(reached: datetime) -> None:
+        for topic in RAW_TOPICS:
+            said = Tick(raw_topic=topic, raw_partition=0, raw_partitions=1, observed_time=reached)
+            add(b"tick", codec.encode(said))
+
+    left = list(rows)
+    while left:
+        size = chance.randint(1, 4)
+        add(b"action_batch", batch.encode(frame(left[:size])))
+        left = left[size:]
+        if left and chance.random() < 0.5:
+            tick(min(row["observed_time"] for row in left))
+    tick(at(CLOSING_S))
+    return log
+
+
+def expected(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Signal]:
+    """Each set judges everything by itself; of that holds what was observed in its time."""
+    found: dict[str, Signal] = {}
+    for period, rules in zip(plan.timeline.periods, plan.sets, strict=True):
+        for signal in WholeDetector(rules).process(frame(rows), [], 0).signals:
+            assert signal.observed_time is not None
+            if plan.timeline.at(int(signal.observed_time.timestamp()) * SECOND_US) == period:
+                found[signal.signal_id] = told(signal)
+    return found
+
+
+class Process:
+    """A process of `detect` with one partition, that dies and starts again, and what it said."""
+
+    def __init__(self, log: list[Record], plans: list[Plan], chance: random.Random) -> None:
+        self.log, self.plans, self.chance = log, plans, chance
+        self.known = 0
+        self.said = Standing()
+        self.checkpoint: tuple[int, bytes] | None = None
+        self.committed = 0
+        self.shard = self._started()
+
+    def _started(self) -> Shard:
+        """From the checkpoint, by what it knows now."""
+        judge = ActionJudge(self.plans[self.known])
+        if self.checkpoint is None:
+            shard = Shard(PLACE, judge, start=0, muted_until=0)
+            # From the first record on it is known by what it was judged.
+            self.checkpoint = 0, shard.dump(self.known)
+            return shard
+        offset, packed = self.checkpoint
+        shard = Shard(PLACE, judge, start=offset, muted_until=self.committed)
+        state = msgspec.msgpack.decode(packed, type=State)
+        shard.load(state, self.plans[state.changes : self.known])
+        return shard
+
+    def die(self) -> None:
+        """It starts again, and learns what there is to know."""
+        self.known = self.chance.randint(self.known, len(self.plans) - 1)
+        self.shard = self._started()
+
+    def learn(self) -> None:
+        """It hears of the next change."""
+        if self.known + 1 < len(self.plans):
+            self.known += 1
+            self.shard.adopt(self.plans[self.known])
+
+    def round(self) -> None:
+        """Some records, as the stage reads them; what was said is acknowledged, then committed."""
+        if self.shard.behind:
+            self.said.note(catch_up(self.shard, self.log, self.known))
+        begin = self.shard.next_offset
+        end = min(len(self.log), begin + self.chance.randint(1, 5))
+        self.said.take(self.shard, self.log[begin:end])
+        if self.chance.random() < 0.9 and not self.shard.muted:
+            self.committed = self.shard.committed = self.shard.next_offset
+        if self.chance.random() < 0.4 and self.shard.settled:
+            self.checkpoint = self.shard.next_offset, self.shard.dump(self.known)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    streams(),
+    st.lists(
+        st.tuples(st.integers(0, SPAN_S), st.sampled_from(sorted(SETS))), min_size=1, max_size=2
+    ),
+    st.sampled_from(sorted(SETS)),
+    st.integers(0, 2**32),
+)
+def test_what_stands_is_what_was_in_force_whenever_it_was_learned(
+    rows: list[dict[str, Any]], changes: list[tuple[int, str]], first: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    said = [Change(s * SECOND_US, n, "rules", name) for n, (s, name) in enumerate(changes)]
+    plans = [plan_of(said[:count], first) for count in range(len(said) + 1)]
+    log = log_of(rows, chance)
+    process = Process(log, plans, chance)
+    while process.shard.next_offset < len(log) or process.known + 1 < len(plans):
+        if chance.random() < 0.3:
+            process.learn()
+        if chance.random() < 0.15:
+            process.die()
+        process.round()
+    while process.shard.behind or process.shard.next_offset < len(log):
+        process.round()
+    found = {
+        key: told(signal)
+        for key, signal in process.said.newest.items()
+        if signal.change != "retracted"
+    }
+    assert found == expected(plans[-1], rows)
+    counts = Counter(signal.rule_id for signal in found.values())
+    assert process.said.grouped() == dict(counts)
+
+
+@pytest.mark.parametrize("learned_at", [0, 1, 2])
+def test_a_rule_that_is_new_fires_on_what_began_before_it(learned_at: int) -> None:
+    """Two of three actions come before the change."""
+    rows = [
+        {
+            "event_id": plain_id(str(n)), "event_time": second, "observed_time": at(second),
+            "kind": "tool_call", "tool_name": "a", "session_id": "s", "partition_key": "agent",
+        }
+        for n, second in enumerate((100, 104, 108))
+    ]  # fmt: skip
+    log = [Record(n, b"action_batch", batch.encode(frame([row]))) for n, row in enumerate(rows)]
+    shard = Shard(PLACE, ActionJudge(plan_of([], "none")), start=0, muted_until=0)
+    said = Standing()
+    for number, record in enumerate(log):
+        if number == learned_at:
+            shard.adopt(plan_of([Change(106 * SECOND_US, 1, "rules", "one")], "none"))
+            said.note(catch_up(shard, log, 1))
+        said.take(shard, [record])
+    assert [s.event_count for s in said.newest.values() if s.kind == "window"] == [3]
+    assert [s.title for s in said.newest.values() if s.kind == "stateless"] == ["was so"]
+
+
+def test_nothing_is_read_again_where_no_rule_is_new_and_nothing_was_judged_too_early() -> None:
+    judge = ActionJudge(plan_of([], "one"))
+    shard = Shard(PLACE, judge, start=0, muted_until=0)
+    row = {"event_id": plain_id("1"), "event_time": 5, "observed_time": at(5), "tool_name": "a"}
+    shard.process([Record(0, b"action_batch", batch.encode(frame([row])))])  # type: ignore[list-item]
+    shard.adopt(plan_of([Change(6 * SECOND_US, 1, "rules", "three")], "one"))
+    assert shard.behind
+    assert not CatchUp(judge, shard.judged_by).needed
+    assert not shard.settled, "no checkpoint in between"
+    shard.caught_up()
+    assert not shard.behind
