@@ -16,9 +16,10 @@ from tachograph.detectors.correlation.travel import match_rows, matches_of
 from tachograph.detectors.engine import RuleStats
 from tachograph.detectors.groups import Groups
 from tachograph.detectors.language.compiled import RuleSet
+from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import Found, PartitionDetector
-from tachograph.detectors.plan import Gate, Plan
+from tachograph.detectors.plan import Gate, Plan, key_of
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 
@@ -46,7 +47,7 @@ class AcrossDetector:
     def _judge_by(self, plan: Plan) -> None:
         rules = plan.rules
         across = [rule for rule in chain_of(rules.correlations) if rule.across]
-        self._rules = {(rule.meta.rule_id, rule.meta.version): rule for rule in across}
+        self._rules = {key_of(rule.meta): rule for rule in across}
         self._fields = rules.fields
         self.bank = CorrelatorBank(rules.correlations, rules, across=True, limits=self._limits)
         self.gate = Gate(plan)
@@ -76,6 +77,16 @@ class AcrossDetector:
         self.gate.forget(watermark_us - self._limits.allowed_lateness_us)
         closed = self.groups.close(watermark_us, revision)
         return msgspec.structs.replace(found, groups=[*found.groups, *closed])
+
+    def show(
+        self, rules: Sequence[Correlation], rows: pl.DataFrame, revision: int
+    ) -> list[pl.DataFrame]:
+        """As PartitionDetector: these rules see matches that came before they were known here."""
+        known = {key_of(rule.meta): rule for rule in chain_of(rules) if rule.across}
+        matches = matches_of(rows, known)
+        outcome = self.bank.judge(matches.facts, matches.found, revision)
+        self.gate.passed(outcome.signals)
+        return [match_rows(one, self._fields) for one in outcome.matches]
 
     def say(self, signals: Sequence[Signal], revision: int) -> Found:
         """As PartitionDetector."""

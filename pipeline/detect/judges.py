@@ -1,12 +1,14 @@
 """What a shard does with the records of its topic: decodes them into what waits, and judges it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, Self
 
 import msgspec
 import polars as pl
 
 from tachograph.detectors.across import AcrossDetector
+from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.partition import Found, PartitionDetector
@@ -206,8 +208,8 @@ class ActionJudge(_Base):
         return ActionJudge(plan)
 
     def warmer(self, rules: Sequence[Correlation]) -> Warming | None:
-        """See Judge."""
-        return _WarmActions(Warmer(self._detector, rules)) if rules else None
+        """See Judge. What links told since is known already."""
+        return _Warm(b"action_batch", Warmer(self._detector, rules).show) if rules else None
 
     def evicted(self) -> dict[str, int]:
         """See Judge."""
@@ -222,16 +224,18 @@ class ActionJudge(_Base):
         self._detector.load(self._loaded(state))
 
 
-class _WarmActions:
-    """Actions once more, for rules that are new. What links told since is known already."""
+class _Warm:
+    """Frames of one kind of records once more, for rules that are new."""
 
-    def __init__(self, warmer: Warmer) -> None:
-        self._warmer = warmer
+    def __init__(
+        self, kind: bytes, show: Callable[[pl.DataFrame, int], list[pl.DataFrame]]
+    ) -> None:
+        self._kind, self._show = kind, show
         self._frames: list[pl.DataFrame] = []
 
     def take(self, kind: bytes | None, payload: bytes) -> int:
         """See Warming."""
-        if kind != b"action_batch":
+        if kind != self._kind:
             return 0
         self._frames.append(batch.decode(payload))
         return self._frames[-1].height
@@ -241,7 +245,7 @@ class _WarmActions:
         if not self._frames:
             return []
         frame, self._frames = pl.concat(self._frames, how="diagonal"), []
-        return [Found(matches=self._warmer.show(frame, revision))]
+        return [Found(matches=self._show(frame, revision))]
 
 
 class MatchJudge(_Base):
@@ -288,9 +292,13 @@ class MatchJudge(_Base):
         """See Judge."""
         return MatchJudge(plan, self._source)
 
-    def warmer(self, rules: Sequence[Correlation]) -> Warming | None:  # noqa: ARG002
-        """See Judge. What new rules have to see comes from where the actions are."""
-        return None
+    def warmer(self, rules: Sequence[Correlation]) -> Warming | None:
+        """See Judge. Who owns actions may have learned of new rules before this place did, and
+        have sent what they have to see already.
+        """
+        if not any(rule.across for rule in chain_of(rules)):
+            return None
+        return _Warm(b"match_batch", partial(self._detector.show, rules))
 
     def evicted(self) -> dict[str, int]:
         """See Judge."""

@@ -53,6 +53,61 @@ correlation:
 """
 
 
+def of_all_kinds(*, least: int, learning_s: int, level: str) -> str:
+    """Windows that are whole when nothing can come any more, what is missing, what is new."""
+    return f"""
+title: one a
+name: one-a
+logsource: {{category: any}}
+detection: {{s: {{tool.name: a}}, condition: s}}
+---
+title: one b
+name: one-b
+logsource: {{category: any}}
+detection: {{s: {{tool.name: b}}, condition: s}}
+---
+title: many in a bucket
+id: bucket
+correlation:
+  type: event_count
+  rules: [one-a]
+  group-by: [session.id]
+  timespan: 10s
+  condition: {{gte: {least}}}
+tacho: {{window: tumbling}}
+---
+title: many in a sitting
+id: sitting
+correlation:
+  type: event_count
+  rules: [one-a, one-b]
+  group-by: [session.id]
+  timespan: 12s
+  condition: {{gte: {least}}}
+tacho: {{window: session, gap: 4s}}
+---
+title: a and then no b
+id: unanswered
+level: {level}
+correlation:
+  type: temporal_ordered
+  rules: [one-a, one-b]
+  group-by: [session.id]
+  timespan: 6s
+tacho: {{absent: one-b}}
+---
+title: another tool
+id: another
+correlation:
+  type: value_count
+  rules: [one-a, one-b]
+  group-by: [session.id]
+  timespan: 20s
+  condition: {{field: tool.name, gte: 1}}
+tacho: {{first_seen: {{learning: {learning_s}s}}}}
+"""
+
+
 def compiled(*texts: str) -> RuleSet:
     return build(parse("---".join(texts), "made.yml"))
 
@@ -61,6 +116,8 @@ SETS = {
     "one": compiled(single("was so", "a"), counted(3, "session.id")),
     "two": compiled(single("is so", "a", "high"), counted(2, "session.id")),
     "three": compiled(single("is so", "b"), counted(3, "session.id", level="critical")),
+    "five": compiled(of_all_kinds(least=2, learning_s=0, level="low")),
+    "six": compiled(of_all_kinds(least=3, learning_s=5, level="high")),
     "four": compiled(counted(3, "principal.id"), counted(2, "session.id").replace("base", "b2")),
 }
 
@@ -116,8 +173,9 @@ def told(signal: Signal) -> Signal:
 
 
 def judged_alone(rules: RuleSet, rows: list[dict[str, Any]]) -> dict[str, Signal]:
-    standing = Standing()
-    standing.take(WholeDetector(rules, limits=LIMITS).process(frame(rows), [], 0).signals)
+    standing, detector = Standing(), WholeDetector(rules, limits=LIMITS)
+    standing.take(detector.process(frame(rows), [], 0).signals)
+    standing.take(detector.close(1).signals)
     return {key: told(signal) for key, signal in standing.signals.items()}
 
 
@@ -147,6 +205,7 @@ def test_what_stands_is_what_was_in_force_whatever_order_and_cuts(
         size = chance.randint(1, len(waiting))
         standing.take(detector.process(frame(waiting[:size]), [], 0).signals)
         waiting = waiting[size:]
+    standing.take(detector.close(1).signals)
     found = {key: told(signal) for key, signal in standing.signals.items()}
     assert found == (expected(plan, rows) if rows else {})
 

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 
 from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.in_force import Change, Period, Timeline
+from tachograph.detectors.partition import PartitionDetector
 from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect.catch_up import CatchUp
-from tachograph.pipeline.detect.judges import RAW_TOPICS, ActionJudge
+from tachograph.pipeline.detect.judges import RAW_TOPICS, ActionJudge, MatchJudge
 from tachograph.pipeline.detect.shard import Shard, State
 from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Tick
 from tests.detectors.made import SECOND_US, at, frame
-from tests.detectors.test_plan import compiled, counted, single, told
+from tests.detectors.test_plan import compiled, counted, of_all_kinds, single, told
 from tests.pipeline.detect.records import PLACE, Record, Standing, catch_up
 
 # Far more than what a change may lie back here, so that nothing is closed too early by chance.
@@ -34,12 +35,16 @@ SETS = {
     "two": compiled(single("is so", "a", "high"), counted(2, "session.id")),
     "three": compiled(single("is so", "b"), counted(3, "session.id", level="critical")),
     "none": compiled(single("other", "z")),
+    "kinds": compiled(of_all_kinds(least=2, learning_s=0, level="low")),
+    "changed": compiled(of_all_kinds(least=3, learning_s=5, level="high")),
 }
+ACROSS = compiled(counted(3, "principal.id"))
 
 
 def plan_of(changes: list[Change], first: str) -> Plan:
     timeline = Timeline.of(changes, Period(0, first, ""))
-    return Plan(timeline, {period: SETS[period.rules] for period in timeline.periods})
+    sets = {**SETS, "across": ACROSS}
+    return Plan(timeline, {period: sets[period.rules] for period in timeline.periods})
 
 
 @st.composite
@@ -93,7 +98,9 @@ def expected(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Signal]:
     """Each set judges everything by itself; of that holds what was observed in its time."""
     found: dict[str, Signal] = {}
     for period, rules in zip(plan.timeline.periods, plan.sets, strict=True):
-        for signal in WholeDetector(rules).process(frame(rows), [], 0).signals:
+        detector = WholeDetector(rules)
+        said = [detector.process(frame(rows), [], 0), detector.close(1)]
+        for signal in (signal for found_ in said for signal in found_.signals):
             assert signal.observed_time is not None
             if plan.timeline.at(int(signal.observed_time.timestamp()) * SECOND_US) == period:
                 found[signal.signal_id] = told(signal)
@@ -149,7 +156,7 @@ class Process:
             self.checkpoint = self.shard.next_offset, self.shard.dump(self.known)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     streams(),
     st.lists(
@@ -204,6 +211,29 @@ def test_a_rule_that_is_new_fires_on_what_began_before_it(learned_at: int) -> No
         said.take(shard, [record])
     assert [s.event_count for s in said.newest.values() if s.kind == "window"] == [3]
     assert [s.title for s in said.newest.values() if s.kind == "stateless"] == ["was so"]
+
+
+@pytest.mark.parametrize("learned_at", [0, 1, 2])
+def test_what_was_sent_before_a_place_of_matches_knew_the_rule_counts(learned_at: int) -> None:
+    """Who owns the actions has learned of it before; two of three come before it holds."""
+    plan = plan_of([Change(106 * SECOND_US, 1, "rules", "across")], "none")
+    source = PartitionDetector(plan)
+    log = []
+    for number, second in enumerate((100, 104, 108)):
+        row = {
+            "event_id": plain_id(str(number)), "event_time": second, "observed_time": at(second),
+            "kind": "tool_call", "tool_name": "a", "principal_id": "P", "partition_key": "agent",
+        }  # fmt: skip
+        [rows] = source.process(frame([row]), [], number << 20).matches
+        log.append(Record(number, b"match_batch", batch.encode(rows)))
+    shard = Shard(("agent.matches", 0), MatchJudge(plan_of([], "none")), start=0, muted_until=0)
+    said = Standing()
+    for number, record in enumerate(log):
+        if number == learned_at:
+            shard.adopt(plan)
+            said.note(catch_up(shard, log, 1))
+        said.take(shard, [record])
+    assert [signal.event_count for signal in said.newest.values()] == [3]
 
 
 def test_nothing_is_read_again_where_no_rule_is_new_and_nothing_was_judged_too_early() -> None:
