@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 ANY = "…"
+_FILE = re.compile(r"^`([\w.]+)`\n\n```\w+\n(.*?)```", re.MULTILINE | re.DOTALL)
 
 
 class Transcript(NamedTuple):
@@ -23,6 +24,17 @@ def transcripts(page: Path) -> list[Transcript]:
             command, *output = part.rstrip("\n").split("\n")
             found.append(Transcript(command, output))
     return found
+
+
+def files(page: Path) -> list[tuple[str, str]]:
+    """Name and text of every file that the page shows."""
+    return _FILE.findall(page.read_text("utf-8"))
+
+
+def missing_links(page: Path) -> list[str]:
+    """Links of the page that lead to no file."""
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    return [link for link in links if not (page.parent / link).exists()]
 
 
 def says(actual: str, shown: list[str]) -> None:

@@ -1,7 +1,6 @@
 """docs/rules.md is true: in one folder, from the first command to the last."""
 
 import os
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -14,12 +13,11 @@ from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.inputs import chunks
 from tachograph.pipeline.settings import ClickHouseSettings
 from tests.pipeline.stored import Store
-from tests.transcripts import ROOT, says, transcripts
+from tests.transcripts import ROOT, files, missing_links, says, transcripts
 
 PAGE = ROOT / "docs" / "rules.md"
 EXAMPLES = ROOT / "docs" / "examples" / "actions.ndjson"
-_FILE = re.compile(r"^`([\w.]+)`\n\n```yaml\n(.*?)```", re.MULTILINE | re.DOTALL)
-FILES = _FILE.findall(PAGE.read_text("utf-8"))
+FILES = files(PAGE)
 
 
 @pytest.fixture
@@ -56,7 +54,5 @@ def test_every_command_says_what_the_page_shows(
 
 
 def test_every_link_leads_to_a_file() -> None:
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGE.read_text("utf-8"))
-    missing = [link for link in links if not (PAGE.parent / link).exists()]
-    # Pages that are written beside this one.
-    assert set(missing) <= {"sigma.md", "correlations.md"}
+    # A page that is written beside this one.
+    assert set(missing_links(PAGE)) <= {"sigma.md"}
