@@ -141,14 +141,21 @@ class InForce:
     """
 
     def __init__(
-        self, settings: Settings, writer: Writer, content: Content, clock: Clock = system_us
+        self,
+        settings: Settings,
+        writer: Writer,
+        content: Content | None = None,
+        clock: Clock = system_us,
     ) -> None:
-        """`content` compiles. Blocks until the log is read. Raises RetryLater, Refused."""
+        """`content` compiles; None: nothing is said, only read. Blocks until the log is read.
+        Raises RetryLater, Refused.
+        """
         self._clock = clock
         writer.partitions(CONFIG_TOPIC)
         self._config = ConfigLog(settings, NAME)
         self._said = ours(self._config.whole())
-        self._declare(writer, content)
+        if content is not None:
+            self._declare(writer, content)
         self._compiled: dict[tuple[str, str], RuleSet] = {}
         # Contents that cannot be used, and why: what was in force before them stays so.
         self.refused: dict[str, str] = {}

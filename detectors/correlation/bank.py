@@ -28,6 +28,7 @@ from tachograph.detectors.correlation.matched import (
 )
 from tachograph.detectors.correlation.memory import CorrelatorStats
 from tachograph.detectors.correlation.reports import Fired, Voice
+from tachograph.detectors.correlation.window_state import WindowState, window_states
 from tachograph.detectors.facts import FactStore, group_value
 from tachograph.detectors.ids import Hasher
 from tachograph.detectors.language.compiled import RuleSet
@@ -284,6 +285,11 @@ class CorrelatorBank:
         for key, fed in self._fed.items():
             if key in kept.fed:
                 fed.restore(kept.fed[key])
+
+    def windows(self, key: str) -> list[WindowState]:
+        """The windows that a rule, by its key, holds here."""
+        judge = self._judges.get(key)
+        return list(window_states(judge)) if judge is not None else []
 
     def stats(self) -> Iterator[tuple[Correlation, CorrelatorStats]]:
         """Counts of each rule since the start."""

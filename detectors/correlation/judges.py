@@ -32,6 +32,7 @@ class Judge(Protocol):
 
     rule: Correlation
     memory: Memory
+    voice: Voice
 
     def process(
         self, columns: Columns, revision: int, *, gone: Columns | None = None

@@ -8,8 +8,9 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.across import AcrossDetector
-from tachograph.detectors.correlation.matched import chain_of
+from tachograph.detectors.correlation.matched import chain_of, rule_key
 from tachograph.detectors.correlation.stretch import LONG_AGO
+from tachograph.detectors.correlation.window_state import WindowState
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Plan
@@ -81,6 +82,10 @@ class Judge(Protocol):
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
+        ...
+
+    def windows(self, rule: Correlation) -> list[WindowState]:
+        """The windows that a rule holds here, for a person who asks."""
         ...
 
     def dump(self) -> bytes:
@@ -203,6 +208,10 @@ class ActionJudge(_Base):
         self._detector.adopt(plan)
         self.plan = plan
 
+    def windows(self, rule: Correlation) -> list[WindowState]:
+        """See Judge."""
+        return self._detector.engine.bank.windows(rule_key(rule))
+
     def fresh(self, plan: Plan) -> "ActionJudge":
         """See Judge."""
         return ActionJudge(plan)
@@ -287,6 +296,10 @@ class MatchJudge(_Base):
         """See Judge."""
         self._detector.adopt(plan)
         self.plan = plan
+
+    def windows(self, rule: Correlation) -> list[WindowState]:
+        """See Judge."""
+        return self._detector.bank.windows(rule_key(rule))
 
     def fresh(self, plan: Plan) -> "MatchJudge":
         """See Judge."""

@@ -297,3 +297,24 @@ def active(*, as_json: AsJson = False) -> None:
     from tachograph.pipeline.settings import Settings
 
     run_active(Settings.beside_up(), as_json=as_json, sink=sys.stdout)
+
+
+@app.command()
+def state(
+    rule: OneRule,
+    *,
+    group: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads the annotation
+        typer.Option(help="only groups with this value, as principal.id=alice", show_default=False),
+    ] = None,
+    most: Annotated[int, typer.Option(help="groups shown of each place")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """How far the windows of a rule in force have come, group by group, and what is missing; as of
+    the newest checkpoints of `tacho detect`.
+    """
+    from tachograph.pipeline.rules.state import run_state
+    from tachograph.pipeline.settings import Settings
+
+    settings = Settings.beside_up()
+    run_state(rule, group or [], settings, most=most, as_json=as_json, sink=sys.stdout)
