@@ -26,7 +26,8 @@ class RuleErrors(ValueError):
 
 class RuleSet(msgspec.Struct, frozen=True):
     """Compiled rules. `refused` is empty unless the caller asked to go on without them; `skipped`
-    names sound rules that are not asked, because these events are not of their log source.
+    names sound rules that are not asked, because these events are not of their log source; `notes`
+    say of rules that are asked what is not as their author meant it.
     """
 
     rules: list[Rule]
@@ -35,6 +36,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     rules_hash: str
     refused: list[Problem] = []
     skipped: list[Problem] = []
+    notes: list[Problem] = []
     reference: Reference = msgspec.field(default_factory=shipped)
     # Where the reference data changes in time: from which observed time (µs) on each holds.
     known_since: list[tuple[int, Reference]] = []

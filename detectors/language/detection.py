@@ -8,6 +8,7 @@ from uuid import UUID
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaLevel, SigmaLogSource, SigmaRule, SigmaRuleTag
 
+from tachograph.detectors.language import atr
 from tachograph.detectors.language.conditions import And, Node
 from tachograph.detectors.language.filters import Filter
 from tachograph.detectors.language.pipelines import Pipelines
@@ -27,15 +28,23 @@ class Detected(NamedTuple):
     version: str
     original: SigmaLogSource
     logsource: SigmaLogSource
+    # What is not as its author meant it.
+    notes: tuple[str, ...] = ()
 
 
 def detected(document: Document, pipelines: Pipelines, filters: Sequence[Filter]) -> Detected:
     """Read the detection. Raises RefusedDocument, and UnknownField through its caller's fields."""
     data = document.data
-    rule = _rule(document, data["detection"])
-    original = rule.logsource
+    if atr.is_atr(document):
+        original = logsource = SigmaLogSource.from_dict(data["logsource"])
+        condition, notes = atr.asked_of(document)
+        changed = False
+    else:
+        rule = _rule(document, data["detection"])
+        original = rule.logsource
+        condition, changed = _condition(document, rule, pipelines)
+        logsource, notes = rule.logsource, ()
     fitting = [found for found in filters if found.fits(document, original)]
-    condition, changed = _condition(document, rule, pipelines)
     for found in fitting:
         asked = {**found.selections, "condition": found.condition}
         added, _ = _condition(found.document, _rule(document, asked, of=found.document), pipelines)
@@ -44,7 +53,7 @@ def detected(document: Document, pipelines: Pipelines, filters: Sequence[Filter]
     version = semantic_hash(data["detection"])
     if changed or fitting:
         version = semantic_hash([version, repr(condition)])
-    return Detected(condition, version, original, rule.logsource)
+    return Detected(condition, version, original, logsource, notes)
 
 
 def _rule(document: Document, detection: Any, *, of: Document | None = None) -> SigmaRule:

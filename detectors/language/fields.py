@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from tachograph.detectors.reference import catalogue
+from tachograph.detectors.texts import PREFIX
 from tachograph.schemas.batch import ATTRIBUTES, JUDGED
 
 # Names that catalogues and other packs use for columns of ours.
@@ -120,7 +121,11 @@ class FieldMap:
         if self.columns is None:
             return [name for name in schema if not name.startswith(self.own_prefix)]
         texts = (pl.String(), pl.List(pl.String), ATTRIBUTES)
-        return [name for name, kind in schema.items() if kind in texts and name not in _PLUMBING]
+        return [
+            name
+            for name, kind in schema.items()
+            if kind in texts and name not in _PLUMBING and not name.startswith(PREFIX)
+        ]
 
     def long(self, column: str) -> bool:
         """Whether the column may hold long text, so that even comparing it is not cheap."""

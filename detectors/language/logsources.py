@@ -37,6 +37,12 @@ def foreign(logsource: "SigmaLogSource", fields: FieldMap) -> str | None:
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value)
 
 
+def notes_in_words(notes: Sequence[Problem]) -> list[str]:
+    """What a person is told of rules that are asked, and not quite as their authors meant them."""
+    counts = Counter(problem.reason for problem in notes).most_common(MAX_SAID)
+    return [f"{count:,} rule(s) {reason}" for reason, count in counts]
+
+
 def in_words(skipped: Sequence[Problem]) -> list[str]:
     """What a person is told of rules that are not asked, by log source, most first."""
     counts = Counter(problem.reason for problem in skipped).most_common()

@@ -6,9 +6,10 @@ is refused, with words.
 """
 
 import functools
+import re
 from collections.abc import Sequence
 
-import polars as pl
+from tachograph.detectors.matching.expressions import ready
 
 # A word's boundary is that of ASCII words, as in the engines rules are written for; it is faster
 # too.
@@ -17,6 +18,8 @@ BOUNDARY = "(?-u:\\b)"
 _PLAIN_ESCAPES = {"<": "<", ">": ">", "Z": "\\z"}
 # Characters that begin a set operation inside Rust's [...] and are plain elsewhere.
 _SET_SYNTAX = "[&~"
+_ESCAPE = re.compile(r"\\(?:[pPxuU]\{[^{}]*\}|.)", re.DOTALL)
+_COUNT = re.compile(r"\{\d+(?:,\d*)?\}")
 MAX_REGEX_CHARS = 8_192
 
 
@@ -71,11 +74,10 @@ def escape(text: str) -> str:
     return "".join(f"\\{c}" if c in r".\+*?()|[]{}^$#&-~/" else c for c in text)
 
 
-@functools.lru_cache(maxsize=4096)
 def _check(pattern: str) -> None:
     try:
-        pl.Series([""]).str.contains(pattern)
-    except pl.exceptions.ComputeError as error:
+        ready(pattern)
+    except ValueError as error:
         raise UnsupportedRegex(_reason(str(error))) from error
 
 
@@ -93,15 +95,16 @@ def _respell(pattern: str) -> str:
     while at < len(pattern):
         char = pattern[at]
         if char == "\\" and at + 1 < len(pattern):
-            escaped = pattern[at + 1]
-            if escaped == "b" and not in_set:
-                out.append(BOUNDARY)
-            else:
-                out.append(_PLAIN_ESCAPES.get(escaped, char + escaped))
-            at += 2
+            text = _ESCAPE.match(pattern, at)[0]  # type: ignore[index]
+            out.append(
+                BOUNDARY if text == "\\b" and not in_set else _PLAIN_ESCAPES.get(text[1:], text)
+            )
+            at += len(text)
             continue
         if not in_set:
-            out.append(char)
+            # A brace that counts nothing is itself.
+            literal = char == "{" and _COUNT.match(pattern, at) is None
+            out.append("\\{" if literal else char)
             if char == "[":
                 at = _open_set(pattern, at + 1, out)
                 in_set = True

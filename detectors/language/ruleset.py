@@ -9,7 +9,7 @@ import msgspec
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaLogSource
 
-from tachograph.detectors.language import logsources, templates
+from tachograph.detectors.language import atr, logsources, templates
 from tachograph.detectors.language.compiled import BUILTIN, RuleErrors, RuleSet
 from tachograph.detectors.language.conditions import fields_of
 from tachograph.detectors.language.correlations import Target, correlation_of
@@ -27,7 +27,7 @@ from tachograph.detectors.language.rule import (
     Stateless,
     Tacho,
 )
-from tachograph.detectors.language.rulefile import Document, RefusedDocument, read
+from tachograph.detectors.language.rulefile import Document, RefusedDocument, read, semantic_hash
 from tachograph.detectors.language.sigma import in_words
 from tachograph.detectors.language.tuning import UNTUNED, Tuning, read_tuning, tuned
 from tachograph.detectors.matching.lowering import Lowering
@@ -114,6 +114,7 @@ def build(
     """The rules of documents already read, tuned (see `tuned`); the rest as `load`."""
     builder = _Builder(fields, pipelines or Pipelines())
     documents, torn = templates.whole(documents)
+    documents = builder.translated(documents)
     documents, untunable = tuned(documents, tuning, whole=whole)
     builder.problems += [*problems, *torn, *untunable]
     builder.take(documents)
@@ -127,6 +128,7 @@ def build(
         rules_hash=plain_id(*versions),
         refused=sorted(set(builder.problems)),
         skipped=sorted(builder.skipped),
+        notes=sorted(builder.notes),
         reference=reference or shipped(),
     )
 
@@ -144,6 +146,7 @@ class _Builder:
         self.detections: list[Detection] = []
         self.problems: list[Problem] = []
         self.skipped: list[Problem] = []
+        self.notes: list[Problem] = []
         self._pipelines = pipelines
         self._filters: list[Filter] = []
         self._by_name: dict[str, list[int]] = {}
@@ -156,6 +159,18 @@ class _Builder:
         self._seen: dict[str, Document] = {}
         # Rules that filters can be added to, with their log sources.
         self._filterable: list[tuple[Document, SigmaLogSource]] = []
+
+    def translated(self, documents: Sequence[Document]) -> list[Document]:
+        """The documents, those of other formats as documents of ours."""
+        made: list[Document] = []
+        for document in documents:
+            if not atr.is_atr(document):
+                made.append(document)
+            elif self.fields.columns is None:
+                self._skip(document, "Agent Threat Rules are asked of actions, not of raw logs")
+            else:
+                self._try(document, lambda doc: made.extend(atr.translated(doc)), unique=False)
+        return made
 
     def take(self, documents: Sequence[Document]) -> None:
         """Filters first, then base rules: what refers to others may stand before them."""
@@ -236,6 +251,7 @@ class _Builder:
         self._versions.append(found.version)
         for name in document.names:
             self._by_name.setdefault(name, []).append(at)
+        self.notes += [document.problem(note, "detection") for note in found.notes]
         return at
 
     def _lost(self, found: Detected, names: Sequence[str]) -> str | None:
@@ -279,7 +295,9 @@ class _Builder:
 
     def _correlated_by(self, document: Document) -> Correlation:
         """The correlation of a document, made once; those that it rests on before it."""
-        place = f"{document.file}:{document.line}"
+        # A file's document may have been made several correlations.
+        asked = semantic_hash(document.data["correlation"])
+        place = f"{document.file}:{document.line}:{asked}"
         if place in self._made:
             made = self._made[place]
             if made is None:

@@ -59,7 +59,7 @@ from tachograph.detectors.language.conditions import (
     Truth,
 )
 from tachograph.detectors.language.regexes import UnsupportedRegex, escape, linear
-from tachograph.detectors.matching.lookaround import has_look, split
+from tachograph.detectors.matching.lookaround import needs_judge, split
 
 _COMPARISONS: dict[CompareOperators, NumberOp] = {
     CompareOperators.LT: "lt",
@@ -224,7 +224,7 @@ def _expressions(value: SigmaRegularExpression) -> list[Pattern]:
     flags = "".join(value.sigma_to_re_flag[flag] for flag in value.flags)
     pattern = value.regexp.to_plain_regex()
     try:
-        if not has_look(pattern):
+        if not needs_judge(pattern):
             return [Pattern(linear(pattern, flags))]
         parts = split(pattern, flags)
     except UnsupportedRegex as error:

@@ -32,6 +32,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     detections: list[tuple[dict[str, Any], Any]]
     rules_hash: str
     skipped: list[Problem]
+    notes: list[Problem]
 
 
 def encode(rules: RuleSet) -> bytes:
@@ -47,6 +48,7 @@ def encode(rules: RuleSet) -> bytes:
             [(_around(one), _plain(one.condition)) for one in rules.detections],
             rules.rules_hash,
             rules.skipped,
+            rules.notes,
         )
     )
 
@@ -64,6 +66,7 @@ def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
             fields=fields,
             rules_hash=kept.rules_hash,
             skipped=kept.skipped,
+            notes=kept.notes,
             reference=reference,
         )
     except (msgspec.MsgspecError, KeyError, TypeError, IndexError, RecursionError) as error:

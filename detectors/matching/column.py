@@ -9,10 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.language.conditions import Number, NumberOp, Test, Text, TextOp
+from tachograph.detectors.language.conditions import (
+    Number,
+    NumberOp,
+    Pattern,
+    Test,
+    Text,
+    TextOp,
+)
+from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.bits import Mask, Rows
 from tachograph.detectors.matching.distinct import Distinct
-from tachograph.detectors.matching.guards import MIN_WORD_CHARS, beyond_ascii, guard
+from tachograph.detectors.matching.expressions import Bundle, ready
+from tachograph.detectors.matching.factors import NON_ASCII
+from tachograph.detectors.matching.guards import MIN_WORD_CHARS, guard
+from tachograph.detectors.matching.lookaround import exactly
 from tachograph.detectors.matching.lowering import EXACT_WHOLE
 from tachograph.detectors.matching.question import ValueQuestions
 from tachograph.detectors.matching.words import Hits, Places, Words
@@ -46,8 +57,13 @@ class ColumnTests:
         self.equal: dict[str, list[int]] = defaultdict(list)
         # Tests that the number in the text answers.
         self.number: dict[float, list[int]] = defaultdict(list)
-        # Words without one of which a test cannot pass; None: no saying.
-        self.guards: dict[int, list[int] | None] = {}
+        # Branches, each of groups of words: of one branch each group must have a word in the text
+        # for a test to pass. No branches: no saying.
+        self.guards: dict[int, list[list[int]]] = {}
+        self.groups: list[list[int]] = []
+        self._group_numbers: dict[tuple[int, ...], int] = {}
+        # Expressions of which words do not say enough: looked for together.
+        self.loose: dict[int, str] = {}
 
     def add(self, number: int, test: Test) -> bool:
         """Take a test in. True: looking for words answers it, it costs next to nothing."""
@@ -71,11 +87,31 @@ class ColumnTests:
         self._guard(number, test, in_json=True)
 
     def _guard(self, number: int, test: Test, *, in_json: bool) -> None:
-        words = guard(test, in_json=in_json)
-        self.guards[number] = [self._word_number(word) for word in words] if words else None
+        branches = guard(test, in_json=in_json)
+        self.guards[number] = [[self._group_number(words) for words in b] for b in branches]
+        if not branches and not in_json and isinstance(test, Pattern) and test.cased:
+            self.loose[number] = test.regex
+
+    def _group_number(self, words: Sequence[str]) -> int:
+        numbers = tuple(self._word_number(word) for word in words)
+        known = self._group_numbers.get(numbers)
+        if known is None:
+            known = self._group_numbers[numbers] = len(self.groups)
+            self.groups.append(list(numbers))
+        return known
 
     def _word_number(self, word: str) -> int:
         return self._numbers.setdefault(word, len(self._numbers))
+
+    @cached_property
+    def non_ascii(self) -> int | None:
+        """The number of the word that stands for any character beyond ASCII."""
+        return self._numbers.get(NON_ASCII)
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The loose expressions as one."""
+        return Bundle(self.loose)
 
     @cached_property
     def words(self) -> Words | None:
@@ -96,12 +132,13 @@ class ColumnTests:
                 numbers = np.array(distinct.numbers)[places]
                 passed: Mask = _COMPARE[op](numbers, value) & ~np.isnan(numbers)
                 return passed
-        if beyond_ascii(test):
-            held = [not distinct.texts[at].isascii() for at in places.tolist()]
-            found = np.array(held, np.bool_)
-            if found.any():
-                found[found] = self._values.mask(test, distinct.values[places[found]])
-            return found
+            case Pattern(regex, cased, exact):
+                texts = distinct.texts if cased else distinct.lowered
+                asked = [texts[at] for at in places.tolist()]
+                matched = ready(regex).matches(asked)
+                if exact is not None:
+                    matched = exactly(exact, asked, matched)
+                return np.array(matched, np.bool_)
         return self._values.mask(test, distinct.values[places])
 
 
@@ -130,6 +167,14 @@ class AskedColumn:
         self._wholes: dict[int, list[int]] = defaultdict(list)
         # Values that a test was asked of, and those of them that passed.
         self._asked: dict[int, tuple[Mask, Mask]] = {}
+        # Values (see `bits`) in which a word of a group stands.
+        self._grouped: dict[int, int] = {}
+        self._standing: dict[int, int] = {}
+        # Values that the bundle was asked of, and what it found in them.
+        self._bundled = np.zeros(distinct.count, np.bool_)
+        self._found: dict[int, int] = defaultdict(int)
+        # The rows that were asked for last, and their values.
+        self._last: tuple[Rows, Rows, Rows, int] | None = None
 
     def look(self) -> list[int]:
         """The tests answered by words or by whole values that some value may pass."""
@@ -163,19 +208,74 @@ class AskedColumn:
 
     def asked(self, number: int, places: Rows) -> int:
         """Those of the rows at these places that pass a test that words do not answer."""
-        guards = self._tests.guards[number]
-        hits = [self._hits[word] for word in guards or () if word in self._hits]
-        if guards is not None and not hits:
+        branches = self._tests.guards[number]
+        wanted = self._guarded(branches) if branches else -1
+        if not wanted:
             return 0
-        codes, rows = self._distinct.entries(places)
-        wanted = np.zeros(self._distinct.count, np.bool_)
-        wanted[codes] = True
-        if guards is not None:
-            guarded = np.zeros_like(wanted)
-            for found in hits:
-                guarded[found.texts] = True
-            wanted &= guarded
-        return self._distinct.among(rows[self._passed(number, wanted)[codes]])
+        codes, rows, held = self._entries(places)
+        wanted &= held
+        if wanted and number in self._tests.loose:
+            wanted &= self._loosely(number, wanted)
+        if not wanted:
+            return 0
+        passed = self._passed(number, bits.mask_of(wanted, self._distinct.count))
+        return self._distinct.among(rows[passed[codes]])
+
+    def _guarded(self, branches: Sequence[Sequence[int]]) -> int:
+        """Values in which, for one of the branches, each group has a word."""
+        found = 0
+        for branch in branches:
+            left = -1
+            for group in branch:
+                left &= self._group(group)
+                if not left:
+                    break
+            found |= left
+        return found
+
+    def _group(self, group: int) -> int:
+        """Values in which a word of the group stands."""
+        found = self._grouped.get(group)
+        if found is None:
+            found = 0
+            for word in self._tests.groups[group]:
+                if word in self._hits or word == self._tests.non_ascii:
+                    found |= self._word(word)
+            self._grouped[group] = found
+        return found
+
+    def _word(self, word: int) -> int:
+        """Values in which the word stands."""
+        found = self._standing.get(word)
+        if found is None:
+            mask = np.zeros(self._distinct.count, np.bool_)
+            if word == self._tests.non_ascii:
+                mask[:] = [not text.isascii() for text in self._distinct.texts]
+            else:
+                mask[self._hits[word].texts] = True
+            found = self._standing[word] = bits.of_mask(mask)
+        return found
+
+    def _entries(self, places: Rows) -> tuple[Rows, Rows, int]:
+        """The values that stand in the rows, entry by entry, the rows of the entries, and the
+        values as a set.
+        """
+        if self._last is None or self._last[0] is not places:
+            codes, rows = self._distinct.entries(places)
+            held = np.zeros(self._distinct.count, np.bool_)
+            held[codes] = True
+            self._last = places, codes, rows, bits.of_mask(held)
+        return self._last[1:]
+
+    def _loosely(self, number: int, wanted: int) -> int:
+        """Values in which the bundle finds the expression of a test, of the wanted ones all."""
+        mask = bits.mask_of(wanted, self._distinct.count) & ~self._bundled
+        places = np.flatnonzero(mask).tolist()
+        self._bundled |= mask
+        for place in places:
+            for found in self._tests.bundle.found_in(self._distinct.texts[place]):
+                self._found[found] |= 1 << place
+        return self._found[number]
 
     def _passed(self, number: int, wanted: Mask) -> Mask:
         """The values that passed so far, the wanted ones among them; each is asked once."""

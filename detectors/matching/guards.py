@@ -4,15 +4,13 @@ Soundness is all that matters here: a test from which no words follow has no gua
 """
 
 import re
-import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from tachograph.detectors.language.conditions import Pattern, Test, Text
+from tachograph.detectors.matching.factors import MIN_WORTH, NON_ASCII, branches_of, worth
 
 # A shorter word stands in too many texts to be worth looking for.
 MIN_WORD_CHARS = 3
-MAX_WORDS = 256
 # Equal to s where case is ignored, and yet its own lower case.
 LONG_S = "\u017f"
 # Small sigma is written another way at the end of a word: its case depends on what stands around.
@@ -20,99 +18,43 @@ _SIGMA = re.compile("[Σσς]")
 # In JSON text any character may be written \u00xx.
 JSON_ESCAPE = "\\u00"
 _JSON_SAFE_RUN = re.compile(r"[ !#-.0-\[\]-~]+")
-_ASCII_RUN = re.compile(r"[\x00-\x7f]+")
+
+# Of one branch at least, of each of its groups at least one word stands in the lower-cased text.
+Branches = list[list[list[str]]]
 
 
-def guard(test: Test, *, in_json: bool = False) -> list[str]:
-    """Words in lower case, one of which stands in the lower-cased text wherever the test passes;
-    empty when there is no saying.
+def guard(test: Test, *, in_json: bool = False) -> Branches:
+    """What must stand in a text for the test to pass; empty when there is no saying.
 
     `in_json`: the text is JSON, and the test is asked of something within.
     """
+    branches = [list(_groups(branch, in_json=in_json)) for branch in _branches(test)]
+    return branches if all(branches) else []
+
+
+def _branches(test: Test) -> tuple[tuple[tuple[str, ...], ...], ...]:
     match test:
         case Text(_, value):
-            words, whole = [value], True
+            word = max(_SIGMA.split(value), key=len).lower()
+            return (((word,),),) if len(word) >= MIN_WORD_CHARS else ()
         case Pattern(regex, cased):
-            # A pattern for lower-case text says exactly what stands there.
-            words, whole = required_words(regex), not cased
-        case _:
-            return []
-    found: set[str] = set()
-    for word in words:
-        best = max(_runs(word, whole=whole, in_json=in_json), key=len, default="").lower()
-        if len(best) < MIN_WORD_CHARS:
-            return []
-        found.add(best)
-        if not whole and "s" in best:
-            found.add(LONG_S)
-    return sorted(found | {JSON_ESCAPE}) if found and in_json else sorted(found)
+            return tuple(
+                tuple(_folded(group) if cased else group for group in branch)
+                for branch in branches_of(regex)
+            )
+    return ()
 
 
-def _runs(word: str, *, whole: bool, in_json: bool) -> list[str]:
-    if in_json:
-        return _JSON_SAFE_RUN.findall(word)
-    return _SIGMA.split(word) if whole else _ASCII_RUN.findall(word)
+def _folded(group: tuple[str, ...]) -> tuple[str, ...]:
+    """With the letter that an s may be, should the expression disregard case."""
+    return (*group, LONG_S) if any("s" in word for word in group) else group
 
 
-def beyond_ascii(test: Test) -> bool:
-    """Every text that passes holds a character that is not ASCII: the test is a regex made of sets
-    of such alone.
-    """
-    if not isinstance(test, Pattern):
-        return False
-    if not re.fullmatch(r"(\[[^\]]+\](\{\d+,?\d*\})?\|?)+", test.regex):
-        return False
-    inner = re.findall(r"\[([^\]]+)\]", test.regex)
-    plain = [re.sub(r"\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}", "\u00a0", part) for part in inner]
-    ranges = [part.replace("-", "") for part in plain]
-    return all(part and not any(c.isascii() for c in part) for part in ranges)
-
-
-def required_words(regex: str) -> list[str]:
-    """Words of which every match of the regex contains one; empty when there is no saying."""
-    if "[:" in regex or "&&" in regex:
-        return []  # sets that Python's parser reads otherwise
-    try:
-        from re import _parser  # type: ignore[attr-defined]
-    except ImportError:
-        return []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = _parser.parse(regex.replace("(?-u:\\b)", "\\b").replace("\\z", "\\Z"))
-    except (re.error, RecursionError, OverflowError):
-        return []
-    found = _words_of(list(tree))
-    return [] if found is None else found[:MAX_WORDS] if len(found) <= MAX_WORDS else []
-
-
-def _words_of(tree: Sequence[tuple[Any, Any]]) -> list[str] | None:
-    """Of the runs and alternatives in a sequence, the one whose shortest word is longest."""
-    candidates: list[list[str]] = []
-    run: list[str] = []
-    for op, argument in [*tree, ("end", None)]:
-        name = str(op)
-        if name == "LITERAL":
-            run.append(chr(argument))
+def _groups(branch: tuple[tuple[str, ...], ...], *, in_json: bool) -> Iterator[list[str]]:
+    for group in branch:
+        if not in_json:
+            yield list(group)
             continue
-        if name == "AT":
-            continue
-        if run:
-            candidates.append(["".join(run)])
-            run = []
-        inner = _inner_words(name, argument)
-        if inner:
-            candidates.append(inner)
-    return max(candidates, key=lambda words: min(map(len, words)), default=None)
-
-
-def _inner_words(name: str, argument: Any) -> list[str] | None:
-    if name == "SUBPATTERN":
-        return _words_of(list(argument[3]))
-    if name in {"MAX_REPEAT", "MIN_REPEAT"} and argument[0] >= 1:
-        return _words_of(list(argument[2]))
-    if name == "BRANCH":
-        found = [_words_of(list(branch)) for branch in argument[1]]
-        if all(found):
-            return [word for words in found if words for word in words]
-    return None
+        words = [max(_JSON_SAFE_RUN.findall(word), key=len, default="") for word in group]
+        if NON_ASCII not in group and all(worth(word) >= MIN_WORTH for word in words):
+            yield [*words, JSON_ESCAPE]

@@ -16,6 +16,8 @@ import polars as pl
 
 from tachograph.detectors.language.regexes import UnsupportedRegex, checked, spelled
 from tachograph.detectors.matching.positions import MAX_POSITIONS, Positions, TooLarge, Truth
+from tachograph.detectors.matching.references import Referring, has_reference, references_of
+from tachograph.detectors.matching.references import rough as rough_of
 from tachograph.detectors.matching.regex_tree import (
     Alt,
     Anchor,
@@ -35,22 +37,31 @@ _NOTHING = "(?:)"
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 _LINE = re.compile(r"\n")
 
-__all__ = ["Split", "has_look", "holding", "split"]
+__all__ = ["Split", "exactly", "holding", "needs_judge", "split"]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`rough` matches wherever `exact` does, and each of `musts` too; only `exact` looks around."""
+    """`rough` matches wherever `exact` does, and each of `musts` too; only `exact` looks around or
+    refers to groups.
+    """
 
     exact: str
     rough: str
     musts: tuple[str, ...]
 
 
+def needs_judge(pattern: str) -> bool:
+    """Whether an expression seems to ask what no fast engine can answer."""
+    return has_look(pattern) or has_reference(pattern)
+
+
 def split(pattern: str, flags: str = "") -> Split:
     """Take an expression apart. Raises UnsupportedRegex."""
     exact = spelled(pattern, flags)
     try:
+        if references_of(exact):
+            return Split(exact, checked(rough_of(exact)), ())
         tree = parse(exact)
         _ready(exact)
     except (UnsupportedLook, TooLarge) as error:
@@ -76,6 +87,12 @@ def holding(texts: pl.Series, exact: str, rough: str) -> pl.Series:
     judge = _ready(exact)
     judged = [judge.matches(text) for text in texts.gather(places).to_list()]
     return found.scatter(places, judged)
+
+
+def exactly(exact: str, texts: Sequence[str], found: Sequence[bool]) -> list[bool]:
+    """Which of the texts in which the rough expression was found the exact one matches."""
+    judge = _ready(exact)
+    return [hit and judge.matches(text) for text, hit in zip(texts, found, strict=True)]
 
 
 def _without(exact: str, span: tuple[int, int], looks: Sequence[Look], flags: str = "") -> str:
@@ -150,8 +167,8 @@ class _Judge:
 
 
 @functools.lru_cache(maxsize=MAX_READY)
-def _ready(exact: str) -> _Judge:
-    return _Judge(exact)
+def _ready(exact: str) -> "_Judge | Referring":
+    return Referring(exact) if references_of(exact) else _Judge(exact)
 
 
 def _anchors(tree: Tree) -> Iterator[Anchor]:

@@ -4,11 +4,11 @@ A position stands for a character, or for a place between characters (an anchor 
 truth is given. The last position stands for the end: where it is reached, a match ends.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import polars as pl
-
+from tachograph.detectors.matching.expressions import ready
 from tachograph.detectors.matching.regex_tree import Alt, Anchor, Cat, Chars, Look, Repeat, Tree
 
 # With all repetitions written out, an expression has at most so many positions, and so many
@@ -84,6 +84,29 @@ class _State:
         self.positions = positions
         self.ended = ended
         self.next: dict[str | tuple[int, str], _State] = {}
+
+
+class _Members:
+    """The characters that a source stands for, each found out once."""
+
+    def __init__(self, source: str) -> None:
+        self._expression = ready(f"\\A(?:{source})\\z")
+        self._known = dict(zip(_ASCII, self._expression.matches(_ASCII), strict=True))
+
+    def has(self, char: str) -> bool:
+        """Whether the character is one."""
+        known = self._known.get(char)
+        if known is None:
+            if len(self._known) > MAX_CHARS:
+                self._known.clear()
+            (known,) = self._expression.matches([char])
+            self._known[char] = known
+        return known
+
+
+_ASCII = [chr(code) for code in range(128)]
+# Sources are shared by many expressions.
+_members = functools.lru_cache(maxsize=MAX_CHARS)(_Members)
 
 
 class Positions:
@@ -172,15 +195,12 @@ class Positions:
         """Which positions accept the characters of the text."""
         if len(self._accepting) > MAX_CHARS:
             self._accepting.clear()
-        new = sorted(set(text) - self._accepting.keys())
-        if not new:
-            return
-        chars = pl.Series(new)
-        masks = [0] * len(new)
-        for source, mask in self._of_chars.items():
-            for at in chars.str.contains(f"\\A(?:{source})\\z").arg_true():
-                masks[at] |= mask
-        self._accepting.update(zip(new, masks, strict=True))
+        for char in set(text) - self._accepting.keys():
+            mask = 0
+            for source, positions in self._of_chars.items():
+                if _members(source).has(char):
+                    mask |= positions
+            self._accepting[char] = mask
 
     def _new(self) -> int:
         self.size += 1
@@ -212,6 +232,7 @@ class Positions:
                 )
             case Repeat(inner, least, most):
                 return self._repeat(inner, least, most)
+        raise TooLarge("back-references are no positions")
 
     def _then(self, one: _Part, other: _Part) -> _Part:
         self._edges.add(one.last, other.first)

@@ -1,8 +1,8 @@
 """Regular expressions with look-around as trees.
 
 The dialect is Rust's (see language.regexes, which spells rules in it) with look-around beside it.
-What would take more than linear time, or means something else to a backtracking engine, is refused:
-back-references, atomic groups, possessive quantifiers.
+What means something else to a backtracking engine is refused: atomic groups, possessive
+quantifiers; and back-references too, unless they are asked for (see matching.references).
 """
 
 import re
@@ -68,7 +68,26 @@ class Repeat:
     most: int | None
 
 
-Tree = Chars | Anchor | Look | Cat | Alt | Repeat
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group by its number, where back-references are asked for; `span_inner`: what is in it."""
+
+    number: int
+    inner: "Tree"
+    span_inner: tuple[int, int]
+    flags: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The text that the group of this number matched; `folded`: in any case."""
+
+    number: int
+    folded: bool
+    span: tuple[int, int]
+
+
+Tree = Chars | Anchor | Look | Cat | Alt | Repeat | Group | Reference
 
 MAX_DEPTH = 60
 _LOOKS = {"(?=": (True, False), "(?!": (True, True), "(?<=": (False, False), "(?<!": (False, True)}
@@ -89,9 +108,11 @@ def has_look(pattern: str) -> bool:
     return any(look in pattern for look in _LOOKS)
 
 
-def parse(pattern: str) -> Tree:
-    """The tree of an expression. Raises UnsupportedLook."""
-    parser = _Parser(pattern)
+def parse(pattern: str, *, references: bool = False) -> Tree:
+    """The tree of an expression; with `references`, its groups and what refers to them are parts.
+    Raises UnsupportedLook.
+    """
+    parser = _Parser(pattern, references=references)
     tree = parser.alternatives(frozenset(), 0)
     if parser.at < len(pattern):
         raise UnsupportedLook("a parenthesis is closed that was not opened")
@@ -101,8 +122,10 @@ def parse(pattern: str) -> Tree:
 class _Parser:
     """Recursive descent over the expression; `at` is the next character."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, references: bool) -> None:
         self._pattern = pattern
+        self._references = references
+        self._groups = 0
         self.at = 0
 
     def alternatives(self, flags: frozenset[str], depth: int) -> Tree:
@@ -163,14 +186,24 @@ class _Parser:
                 return Look(ahead, negative, inner, (begin, self.at), span_inner, kept)
         if (named := _NAMED.match(self._pattern, self.at)) is not None:
             self.at = named.end()
-        elif (found := _FLAGS.match(self._pattern, self.at)) is not None:
+            return self._numbered(flags, depth)
+        if (found := _FLAGS.match(self._pattern, self.at)) is not None:
             self.at = found.end()
             flags = _with(flags, found)
         elif self._takes("(?"):
             raise UnsupportedLook(f"group (?{self._pattern[self.at : self.at + 1]}…) ")
         else:
             self.at += 1
+            return self._numbered(flags, depth)
         return self._closed(flags, depth)
+
+    def _numbered(self, flags: frozenset[str], depth: int) -> Tree:
+        self._groups += 1
+        number, inside = self._groups, self.at
+        inner = self._closed(flags, depth)
+        if not self._references:
+            return inner
+        return Group(number, inner, (inside, self.at - 1), "".join(sorted(flags)))
 
     def _closed(self, flags: frozenset[str], depth: int) -> Tree:
         inner = self.alternatives(flags, depth + 1)
@@ -209,7 +242,9 @@ class _Parser:
             case "k" | "G" | "K" | "R" | "X":
                 raise UnsupportedLook(f"{text} needs a backtracking engine")
         if text[1].isdigit() and text[1] != "0":
-            raise UnsupportedLook(f"back-reference {text} needs a backtracking engine")
+            if not self._references:
+                raise UnsupportedLook(f"back-reference {text} needs a backtracking engine")
+            return Reference(int(text[1]), "i" in flags, found.span())
         return Chars(_flagged(text, flags))
 
     def _repeated(self, atom: Tree) -> Tree:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from tachograph.detectors import texts
 from tachograph.detectors.reference import (
     agents,
     budgets,
@@ -18,7 +19,7 @@ from tachograph.detectors.reference.joins import Join
 
 JOINS: tuple[Join, ...] = (
     *tools.JOINS, *suppliers.JOINS, *agents.JOINS, *people.JOINS, *calendar.JOINS, *budgets.JOINS,
-    *canaries.JOINS, *indicators.JOINS,
+    *canaries.JOINS, *indicators.JOINS, *texts.JOINS,
 )  # fmt: skip
 # Columns that rules may ask for beside those of an action: `register.known` is `register_known`.
 COLUMNS: dict[str, pl.DataType] = {

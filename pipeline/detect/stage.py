@@ -76,6 +76,8 @@ def declared(home: Path) -> Content:
         raise ConfigError(str(error)) from error
     for line in logsources.in_words(rules.skipped):
         log.warning("rules of other logs", rules=line)
+    for line in logsources.notes_in_words(rules.notes):
+        log.warning("rules not quite as meant", rules=line)
     return Content.of(bundle, reference)
 
 

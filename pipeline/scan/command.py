@@ -136,7 +136,7 @@ def _rules(options: Options, kind: Format, home: Path) -> RuleSet:
         rules = _loaded(options, FIELDS[kind], reference, home)
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
-    for line in logsources.in_words(rules.skipped):
+    for line in [*logsources.in_words(rules.skipped), *logsources.notes_in_words(rules.notes)]:
         sys.stderr.write(f"{line}\n")
     return rules
 

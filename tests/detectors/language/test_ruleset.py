@@ -37,7 +37,7 @@ def correlation(**fields: str) -> str:
     [
         (stateless("  s: {tool.name|re: '(?=x)++'}\n  condition: s"), 3, "possessive"),
         (stateless(r"  s: {tool.name|re: '(x)(?=x)\1'}" + "\n  condition: s"), 3, "back-reference"),
-        (stateless(r"  s: {tool.name|re: '(x)\1'}" + "\n  condition: s"), 3, "backreference"),
+        (stateless(r"  s: {tool.name|re: '\1(x)'}" + "\n  condition: s"), 3, "back-reference"),
         (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 3, "placeholder"),
         (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 3, "nosuch"),
         (stateless("  s: {tool.name: x}\n  condition: t"), 5, "not defined"),
@@ -67,7 +67,7 @@ def test_a_rule_that_cannot_be_honoured_names_line_and_reason(
 
 
 def test_all_problems_come_at_once_and_the_rest_can_be_had(tmp_path: Path) -> None:
-    (tmp_path / "a.yml").write_text(stateless("  s: {x|re: '(x)\\1'}\n  condition: s"))
+    (tmp_path / "a.yml").write_text(stateless("  s: {x|re: '(x'}\n  condition: s"))
     (tmp_path / "b.yaml").write_text(stateless("  s: {x: y}\n  condition: nosuch"))
     (tmp_path / "c.yml").write_text(stateless("  s: {x: y}\n  condition: s"))
     (tmp_path / "d.yml").write_bytes(b"\xff\xfe")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.detectors.language.regexes import UnsupportedRegex, checked
-from tachograph.detectors.matching.lookaround import has_look, holding, split
+from tachograph.detectors.matching.lookaround import holding, needs_judge, split
 from tachograph.detectors.matching.positions import MAX_POSITIONS
 from tachograph.detectors.matching.regex_tree import MAX_DEPTH
 
@@ -209,8 +209,9 @@ def test_what_cannot_be_judged_in_linear_time_is_refused(pattern: str, reason: s
 
 
 def test_only_what_looks_around_is_taken_apart() -> None:
-    assert has_look("a(?!b)")
-    assert not has_look("a(?:b)(?i:c)(?P<d>e)")
+    assert needs_judge("a(?!b)")
+    assert needs_judge(r"(a)\1")
+    assert not needs_judge(r"a(?:b)(?i:c)(?P<d>e)\\1\0")
     with pytest.raises(UnsupportedRegex, match="look-around"):
         checked("a(?!b)")
 

@@ -1,0 +1,225 @@
+r"""Expressions that refer back to a group, as `(\w+) \1`: a rough one that any engine can run, and
+an exact judge for the texts that it finds.
+
+No engine of linear time knows these. The rough expression asks for another text of the group where
+the same one is meant. What it finds is judged here by sets: from each place of the text, all places
+where each part may end, with what the groups hold by then; each is found out once. The work is
+bounded: a text that would take more counts as the rough expression says, which is that it matches.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from tachograph.detectors.matching.expressions import Expression, ready
+from tachograph.detectors.matching.regex_tree import (
+    Alt,
+    Anchor,
+    AnchorKind,
+    Cat,
+    Chars,
+    Group,
+    Look,
+    Reference,
+    Repeat,
+    Tree,
+    UnsupportedLook,
+    parse,
+)
+
+# Questions that a text may take: some hundred milliseconds.
+MAX_STEPS = 200_000
+_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
+# A place of the text, and what the groups hold there: number, begin, end.
+_Held = tuple[tuple[int, int, int], ...]
+_Reached = frozenset[tuple[int, _Held]]
+
+
+class _TooMuch(Exception):
+    """The text would take more steps than there are."""
+
+
+def has_reference(pattern: str) -> bool:
+    """Whether an expression seems to refer to a group."""
+    return _REFERENCE.search(pattern) is not None
+
+
+def references_of(pattern: str) -> list[Reference]:
+    """What refers to groups in the expression. Raises UnsupportedLook if that is not supported."""
+    if not has_reference(pattern):
+        return []
+    tree = parse(pattern, references=True)
+    found = [part for part in _every(tree) if isinstance(part, Reference)]
+    if found:
+        closed: set[int] = set()
+        for part in _every(tree):
+            if isinstance(part, Look):
+                raise UnsupportedLook("look-around beside back-references")
+            if isinstance(part, Group):
+                closed.add(part.number)
+            if isinstance(part, Reference) and part.number not in closed:
+                raise UnsupportedLook(f"back-reference \\{part.number} to no group before it")
+    return found
+
+
+def rough(pattern: str) -> str:
+    """The expression with each reference replaced by what its group asks for."""
+    tree = parse(pattern, references=True)
+    groups = {part.number: part for part in _every(tree) if isinstance(part, Group)}
+    return _without(pattern, (0, len(pattern)), tree, groups)
+
+
+def _without(pattern: str, span: tuple[int, int], tree: Tree, groups: Mapping[int, Group]) -> str:
+    parts, at = [], span[0]
+    for part in _every(tree):
+        if not isinstance(part, Reference) or not span[0] <= part.span[0] < span[1]:
+            continue
+        parts += [pattern[at : part.span[0]], _meant(pattern, part, groups)]
+        at = part.span[1]
+    return "".join([*parts, pattern[at : span[1]]])
+
+
+def _meant(pattern: str, reference: Reference, groups: Mapping[int, Group]) -> str:
+    """What matches any text that the reference may."""
+    group = groups[reference.number]
+    if any(isinstance(part, Anchor) for part in _every(group.inner)):
+        # What stood around the group need not stand around the reference.
+        return _ANYTHING
+    inner = _without(pattern, group.span_inner, group.inner, groups)
+    flags = group.flags + ("i" if reference.folded and "i" not in group.flags else "")
+    return f"(?{flags}:{inner})"
+
+
+def _every(tree: Tree) -> Iterator[Tree]:
+    """All parts in the order they are written, a group after what is in it."""
+    match tree:
+        case Cat(parts) | Alt(parts):
+            for part in parts:
+                yield from _every(part)
+        case Repeat(inner) | Look(inner=inner) | Group(inner=inner):
+            yield from _every(inner)
+    yield tree
+
+
+class Referring:
+    """An expression with references, ready to be asked of texts."""
+
+    def __init__(self, exact: str, max_steps: int = MAX_STEPS) -> None:
+        self._tree = parse(exact, references=True)
+        self._max_steps = max_steps
+
+    def matches(self, text: str) -> bool:
+        """Whether it matches anywhere in a text that the rough expression matches."""
+        run = _Run(text, self._max_steps)
+        try:
+            return any(run.ends(self._tree, at, ()) for at in range(len(text) + 1))
+        except _TooMuch:
+            return True
+
+
+class _Run:
+    """One text."""
+
+    def __init__(self, text: str, max_steps: int) -> None:
+        self._text = text
+        self._left = max_steps
+        self._known: dict[tuple[int, int, _Held], _Reached] = {}
+        self._chars: dict[tuple[str, str], bool] = {}
+
+    def ends(self, tree: Tree, at: int, held: _Held) -> _Reached:
+        """Where the part may end that begins at the place, and what is held then."""
+        self._left -= 1
+        if self._left < 0:
+            raise _TooMuch
+        match tree:
+            case Chars(source):
+                return frozenset({(at + 1, held)}) if self._is(source, at) else _NOWHERE
+            case Anchor(kind):
+                return frozenset({(at, held)}) if self._stands(kind, at) else _NOWHERE
+            case Reference():
+                return self._same(tree, at, held)
+        key = (id(tree), at, held)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._composed(tree, at, held)
+        return known
+
+    def _composed(self, tree: Tree, at: int, held: _Held) -> _Reached:
+        match tree:
+            case Group(number, inner):
+                others = tuple(one for one in held if one[0] != number)
+                return frozenset(
+                    (end, (*(one for one in then if one[0] != number), (number, at, end)))
+                    for end, then in self.ends(inner, at, others)
+                )
+            case Cat(parts):
+                reached: _Reached = frozenset({(at, held)})
+                for part in parts:
+                    reached = self._after(reached, part)
+                return reached
+            case Alt(parts):
+                return frozenset().union(*(self.ends(part, at, held) for part in parts))
+            case Repeat(inner, least, most):
+                return self._repeated(inner, least, most, frozenset({(at, held)}))
+        raise UnsupportedLook("look-around beside back-references")
+
+    def _after(self, reached: _Reached, part: Tree) -> _Reached:
+        if not reached:
+            return _NOWHERE
+        return frozenset().union(*(self.ends(part, at, held) for at, held in reached))
+
+    def _repeated(self, inner: Tree, least: int, most: int | None, begin: _Reached) -> _Reached:
+        reached = begin
+        for _ in range(least):
+            reached = self._after(reached, inner)
+        found = new = reached
+        times = least
+        while new and (most is None or times < most):
+            new = self._after(new, inner) - found
+            found |= new
+            times += 1
+        return found
+
+    def _is(self, source: str, at: int) -> bool:
+        if at >= len(self._text):
+            return False
+        key = (source, self._text[at])
+        known = self._chars.get(key)
+        if known is None:
+            (known,) = _one(source).matches([self._text[at]])
+            self._chars[key] = known
+        return known
+
+    def _stands(self, kind: AnchorKind, at: int) -> bool:
+        text = self._text
+        match kind:
+            case "start":
+                return at == 0
+            case "end":
+                return at == len(text)
+            case "line start":
+                return at == 0 or text[at - 1] == "\n"
+            case "line end":
+                return at == len(text) or text[at] == "\n"
+        edge = _in_word(text[at - 1 : at] if at else "") != _in_word(text[at : at + 1])
+        return edge == (kind == "word")
+
+    def _same(self, reference: Reference, at: int, held: _Held) -> _Reached:
+        for number, begin, end in held:
+            if number == reference.number:
+                meant = self._text[begin:end]
+                there = self._text[at : at + len(meant)]
+                same = there == meant or (reference.folded and there.lower() == meant.lower())
+                return frozenset({(at + len(meant), held)}) if same else _NOWHERE
+        return _NOWHERE
+
+
+_NOWHERE: _Reached = frozenset()
+_ANYTHING = "(?s:.*)"
+
+
+def _one(source: str) -> Expression:
+    return ready(f"\\A(?:{source})\\z")
+
+
+def _in_word(char: str) -> bool:
+    return char.isascii() and (char.isalnum() or char == "_")
