@@ -61,14 +61,14 @@ class Key:
         begun._keyed = keyed  # noqa: SLF001 - it is a Key as well
         return begun
 
-    def digest(self, *payloads: bytes) -> str:
+    def digest(self, *payloads: bytes | memoryview) -> str:
         """128-bit hex keyed hash of the bytes; several are hashed as if joined."""
         state = self._keyed.copy()
         for payload in payloads:
             state.update(payload)
         return state.hexdigest()
 
-    def told_apart(self, name: bytes, *rest: bytes) -> str:
+    def told_apart(self, name: bytes, *rest: bytes | memoryview) -> str:
         """128-bit hex keyed hash of the bytes, whose first half hashes `name` alone.
 
         So two ids with equal first halves are of different things under one name.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tachograph.pipeline.door_headers import DoorFacts, verify
@@ -13,6 +14,7 @@ from tachograph.pipeline.normalize import derive, identity, rows, times, unpack
 from tachograph.pipeline.normalize.assurance import Assured, Sender
 from tachograph.pipeline.normalize.columns import Redaction, cut
 from tachograph.pipeline.normalize.decode import decode, rewrapped
+from tachograph.pipeline.normalize.parts import Part
 from tachograph.pipeline.normalize.raw import (
     BadInput,
     Decoded,
@@ -25,6 +27,8 @@ from tachograph.pipeline.normalize.raw import (
     dead_letter,
 )  # fmt: skip
 from tachograph.pipeline.normalize.redact import Secrets
+from tachograph.pipeline.normalize.span_batch import SpanDecoder
+from tachograph.pipeline.normalize.wire import Ints
 from tachograph.pipeline.secrets import derive as sub_key
 from tachograph.schemas.batch import COLUMNS, TIME
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -84,27 +88,33 @@ class Normalizer:
         self._from_event = observed_from_event
         self._redaction = Redaction([Secrets(Key(sub_key(secret, "redaction")))])
         self._links = identity.LinkBook()
+        self._spans = SpanDecoder()
         self._assured = assured or Assured()
 
     def normalize(self, records: Sequence[RawRecord]) -> Normalized:
         """Actions, links, snapshots and dead letters of the records. Never raises on any bytes."""
         out = Normalized(pl.DataFrame(), [], [], [])
-        items: list[Item] = []
-        origins: list[_Origin] = []
-        for record in records:
-            origin = self._origin(record)
-            decoded = self._decoded(record, origin, out)
-            if decoded is None:
+        origins = [self._origin(record) for record in records]
+        items: list[tuple[int, Item]] = []
+        spans: list[tuple[int, bytes]] = []
+        for number, origin in enumerate(origins):
+            form = _format(origin.record)
+            value = self._unpacked(origin, out)
+            if value is None:
                 continue
-            self._names(decoded, origin, out)
-            if decoded.snapshots:
-                self._snapshots(decoded, origin, out)
-            items.extend(decoded.items)
-            origins.extend([origin] * len(decoded.items))
+            if form == "otlp_spans":
+                spans.append((number, value))
+                continue
+            decoded = self._decoded(value, form, origin, out)
+            if decoded is not None:
+                items.extend((number, item) for item in decoded.items)
+        parts = [self._of_items(items)] if items else []
+        parts += self._of_spans(spans, origins, out)
         if out.links:
             out.links = self._redacted_links(out.links)
-        if items:
-            out.frame = self._frame(items, origins, out)
+        frames = [self._identified(part, origins, out) for part in parts]
+        if frames:
+            out.frame = self._finished(frames, out)
         return out
 
     @property
@@ -125,28 +135,85 @@ class Normalizer:
             door is not None,
         )
 
-    def _decoded(self, record: RawRecord, origin: _Origin, out: Normalized) -> Decoded | None:
+    def _unpacked(self, origin: _Origin, out: Normalized) -> bytes | None:
         try:
-            value = unpack.bounded(record.value)
-            decoded = decode(value, _format(record))
+            return unpack.bounded(origin.record.value)
         except BadInput as problem:
-            out.dead.append(_dead(origin, problem))
-            _count(out, origin, usable=False)
+            self._refused(origin, problem, out)
             return None
-        _count(out, origin, usable=not 0 < decoded.size == len(decoded.faults))
-        origin.lone = decoded.size == 1
-        if decoded.faults:
-            out.dead += [_dead(origin, fault.problem, fault) for fault in decoded.faults]
+
+    def _refused(self, origin: _Origin, problem: BadInput, out: Normalized) -> None:
+        out.dead.append(_dead(origin, problem))
+        _count(out, origin, usable=False)
+
+    def _decoded(
+        self, value: bytes, form: Format, origin: _Origin, out: Normalized
+    ) -> Decoded | None:
+        try:
+            decoded = decode(value, form)
+        except BadInput as problem:
+            self._refused(origin, problem, out)
+            return None
+        self._took(origin, decoded.size, decoded.faults, out)
         out.foreign += decoded.foreign
+        pairs = identity.join_spans(decoded.items, decoded.naming)
+        self._announce(origin, pairs, _newest(decoded.items) if pairs else 0, out)
+        self._snapshots(decoded, origin, out)
         return decoded
 
-    def _names(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
-        pairs = identity.join_spans(decoded.items, decoded.naming)
-        observed = origin.observed_us or (_newest(decoded.items) if pairs else 0)
+    def _took(self, origin: _Origin, size: int, faults: Sequence[Fault], out: Normalized) -> None:
+        """A record that could be read, with so many items, some of them bad."""
+        _count(out, origin, usable=not 0 < size == len(faults))
+        origin.lone = size == 1
+        out.dead += [_dead(origin, fault.problem, fault) for fault in faults]
+
+    def _announce(
+        self, origin: _Origin, pairs: Sequence[identity.Named], newest_us: int, out: Normalized
+    ) -> None:
         for named in pairs:
-            link = self._links.fresh(origin.tenant, named, observed)
+            link = self._links.fresh(origin.tenant, named, origin.observed_us or newest_us)
             if link:
                 out.links.append(link)
+
+    def _of_items(self, items: list[tuple[int, Item]]) -> Part:
+        """Items that were decoded one by one, as columns."""
+        twins = [identity.twin_call(item.row) for _, item in items]
+        frame, faults = rows.frame([self._derived(item.row) for _, item in items])
+        return Part(
+            frame=frame,
+            faults=faults,
+            record=np.array([number for number, _ in items]),
+            index=np.array([item.index for _, item in items]),
+            place=pl.Series([item.partition_key for _, item in items], dtype=pl.String),
+            producers=[item.producer_id for _, item in items],
+            meanings=[item.meaning for _, item in items],
+            own_ids=[item.own_id for _, item in items],
+            twin_kind=pl.Series([kind for kind, _ in twins], dtype=pl.String),
+            twin_call=pl.Series([call for _, call in twins], dtype=pl.String),
+            original=lambda at: rewrapped(items[at][1]),
+        )
+
+    def _of_spans(
+        self, spans: list[tuple[int, bytes]], origins: list[_Origin], out: Normalized
+    ) -> list[Part]:
+        """The spans of all records, as columns."""
+        if not spans:
+            return []
+        parts, verdicts = self._spans.decode([value for _, value in spans])
+        for (number, _), verdict in zip(spans, verdicts, strict=True):
+            origin = origins[number]
+            if verdict.refused:
+                self._refused(origin, verdict.refused, out)
+                continue
+            self._took(origin, verdict.items, verdict.faults, out)
+            out.foreign += verdict.foreign
+            self._announce(origin, verdict.named, verdict.newest_us, out)
+        numbers = np.array([number for number, _ in spans])
+        for part in parts:
+            part.record = numbers[part.record]
+            frame = derive.columns(part.frame, self._hashes)
+            part.frame = derive.destinations(frame)
+        return parts
 
     def _redacted_links(self, links: list[SessionLink]) -> list[SessionLink]:
         """One text everywhere: links name things as the actions do."""
@@ -166,21 +233,6 @@ class Normalizer:
 
     # --- all actions of a batch, a column at a time ---
 
-    def _frame(self, items: list[Item], origins: list[_Origin], out: Normalized) -> pl.DataFrame:
-        table = [self._derived(item.row) for item in items]
-        frame, faults = rows.frame(table)
-        frame = self._timed(frame, origins)
-        _missing_times(frame, faults)
-        frame = self._identified(frame, items, origins)
-        if faults:
-            self._refuse(faults, items, origins, out)
-            good = [at for at in range(len(items)) if at not in faults]
-            frame = frame[good]
-        frame = derive.content_urls(frame)
-        frame = self._hashed(frame)
-        frame, out.redacted = self._redaction.frame(frame)
-        return cut(frame)
-
     def _derived(self, row: Row) -> Row:
         if "tool_args" in row:
             derive.arguments(row, self._hashes)
@@ -188,9 +240,33 @@ class Normalizer:
             derive.destination(row)
         return row
 
-    def _timed(self, frame: pl.DataFrame, origins: list[_Origin]) -> pl.DataFrame:
-        observed = pl.Series("_seen", [origin.observed_us for origin in origins], US)
-        frame = frame.with_columns(observed.cast(TIME))
+    def _identified(self, part: Part, origins: list[_Origin], out: Normalized) -> pl.DataFrame:
+        """The actions of a part that can be used, with their times, ids and places."""
+        frame = self._timed(part.frame, part.record, origins)
+        faults = part.faults
+        _find_impossible_times(frame, faults)
+        frame = frame.with_columns(
+            pl.Series(_RECORD, part.record),
+            pl.Series("raw_index", part.index),
+            part.place.alias("partition_key"),
+            *_of_records(part.record, origins),
+        )
+        frame = frame.with_columns(
+            pl.Series("event_id", self._event_ids(frame, part, origins), pl.String),
+            self._ids.twin_keys(frame, part.twin_kind, part.twin_call).alias("twin_key"),
+        )
+        frame = self._assured_of(_fallbacks(frame), part, origins)
+        if not faults:
+            return frame
+        for at, problem in sorted(faults.items()):
+            origin = origins[part.record[at]]
+            original = b"" if origin.lone else part.original(at)
+            out.dead.append(_dead(origin, problem, Fault(int(part.index[at]), problem, original)))
+        return frame[[at for at in range(frame.height) if at not in faults]]
+
+    def _timed(self, frame: pl.DataFrame, record: Ints, origins: list[_Origin]) -> pl.DataFrame:
+        seen = pl.Series("_seen", [origin.observed_us for origin in origins], US).cast(TIME)
+        frame = frame.with_columns(seen.gather(record))
         known = [pl.col("_seen")]
         if self._from_event:
             known += [pl.col(n) for n in ("observed_time", "event_time") if n in frame.columns]
@@ -200,29 +276,37 @@ class Normalizer:
             extra += times.spans()
         return frame.with_columns(extra)
 
-    def _identified(
-        self, frame: pl.DataFrame, items: list[Item], origins: list[_Origin]
-    ) -> pl.DataFrame:
-        moments = frame["event_time"].cast(US).to_list()
-        ids, twins = [], []
-        event_id, twin_key = self._ids.event_id, self._ids.twin_key
-        for item, origin, moment in zip(items, origins, moments, strict=True):
-            producer = item.producer_id or f"{origin.place}/{item.index}"
-            ids.append(event_id(origin.tenant, item, producer, moment or 0))
-            twins.append(twin_key(origin.tenant, item.row))
-        own: dict[str, list[Any]] = {
-            "event_id": ids,
-            "twin_key": twins,
-            "partition_key": [item.partition_key for item in items],
-            "raw_index": [item.index for item in items],
-        }
-        made = [pl.Series(name, values, COLUMNS[name]) for name, values in own.items()]
-        frame = _fallbacks(frame.with_columns(*made, *_of_records(origins)))
+    def _event_ids(self, frame: pl.DataFrame, part: Part, origins: list[_Origin]) -> list[str]:
+        producers = [
+            producer or f"{origins[record].place}/{index}"
+            for producer, record, index in zip(
+                part.producers, part.record.tolist(), part.index.tolist(), strict=True
+            )
+        ]
+        told = zip(
+            frame["tenant"].to_list(), part.place.to_list(), producers,
+            frame["event_time"].cast(US).to_list(), part.meanings, part.own_ids,
+            strict=True,
+        )  # fmt: skip
+        return self._ids.event_ids(told)
+
+    def _assured_of(self, frame: pl.DataFrame, part: Part, origins: list[_Origin]) -> pl.DataFrame:
         if self._assured.silent:
             return frame
-        distinct, at = _distinct(origins)
-        senders = [origin.sender for origin in distinct]
-        return self._assured.frame(frame, [senders[place] for place in at])
+        senders = [origin.sender for origin in origins]
+        return self._assured.frame(frame, [senders[number] for number in part.record.tolist()])
+
+    def _finished(self, frames: list[pl.DataFrame], out: Normalized) -> pl.DataFrame:
+        """All actions in the order in which they came, hashed, redacted and cut."""
+        frame = frames[0]
+        if len(frames) > 1:
+            frame = pl.concat(frames, how="diagonal").sort(
+                _RECORD, "raw_index", maintain_order=True
+            )
+        frame = derive.content_urls(frame.drop(_RECORD))
+        frame = self._hashed(frame)
+        frame, out.redacted = self._redaction.frame(frame)
+        return cut(frame)
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Keyed hashes and sizes of contents as they came, where the producer gave none."""
@@ -237,14 +321,6 @@ class Normalizer:
                 made.append(frame[text].str.len_bytes().cast(US).alias(size))
         return frame.with_columns(made)
 
-    def _refuse(
-        self, faults: rows.Faults, items: list[Item], origins: list[_Origin], out: Normalized
-    ) -> None:
-        for at, problem in sorted(faults.items()):
-            item, origin = items[at], origins[at]
-            original = b"" if origin.lone else rewrapped(item)
-            out.dead.append(_dead(origin, problem, Fault(item.index, problem, original)))
-
 
 _LINK_TEXTS: Final = ("partition_key", "session_id", "agent_id", "agent_name", "principal_id")
 _HASHED: Final = (
@@ -254,32 +330,22 @@ _HASHED: Final = (
 
 
 _FALLEN: Final = ("agent_id", "session_id")
+_RECORD: Final = "_record"
 
 
-def _distinct(origins: list[_Origin]) -> tuple[list[_Origin], list[int]]:
-    """The records, and for each action which of them it came in."""
-    distinct: list[_Origin] = []
-    at: list[int] = []
-    for origin in origins:
-        if not distinct or distinct[-1] is not origin:
-            distinct.append(origin)
-        at.append(len(distinct) - 1)
-    return distinct, at
-
-
-def _of_records(origins: list[_Origin]) -> pl.DataFrame:
+def _of_records(record: Ints, origins: list[_Origin]) -> list[pl.Series]:
     """Columns that are the same for all actions of a record: made once a record."""
-    distinct, at = _distinct(origins)
-    of_record = {
-        "tenant": [origin.tenant for origin in distinct],
-        "raw_topic": [origin.record.topic for origin in distinct],
-        "raw_partition": [origin.record.partition for origin in distinct],
-        "raw_offset": [origin.record.offset for origin in distinct],
-        "authenticated_as": [origin.principal for origin in distinct],
-        "assurance": ["authenticated" if o.principal else "asserted" for o in distinct],
+    of_record: dict[str, list[Any]] = {
+        "tenant": [origin.tenant for origin in origins],
+        "raw_topic": [origin.record.topic for origin in origins],
+        "raw_partition": [origin.record.partition for origin in origins],
+        "raw_offset": [origin.record.offset for origin in origins],
+        "authenticated_as": [origin.principal for origin in origins],
+        "assurance": ["authenticated" if o.principal else "asserted" for o in origins],
     }
-    schema = {name: COLUMNS[name] for name in of_record}
-    return pl.DataFrame(of_record, schema)[at]
+    return [
+        pl.Series(name, values, COLUMNS[name]).gather(record) for name, values in of_record.items()
+    ]
 
 
 def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
@@ -305,7 +371,7 @@ def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(name for name in frame.columns if name not in absent or name in _FALLEN)
 
 
-def _missing_times(frame: pl.DataFrame, faults: rows.Faults) -> None:
+def _find_impossible_times(frame: pl.DataFrame, faults: rows.Faults) -> None:
     absent = frame["event_time"].is_null() | frame["observed_time"].is_null()
     for at in absent.arg_true():
         faults.setdefault(at, BadInput("missing", "an action has an event_time"))

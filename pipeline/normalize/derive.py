@@ -18,6 +18,8 @@ import polars as pl
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.messages import parsed
 from tachograph.pipeline.normalize.raw import Row
+from tachograph.pipeline.normalize.rows import json_text
+from tachograph.schemas.batch import COLUMNS
 from tachograph.schemas.identity import Key
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -78,6 +80,42 @@ def _hashable(value: Any) -> bytes:
         return value.encode() if value.__class__ is str else _canonical(value)
     except (ValueError, RecursionError):
         return repr(value)[:MAX_VALUE_CHARS].encode("utf-8", "replace")
+
+
+def columns(frame: pl.DataFrame, key: Key) -> pl.DataFrame:
+    """The same for a frame of actions whose arguments are texts."""
+    if "tool_args" not in frame.columns:
+        return frame
+    size = frame.height
+    tools = frame["tool_name"] if "tool_name" in frame.columns else [None] * size
+    hashes: list[str | None] = [None] * size
+    plain: dict[int, str] = {}
+    found: dict[str, list[Any]] = {}
+    for at, (given, tool) in enumerate(zip(frame["tool_args"], tools, strict=True)):
+        if not given:
+            continue
+        row = {"tool_args": given, "tool_name": tool}
+        arguments(row, key)
+        hashes[at] = row.pop("tool_args_hash")
+        if row["tool_args"] is not given:
+            plain[at] = json_text(row["tool_args"])
+        if len(row) > 2:
+            del row["tool_args"], row["tool_name"]
+            for name, value in row.items():
+                found.setdefault(name, [None] * size)[at] = value
+    made = [pl.Series("tool_args_hash", hashes, pl.String)]
+    if plain:
+        told = pl.Series(list(plain.values()), dtype=pl.String)
+        made.append(frame["tool_args"].clone().scatter(list(plain), told))
+    return frame.with_columns(*made, *(_filled(frame, n, v) for n, v in found.items()))
+
+
+def _filled(frame: pl.DataFrame, name: str, values: list[Any]) -> pl.Series:
+    """The column with the values where it has none."""
+    made = pl.Series(name, values, COLUMNS[name], strict=True)
+    if name not in frame.columns:
+        return made
+    return frame[name].zip_with(frame[name].is_not_null(), made)
 
 
 def _from_arguments(row: Row, args: Row) -> None:
@@ -181,6 +219,32 @@ def destination(row: Row) -> None:
     recipients = row.get("recipients")
     if recipients.__class__ is list and "recipient_count" not in row:
         row["recipient_count"] = len(recipients)
+
+
+def destinations(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same for a frame of actions."""
+    size = frame.height
+    found: dict[str, list[Any]] = {}
+    names = [name for name in _DESTINATION if name in frame.columns]
+    if not {"target_url", "recipients"}.intersection(names):
+        return frame
+    given = frame.select(names)
+    asked = pl.any_horizontal(
+        pl.col(name).is_not_null() for name in ("target_url", "recipients") if name in names
+    )
+    places = given.select(asked).to_series().arg_true()
+    for at, known in zip(places, given[places].iter_rows(named=True), strict=True):
+        row = {name: value for name, value in known.items() if value is not None}
+        destination(row)
+        for name, value in row.items():
+            if value is not known.get(name):
+                found.setdefault(name, [None] * size)[at] = value
+    return frame.with_columns(_filled(frame, n, v) for n, v in found.items())
+
+
+_DESTINATION: Final = (
+    "target_url", "target_domain", "target_host", "target_port", "recipients", "recipient_count",
+)  # fmt: skip
 
 
 def content_urls(frame: pl.DataFrame) -> pl.DataFrame:

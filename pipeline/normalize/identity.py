@@ -6,17 +6,23 @@ session link.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import polars as pl
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.normalize import limits
-from tachograph.pipeline.normalize.genai import TWIN
 from tachograph.pipeline.normalize.raw import Item, Row
+from tachograph.pipeline.normalize.rows import json_text
 from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
 
+RESPONSE: Final = "gen_ai.response.id"
 T = TypeVar("T")
+# Of an action: tenant, partition key, producer's id, event time in µs, meaning, and whether the
+# producer's id is meant for it alone.
+Told = tuple[str, str, str, int | None, bytes | memoryview, bool]
 
 
 class Ids:
@@ -26,40 +32,57 @@ class Ids:
         self._key = key
         self._heads: dict[tuple[str, str], Key] = {}
 
-    def event_id(self, tenant: str, item: Item, producer: str, event_us: int) -> str:
+    def event_ids(self, actions: Iterable[Told]) -> list[str]:
         """Equal for a repeated record, different for another action under a used id.
 
-        Where the producer's id is meant for one action only, the first half is of that id alone.
+        Where the producers' ids are meant for one action only, the first half is of that id alone.
         """
-        place = (tenant, item.partition_key)
-        head = self._heads.get(place)
-        if head is None:
-            if len(self._heads) >= limits.CACHED_TEXTS:
-                self._heads.clear()
-            head = self._heads[place] = self._key.after(*place)
-        name, rest = producer.encode(), b"\xff%d\xff" % event_us
-        if item.own_id:
-            return head.told_apart(name, rest, item.meaning)
-        return head.digest(name, rest, item.meaning)
+        heads = self._heads
+        found = []
+        for tenant, place, producer, event_us, meaning, own_id in actions:
+            head = heads.get((tenant, place)) or self._head(tenant, place)
+            hashed = head.told_apart if own_id else head.digest
+            found.append(hashed(producer.encode(), b"\xff%d\xff" % (event_us or 0), meaning))
+        return found
 
-    def twin_key(self, tenant: str, row: Row) -> str | None:
+    def _head(self, tenant: str, place: str) -> Key:
+        if len(self._heads) >= limits.CACHED_TEXTS:
+            self._heads.clear()
+        head = self._heads[tenant, place] = self._key.after(tenant, place)
+        return head
+
+    def twin_keys(self, frame: pl.DataFrame, kind: pl.Series, call: pl.Series) -> pl.Series:
         """Equal for two reports of one action, by call or response id, or by the span of
-        an MCP call; None when it has none.
+        an MCP call; null where it has none.
 
         A call, its later result and the decision on it are different actions and no twins.
+        `frame`: tenant and trace_id; `kind`, `call`: of each row, null where nothing tells.
         """
-        trace = row.get("trace_id")
-        if not trace:
-            return None
-        call, kind = row.get("tool_call_id") or row.get(TWIN), row.get("kind")
-        if not call:
-            extra = row.get("attributes")
-            call = extra.get("gen_ai.response.id") if extra.__class__ is dict else None
-            kind = "response"
-            if not call:
-                return None
-        text = f"twin/{kind}/{len(str(trace))}/{trace}/{len(tenant)}/{tenant}/{call}"
-        return self._key.digest(text.encode("utf-8", "replace"))
+        if "trace_id" not in frame.columns or call.null_count() == len(call):
+            return pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+        trace, tenant = pl.col("trace_id"), pl.col("tenant")
+        text = pl.format(
+            "twin/{}/{}/{}/{}/{}/{}",
+            pl.lit(kind).fill_null("None"), trace.str.len_chars(), trace,
+            tenant.str.len_chars(), tenant, pl.lit(call),
+        )  # fmt: skip
+        known = (trace != "") & pl.lit(call).is_not_null()
+        texts = frame.select(pl.when(known).then(text)).to_series()
+        digest = self._key.digest
+        keys = [text if text is None else digest(text.encode()) for text in texts]
+        return pl.Series(keys, dtype=pl.String)
+
+
+def twin_call(row: Row) -> tuple[str | None, str | None]:
+    """(kind, call) by which two reports of this action meet."""
+    call = row.get("tool_call_id")
+    if call:
+        return str(row.get("kind")), str(call)
+    extra = row.get("attributes")
+    response = extra.get(RESPONSE) if extra.__class__ is dict else None
+    if response is None or response == "":
+        return None, None
+    return "response", response if response.__class__ is str else json_text(response)
 
 
 class Named(NamedTuple):
@@ -75,7 +98,7 @@ class Named(NamedTuple):
     principal_id: str | None
 
 
-class _Trace:
+class Trace:
     """The spans that one export batch holds of one trace of one service."""
 
     __slots__ = ("_by_span", "agents", "principals", "rows", "sessions")
@@ -92,6 +115,10 @@ class _Trace:
         anything.
         """
         self.rows.append(row)
+        self.hear(row)
+
+    def hear(self, row: Row) -> None:
+        """Take in what a span says, but not the span."""
         session, principal = row.get("session_id"), row.get("principal_id")
         if session.__class__ is str and session:
             self.sessions[session] = None
@@ -100,6 +127,18 @@ class _Trace:
         agent, name = row.get("agent_id"), row.get("agent_name")
         if (agent or name) and agent.__class__ in _TEXT and name.__class__ in _TEXT:
             self.agents[agent, name] = None
+
+    @property
+    def unclear(self) -> bool:
+        """It says more than one thing: whose a span is depends on its ancestors."""
+        return len(self.sessions) > 1 or len(self.agents) > 1
+
+    def only(self, field: str) -> str | None:
+        """What it says of a field, where it says one thing."""
+        if field in _AGENT:
+            who = _only(self.agents)
+            return (who[_AGENT.index(field)] or None) if who else None
+        return _only(self.sessions if field == "session_id" else self.principals)
 
     def fill(self) -> None:
         """Give what is the trace's to the spans that lack it."""
@@ -162,7 +201,7 @@ def join_spans(items: Sequence[Item], naming: Sequence[tuple[str, Row]]) -> list
     """
     if len(items) == 1 and not naming:
         return _alone(items[0])
-    traces: dict[tuple[str, str], _Trace] = {}
+    traces: dict[tuple[str, str], Trace] = {}
     for item in items:
         _sort_in(traces, item.partition_key, item.row)
     for place, row in naming:
@@ -184,13 +223,13 @@ def _alone(item: Item) -> list[Named]:
     return [Named(item.partition_key, trace_id, session, *who)]
 
 
-def _sort_in(traces: dict[tuple[str, str], _Trace], place: str, row: Row) -> None:
+def _sort_in(traces: dict[tuple[str, str], Trace], place: str, row: Row) -> None:
     trace_id = row.get("trace_id")
     if trace_id.__class__ is not str or not trace_id:
         return
     trace = traces.get((place, trace_id))
     if trace is None:
-        trace = traces[place, trace_id] = _Trace()
+        trace = traces[place, trace_id] = Trace()
     trace.add(row)
 
 

@@ -7,8 +7,8 @@ A log record that does none of this tells nothing of an agent and is counted, no
 from typing import Any, Final
 
 from tachograph.pipeline.normalize import messages
+from tachograph.pipeline.normalize.forms import Log
 from tachograph.pipeline.normalize.genai import fields, keep, put
-from tachograph.pipeline.normalize.otlp import Log
 from tachograph.pipeline.normalize.raw import BadInput, Row
 
 # GenAI events: event name → (kind, role of the words, direction).

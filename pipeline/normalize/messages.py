@@ -52,7 +52,10 @@ def words(messages: Any, roles: frozenset[str] | None = None) -> str | None:
     if value.__class__ is not list:
         return None
     for message in value[:MAX_MESSAGES]:
-        if message.__class__ is not dict or (roles and message.get("role") not in roles):
+        if message.__class__ is not dict:
+            continue
+        role = message.get("role")
+        if roles and (role.__class__ is not str or role not in roles):
             continue
         found.extend(_parts(message.get("parts", message.get("content"))))
     return "\n".join(found) or None

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tachograph.pipeline.normalize.otlp import Attributes, Log, Span
+from tachograph.pipeline.normalize.forms import Attributes, Log, Span
 
 _encode = msgspec.json.Encoder().encode
 

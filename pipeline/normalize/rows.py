@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -204,26 +206,24 @@ def _times(name: str, values: list[Any], faults: Faults) -> pl.Series:
 def _texts(name: str, values: list[Any], faults: Faults) -> pl.Series:
     """Lists of text, through one flat column."""
     flat: list[Any] = []
-    offsets: list[int | None] = []
+    sizes = np.zeros(len(values), np.int64)
     for at, value in enumerate(values):
         if value is None:
-            offsets.append(None)
             continue
-        offsets.append(len(flat))
         if value.__class__ is list and all(map(_is_text, value)):
             flat.extend(value)
+            sizes[at] = len(value)
         else:
             _refuse(faults, at, name, "a list of texts")
-    offsets.append(len(flat))
-    return lists(name, offsets, pl.Series(flat, dtype=pl.String))
+    absent = [value is None for value in values]
+    return lists(name, sizes, absent, pl.Series(flat, dtype=pl.String))
 
 
-def lists(name: str, offsets: list[int | None], flat: pl.Series) -> pl.Series:
-    """A list column from where each row's part begins (None: the row has no list) and the flat
-    values.
-    """
-    inner = flat.to_arrow()
-    array = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), inner)
+def lists(name: str, sizes: npt.NDArray[np.int64], absent: Any, flat: pl.Series) -> pl.Series:
+    """A list column of the flat values: how many each row has, and which rows have no list."""
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    mask = pa.array(absent, pa.bool_())
+    array = pa.LargeListArray.from_arrays(pa.array(offsets), flat.to_arrow(), mask=mask)
     return pl.Series(name, pl.from_arrow(array), dtype=pl.List(flat.dtype))
 
 
@@ -233,18 +233,14 @@ def _attributes(name: str, values: list[Any], faults: Faults) -> pl.Series:
     """
     keys: list[str] = []
     texts: list[Any] = []
-    offsets: list[int | None] = []
+    sizes = np.zeros(len(values), np.int64)
     for at, value in enumerate(values):
-        if not value and value.__class__ in (dict, type(None)):
-            offsets.append(None)
-            continue
-        offsets.append(len(keys))
         if value.__class__ is dict:
             keys.extend(value)
             texts.extend(value.values())
-        else:
+            sizes[at] = len(value)
+        elif value is not None:
             _refuse(faults, at, name, "an object of names and texts")
-    offsets.append(len(keys))
     texts = [text if text.__class__ is str else json_text(text) for text in texts]
     pairs = pl.DataFrame(
         {
@@ -252,7 +248,7 @@ def _attributes(name: str, values: list[Any], faults: Faults) -> pl.Series:
             "value": pl.Series(_utf8(texts), dtype=pl.String),
         }
     ).to_struct()
-    return lists(name, offsets, pairs)
+    return lists(name, sizes, sizes == 0, pairs)
 
 
 def _utf8(texts: list[str]) -> list[str]:

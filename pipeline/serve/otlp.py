@@ -20,7 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from tachograph.pipeline.normalize import times
 from tachograph.pipeline.normalize.decode import decode
 from tachograph.pipeline.normalize.faults import UNREADABLE, check_utf8, given_twice, unreadable
-from tachograph.pipeline.normalize.raw import BadInput, Format
+from tachograph.pipeline.normalize.raw import BadInput
+from tachograph.pipeline.normalize.span_batch import SpanDecoder
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
 
@@ -108,7 +109,6 @@ _TIMES: Final[dict[Signal, tuple[str, str]]] = {
     "traces": ("end_time_unix_nano", "start_time_unix_nano"),
     "logs": ("time_unix_nano", "observed_time_unix_nano"),
 }
-_FORMATS: Final[dict[Signal, Format]] = {"traces": "otlp_spans", "logs": "otlp_logs"}
 
 
 def _items(resources: Any, scopes: str, items: str) -> Iterable[Any]:
@@ -126,15 +126,9 @@ def _odd(item: Any, first: str, second: str, now_us: int) -> bool:
 def _judged(signal: Signal, body: bytes, checked: Checked, now_us: int) -> Checked:
     """What `normalize` will say of the items. Raises RequestError when none of them is good."""
     try:
-        decoded = decode(body, _FORMATS[signal])
+        bad = _bad_spans(body, now_us) if signal == "traces" else _bad_logs(body, now_us)
     except BadInput as problem:
         raise RequestError(400, problem.detail) from problem
-    bad = [(fault.index, str(fault.problem)) for fault in decoded.faults]
-    bad += [
-        (item.index, str(BadInput("impossible_time", times.IMPOSSIBLE)))
-        for item in decoded.items
-        if times.beyond(item.row["event_time"], now_us)
-    ]
     if not bad:
         return checked  # items that tell nothing of an agent may have any time
     index, why = min(bad)
@@ -151,6 +145,30 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+_IMPOSSIBLE: Final = BadInput("impossible_time", times.IMPOSSIBLE)
+
+
+def _bad_spans(body: bytes, now_us: int) -> list[tuple[int, str]]:
+    """Places of bad spans, and what is wrong. Raises BadInput when nothing can be used."""
+    parts, [verdict] = SpanDecoder().decode([body])
+    if verdict.refused:
+        raise verdict.refused
+    bad = [(fault.index, fault.problem) for fault in verdict.faults]
+    for part in parts:
+        for at, ended in enumerate(part.frame["event_time"].to_physical()):
+            problem = part.faults.get(at) or (_IMPOSSIBLE if times.beyond(ended, now_us) else None)
+            if problem:
+                bad.append((int(part.index[at]), problem))
+    return [(index, str(problem)) for index, problem in bad]
+
+
+def _bad_logs(body: bytes, now_us: int) -> list[tuple[int, str]]:
+    decoded = decode(body, "otlp_logs")
+    bad = [(fault.index, str(fault.problem)) for fault in decoded.faults]
+    late = (item for item in decoded.items if times.beyond(item.row["event_time"], now_us))
+    return bad + [(item.index, str(_IMPOSSIBLE)) for item in late]
 
 
 # --- protobuf ---------------------------------------------------------------------------------

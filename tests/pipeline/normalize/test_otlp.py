@@ -263,6 +263,22 @@ def test_a_lone_protobuf_span_is_kept_as_protobuf(core: Normalizer) -> None:
     assert (letter.reason, letter.original) == ("impossible_time", sent)
 
 
+@pytest.mark.parametrize("bracket", "[{")
+def test_protobuf_whose_length_reads_as_a_bracket_is_protobuf(
+    core: Normalizer, bracket: str
+) -> None:
+    message = ExportTraceServiceRequest()
+    one: Any = message.resource_spans.add().scope_spans.add().spans.add()
+    one.end_time_unix_nano = NOON_US * 1000
+    one.attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
+    one.name = "n" * (ord(bracket) - message.resource_spans[0].ByteSize() - 2)
+    sent = message.SerializeToString()
+    assert sent.startswith(b"\n" + bracket.encode())
+    assert core.normalize([record(sent, "otlp_spans")]).frame.height == 1
+    in_json = b"\n" + json.dumps(request(span(gen_ai__operation__name="chat"))).encode()
+    assert core.normalize([record(in_json, "otlp_spans")]).frame.height == 1
+
+
 @pytest.mark.parametrize(
     "value",
     [
