@@ -10,6 +10,7 @@ import polars as pl
 
 from tachograph.detectors.collector import resting
 from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
+from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.correlation.travel import match_rows, matches_of
@@ -159,6 +160,24 @@ class WholeDetector:
             parts.append(self._across.process(sent.pop(0), revision))
             sent += parts[-1].matches
         return msgspec.structs.replace(_sum(parts), matches=[])
+
+    def groups(self, rule: Correlation) -> HeldGroups:
+        """What is held of a rule's groups now. Raises KeyError for one that is not judged."""
+        banks = (self._place.engine.bank, self._across.bank)
+        for groups in (bank.groups(rule) for bank in banks):
+            if groups is not None:
+                return groups
+        raise KeyError(rule.meta.rule_id)
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        return msgspec.msgpack.encode((self._place.dump(), self._across.dump()))
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises ValueError when it is none of ours."""
+        place, across = msgspec.msgpack.decode(state, type=tuple[bytes, bytes])
+        self._place.load(place)
+        self._across.load(across)
 
     @property
     def stats(self) -> dict[str, RuleStats]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from tachograph.detectors.correlation.asking import folded
 from tachograph.detectors.facts import MAX_SAID_CHARS, Facts
 from tachograph.detectors.language.bounds import described
 from tachograph.detectors.language.rule import (
@@ -290,7 +291,7 @@ def _why(rule: Correlation, found: Evidence) -> str:
             )
         case Figure(field=field, bounds=bounds):
             value = _number(found.value)
-            return f"{_figure(rule.asks)} of {field} is {value} {within}, {_asked(bounds)}"
+            return f"{folded(rule.asks)} of {field} is {value} {within}, {_asked(bounds)}"
         case Together():
             return f"{' + '.join(map(_what, found.events))} {within}"
         case Ordered():
@@ -311,15 +312,6 @@ def _asked(bounds: Sequence[Bound]) -> str:
         case [Bound(op="gte", number=number)]:
             return f"{number} are enough"
     return f"asked for {described(bounds)}"
-
-
-def _figure(asks: Figure) -> str:
-    match asks.fold, asks.percent:
-        case "percentile", 50:
-            return "median"
-        case "percentile", percent:
-            return f"percentile {percent}"
-    return "mean" if asks.fold == "avg" else "sum"
 
 
 def _what(event: Facts) -> str:

@@ -16,6 +16,7 @@ from tachograph.detectors.correlation.arrays import Array, Bools
 from tachograph.detectors.correlation.blocks import Columns
 from tachograph.detectors.correlation.chained import Fed, FedState, Feed, events_of, feeds_of
 from tachograph.detectors.correlation.correlator import CorrelatorState
+from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.judges import Judge, judge_of, settled_us
 from tachograph.detectors.correlation.matched import (
     Matched,
@@ -290,6 +291,11 @@ class CorrelatorBank:
         """The windows that a rule, by its key, holds here."""
         judge = self._judges.get(key)
         return list(window_states(judge)) if judge is not None else []
+
+    def groups(self, rule: Correlation) -> HeldGroups | None:
+        """What is held of a rule's groups now; None: it is not judged here."""
+        judge = self._judges.get(rule_key(rule))
+        return None if judge is None else HeldGroups(judge, self._store, self._fields)
 
     def stats(self) -> Iterator[tuple[Correlation, CorrelatorStats]]:
         """Counts of each rule since the start."""

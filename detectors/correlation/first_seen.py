@@ -203,6 +203,27 @@ class FirstSeenJudge:
         near = rows["time"][earlier] > rows["time"][place] - self._span_us
         return int((alike & near).sum())
 
+    def history(self, slot: int, place: int) -> tuple[int, int]:
+        """When the group last had the value of an event before it, and since when it was watched
+        without a pause; LONG_AGO: never.
+        """
+        blocks = self.memory.blocks
+        rows, begin = blocks.rows, int(blocks.bounds(np.array([slot]))[0][0])
+        key = self._keys(np.array([slot]), np.array([place]))
+        had = int(self._known.times(key, settled=True)[0])
+        began, last = (
+            int(blocks.groups[name][slot]) + LONG_AGO for name in ("began_settled", "last_settled")
+        )
+        for at in range(begin, place + 1):
+            if rows["blind"][at]:
+                continue
+            time = int(rows["time"][at])
+            began = time if time - last >= self._span_us else began
+            last = time
+            if at < place and rows["value"][at] == rows["value"][place]:
+                had = time
+        return had, began
+
     # --- time goes by -----------------------------------------------------------------------------
 
     def advance(self, floor_us: int, revision: int) -> list[Fired]:  # noqa: ARG002

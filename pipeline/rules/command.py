@@ -185,6 +185,13 @@ def explain(  # noqa: PLR0913 - an argument for each option
         str | None,
         typer.Option(help="the events of a sample of the rule, as match[0]", show_default=False),
     ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="of a rule over several actions: the groups with this key=value",
+            show_default=False,
+        ),
+    ] = None,
     rules: Beside = None,
     tuning: Tuning = None,
     pipelines: Pipelines = None,
@@ -192,7 +199,9 @@ def explain(  # noqa: PLR0913 - an argument for each option
     format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Why a rule matched an event, or what stood in the way; with no events, what it asks."""
+    """Why a rule matched an event, or what stood in the way; of a rule over several actions how
+    its groups stand. With no events, what it asks.
+    """
     from tachograph.pipeline.rules.explaining import Question, run_explain
 
     question = Question(
@@ -201,6 +210,7 @@ def explain(  # noqa: PLR0913 - an argument for each option
         event_id=event,
         index=index,
         sample=sample,
+        groups=group or [],
         format=format_,
         sources=_sources(rules, tuning, pipelines, reference).beside(rule),
     )

@@ -1,6 +1,8 @@
 """`tacho rules explain`: why a rule matched an event of a file, or what stood in the way."""
 
+import itertools
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
@@ -11,7 +13,7 @@ from tachograph.detectors.explain import Part
 from tachograph.detectors.facts import MAX_SAID_CHARS
 from tachograph.detectors.language.conditions import And
 from tachograph.detectors.language.fields import ACTIONS, RAW, FieldMap
-from tachograph.detectors.language.rule import Rule
+from tachograph.detectors.language.rule import Correlation, Rule
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.language.sample_rows import ActionShape
 from tachograph.detectors.language.samples import (
@@ -22,13 +24,16 @@ from tachograph.detectors.language.samples import (
 from tachograph.detectors.language.wording import worded
 from tachograph.detectors.prepare import DEFAULT_TENANT, Preparation
 from tachograph.detectors.reference.reference import above_shipped, of_tenant
+from tachograph.detectors.sql.correlations import ahead_us, lead_us
 from tachograph.pipeline.backtest.actions import StoredActions
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.rules.asked import Asked, asked_by
 from tachograph.pipeline.rules.events import Events, Explained
 from tachograph.pipeline.rules.loading import Sources, find
-from tachograph.pipeline.scan.feed import feeder
-from tachograph.pipeline.scan.inputs import Chunk, Format, chunks, detect
+from tachograph.pipeline.rules.windows import Watched, Windows, check_names, wanted_groups
+from tachograph.pipeline.rules.windows_text import windows_text
+from tachograph.pipeline.scan.feed import Fed, feeder
+from tachograph.pipeline.scan.inputs import Format, chunks, detect
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
 
@@ -43,6 +48,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     index: int | None = None
     sample: str | None = None
+    groups: list[str] = []
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +59,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     matched: int
     explained: list[Explained]
+    # Of a rule over several actions: how its groups stand.
+    windows: Windows | None = None
 
 
 def run_explain(question: Question, *, as_json: bool, sink: TextIO) -> None:
@@ -70,28 +78,44 @@ def run_explain(question: Question, *, as_json: bool, sink: TextIO) -> None:
 
 def _answer(question: Question) -> Answer:
     if question.file is not None:
-        kind, frames = _frames(question.file, question.format)
+        kind, batches = _batches(question.file, question.format)
         rule, rules = _rule(question, RAW if kind == "raw" else ACTIONS)
     else:
         rule, rules = _rule(question, ACTIONS)
         if question.sample is not None:
             sample = _sample(rule, rules, question.sample)
             rules = rules.knowing(above_shipped([of_tenant(sample.reference, DEFAULT_TENANT)]))
-            frames = iter([_events_of(sample)])
+            batches = iter([_fed(_events_of(sample))])
         else:
-            frames = iter([_stored(rules.only([rule]), question.event_id or "")])
-    asked = asked_by(rule, rules, question.sources)
-    events = Events(asked, rules.only([rule]), event_id=question.event_id, index=question.index)
-    for frame in frames:
-        events.take(frame)
-    explained = list(events.explained())
-    meta = rule.meta
+            batches = _stored(rule, rules.only([rule]), question.event_id or "")
+    return _explained(question, rule, rules, batches)
+
+
+def _explained(question: Question, rule: Rule, rules: RuleSet, batches: Iterator[Fed]) -> Answer:
+    """What comes of events for a rule of the set."""
+    asked, own = asked_by(rule, rules, question.sources), rules.only([rule])
+    events = Events(asked, own, event_id=question.event_id, index=question.index)
+    wanted = wanted_groups(question.groups)
+    [alone] = own.rules
+    watched = None
+    if isinstance(alone, Correlation):
+        check_names(alone, wanted)
+        watched = Watched(alone, own)
+    elif wanted:
+        raise ConfigError(f"{rule.meta.title} is on single events: it has no groups")
+    for fed in batches:
+        events.take(fed.frame)
+        if watched is not None:
+            watched.take(fed)
+    explained = [] if wanted and not events.named else list(events.explained())
+    ids = [one.event_id for one in explained] if events.named else []
     return Answer(
-        rule_id=meta.rule_id,
-        title=meta.title,
+        rule_id=rule.meta.rule_id,
+        title=rule.meta.title,
         events=events.events,
         matched=events.matched,
         explained=explained,
+        windows=None if watched is None else watched.told(wanted, ids),
     )
 
 
@@ -115,14 +139,31 @@ def _events_of(sample: Sample) -> pl.DataFrame:
     return ActionShape().frame(rows)
 
 
-def _stored(rules: RuleSet, event_id: str) -> pl.DataFrame:
-    """The action of this id, as ClickHouse has it."""
+def _fed(frame: pl.DataFrame) -> Fed:
+    return Fed(frame, [], {})
+
+
+def _stored(rule: Rule, rules: RuleSet, event_id: str) -> Iterator[Fed]:
+    """The action of this id, as ClickHouse has it; of a rule over several actions those around it,
+    too. `rules`: with this rule alone.
+    """
     reads = Preparation(rules.columns, rules.fields, rules.reference).reads
+    kept = [*reads, "tenant", "partition_key"]
     with Connection(Settings.from_env().clickhouse) as connection:
-        return StoredActions(connection, reads).of_id(event_id)
+        stored = StoredActions(connection, kept)
+        action = stored.of_id(event_id)
+        if isinstance(rule, Correlation) and not action.is_empty():
+            place = ["tenant"] if rule.across else ["tenant", "partition_key"]
+            moment: datetime = action["event_time"][0]
+            since = moment - timedelta(microseconds=lead_us(rule))
+            until = moment + timedelta(microseconds=ahead_us(rule) + 1)
+            for frame, _ in stored.pages(since, until):
+                yield _fed(frame.join(action.select(place), place, "semi", nulls_equal=True))
+        else:
+            yield _fed(action)
 
 
-def _frames(path: Path, kind: str) -> tuple[Format, Iterator[pl.DataFrame]]:
+def _batches(path: Path, kind: str) -> tuple[Format, Iterator[Fed]]:
     """The events of a file, in batches, and what kind of lines it has."""
     settings = Settings.from_env()
     read = chunks(path)
@@ -131,19 +172,15 @@ def _frames(path: Path, kind: str) -> tuple[Format, Iterator[pl.DataFrame]]:
         raise ConfigError(f"{path} is empty")
     found: Format = detect(first.lines) if kind == "auto" else kind  # type: ignore[assignment]
     made_by = feeder(found, settings.home, settings.tenant, None)
-
-    def batches(chunk: Chunk) -> Iterator[pl.DataFrame]:
-        yield made_by.feed(chunk).frame
-        for more in read:
-            yield made_by.feed(more).frame
-
-    return found, batches(first)
+    return found, map(made_by.feed, itertools.chain([first], read))
 
 
 def _text(answer: Answer) -> str:
     lines = [f"{answer.title}: {answer.matched:,} of {answer.events:,} events matched"]
     for event in answer.explained:
         lines += _told(event)
+    if answer.windows is not None:
+        lines += windows_text(answer.windows)
     return "\n".join([*lines, ""])
 
 
