@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from tachograph.detectors.signals import ALERT_BUCKET_S, at, micros
+from tachograph.detectors.silences import Silence, Silences
 from tachograph.schemas.alert import Signal, SignalGroup
 from tachograph.schemas.identity import plain_id
 
@@ -54,6 +55,8 @@ class _Group(msgspec.Struct):
     told: bool = False
     # Its id as if none like it had ever been evicted.
     plain: str = ""
+    # Why its signals do not count.
+    suppressed: str | None = None
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -82,6 +85,8 @@ class Groups:
     ) -> None:
         """`captures`: whether captured state is said of groups here."""
         self._captures = captures
+        # What shall call nobody: such signals are kept apart.
+        self.silences = Silences()
         self._groups: dict[str, _Group] = {}
         # Signals that may still be revised → group they are in.
         self._homes: dict[str, str] = {}
@@ -110,7 +115,8 @@ class Groups:
         due: dict[str, None] = {}
         names: dict[tuple[str, ...], tuple[str, str]] = {}
         for signal in signals:
-            group_id, plain = self._group_id(signal, names)
+            silence = self.silences.of(signal)
+            group_id, plain = self._group_id(signal, silence, names)
             home = self._homes.get(signal.signal_id)
             if home is not None and home != group_id:
                 self._remove(home, signal.signal_id, due)
@@ -119,6 +125,7 @@ class Groups:
             else:
                 self._put(group_id, signal, due)
                 self._groups[group_id].plain = plain
+                self._groups[group_id].suppressed = silence.words if silence else None
             if anew:
                 self._group(group_id, signal).plain = plain
                 due[group_id] = None
@@ -179,7 +186,10 @@ class Groups:
         self._owed = dict.fromkeys(kept.owed)
 
     def _group_id(
-        self, signal: Signal, names: dict[tuple[str, ...], tuple[str, str]]
+        self,
+        signal: Signal,
+        silence: Silence | None,
+        names: dict[tuple[str, ...], tuple[str, str]],
     ) -> tuple[str, str]:
         """Id of the signal's group, and what it would be had none like it been evicted.
 
@@ -188,10 +198,12 @@ class Groups:
         bucket_us = micros(signal.bucket_start)
         # Revisions are offsets of one partition: what another partition holds is another group.
         place, rule = signal.partition_key or "", (signal.rule_id, signal.rule_version)
-        key = (signal.tenant, *rule, place, signal.entity, str(bucket_us))
+        silenced = "" if silence is None else silence.name
+        key = (signal.tenant, *rule, place, signal.entity, str(bucket_us), silenced)
         found = names.get(key)
         if found is None:
-            plain = name = plain_group_id(signal.tenant, rule, place, signal.entity, bucket_us)
+            plain = plain_group_id(signal.tenant, rule, place, signal.entity, bucket_us)
+            plain = name = plain_id(plain, "silenced", silenced) if silenced else plain
             if bucket_us + _BUCKET_US + RETAIN_S * MICROS <= self._closed_us:
                 again = self._closed_us - self._closed_us % _BUCKET_US
                 name = plain_id(plain, "again", str(again))
@@ -300,6 +312,7 @@ class Groups:
             last_seen=at(group.last_us),
             samples=[signal for _, _, signal in group.samples[:SAMPLES]],
             closed=group.closed,
+            suppressed=group.suppressed,
         )
 
     def _evict(self, due: dict[str, None], revision: int) -> list[SignalGroup]:

@@ -176,6 +176,7 @@ def _register() -> None:
     from tachograph.pipeline.rules.command import backtest
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
+    from tachograph.pipeline.silence_command import app as silence
 
     app.command()(serve)
     app.command()(replay)
@@ -183,6 +184,7 @@ def _register() -> None:
     app.command()(backtest)
     app.add_typer(forward, name="forward")
     app.add_typer(rules, name="rules")
+    app.add_typer(silence, name="silence")
 
 
 _register()

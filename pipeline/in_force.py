@@ -4,7 +4,7 @@ What a person activates is compiled first: what cannot be honoured is refused an
 log. What `detect` starts with is activated too, once, so that all its processes judge alike.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -28,6 +28,7 @@ from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.silences import SilenceLog
 from tachograph.schemas.records import Activation
 
 log = get("in_force")
@@ -153,7 +154,8 @@ class InForce:
         self._clock = clock
         writer.partitions(CONFIG_TOPIC)
         self._config = ConfigLog(settings, NAME)
-        self._said = ours(self._config.whole())
+        self.silences = SilenceLog()
+        self._said = self._noted(self._config.whole())
         if content is not None:
             self._declare(writer, content)
         self._compiled: dict[tuple[str, str], RuleSet] = {}
@@ -171,11 +173,18 @@ class InForce:
         activate(writer, content, subjects, from_=from_, by=BY_START)
         writer.flush()
         log.info("activated", subjects=subjects, effective_from=from_.isoformat())
-        self._said += ours(self._config.whole())
+        self._said += self._noted(self._config.whole())
+
+    def _noted(self, said: Sequence[Said]) -> list[Said]:
+        """What changes the plan; silences are noted beside it."""
+        self.silences.note(said)
+        return ours(said)
 
     def news(self) -> Plan | None:
-        """Another plan if the log says so. Quick, save when there is something to compile."""
-        found = ours(self._config.news())
+        """Another plan if the log says so, and `silences` as it says. Quick, save when there is
+        something to compile.
+        """
+        found = self._noted(self._config.news())
         if not found:
             return None
         self._said += found

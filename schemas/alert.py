@@ -94,7 +94,9 @@ class Signal(Record, frozen=True, kw_only=True):
 
 
 class SignalGroup(Record, frozen=True, kw_only=True):
-    """All signals of one (rule, entity, bucket), for triage: at 1, 10, 100 … and at close."""
+    """All signals of one (rule, entity, bucket), for triage: at 1, 10, 100 … and at close. Those
+    that a silence covers are a group of their own.
+    """
 
     group_id: Annotated[str, doc("hash of tenant, rule, place, entity, bucket")]
     revision: Annotated[int, doc("orders the states of one group", ge=0)]
@@ -109,6 +111,7 @@ class SignalGroup(Record, frozen=True, kw_only=True):
     last_seen: Annotated[datetime, doc("latest event time", "UTC")]
     samples: Annotated[list[Signal], doc("the k smallest signals by (event_time, signal_id)")]
     closed: Annotated[bool, doc("no more signals can come")] = False
+    suppressed: Annotated[str | None, doc("why its signals do not count: a silence")] = None
 
 
 class StateSnapshot(Record, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from tachograph.detectors.correlation.window_state import WindowState
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Plan
+from tachograph.detectors.silences import Silences
 from tachograph.detectors.warming import Warmer
 from tachograph.pipeline.detect.milestones import Milestones
 from tachograph.pipeline.detect.ticks import TickBook
@@ -70,6 +71,10 @@ class Judge(Protocol):
 
     def adopt(self, plan: Plan) -> None:
         """Judge by another plan from now on; nothing waits."""
+        ...
+
+    def silence(self, silences: Silences) -> None:
+        """Keep what these cover apart from now on."""
         ...
 
     def fresh(self, plan: Plan) -> Self:
@@ -208,6 +213,10 @@ class ActionJudge(_Base):
         self._detector.adopt(plan)
         self.plan = plan
 
+    def silence(self, silences: Silences) -> None:
+        """See Judge."""
+        self._detector.groups.silences = silences
+
     def windows(self, rule: Correlation) -> list[WindowState]:
         """See Judge."""
         return self._detector.engine.bank.windows(rule_key(rule))
@@ -296,6 +305,10 @@ class MatchJudge(_Base):
         """See Judge."""
         self._detector.adopt(plan)
         self.plan = plan
+
+    def silence(self, silences: Silences) -> None:
+        """See Judge."""
+        self._detector.groups.silences = silences
 
     def windows(self, rule: Correlation) -> list[WindowState]:
         """See Judge."""

@@ -24,6 +24,7 @@ from tachograph.detectors.language.bundle import bundle_of
 from tachograph.detectors.language.compiled import RuleErrors
 from tachograph.detectors.partition import Found
 from tachograph.detectors.plan import Plan
+from tachograph.detectors.silences import Silences
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
@@ -92,6 +93,7 @@ class Detect:
         """`in_force`: where changes of the plan come from; it is closed with the stage."""
         self._settings, self._plan, self._in_force = settings, plan, in_force
         self._followed_s = self._pruned_s = time.monotonic()
+        self._silences = in_force.silences.silences if in_force is not None else Silences()
         self._shards: dict[Place, Shard] = {}
         self._rereading: Rereading | None = None
         self._saved_s: dict[Place, float] = {}
@@ -155,9 +157,10 @@ class Detect:
         shard.load(state, plans)
 
     def _judge_of(self, place: Place) -> Judge:
-        if place[0] == SOURCE:
-            return ActionJudge(self._plan)
-        return MatchJudge(self._plan, SOURCE)
+        on_actions = place[0] == SOURCE
+        judge: Judge = ActionJudge(self._plan) if on_actions else MatchJudge(self._plan, SOURCE)
+        judge.silence(self._silences)
+        return judge
 
     def _hand_over(self, places: list[Place]) -> None:
         for place in places:
@@ -222,6 +225,7 @@ class Detect:
             return
         self._followed_s = now_s
         plan = self._in_force.news()
+        self._hush(self._in_force)
         if plan is None and now_s - self._pruned_s >= PRUNE_EVERY_S:
             self._pruned_s = now_s
             plan = self._without_past(self._in_force)
@@ -235,6 +239,15 @@ class Detect:
             # It is begun again, for all that has changed.
             self._rereading.close()
             self._rereading = None
+
+    def _hush(self, in_force: InForce) -> None:
+        """Keep apart what is silenced, as the log says."""
+        if in_force.silences.silences is self._silences:
+            return
+        self._silences = in_force.silences.silences
+        log.info("silences", count=len(self._silences))
+        for shard in self._shards.values():
+            shard.judge.silence(self._silences)
 
     def _without_past(self, in_force: InForce) -> Plan | None:
         """The plan without what nothing that is still seen was judged by."""

@@ -51,6 +51,8 @@ def _reason_to_skip(route: Route, alert: Alert, acknowledged: int | None) -> str
         return "synthetic"
     if acknowledged is not None:
         return "acknowledged" if alert.revision <= acknowledged else None
+    if alert.rules and all(rule.suppressed is not None for rule in alert.rules):
+        return "silenced"
     return None if _passes(route, alert) else "filtered"
 
 

@@ -1,8 +1,7 @@
 """`tacho rules activate` and `tacho rules active`: what is in force, by the log."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from getpass import getuser
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +23,7 @@ from tachograph.pipeline.in_force import (
     timeline_of,
 )
 from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.moments import moment_of, shown, who
 from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.settings import Settings
 
@@ -51,18 +51,18 @@ def run_activate(
     force stays.
     """
     content, rules = _compiled(asked, settings)
-    from_ = effective(_moment(asked.at), clock)
+    from_ = effective(moment_of("--at", asked.at), clock)
     writer = Writer(settings)
     writer.partitions(CONFIG_TOPIC)
     subjects = _news(_said(settings), content, from_)
     if not subjects:
-        sink.write(f"Nothing to do: at {_shown(from_)} just these rules are in force.\n")
+        sink.write(f"Nothing to do: at {shown(from_)} just these rules are in force.\n")
         return
-    activate(writer, content, subjects, from_=from_, by=_who(), note=asked.note)
+    activate(writer, content, subjects, from_=from_, by=who(), note=asked.note)
     writer.flush()
     hashes = content.hashes()
     what = " and ".join(f"{subject} {hashes[subject][:12]}" for subject in subjects)
-    sink.write(f"{what}: in force from {_shown(from_)} on ({rules} rules).\n")
+    sink.write(f"{what}: in force from {shown(from_)} on ({rules} rules).\n")
 
 
 def _compiled(asked: Asked, settings: Settings) -> tuple[Content, int]:
@@ -94,13 +94,13 @@ def run_active(
     with ConfigLog(settings, _STAGE) as config:
         said = sorted(ours(config.whole()), key=_order)
         now = _now_in_force(said, clock)
-        shown = [_row(one, config, clock) | {"in_force": one in now} for one in said]
+        rows = [_row(one, config, clock) | {"in_force": one in now} for one in said]
     if as_json:
-        sink.write(msgspec.json.encode(shown).decode() + "\n")
+        sink.write(msgspec.json.encode(rows).decode() + "\n")
         return
-    if not shown:
+    if not rows:
         sink.write("Nothing was activated yet: `tacho detect` does so when it starts.\n")
-    for row in shown:
+    for row in rows:
         note = f"  {row['note']}" if row["note"] else ""
         sink.write(
             f"{_MARKS[row['in_force'], row['ahead']]} {row['from']:<20}  {row['subject']:<9}"
@@ -123,14 +123,14 @@ def _row(one: Said, config: ConfigLog, clock: Clock) -> dict[str, Any]:
     return {
         "from": "the beginning"
         if activation.effective_from <= BEGINNING
-        else _shown(activation.effective_from),
+        else shown(activation.effective_from),
         "ahead": to_us(activation.effective_from) > clock(),
         "subject": activation.subject,
         "content": activation.content_hash,
         "what": _what(activation.subject, config.content(activation.content_hash)),
         "by": activation.by,
         "note": activation.note,
-        "said": _shown(one.at),
+        "said": shown(one.at),
     }
 
 
@@ -150,24 +150,3 @@ def _what(subject: str, content: bytes | None) -> str:
 def _said(settings: Settings) -> list[Said]:
     with ConfigLog(settings, _STAGE) as config:
         return config.whole()
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"--at {text}: write it as 2026-11-30T08:00:00+01:00") from None
-    return moment.astimezone(UTC)
-
-
-def _shown(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _who() -> str:
-    try:
-        return getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -95,7 +95,8 @@ def _plain(groups: dict[str, SignalGroup]) -> list[SignalGroup]:
 
 def _with_group(entry: Entry, group: SignalGroup) -> Entry:
     key = group.group_id
-    peak = _gravest([*(sample.severity for sample in group.samples), *_peak(entry, key)])
+    told = [] if group.suppressed else [sample.severity for sample in group.samples]
+    peak = _gravest([*told, *_peak(entry, key)])
     groups = entry.groups | {key: _newer(entry.groups.get(key), group)}
     kept = set(sorted(groups)[:MAX_GROUPS])
     peaks = entry.peaks | ({key: peak} if peak else {})

@@ -83,7 +83,7 @@ def stamped(alert: Alert, revision: int, at: datetime) -> Alert:
 
 def _view(entry: Entry, policy: Policy) -> _View:
     groups = sorted(entry.groups.values(), key=lambda group: group.group_id)
-    members = [_Member(group, policy.suppressed(group)) for group in groups]
+    members = [_Member(group, group.suppressed or policy.suppressed(group)) for group in groups]
     counted = [member for member in members if member.counts]
     shown = counted or [m for m in members if m.group.count > 0] or members
     signals = [(signal, member.group) for member in shown for signal in member.group.samples]

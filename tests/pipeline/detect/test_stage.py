@@ -1,6 +1,7 @@
 """The running stage says what it did not read and what it forgot."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tachograph.detectors.language.bundle import bundle_of
 from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.plan import Plan
 from tachograph.detectors.reference.reference import shipped
+from tachograph.detectors.silences import Silence
+from tachograph.pipeline.config_log import publish
 from tachograph.pipeline.detect import stage
 from tachograph.pipeline.detect.stage import Detect
 from tachograph.pipeline.errors import Refused
@@ -23,7 +26,9 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas import batch
+from tachograph.schemas.codec import canonical
 from tachograph.schemas.contracts import RECORD_HEADER
+from tachograph.schemas.records import Activation
 from tests.detectors.made import at, frame, rules, stateless
 
 BATCH = {RECORD_HEADER: b"action_batch"}
@@ -152,6 +157,9 @@ def test_a_change_that_is_said_while_the_stage_runs_holds_from_its_time_on(
         activate(writer, contents[1], ["rules"], from_=at(102), by="a test")
         writer.flush()
         until(detect.round, lambda: any(s.severity == "high" for s in signals().values()))
+        publish(writer, _silence("one", at(103)))
+        writer.flush()
+        until(detect.round, lambda: len(in_force.silences.silences) == 1)
         send(3)
         until(detect.round, lambda: len(signals()) == 4)
     finally:
@@ -163,6 +171,23 @@ def test_a_change_that_is_said_while_the_stage_runs_holds_from_its_time_on(
         ("stateless", "low", 101),
         ("window", "high", 103),
     ]
+    groups = {group.group_id: group for found in said for group in found.groups}.values()
+    hushed = [(g.rule_id, g.first_seen) for g in groups if g.suppressed is not None]
+    assert hushed == [("one", at(103))]
+
+
+def _silence(rule: str, starts: datetime) -> Activation:
+    silence = Silence(
+        name="s", owner="o", reason="r", rule=rule, starts=starts, ends=starts + timedelta(hours=1)
+    )
+    return Activation(
+        subject="silence",
+        name=silence.name,
+        tenant="*",
+        content_hash="",
+        effective_from=starts,
+        content=canonical(silence).decode(),
+    )
 
 
 def _content(folder: Path, level: str, tool: str, least: int) -> Content:

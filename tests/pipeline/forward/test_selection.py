@@ -1,5 +1,6 @@
 """Which alerts a destination gets."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +97,14 @@ def test_each_alert_goes_out_once_at_its_newest_unknown_revision(
     expected = {i: r for i, r in newest.items() if r > told.get(i, -1)}
     assert {alert.alert_id: alert.revision for alert in chosen.send} == expected
     assert len(chosen.send) + sum(chosen.skipped.values()) == len(batch)
+
+
+def test_a_silenced_alert_goes_only_to_those_who_saw_it_open() -> None:
+    heard = alerts.alert(1)
+    hushed = [msgspec.structs.replace(rule, suppressed="silenced by ops") for rule in heard.rules]
+    alert = msgspec.structs.replace(heard, rules=hushed, status="closed")
+    assert heard.rules
+    assert select(route(), [alert], {}).skipped == {"silenced": 1}
+    assert sent(route(), alert, known={alert.alert_id: alert.revision - 1}) == [alert.revision]
+    mixed = msgspec.structs.replace(heard, rules=[*hushed, *heard.rules])
+    assert sent(route(), mixed) == [mixed.revision]

@@ -190,6 +190,13 @@ def test_an_alert_of_suppressed_groups_alone_is_closed_by_the_policy() -> None:
     assert alert.rules[0].suppressed == "maintenance"
 
 
+def test_a_group_that_came_silenced_does_not_count_and_the_others_of_its_rule_do() -> None:
+    hushed = make.group("a", "critical", suppressed="silenced by ops", group_id="apart")
+    alert = alert_for(hushed, make.group("a", "low"))
+    assert (alert.severity, alert.status) == ("low", "open")
+    assert {hit.suppressed for hit in alert.rules} == {"silenced by ops", None}
+
+
 def test_a_suppression_holds_for_its_window_alone() -> None:
     ended = Suppression(rule="a", reason="past", ends=make.BUCKET)
     coming = Suppression(rule="a", reason="future", starts=make.BUCKET + timedelta(seconds=1))
