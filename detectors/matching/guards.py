@@ -36,7 +36,9 @@ def _branches(test: Test) -> tuple[tuple[tuple[str, ...], ...], ...]:
     match test:
         case Text(_, value):
             word = max(_SIGMA.split(value), key=len).lower()
-            return (((word,),),) if len(word) >= MIN_WORD_CHARS else ()
+            if len(word) >= MIN_WORD_CHARS:
+                return (((word,),),)
+            return () if value.isascii() else (((NON_ASCII,),),)
         case Pattern(regex, cased):
             return tuple(
                 tuple(_folded(group) if cased else group for group in branch)
