@@ -3,7 +3,7 @@
 Only the columns that somebody asks for are made. Our own begin with `~`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
@@ -18,7 +18,6 @@ from tachograph.detectors.matching.times import TIME, moments
 MAX_DEPTH = 32
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_COLUMNS = 4_096
-FEW_COLUMNS = 48
 _PLAIN: tuple[tuple[set[type], pl.DataType], ...] = (
     ({str, NoneType}, pl.String()),
     ({int, NoneType}, pl.Int64()),
@@ -40,6 +39,8 @@ class RawColumns:
         # Values that are there, by name, and their rows.
         self._values: dict[str, list[Any]] = {}
         self._rows: dict[str, list[Rows]] = {}
+        # Types of the values, by name.
+        self._kinds: dict[str, set[type]] = {}
         self._height = 0
         self.dropped = 0
 
@@ -50,30 +51,24 @@ class RawColumns:
         shapes: dict[tuple[str, ...], list[int]] = {}
         for row, item in enumerate(objects):
             shapes.setdefault(tuple(item), []).append(row)
-        if self._asked is not None and len(self._asked) <= FEW_COLUMNS:
-            self._take_whole(objects, {name for names in shapes for name in names}, start)
-            return
         for names, rows in shapes.items():
             # All objects of a shape have the same names in the same order.
             columns = zip(*(objects[row].values() for row in rows), strict=True)
-            places = np.array(rows) + start
-            for name, values in zip(names, columns, strict=False):
-                if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
-                    self._values[name] += values
-                    self._rows[name].append(places)
+            self._note(names, columns, np.array(rows) + start)
 
-    def _take_whole(
-        self, objects: Sequence[Mapping[str, Any]], names: set[str], start: int
+    def take_asked(self, names: Sequence[str], objects: Sequence[msgspec.Struct]) -> None:
+        """Take in a block of objects that were decoded to just these names."""
+        rows = np.arange(self._height, self._height + len(objects))
+        self._height += len(objects)
+        self._note(names, zip(*map(msgspec.structs.astuple, objects), strict=True), rows)
+
+    def _note(
+        self, names: Sequence[str], columns: Iterable[tuple[Any, ...]], rows: Rows
     ) -> None:
-        """Few columns are taken with the values they lack, which spares setting each in its row."""
-        rows = np.arange(start, self._height)
-        for name in (self._asked or frozenset()) | self._heads:
-            if name not in self._values and name in names and self._known(name, len(objects)):
-                self._values[name] = [None] * start
-                self._rows[name] = [np.arange(start)]
-            if name in self._values:
-                held = name in names
-                self._values[name] += [item.get(name) if held else None for item in objects]
+        for name, values in zip(names, columns, strict=False):
+            if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
+                self._values[name] += values
+                self._kinds[name].update(map(type, values))
                 self._rows[name].append(rows)
 
     def _wanted(self, name: str) -> bool:
@@ -82,23 +77,21 @@ class RawColumns:
     def _known(self, name: str, count: int) -> bool:
         if name in self._values:
             return True
-        if not name or name.startswith("~") or len(self._values) >= MAX_COLUMNS:
+        if not _named(name) or len(self._values) >= MAX_COLUMNS:
             self.dropped += count if name else 0
             return False
-        self._values[name], self._rows[name] = [], []
+        self._values[name], self._rows[name], self._kinds[name] = [], [], set()
         return True
 
     def columns(self) -> list[pl.Series]:
-        """What was collected."""
-        opened = [
-            n for n, values in self._values.items() if not _CLOSED.isdisjoint(map(type, values))
-        ]
-        for name in opened:
+        """What was collected; a column without any value is none."""
+        kinds = self._kinds
+        for name in [name for name, found in kinds.items() if not _CLOSED.isdisjoint(found)]:
             self._open(name)
         return [
-            _series(name, values, np.concatenate(self._rows[name]), self._height)
+            _series(name, values, np.concatenate(self._rows[name]), self._height, kinds[name])
             for name, values in self._values.items()
-            if self._wanted(name)
+            if self._wanted(name) and not kinds[name] <= {NoneType}
         ]
 
     def _open(self, name: str) -> None:
@@ -123,6 +116,7 @@ class RawColumns:
             before = merged.get(row)
             merged[row] = value if before is None else _both(before, value)
         self._values[name] = list(merged.values())
+        self._kinds[name] = set(map(type, merged.values()))
         self._rows[name] = [np.array(list(merged))]
 
 
@@ -133,6 +127,14 @@ class RawFrames:
         """`asked`: names of the columns to make; None: all."""
         self._asked = asked
         self.dropped = 0
+
+    @property
+    def read(self) -> set[str] | None:
+        """Names, on the outside of an object, that its columns are made of; None: all."""
+        if self._asked is None:
+            return None
+        heads = {name[:at] for name in self._asked for at in _dots(name)}
+        return {name for name in heads.union(self._asked) if _named(name)}
 
     def frame(
         self, objects: Sequence[Mapping[str, Any]], ids: Sequence[str], times_us: Sequence[int]
@@ -171,6 +173,11 @@ class RawFrames:
         return pl.DataFrame([*own, *columns])
 
 
+def _named(name: str) -> bool:
+    """Whether a field of this name may be a column."""
+    return bool(name) and not name.startswith("~")
+
+
 def _dots(name: str) -> list[int]:
     return [at for at, char in enumerate(name) if char == "."]
 
@@ -201,18 +208,19 @@ def _both(one: Any, other: Any) -> list[Any]:
     return first + (other if isinstance(other, list) else [other])
 
 
-def _series(name: str, values: list[Any], rows: Rows, height: int) -> pl.Series:
-    """A column with these values in these rows."""
+def _series(
+    name: str, values: list[Any], rows: Rows, height: int, kinds: set[type]
+) -> pl.Series:
+    """A column with these values, of these types, in these rows."""
     if len(rows) == height and (rows[1:] > rows[:-1]).all():
-        return _dense(name, values)
+        return _dense(name, values, kinds)
     place = np.full(height, len(values))
     place[rows] = np.arange(len(values))
-    return _dense(name, [*values, None]).gather(place)
+    return _dense(name, [*values, None], kinds).gather(place)
 
 
-def _dense(name: str, values: list[Any]) -> pl.Series:
+def _dense(name: str, values: list[Any], kinds: set[type]) -> pl.Series:
     """Texts; where any value is a list, lists of texts."""
-    kinds = set(map(type, values))
     for plain, kind in _PLAIN:
         if kinds <= plain:
             try:

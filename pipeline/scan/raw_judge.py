@@ -6,7 +6,7 @@ those stand; a match costs two joins of bytes. Correlations, and rules whose sev
 event, go the common way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -84,17 +84,30 @@ class _Writer:
     def lines(self, events: "_Events", places: list[int], shown: Sequence[str]) -> bytes:
         """A line for each of the events at these places."""
         head, signal, ids, fields, tail = self._between
-        says = [said for name in shown if (said := events.said(name)) is not None]
+        says = {name: said for name in shown if (said := events.said(name)) is not None}
         where, names = events.where, events.ids
         made = self._ids.ids([names[place] for place in places])
         parts: list[bytes] = []
-        for place, identifier in zip(places, made, strict=True):
-            texts = [member[text] for said, member in says if (text := said[place]) is not None]
+        for place, identifier, shows in zip(places, made, _members(says, places), strict=True):
             parts += (
                 *(head, where[place], signal, identifier.encode(), ids, names[place].encode()),
-                *(fields, b",".join(texts), tail),
+                *(fields, shows, tail),
             )
         return b"".join(parts)
+
+
+def _members(says: Mapping[str, Sequence[str | None]], places: Sequence[int]) -> list[bytes]:
+    """What the events at these places say, as the members of an object each."""
+    if not says:
+        return [b""] * len(places)
+    columns = [[said[place] for place in places] for said in says.values()]
+    objects = [
+        {name: text for name, text in zip(says, texts, strict=True) if text is not None}
+        for texts in zip(*columns, strict=True)
+    ]
+    # An end of a line within a text is written in two characters: these are between the objects.
+    lines = msgspec.json.Encoder().encode_lines(objects).split(b"\n")[:-1]
+    return [line[1:-1] for line in lines]
 
 
 class _Events:
@@ -103,7 +116,7 @@ class _Events:
     def __init__(self, frame: pl.DataFrame, rows: Rows) -> None:
         self._frame, self._rows = frame, rows
         self.ids: list[str] = frame["~event_id"][rows].to_list()
-        self._said: dict[str, tuple[list[str | None], dict[str, bytes]] | None] = {}
+        self._said: dict[str, list[str | None] | None] = {}
 
     @cached_property
     def where(self) -> list[bytes]:
@@ -115,20 +128,12 @@ class _Events:
             for time, name in zip(times.to_list(), self.ids, strict=True)
         ]
 
-    def said(self, name: str) -> tuple[list[str | None], dict[str, bytes]] | None:
-        """What each says in a field, and what says it as a member of an object; None where none
-        says anything.
-        """
+    def said(self, name: str) -> list[str | None] | None:
+        """What each says in a field; None where none says anything."""
         if name not in self._said:
-            self._said[name] = self._members(name)
+            texts = said_text(self._frame, self._rows, name, RAW)
+            self._said[name] = None if texts is None else texts.to_list()
         return self._said[name]
-
-    def _members(self, name: str) -> tuple[list[str | None], dict[str, bytes]] | None:
-        texts = said_text(self._frame, self._rows, name, RAW)
-        if texts is None:
-            return None
-        key, said = _json(name), texts.to_list()
-        return said, {text: b"%b:%b" % (key, _json(text)) for text in set(said) if text is not None}
 
 
 def _where(time: str, name: str, line: str) -> bytes:

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from tachograph.detectors.collector import resting
+from tachograph.pipeline.scan.raw_decode import Decoder
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
 # Fields that logs usually keep their time in, asked in this order; dots lead into nested objects.
@@ -21,8 +21,6 @@ TIME_FIELDS = (
 _HIGH = "0" * 16
 # Lines decoded at a time: what is made of them is used while it is still in the cache.
 BLOCK_LINES = 512
-# Untyped, so that it keeps the names it has seen.
-_OBJECTS = msgspec.json.Decoder()
 
 
 def event_id(line: int) -> str:
@@ -48,6 +46,7 @@ class RawLines:
         """`asked`: names of the columns to make; None: all."""
         self._time_fields = (time_field,) if time_field else TIME_FIELDS
         self._frames = RawFrames(None if asked is None else {*asked, *self._time_fields})
+        self._decoder = Decoder(self._frames.read)
         self.broken: list[int] = []
 
     def frame(self, lines: Sequence[bytes], first: int) -> pl.DataFrame:
@@ -59,36 +58,25 @@ class RawLines:
             for start in range(0, len(lines), BLOCK_LINES):
                 block = lines[start : start + BLOCK_LINES]
                 numbers, objects = self._objects(block, first + start)
-                columns.take(objects)
+                if self._decoder.names is None:
+                    columns.take(objects)
+                else:
+                    columns.take_asked(self._decoder.names, objects)
                 ids += event_ids(numbers)
             return self._frames.collected(columns, ids, self._time_fields)
 
-    def _objects(
-        self, lines: Sequence[bytes], first: int
-    ) -> tuple[Sequence[int], list[dict[str, Any]]]:
+    def _objects(self, lines: Sequence[bytes], first: int) -> tuple[Sequence[int], list[Any]]:
         """The objects on some lines, with the numbers of their lines."""
         if all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
-            # Then no object spans lines, and as many objects as lines are one on each.
-            try:
-                objects = _OBJECTS.decode_lines(b"\n".join(lines))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                objects = []
-            if len(objects) == len(lines):
+            objects = self._decoder.objects(lines)
+            if objects is not None:
                 return range(first, first + len(lines)), objects
         found = {}
         for number, line in enumerate(lines, first):
             if line.strip():
-                item = _object(line)
+                item = self._decoder.object(line)
                 if item is None:
                     self.broken.append(number)
                 else:
                     found[number] = item
         return list(found), list(found.values())
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tachograph.pipeline.scan import raw_frames, raw_lines
+from tachograph.pipeline.scan import raw_decode, raw_lines
 from tachograph.pipeline.scan.raw_lines import RawLines, event_id, line_of
 
 NAMES = st.sampled_from(["a", "b", "c", "a.b", "c.a", "b.c"])
@@ -35,7 +35,7 @@ def test_columns_are_the_same_however_many_are_asked_for(
 ) -> None:
     lines = [msgspec.json.encode(row) for row in rows]
     asked = ["a", "a.b", "b", "c.a.b", "c"]
-    more = [f"x{number}" for number in range(raw_frames.FEW_COLUMNS)]
+    more = [f"x{number}" for number in range(raw_decode.FEW_NAMES)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(raw_lines, "BLOCK_LINES", block)
         few = RawLines(None, asked).frame(lines, 0)
