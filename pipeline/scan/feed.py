@@ -41,7 +41,7 @@ class RawFeeder:
 
     def feed(self, chunk: Chunk) -> Fed:
         """See Feeder."""
-        frame = self._lines.frame(chunk.lines, chunk.first)
+        frame = self._lines.frame(chunk.blocks, chunk.first)
         broken = len(self._lines.broken)  # an oversized line comes empty and is none of these
         faults = {"no JSON object": broken} if broken else {}
         if chunk.oversized:

@@ -10,29 +10,38 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 import msgspec
+import numpy as np
 import zstandard
 
 from tachograph.pipeline.errors import ConfigError
 
 Format = Literal["actions", "otlp", "raw"]
 STDIN = Path("-")
+END = ord("\n")
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# A chunk ends at so many lines or bytes: bounded memory whatever the file.
+# A chunk ends with the block in which it has so many lines or bytes: bounded memory whatever the
+# file.
 CHUNK_LINES = 10_000
 CHUNK_BYTES = 16_000_000
+BLOCK_BYTES = 1 << 19
 MAX_LINE_BYTES = 8_000_000
 _OTLP_KEYS = ("resourceSpans", "resourceLogs", "resource_spans", "resource_logs")
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """Some lines and the number of the first one, from 0. An oversized line is given empty and
-    named.
+    """Some lines, in blocks of whole lines without the last end, and the number of the first one,
+    from 0. An oversized line is given empty and named.
     """
 
     first: int
-    lines: list[bytes]
+    blocks: list[bytes]
     oversized: list[int]
     position: int
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines themselves."""
+        return b"\n".join(self.blocks).split(b"\n")
 
 
 class _Gzip(gzip.GzipFile):
@@ -61,18 +70,30 @@ def opened(path: Path) -> BinaryIO:
     return stream
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Lines without their ends; None stands for one that is too long to hold."""
+def _blocks(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Blocks of whole lines without the last end; whether the first line of it is one that is too
+    long to hold, and is given empty.
+    """
     rest, skipping = b"", False
-    while block := stream.read(1 << 20):
-        *whole, rest = (rest + block).split(b"\n")
-        for line in whole:
-            yield None if skipping or len(line) > MAX_LINE_BYTES else line
-            skipping = False
-        if len(rest) > MAX_LINE_BYTES:
-            rest, skipping = b"", True
+    while read := stream.read(BLOCK_BYTES):
+        stop = read.rfind(b"\n")
+        if stop < 0:
+            rest, skipping = (b"", True) if skipping else _held(rest + read)
+            continue
+        block = b"" if skipping else rest
+        if skipping or len(rest) + read.find(b"\n") > MAX_LINE_BYTES:
+            block, skipping = read[read.find(b"\n") : stop], True
+        else:
+            block = rest + read[:stop]
+        yield block, skipping
+        rest, skipping = _held(read[stop + 1 :])
     if rest or skipping:
-        yield None if skipping else rest
+        yield rest, skipping
+
+
+def _held(rest: bytes) -> tuple[bytes, bool]:
+    """The beginning of a line; nothing, and that it is too long, where it is."""
+    return (b"", True) if len(rest) > MAX_LINE_BYTES else (rest, False)
 
 
 def chunks(path: Path) -> Iterator[Chunk]:
@@ -80,19 +101,20 @@ def chunks(path: Path) -> Iterator[Chunk]:
     unpacked.
     """
     stream = opened(path)
-    first, size, position = 0, 0, 0
+    first, number, size, position = 0, 0, 0, 0
     held: list[bytes] = []
     oversized: list[int] = []
     try:
-        for number, line in enumerate(_lines(stream)):
-            if line is None:
+        for block, too_long in _blocks(stream):
+            if too_long:
                 oversized.append(number)
-            held.append(line or b"")
-            size += len(held[-1])
-            if len(held) >= CHUNK_LINES or size >= CHUNK_BYTES:
+            held.append(block)
+            size += len(block)
+            number += int(np.count_nonzero(np.frombuffer(block, np.uint8) == END)) + 1
+            if number - first >= CHUNK_LINES or size >= CHUNK_BYTES:
                 position = _position(stream)
                 yield Chunk(first, held, oversized, position)
-                first, held, size, oversized = number + 1, [], 0, []
+                first, held, size, oversized = number, [], 0, []
     except (OSError, EOFError, zstandard.ZstdError) as error:
         raise ConfigError(f"{path} cannot be unpacked: {error}") from error
     finally:

@@ -62,9 +62,7 @@ class RawColumns:
         self._height += len(objects)
         self._note(names, zip(*map(msgspec.structs.astuple, objects), strict=True), rows)
 
-    def _note(
-        self, names: Sequence[str], columns: Iterable[tuple[Any, ...]], rows: Rows
-    ) -> None:
+    def _note(self, names: Sequence[str], columns: Iterable[tuple[Any, ...]], rows: Rows) -> None:
         for name, values in zip(names, columns, strict=False):
             if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
                 self._values[name] += values
@@ -208,9 +206,7 @@ def _both(one: Any, other: Any) -> list[Any]:
     return first + (other if isinstance(other, list) else [other])
 
 
-def _series(
-    name: str, values: list[Any], rows: Rows, height: int, kinds: set[type]
-) -> pl.Series:
+def _series(name: str, values: list[Any], rows: Rows, height: int, kinds: set[type]) -> pl.Series:
     """A column with these values, of these types, in these rows."""
     if len(rows) == height and (rows[1:] > rows[:-1]).all():
         return _dense(name, values, kinds)

@@ -1,12 +1,14 @@
 """Lines of any JSON objects as a frame. The event id is the line number: it leads back to it."""
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tachograph.detectors.collector import resting
+from tachograph.pipeline.scan.inputs import END
 from tachograph.pipeline.scan.raw_decode import Decoder
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
@@ -21,6 +23,7 @@ TIME_FIELDS = (
 _HIGH = "0" * 16
 # Lines decoded at a time: what is made of them is used while it is still in the cache.
 BLOCK_LINES = 512
+_OPEN, _CLOSE = b"{}"
 
 
 def event_id(line: int) -> str:
@@ -49,15 +52,17 @@ class RawLines:
         self._decoder = Decoder(self._frames.read)
         self.broken: list[int] = []
 
-    def frame(self, lines: Sequence[bytes], first: int) -> pl.DataFrame:
-        """A row for each line that holds a JSON object, in order."""
+    def frame(self, blocks: Sequence[bytes], first: int) -> pl.DataFrame:
+        """A row for each line that holds a JSON object, in order. `blocks`: lines, without the end
+        of the last; `first`: the number of the first line.
+        """
         self.broken = []
         ids: list[str] = []
         columns = self._frames.collecting()
         with resting():
-            for start in range(0, len(lines), BLOCK_LINES):
-                block = lines[start : start + BLOCK_LINES]
-                numbers, objects = self._objects(block, first + start)
+            for part in chain.from_iterable(map(_parts, blocks)):
+                numbers, objects = self._objects(part, first)
+                first += part.lines
                 if self._decoder.names is None:
                     columns.take(objects)
                 else:
@@ -65,14 +70,15 @@ class RawLines:
                 ids += event_ids(numbers)
             return self._frames.collected(columns, ids, self._time_fields)
 
-    def _objects(self, lines: Sequence[bytes], first: int) -> tuple[Sequence[int], list[Any]]:
+    def _objects(self, part: "_Part", first: int) -> tuple[Sequence[int], list[Any]]:
         """The objects on some lines, with the numbers of their lines."""
-        if all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
-            objects = self._decoder.objects(lines)
-            if objects is not None:
-                return range(first, first + len(lines)), objects
+        if part.whole:
+            objects = self._decoder.objects(part.text)
+            # No object spans these lines: as many objects as lines are one on each.
+            if objects is not None and len(objects) == part.lines:
+                return range(first, first + part.lines), objects
         found = {}
-        for number, line in enumerate(lines, first):
+        for number, line in enumerate(bytes(part.text).split(b"\n"), first):
             if line.strip():
                 item = self._decoder.object(line)
                 if item is None:
@@ -80,3 +86,29 @@ class RawLines:
                 else:
                     found[number] = item
         return list(found), list(found.values())
+
+
+class _Part(NamedTuple):
+    """Some lines of a block."""
+
+    text: memoryview
+    lines: int
+    # Each begins and ends as an object does.
+    whole: bool
+
+
+def _parts(block: bytes) -> Iterator[_Part]:
+    """The lines of a block, some at a time."""
+    text, view = np.frombuffer(block, np.uint8), memoryview(block)
+    found = np.flatnonzero(text == END)
+    closed = text[found - 1] == _CLOSE
+    opened = text[np.minimum(found + 1, len(text) - 1)] == _OPEN
+    odd = np.flatnonzero(~(closed & opened))
+    for start in range(0, len(found) + 1, BLOCK_LINES):
+        stop = min(start + BLOCK_LINES, len(found) + 1)
+        begin = int(found[start - 1]) + 1 if start else 0
+        end = int(found[stop - 1]) if stop <= len(found) else len(block)
+        inner = np.searchsorted(odd, [start, stop - 1])
+        whole = inner[0] == inner[1] and end > begin
+        whole = whole and text[begin] == _OPEN and text[end - 1] == _CLOSE
+        yield _Part(view[begin:end], stop - start, bool(whole))

@@ -57,7 +57,7 @@ def _parsed(data: dict[str, Any]) -> SigmaRule:
 
 
 def _found(rules: RuleSet, events: Sequence[dict[str, Any]]) -> list[set[int]]:
-    frame = RawLines(None).frame([msgspec.json.encode(event) for event in events], 0)
+    frame = RawLines(None).frame([b"\n".join(map(msgspec.json.encode, events))], 0)
     assert frame.height == len(events)
     matched = Matcher([one.condition for one in rules.detections], RAW).match(frame)
     nothing = np.empty(0, np.int64)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.scan import inputs
 from tachograph.pipeline.scan.feed import RawFeeder
-from tachograph.pipeline.scan.inputs import Chunk, _lines, chunks, detect
+from tachograph.pipeline.scan.inputs import Chunk, _blocks, chunks, detect
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 50)}).encode() for n in range(25_000)]
 TEXT = b"\n".join(LINES) + b"\n"
@@ -30,8 +30,9 @@ def test_every_line_comes_once_with_its_number_however_it_is_packed(
     path.write_bytes(pack(TEXT))
     found = list(chunks(path))
     assert [line for chunk in found for line in chunk.lines] == LINES
-    assert len(found) == 3
-    assert [chunk.first for chunk in found] == [0, 10_000, 20_000]
+    assert len(found) > 1
+    held = [len(chunk.lines) for chunk in found]
+    assert [chunk.first for chunk in found] == [sum(held[:at]) for at in range(len(held))]
 
 
 @given(st.binary(max_size=400))
@@ -39,7 +40,8 @@ def test_lines_are_those_of_split_whatever_the_bytes(data: bytes) -> None:
     expected = data.split(b"\n")
     if expected[-1] == b"":
         expected.pop()
-    assert list(_lines(io.BytesIO(data))) == expected
+    found = [line for block, _ in _blocks(io.BytesIO(data)) for line in block.split(b"\n")]
+    assert found == expected
 
 
 def test_a_line_that_is_too_long_is_passed_over_and_the_rest_is_read(
@@ -83,5 +85,5 @@ def test_the_kind_of_lines_is_told_from_the_first_object(line: bytes, kind: str)
 
 
 def test_a_line_too_long_is_counted_once_and_as_that() -> None:
-    chunk = Chunk(0, [b'{"a": 1}', b"", b"no json"], [1], 0)
+    chunk = Chunk(0, [b'{"a": 1}\n\nno json'], [1], 0)
     assert RawFeeder(None).feed(chunk).faults == {"line too long": 1, "no JSON object": 1}

@@ -48,7 +48,7 @@ events = st.fixed_dictionaries(
 @given(st.lists(events, max_size=6))
 def test_findings_of_plain_rules_are_the_same_either_way(rows: list[dict[str, Any]]) -> None:
     rules = build(parse(RULES, str(Path("rules.yml"))), fields=RAW)
-    frame = RawLines(None, rules.columns).frame([msgspec.json.encode(row) for row in rows], 7)
+    frame = RawLines(None, rules.columns).frame([b"\n".join(map(msgspec.json.encode, rows))], 7)
     found = WholeDetector(rules).process(frame, [], revision=0)
     expected = [msgspec.json.encode(one) for one in Findings(raw=True).take(found.signals)]
     judged = list(RawJudge(rules).judge(frame))

@@ -24,7 +24,7 @@ JSON = st.recursive(
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=5), max_size=6))
 def test_any_json_objects_make_a_frame_with_a_row_each(rows: list[dict[str, Any]]) -> None:
-    frame = RawLines(None).frame([msgspec.json.encode(row) for row in rows], 0)
+    frame = RawLines(None).frame([b"\n".join(msgspec.json.encode(row) for row in rows)], 0)
     assert frame.height == len(rows)
 
 
@@ -33,7 +33,7 @@ def test_any_json_objects_make_a_frame_with_a_row_each(rows: list[dict[str, Any]
 def test_columns_are_the_same_however_many_are_asked_for(
     rows: list[dict[str, Any]], block: int
 ) -> None:
-    lines = [msgspec.json.encode(row) for row in rows]
+    lines = [b"\n".join(msgspec.json.encode(row) for row in rows)]
     asked = ["a", "a.b", "b", "c.a.b", "c"]
     more = [f"x{number}" for number in range(raw_decode.FEW_NAMES)]
     with pytest.MonkeyPatch.context() as patch:
@@ -58,11 +58,39 @@ def test_lines_that_are_no_objects_are_named_and_the_others_keep_their_number(
     lines: list[bytes],
 ) -> None:
     frames = RawLines(None)
-    good = [*lines, b'{"ok": 1}']
-    found = frames.frame(good, 5)
+    text = b"\n".join([*lines, b'{"ok": 1}'])
+    found = frames.frame([text], 5)
+    *lines, _ = good = text.split(b"\n")
     assert line_of(found["~event_id"][-1]) == 5 + len(lines)
     blank = sum(not line.strip() for line in lines)
     assert found.height + len(frames.broken) + blank == len(good)
+
+
+PIECES = st.sampled_from(
+    [b"{}", b'{"a": 1}', b'{"b": "x"}', b"{}{}", b"", b" {}", b"{} ", b"[]", b'{"a":', b"1}", b"}",
+     b"{", b'{"b": "\xff"}', b'{"\xff": 1}', b'{"b": "\\q"}', b'{"b": "\xc3\xa9"}', b'{"a": [{}]}']
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(PIECES, min_size=1, max_size=6), max_size=3),
+    st.sampled_from([None, ["a"]]),
+    st.integers(1, 3),
+)
+def test_each_line_is_read_as_if_it_stood_alone(
+    blocks: list[list[bytes]], asked: list[str] | None, together: int
+) -> None:
+    alone, whole = RawLines(None, asked), RawLines(None, asked)
+    ids: list[str] = []
+    broken: list[int] = []
+    for number, line in enumerate(line for block in blocks for line in block):
+        ids += alone.frame([line], number)["~event_id"].to_list()
+        broken += alone.broken
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_lines, "BLOCK_LINES", together)
+        found = whole.frame([b"\n".join(block) for block in blocks], 0)
+    assert (found["~event_id"].to_list(), whole.broken) == (ids, broken)
 
 
 def test_an_event_id_leads_back_to_its_line() -> None:
@@ -87,7 +115,7 @@ def test_times_are_read_as_logs_write_them(value: str | int) -> None:
 
 
 def test_the_time_field_may_be_nested_and_an_absent_time_is_the_epoch() -> None:
-    lines = [b'{"Event": {"System": {"At": "2026-11-22T18:00:00Z"}}}', b'{"a": 1}']
+    lines = [b'{"Event": {"System": {"At": "2026-11-22T18:00:00Z"}}}\n{"a": 1}']
     frame = RawLines("Event.System.At").frame(lines, 0)
     assert frame["~event_time"].dt.year().to_list() == [2026, 1970]
 
