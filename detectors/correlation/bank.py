@@ -29,7 +29,6 @@ from tachograph.detectors.correlation.matched import (
 )
 from tachograph.detectors.correlation.memory import CorrelatorStats
 from tachograph.detectors.correlation.reports import Fired, Voice
-from tachograph.detectors.correlation.window_state import WindowState, window_states
 from tachograph.detectors.facts import FactStore, group_value
 from tachograph.detectors.ids import Hasher
 from tachograph.detectors.language.compiled import RuleSet
@@ -286,11 +285,6 @@ class CorrelatorBank:
         for key, fed in self._fed.items():
             if key in kept.fed:
                 fed.restore(kept.fed[key])
-
-    def windows(self, key: str) -> list[WindowState]:
-        """The windows that a rule, by its key, holds here."""
-        judge = self._judges.get(key)
-        return list(window_states(judge)) if judge is not None else []
 
     def groups(self, rule: Correlation) -> HeldGroups | None:
         """What is held of a rule's groups now; None: it is not judged here."""

@@ -53,13 +53,6 @@ class Chains:
         owner = course.owner[at]
         return Held(owner, course.places[at], begin[owner], end[owner], NO_GROUPS)
 
-    def furthest(self, blocks: Blocks, slots: Ints, begin: Ints, end: Ints) -> int:
-        """How many events the longest chain has of those that begin within these stretches."""
-        course = Course(
-            self.graph, blocks, Stretch(slots, begin, end, begin, FOREVER, fresh=True, keep=False)
-        )
-        return int(self._lengths(course)[~course.blind].max(initial=0))
-
     def bases(self, blocks: Blocks, crossings: Crossings, span_us: int) -> list[Basis]:
         """See Sweep."""
         chains = self._chains(blocks, crossings, span_us)

@@ -46,7 +46,7 @@ class FirstSeenJudge:
         self.voice = voice
         self.memory = Memory(limits, {"value": ("<u8", 0)}, _GROUP_KINDS)
         self._span_us = self.rule.timespan_us
-        self.learning_us = asks.learning_us
+        self._learning_us = asks.learning_us
         self._known = Known(limits.events_per_rule, limits.events_per_group)
         self._reports = Reports(
             voice, self.memory, self._based, limits.signals_per_rule, back_us=self._span_us
@@ -99,10 +99,6 @@ class FirstSeenJudge:
         keys: Words = (groups["gid"][slots] * _ODD) ^ rows["value"][places]
         return np.where(keys == 0, np.uint64(1), keys)
 
-    def values_of(self, slot: int) -> int:
-        """How many values are known of a group."""
-        return self._known.count(int(self.memory.blocks.groups["gid"][slot]))
-
     # --- what is new ------------------------------------------------------------------------------
 
     def _go_on(self, slots: Ints, count: Ints, revision: int) -> list[Fired]:
@@ -147,7 +143,7 @@ class FirstSeenJudge:
         began = np.where(begins[start], time[start], groups[f"began{base}"][of] + LONG_AGO)
         keys = self._keys(of, places)
         seen = self._seen_before(keys, time, settled=bool(base))
-        new = (time - seen >= self._span_us) & (time - began >= self.learning_us)
+        new = (time - seen >= self._span_us) & (time - began >= self._learning_us)
         last = lasts(np.flatnonzero(first), len(time))
         groups[f"last{upto}"][of[last]] = time[last] - LONG_AGO
         groups[f"began{upto}"][of[last]] = began[last] - LONG_AGO

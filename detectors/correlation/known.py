@@ -42,10 +42,6 @@ class Known:
     def __len__(self) -> int:
         return self._size
 
-    def count(self, gid: int) -> int:
-        """How many values are known of a group."""
-        return int((self._data.columns["gid"][: self._size] == np.uint64(gid)).sum())
-
     def times(self, keys: Words, *, settled: bool) -> Ints:
         """When each value was last seen; LONG_AGO: never."""
         at = self._map.get(keys)

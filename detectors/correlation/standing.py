@@ -77,9 +77,7 @@ class Stands:
 
     def at(self, group: Group, event_id: str | None = None) -> Standing:
         """How it stands at an event; without one that is held, where it comes nearest."""
-        if self._read is None or self._read[0] != group.slot:
-            self._read = group.slot, self._groups.events(group)
-        events = self._read[1]
+        events = self._events(group)
         place = events.find(event_id) if event_id is not None else None
         if place is None:
             place = self._nearest(group, events)
@@ -101,6 +99,21 @@ class Stands:
             events=[self._shown(events, at) for at in inside[-MAX_EVENTS:]],
             more=max(0, len(inside) - MAX_EVENTS),
         )
+
+    def now(self, group: Group) -> Standing:
+        """How it stands at its newest event that is not late; where something is missed, at what
+        it comes nearest to.
+        """
+        events = self._events(group)
+        timely = np.flatnonzero(~events.rows["blind"])
+        if isinstance(self._rule.asks, Absent) or not len(timely):
+            return self.at(group)
+        return self.at(group, events.facts[timely[-1]].event_id)
+
+    def _events(self, group: Group) -> Events:
+        if self._read is None or self._read[0] != group.slot:
+            self._read = group.slot, self._groups.events(group)
+        return self._read[1]
 
     # --- windows ----------------------------------------------------------------------------------
 

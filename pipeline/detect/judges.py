@@ -8,9 +8,9 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.across import AcrossDetector
-from tachograph.detectors.correlation.matched import chain_of, rule_key
+from tachograph.detectors.correlation.held import HeldGroups
+from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
-from tachograph.detectors.correlation.window_state import WindowState
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Plan
@@ -89,8 +89,8 @@ class Judge(Protocol):
         """What was forgotten at a limit since the start, by kind."""
         ...
 
-    def windows(self, rule: Correlation) -> list[WindowState]:
-        """The windows that a rule holds here, for a person who asks."""
+    def groups(self, rule: Correlation) -> HeldGroups | None:
+        """What is held of a rule's groups, for a person who asks; None: it is not judged here."""
         ...
 
     def dump(self) -> bytes:
@@ -217,9 +217,9 @@ class ActionJudge(_Base):
         """See Judge."""
         self._detector.groups.silences = silences
 
-    def windows(self, rule: Correlation) -> list[WindowState]:
+    def groups(self, rule: Correlation) -> HeldGroups | None:
         """See Judge."""
-        return self._detector.engine.bank.windows(rule_key(rule))
+        return self._detector.engine.bank.groups(rule)
 
     def fresh(self, plan: Plan) -> "ActionJudge":
         """See Judge."""
@@ -310,9 +310,9 @@ class MatchJudge(_Base):
         """See Judge."""
         self._detector.groups.silences = silences
 
-    def windows(self, rule: Correlation) -> list[WindowState]:
+    def groups(self, rule: Correlation) -> HeldGroups | None:
         """See Judge."""
-        return self._detector.bank.windows(rule_key(rule))
+        return self._detector.bank.groups(rule)
 
     def fresh(self, plan: Plan) -> "MatchJudge":
         """See Judge."""

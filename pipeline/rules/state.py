@@ -1,24 +1,14 @@
-"""`tacho rules state`: what a windowed rule holds of its groups, by the newest checkpoints."""
+"""`tacho rules state`: how the groups of a rule in force stand now, by the newest checkpoints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
-from tachograph.detectors.correlation.window_state import WindowState
-from tachograph.detectors.language.bounds import described, satisfies
-from tachograph.detectors.language.rule import (
-    Absent,
-    Correlation,
-    Count,
-    Figure,
-    FirstSeen,
-    Ordered,
-    Stateless,
-    Together,
-    Values,
-)
+from tachograph.detectors.correlation.held import HeldGroups
+from tachograph.detectors.correlation.standing import Standing, Stands
+from tachograph.detectors.language.rule import Correlation, Stateless
 from tachograph.detectors.plan import Plan, key_of
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
@@ -28,11 +18,14 @@ from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.in_force import InForce
 from tachograph.pipeline.kafka.reader import Place
 from tachograph.pipeline.kafka.writer import Writer
-from tachograph.pipeline.rules.loading import find
+from tachograph.pipeline.moments import shown
+from tachograph.pipeline.rules.loading import counted, find
+from tachograph.pipeline.rules.windows import check_names, chosen, wanted_groups
+from tachograph.pipeline.rules.windows_text import named, standing_text
 from tachograph.pipeline.settings import Settings
 
-# Groups shown unless more are asked for.
-SHOWN = 20
+# Groups told of in each place unless more are asked for.
+MOST = 5
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,51 +36,53 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     # Observed time that all its sources had reached; None: not all have been heard of.
     watermark: datetime | None
-    windows: list[WindowState]
+    # Groups that were asked for; the largest are told of.
+    groups: int
+    told: list[Standing]
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer."""
+    """The answer. `unknown`: places without a checkpoint that can be read, and why."""
 
     rule_id: str
     version: str
     title: str
-    asked: str
     places: list[Held]
-    # Places without a checkpoint that can be read, and why.
     unknown: dict[str, str]
 
 
 def run_state(
-    wanted: str,
-    groups: Sequence[str],
+    called: str,
+    pairs: Sequence[str],
     settings: Settings,
     *,
-    most: int = SHOWN,
+    most: int = MOST,
     as_json: bool,
     sink: TextIO,
 ) -> None:
-    """Show it. `groups`: field=value, all of which must fit. Raises ConfigError, RetryLater."""
+    """Show it. `pairs`: field=value, all of which must fit. Raises ConfigError, RetryLater."""
     writer = Writer(settings)
     in_force = InForce(settings, writer)
-    try:
-        plan = in_force.plan
-    finally:
-        in_force.close()
-    rule = find(plan.sets[-1], wanted)
+    in_force.close()
+    plan = in_force.plan
+    rule = find(plan.sets[-1], called)
     if isinstance(rule, Stateless):
-        raise ConfigError(f"{rule.meta.title}: looks at single actions and holds nothing")
-    shown = state_of(rule, plan, _wanted(rule, groups), settings, writer)
-    if as_json:
-        sink.write(msgspec.json.encode(_plain(shown)).decode() + "\n")
-    else:
-        sink.write("\n".join([*_lines(rule, shown, most), ""]))
+        raise ConfigError(f"{rule.meta.title} looks at single actions and holds nothing")
+    wanted = wanted_groups(pairs)
+    check_names(rule, wanted)
+    found = _state(rule, plan, settings, writer, wanted=wanted, most=most)
+    sink.write(msgspec.json.encode(found).decode() + "\n" if as_json else _text(found))
 
 
-def state_of(
-    rule: Correlation, plan: Plan, groups: dict[str, str], settings: Settings, writer: Writer
+def _state(
+    rule: Correlation,
+    plan: Plan,
+    settings: Settings,
+    writer: Writer,
+    *,
+    wanted: Mapping[str, str],
+    most: int,
 ) -> Shown:
-    """What all places hold of a rule and of groups with these values. Raises RetryLater."""
     topic = MATCHES if rule.across else ACTIONS
     checkpoints = Checkpoints(settings, "detect", writer)
     alone = plan.only({key_of(rule.meta)})
@@ -96,27 +91,37 @@ def state_of(
     for partition in range(writer.partitions(topic)):
         place = (topic, partition)
         try:
-            places.append(_held(rule, alone, place, checkpoints.load(place), groups))
+            offset, judge = _judge(alone, place, checkpoints.load(place))
         except ValueError as error:
             unknown[f"{topic}/{partition}"] = str(error)
+            continue
+        groups = judge.groups(rule)
+        number, told = _told(groups, wanted, most) if groups is not None else (0, [])
+        reached = judge.ticks.watermark_us()
+        places.append(
+            Held(
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                watermark=None if reached is None else to_datetime(reached),
+                groups=number,
+                told=told,
+            )
+        )
+    meta = rule.meta
     return Shown(
-        rule_id=rule.meta.rule_id,
-        version=rule.meta.version,
-        title=rule.meta.title,
-        asked=asked_by(rule),
+        rule_id=meta.rule_id,
+        version=meta.version,
+        title=meta.title,
         places=places,
         unknown=unknown,
     )
 
 
-def _held(
-    rule: Correlation,
-    plan: Plan,
-    place: Place,
-    checkpoint: tuple[int, bytes] | None,
-    groups: dict[str, str],
-) -> Held:
-    """Raises ValueError where there is no checkpoint, or none that can be read."""
+def _judge(plan: Plan, place: Place, checkpoint: tuple[int, bytes] | None) -> tuple[int, Judge]:
+    """The offset of a checkpoint, and a judge as of it. Raises ValueError where there is none, or
+    none that can be read.
+    """
     if checkpoint is None:
         raise ValueError("no checkpoint yet")
     judge: Judge = MatchJudge(plan) if place[0] == MATCHES else ActionJudge(plan)
@@ -124,139 +129,31 @@ def _held(
         judge.load(msgspec.msgpack.decode(checkpoint[1], type=State).judge)
     except msgspec.DecodeError as error:
         raise ValueError(f"no checkpoint of ours: {error}") from error
-    reached = judge.ticks.watermark_us()
-    windows = [one for one in judge.windows(rule) if groups.items() <= one.group.items()]
-    return Held(
-        topic=place[0],
-        partition=place[1],
-        offset=checkpoint[0],
-        watermark=None if reached is None else to_datetime(reached),
-        windows=sorted(windows, key=lambda one: (-one.value, -one.newest_us, str(one.group))),
-    )
+    return checkpoint[0], judge
 
 
-def _wanted(rule: Correlation, groups: Sequence[str]) -> dict[str, str]:
-    """Values of group-by fields. Raises ConfigError."""
-    found = {}
-    for text in groups:
-        field, equals, value = text.partition("=")
-        if not equals or field not in rule.group_by:
-            by = ", ".join(rule.group_by) or "nothing: it has one group"
-            raise ConfigError(f"--group {text}: write field=value; the rule groups by {by}")
-        found[field] = value
-    return found
+def _told(groups: HeldGroups, wanted: Mapping[str, str], most: int) -> tuple[int, list[Standing]]:
+    found = [group for group in groups if chosen(group, wanted)]
+    found.sort(key=lambda group: (-group.size, group.tenant, group.place, *group.values.values()))
+    stands = Stands(groups)
+    return len(found), [stands.now(group) for group in found[:most]]
 
 
-# --- in words -------------------------------------------------------------------------------------
+def _text(found: Shown) -> str:
+    return "\n".join([*_lines(found), ""])
 
 
-def asked_by(rule: Correlation) -> str:
-    """What a window must have, in words."""
-    match rule.asks:
-        case Count(bounds=bounds):
-            return f"{described(bounds)} events"
-        case Values(fields=fields, bounds=bounds):
-            return f"{described(bounds)} different values of {', '.join(fields)}"
-        case Figure(fold=fold, field=field, bounds=bounds):
-            return f"{fold} of {field} {described(bounds)}"
-        case Together(bounds=bounds, expression=expression):
-            return "its condition on the steps" if expression else f"{described(bounds)} steps"
-        case Ordered(paths=paths, bounds=bounds):
-            return f"{described(bounds)} steps in order" if bounds else _paths(rule, len(paths))
-        case Absent():
-            return f"{rule.steps[0].name} and then no {rule.steps[1].name}"
-        case FirstSeen(fields=fields):
-            return f"a value of {', '.join(fields)} not seen before"
-
-
-def _paths(rule: Correlation, paths: int) -> str:
-    steps = ", ".join(step.name for step in rule.steps)
-    return f"in order: {steps}" if paths == 1 else f"one of {paths} orders of {steps}"
-
-
-def missing(rule: Correlation, state: WindowState) -> str:
-    """What the window has to get for the rule to speak, in words."""
-    if state.holds:
-        return "nothing: what is asked is there"
-    match rule.asks:
-        case FirstSeen():
-            until = _time(state.learning_until_us or 0)
-            return f"another value; before {until} it is only watched"
-        case Absent():
-            waits = f"{state.value:g} waiting; said where no {rule.steps[1].name} follows in time"
-            return waits if state.value else f"another {rule.steps[0].name}"
-        case Ordered() | Together():
-            unseen = [name for name, number in state.steps.items() if not number]
-            return " and ".join(f"no {name} yet" for name in unseen) or "the right order"
-    return _bounds_missing(rule, state.value)
-
-
-def _bounds_missing(rule: Correlation, value: float) -> str:
-    least = [b.number + (b.op == "gt") for b in rule.bounds if b.op in {"gt", "gte", "eq"}]
-    if isinstance(rule.asks, Figure) or not least or value >= max(least):
-        failed = [bound for bound in rule.bounds if not satisfies([bound], value)]
-        return f"{value:g} is not {described(failed)}"
-    return f"{max(least) - value:g} more"
-
-
-def _lines(rule: Correlation, shown: Shown, most: int) -> Iterator[str]:
-    yield f"{shown.title} ({shown.rule_id})"
-    kind = "" if rule.window == "sliding" else f" ({rule.window} window)"
-    by = ", ".join(rule.group_by) or "nothing"
-    yield f"asks for {shown.asked} within {_span(rule.timespan_us)}{kind}, by {by}"
-    for place, why in shown.unknown.items():
+def _lines(found: Shown) -> Iterator[str]:
+    yield f"{found.title} ({found.rule_id})"
+    for place, why in found.unknown.items():
         yield f"{place}: {why}"
-    for held in shown.places:
-        at = "unknown" if held.watermark is None else _moment(held.watermark)
-        yield (
-            f"{held.topic}/{held.partition} at offset {held.offset}, watermark {at}:"
-            f" {len(held.windows)} group(s)"
-        )
-        for state in held.windows[:most]:
-            yield f"  {_group(state)}: {_words(rule, state)}"
-        if len(held.windows) > most:
-            yield f"  and {len(held.windows) - most} more"
-
-
-def _group(state: WindowState) -> str:
-    return ", ".join(f"{name}={value}" for name, value in state.group.items()) or "all"
-
-
-def _words(rule: Correlation, state: WindowState) -> str:
-    parts = [f"{state.value:g}" if rule.bounds else f"{state.events} event(s)"]
-    if len(rule.steps) > 1:
-        parts.append(", ".join(f"{name} {number}" for name, number in state.steps.items()))
-    parts.append(f"from {_time(state.first_us)} to {_time(state.newest_us)}")
-    parts.append(f"until {_time(state.until_us)}")
-    if state.late:
-        parts.append(f"{state.late} late left out")
-    if state.forgot:
-        parts.append("some forgotten at a limit")
-    return f"{'; '.join(parts)}. Missing: {missing(rule, state)}"
-
-
-def _span(span_us: int) -> str:
-    seconds = span_us // 1_000_000
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
-
-
-def _time(at_us: int) -> str:
-    return _moment(to_datetime(at_us))
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _plain(shown: Shown) -> dict[str, Any]:
-    """For a program: times as text."""
-    plain: dict[str, Any] = msgspec.to_builtins(shown)
-    for place in plain["places"]:
-        for window in place["windows"]:
-            for name in ("first", "newest", "until", "learning_until"):
-                at_us = window.pop(f"{name}_us")
-                window[name] = None if at_us is None else _time(at_us)
-    return plain
+    for held in found.places:
+        reached = "not known yet" if held.watermark is None else shown(held.watermark)
+        at = f"{held.topic}/{held.partition} at offset {held.offset}, watermark {reached}"
+        yield f"{at}: {counted(held.groups, 'group')}"
+        for standing in held.told:
+            yield f"group {named(standing)}"
+            yield from standing_text(standing)
+        if held.groups > len(held.told):
+            left = counted(held.groups - len(held.told), "more group")
+            yield f"… and {left}; --group key=value asks for one"

@@ -26,7 +26,7 @@ def windows_text(windows: Windows) -> Iterator[str]:
 def _group(told: Told) -> Iterator[str]:
     standing = told.standing
     words = counted(len(told.signals) + told.more, "signal") if told.signals else "no signal"
-    yield f"group {_named(standing)}: {words}"
+    yield f"group {named(standing)}: {words}"
     for signal in told.signals:
         yield f"  {signal}"
     if told.more:
@@ -48,7 +48,8 @@ def standing_text(standing: Standing) -> Iterator[str]:
         yield f"    {_event(event)}"
 
 
-def _named(standing: Standing) -> str:
+def named(standing: Standing) -> str:
+    """Which group it is."""
     values = ", ".join(f"{name}={_clean(value)}" for name, value in standing.group.items())
     place = f" of {_clean(standing.partition_key)}" if standing.partition_key else ""
     return f"{values or 'of all'}{place}, tenant {_clean(standing.tenant)}"

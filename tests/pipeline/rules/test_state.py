@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tachograph.detectors.correlation.standing import Stands
 from tachograph.detectors.language.bundle import bundle_of
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.detectors.plan import Plan
@@ -24,6 +25,7 @@ from tachograph.schemas import batch, codec
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Tick
 from tests.detectors.made import at, frame
+from tests.detectors.made import rules as compiled_of
 from tests.pipeline.detect.records import Record
 
 RULES = """
@@ -112,29 +114,44 @@ def asked(settings: Settings) -> Callable[..., Any]:
 
 def test_each_group_is_told_with_what_is_missing(asked: Callable[..., Any]) -> None:
     text = asked("many-reads")
-    assert "asks for at least 5 events within 10m, by session.id" in text
-    assert "agent.actions/0 at offset 4, watermark 1970-01-01T00:16:50Z: 2 group(s)" in text
-    assert (
-        "session.id=busy: 3; from 1970-01-01T00:16:40Z to 1970-01-01T00:16:42Z;"
-        " until 1970-01-01T00:26:40Z. Missing: 2 more" in text
-    )
+    assert "agent.actions/0 at offset 4, watermark 1970-01-01T00:16:50Z: 2 groups" in text
+    assert "group session.id=busy of agent, tenant default\n  asked: at least 5 actions" in text
+    assert "3 actions   missing: 2 more" in text
     assert "agent.actions/1: no checkpoint yet" in text
 
 
 def test_one_group_can_be_asked_for(asked: Callable[..., Any]) -> None:
     found = asked("many-reads", "session.id=calm", as_json=True)
     [place] = found["places"]
-    [window] = place["windows"]
-    assert (window["group"], window["value"], window["holds"]) == ({"session.id": "calm"}, 1, False)
-    assert window["event_ids"] == [plain_id("3")]
-    assert window["first"] == "1970-01-01T00:16:43Z"
+    assert (place["groups"], place["offset"]) == (1, 4)
+    [standing] = place["told"]
+    assert (standing["group"], standing["missing"]) == ({"session.id": "calm"}, "4 more")
+    assert [event["event_id"] for event in standing["events"]] == [plain_id("3")]
+
+
+def test_it_stands_as_of_its_newest_event_not_where_it_came_nearest() -> None:
+    compiled = compiled_of(RULES)
+    [rule] = [one for one in compiled.correlations if one.meta.rule_id == "many-reads"]
+    detector = PartitionDetector(compiled)
+    rows = [
+        {"event_id": plain_id(str(second)), "event_time": second, "tool_name": "read",
+         "kind": "tool_call", "session_id": "s", "late": second == 5_001}
+        for second in (100, 110, 120, 5_000, 5_001)
+    ]  # fmt: skip
+    detector.process(frame(rows), [], 1)
+    groups = detector.engine.bank.groups(rule)
+    assert groups is not None
+    [group] = groups
+    assert Stands(groups).now(group).missing == "4 more"
+    assert Stands(groups).at(group).missing == "2 more"
 
 
 def test_groups_across_partitions_are_told_where_they_are_judged(asked: Callable[..., Any]) -> None:
     text = asked("read-sent")
     assert "agent.matches/0 at offset" in text
-    assert "principal.id=alice: 4 event(s); read 4, send 0;" in text
-    assert "Missing: no send yet" in text
+    assert "group principal.id=alice, tenant default" in text
+    assert "1 of 2 steps: read at 00:16:43" in text
+    assert "missing: " in text
 
 
 @pytest.mark.parametrize(
@@ -142,7 +159,7 @@ def test_groups_across_partitions_are_told_where_they_are_judged(asked: Callable
     [
         ("lone", [], "looks at single actions"),
         ("many-reads", ["agent.id=x"], "groups by session.id"),
-        ("many-reads", ["session.id"], "write field=value"),
+        ("many-reads", ["session.id"], "write it as key=value"),
         ("nothing", [], "no rule nothing"),
     ],
 )
