@@ -53,7 +53,7 @@ class RuleStats(msgspec.Struct):
     spent_ns: int = 0
     # Event time of the newest event that matched.
     last_match_us: int | None = None
-    # False: no field that would let it fire has had a value so far.
+    # False: no field that would let it fire has had a value so far, or for a while (see `age`).
     can_fire: bool = True
 
     def note(self, times_us: npt.NDArray[np.int64]) -> None:
@@ -268,6 +268,10 @@ class Engine:
             own.evicted_groups = counts.evicted_groups
             own.late = counts.late
         return self._stats
+
+    def age(self) -> None:
+        """What can fire is told by the fields seen since the call before the last."""
+        self._matcher.age()
 
     def _times_us(self, frame: pl.DataFrame) -> npt.NDArray[np.int64]:
         column = frame.get_column(self._fields.own("event_time"))

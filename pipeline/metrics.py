@@ -37,6 +37,27 @@ HELD_BACK = Counter(
 )
 HTTP_REQUESTS = Counter("tacho_http_requests", "requests at the door", ["route", "status"])
 WATCHERS = Gauge("tacho_feed_watchers", "clients on the alert feed", multiprocess_mode="livesum")
+# Of each rule, up to a number of them (see detect.rule_metrics).
+_RULE = ["rule", "title"]
+RULE_EVALUATIONS = Counter("tacho_rule_evaluations", "actions a rule was asked of", _RULE)
+RULE_CANDIDATES = Counter(
+    "tacho_rule_candidates", "actions left for the dear part of a rule's conditions", _RULE
+)
+RULE_MATCHES = Counter("tacho_rule_matches", "actions that matched a rule, or a step of it", _RULE)
+RULE_SIGNALS = Counter("tacho_rule_signals", "signals of a rule emitted as new", _RULE)
+RULE_SECONDS = Counter("tacho_rule_seconds", "time that asking a rule took", _RULE)
+RULE_LAST_MATCH = Gauge(
+    "tacho_rule_last_match_seconds",
+    "event time of the newest action that matched, seconds since the epoch",
+    _RULE,
+    multiprocess_mode="max",
+)
+RULE_CANNOT_FIRE = Gauge(
+    "tacho_rule_cannot_fire",
+    "1: no action has carried a field that it needs, since the start or for half a day",
+    _RULE,
+    multiprocess_mode="livemin",
+)
 LAG = Gauge(
     "tacho_lag_records", "records not read yet", ["stage", "topic"], multiprocess_mode="livesum"
 )

@@ -34,8 +34,9 @@ class Matcher:
         self._candidates = [0] * len(conditions)
         self._spent_ns = [0] * len(conditions)
         self._nodes = list(conditions)
-        # Columns that had a value in any frame.
+        # Columns that had a value in any frame: lately, and in the time before.
         self._carried: set[str] = set()
+        self._carried_before: set[str] = set()
 
     def match(self, frame: pl.DataFrame) -> dict[int, Rows]:
         """Row numbers, ascending, that match each condition (by its place in the list)."""
@@ -86,5 +87,13 @@ class Matcher:
         return self._spent_ns[condition]
 
     def can_match(self, condition: int) -> bool:
-        """Whether any event can match a condition, going by the columns that had values so far."""
-        return possible(self._nodes[condition], self._carried, self._fields)
+        """Whether any event can match a condition, going by the columns that had values since the
+        time before the last.
+        """
+        carried = self._carried | self._carried_before
+        return possible(self._nodes[condition], carried, self._fields)
+
+    def age(self) -> None:
+        """A new time begins; one without any event is none."""
+        if self._carried:
+            self._carried, self._carried_before = set(), self._carried

@@ -1,6 +1,6 @@
 """What a shard does with the records of its topic: decodes them into what waits, and judges it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, Self
 
@@ -11,6 +11,7 @@ from tachograph.detectors.across import AcrossDetector
 from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
+from tachograph.detectors.engine import RuleStats
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Plan
@@ -91,6 +92,14 @@ class Judge(Protocol):
 
     def groups(self, rule: Correlation) -> HeldGroups | None:
         """What is held of a rule's groups, for a person who asks; None: it is not judged here."""
+        ...
+
+    def stats(self) -> Mapping[str, RuleStats]:
+        """Counts of the rules that are asked of events here, by their ids, since the start."""
+        ...
+
+    def age(self) -> None:
+        """See Engine.age."""
         ...
 
     def dump(self) -> bytes:
@@ -221,6 +230,14 @@ class ActionJudge(_Base):
         """See Judge."""
         return self._detector.engine.bank.groups(rule)
 
+    def stats(self) -> Mapping[str, RuleStats]:
+        """See Judge."""
+        return self._detector.stats
+
+    def age(self) -> None:
+        """See Judge."""
+        self._detector.engine.age()
+
     def fresh(self, plan: Plan) -> "ActionJudge":
         """See Judge."""
         return ActionJudge(plan)
@@ -325,6 +342,13 @@ class MatchJudge(_Base):
         if not any(rule.across for rule in chain_of(rules)):
             return None
         return _Warm(b"match_batch", partial(self._detector.show, rules))
+
+    def stats(self) -> Mapping[str, RuleStats]:
+        """See Judge. What comes here was asked where it was found."""
+        return {}
+
+    def age(self) -> None:
+        """See Judge."""
 
     def evicted(self) -> dict[str, int]:
         """See Judge."""

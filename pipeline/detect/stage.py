@@ -31,6 +31,7 @@ from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.detect.judges import ACTIONS, ActionJudge, Judge, MatchJudge
 from tachograph.pipeline.detect.matches import TOPIC, Matches
 from tachograph.pipeline.detect.rereading import Rereading
+from tachograph.pipeline.detect.rule_metrics import RuleMetrics
 from tachograph.pipeline.detect.shard import Shard, State
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
@@ -102,6 +103,7 @@ class Detect:
         self._matches = Matches(self._writer, self._generations.counts[MATCHES])
         self._checkpoints = Checkpoints(settings, STAGE, self._writer)
         self._health = HealthReporter(settings, STAGE)
+        self._rule_metrics = RuleMetrics()
         self._reader = Reader(
             settings, GROUP, [SOURCE, MATCHES], on_assign=self._take_over, on_revoke=self._hand_over
         )
@@ -303,6 +305,7 @@ class Detect:
             shard.committed = shard.next_offset
 
     def _emit(self, found: Found) -> None:
+        self._rule_metrics.said(found.signals)
         for signal in found.signals:
             metrics.SIGNALS.labels(signal.severity, signal.change).inc()
             self._writer.send(
@@ -342,6 +345,8 @@ class Detect:
         self._observe()
 
     def _observe(self) -> None:
+        judges = {place: shard.judge for place, shard in self._shards.items()}
+        self._rule_metrics.tell(judges, self._titles)
         lag = sum(self._reader.lag().values())
         metrics.LAG.labels(STAGE, SOURCE).set(lag)
         stalled = {
@@ -362,6 +367,9 @@ class Detect:
             status="degraded" if troubles else "ok",
             detail="; ".join(troubles) or None,
         )
+
+    def _titles(self) -> dict[str, str]:
+        return {rule.meta.rule_id: rule.meta.title for rule in self._plan.rules.rules}
 
     def close(self) -> None:
         """Leave the group; what is owned is checkpointed by `_hand_over`."""

@@ -186,7 +186,7 @@ def explain(  # noqa: PLR0913 - an argument for each option
         typer.Option(help="the events of a sample of the rule, as match[0]", show_default=False),
     ] = None,
     group: Annotated[
-        list[str] | None,
+        Optional[list[str]],  # noqa: UP045 - typer reads the annotation
         typer.Option(
             help="of a rule over several actions: the groups with this key=value",
             show_default=False,
@@ -307,6 +307,33 @@ def active(*, as_json: AsJson = False) -> None:
     from tachograph.pipeline.settings import Settings
 
     run_active(Settings.beside_up(), as_json=as_json, sink=sys.stdout)
+
+
+@app.command()
+def stats(
+    *,
+    url: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads the annotation
+        typer.Option(help="the door; else http://127.0.0.1:4318 (TACHO_DOOR_PORT)"),
+    ] = None,
+    token: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads the annotation
+        typer.Option(envvar="TACHO_TOKEN", help="a token of the door with the role metrics"),
+    ] = None,
+    by: Annotated[str, typer.Option(help="order: signals, matches, time or title")] = "signals",
+    as_json: AsJson = False,
+) -> None:
+    """What each rule in force did: how often asked, matched, said, how long it took, when it last
+    matched, and whether it can fire at all.
+    """
+    from tachograph.pipeline.errors import ConfigError
+    from tachograph.pipeline.rules.stats import ORDERS, run_stats
+    from tachograph.pipeline.settings import Settings
+
+    door = url or f"http://127.0.0.1:{Settings.from_env().door_port}"
+    if by not in ORDERS:
+        raise ConfigError(f"--by {by}: one of {', '.join(ORDERS)}")
+    run_stats(door, token, by=by, as_json=as_json, sink=sys.stdout)
 
 
 @app.command()

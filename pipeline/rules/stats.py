@@ -1,0 +1,126 @@
+"""`tacho rules stats`: what each rule did so far, as a running door tells it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import httpx
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.rules.loading import counted
+from tachograph.pipeline.up.view import safe
+
+TIMEOUT_S = 10.0
+_MICROS = 1_000_000
+
+
+class RuleStats(msgspec.Struct, kw_only=True):
+    """One rule, over all processes of the machine. `last_match`: event time, seconds."""
+
+    rule_id: str
+    title: str
+    evaluations: float = 0
+    candidates: float = 0
+    matches: float = 0
+    signals: float = 0
+    seconds: float = 0
+    last_match: float | None = None
+    cannot_fire: bool = False
+
+    @property
+    def micros(self) -> float:
+        """Time an action took, in microseconds."""
+        return self.seconds * _MICROS / self.evaluations if self.evaluations else 0.0
+
+
+_FIELDS = {
+    "tacho_rule_evaluations_total": "evaluations",
+    "tacho_rule_candidates_total": "candidates",
+    "tacho_rule_matches_total": "matches",
+    "tacho_rule_signals_total": "signals",
+    "tacho_rule_seconds_total": "seconds",
+    "tacho_rule_last_match_seconds": "last_match",
+    "tacho_rule_cannot_fire": "cannot_fire",
+}
+
+
+# Orders by name.
+ORDERS: dict[str, Callable[[RuleStats], tuple[float, float]]] = {
+    "signals": lambda one: (-one.signals, -one.matches),
+    "matches": lambda one: (-one.matches, 0),
+    "time": lambda one: (-one.seconds, 0),
+    "title": lambda _: (0, 0),
+}
+
+
+def run_stats(url: str, token: str | None, *, by: str, as_json: bool, sink: TextIO) -> None:
+    """Print them. `by`: one of ORDERS. Raises ConfigError or RetryLater when the door does not
+    answer as it should.
+    """
+    order = ORDERS[by]
+    found = sorted(stats_of(_fetched(url, token)), key=lambda one: (*order(one), one.title))
+    if as_json:
+        sink.write(msgspec.json.encode({"rules": found}).decode() + "\n")
+    else:
+        _table(found, sink)
+
+
+def _fetched(url: str, token: str | None) -> str:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/metrics", headers=headers, timeout=TIMEOUT_S)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{url}: {error}") from error
+    except httpx.HTTPError as error:
+        raise RetryLater(f"no door at {url} (--url names another): {error}") from error
+    if answer.status_code != httpx.codes.OK:
+        raise ConfigError(f"{url} refuses: {answer.status_code} {answer.text[:200]}")
+    return answer.text
+
+
+def stats_of(text: str) -> list[RuleStats]:
+    """What the Prometheus text says of rules."""
+    found: dict[str, RuleStats] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = _FIELDS.get(sample.name)
+            if name is None:
+                continue
+            rule_id, title = sample.labels["rule"], sample.labels["title"]
+            own = found.setdefault(rule_id, RuleStats(rule_id=rule_id, title=title))
+            value: Any = sample.value
+            setattr(own, name, bool(value) if name == "cannot_fire" else value)
+    return list(found.values())
+
+
+def _table(found: Sequence[RuleStats], sink: TextIO) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("id", "title"):
+        table.add_column(name)
+    for name in ("asked", "left", "matched", "signals", "µs/action"):
+        table.add_column(name, justify="right")
+    table.add_column("last match")
+    for one in found:
+        table.add_row(*_cells(one))
+    console = Console(file=sink)
+    console.print(table)
+    dumb = sum(one.cannot_fire for one in found)
+    console.print(f"{counted(len(found), 'rule')}; {dumb} cannot fire: no action has the fields")
+
+
+def _cells(one: RuleStats) -> Iterator[str | Text]:
+    yield safe(one.rule_id[:8], 8)
+    yield safe(one.title, 60)
+    for number in (one.evaluations, one.candidates, one.matches, one.signals):
+        yield f"{number:,.0f}"
+    yield f"{one.micros:.2f}"
+    if one.last_match is not None:
+        yield f"{datetime.fromtimestamp(one.last_match, UTC):%Y-%m-%d %H:%M:%S}"
+    else:
+        yield "cannot fire" if one.cannot_fire else "–"

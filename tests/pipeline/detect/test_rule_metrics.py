@@ -1,0 +1,122 @@
+"""What is told of each rule, while places come and go."""
+
+from prometheus_client import REGISTRY
+
+from tachograph.detectors.plan import Plan
+from tachograph.pipeline.detect import rule_metrics
+from tachograph.pipeline.detect.judges import ActionJudge
+from tachograph.pipeline.detect.rule_metrics import AGE_EVERY_S, TELL_EVERY_S, RuleMetrics
+from tachograph.pipeline.metrics import exposition
+from tachograph.pipeline.rules.stats import stats_of
+from tachograph.schemas import batch
+from tests.detectors.made import frame, rules
+
+TITLE = 'A "quoted" title'
+
+
+def text_of(rule_id: str, field: str = "tool.name") -> str:
+    return (
+        f"title: '{TITLE}'\nid: {rule_id}\nlogsource: {{product: ai_agent}}\n"
+        f"detection: {{s: {{{field}: shell}}, condition: s}}\n"
+    )
+
+
+class Stage:
+    """Judges of a few places, and a clock."""
+
+    def __init__(self, *texts: str, most_rules: int = 99) -> None:
+        self._plan = Plan.of(rules("---\n".join(texts)))
+        self.judges = {("agent.actions", number): ActionJudge(self._plan) for number in range(2)}
+        self._now_s = 0.0
+        self.metrics = RuleMetrics(lambda: self._now_s, most_rules=most_rules)
+
+    def see(self, place: int, tool: str, at_s: int = 1) -> None:
+        row = {"event_id": f"{at_s:032x}", "event_time": at_s, "tool_name": tool}
+        judge = self.judges["agent.actions", place]
+        judge.take(b"action_batch", batch.encode(frame([row])))
+        self.metrics.said(one for found in judge.judge(at_s) for one in found.signals)
+
+    def move(self, place: int) -> None:
+        """The place is judged by another, who has seen nothing."""
+        self.judges["agent.actions", place] = ActionJudge(self._plan)
+
+    def tell(self, after_s: float = TELL_EVERY_S) -> None:
+        self._now_s += after_s
+        named = {rule.meta.rule_id: rule.meta.title for rule in self._plan.rules.rules}
+        self.metrics.tell(self.judges, lambda: named)
+
+
+def value(name: str, rule: str, title: str = TITLE) -> float | None:
+    return REGISTRY.get_sample_value(f"tacho_rule_{name}", {"rule": rule, "title": title})
+
+
+def test_what_all_places_saw_is_told_once() -> None:
+    stage = Stage(text_of("sum"))
+    stage.see(0, "shell", 5)
+    stage.see(1, "shell", 3)
+    stage.see(1, "browser", 4)
+    stage.tell()
+    stage.tell()
+    assert value("evaluations_total", "sum") == 3
+    assert value("matches_total", "sum") == 2
+    assert value("signals_total", "sum") == 2
+    assert value("last_match_seconds", "sum") == 5
+    assert (value("seconds_total", "sum") or 0) > 0
+    assert value("cannot_fire", "sum") == 0
+
+
+def test_a_place_that_is_judged_anew_counts_anew() -> None:
+    stage = Stage(text_of("anew"))
+    stage.see(0, "shell", 1)
+    stage.see(0, "shell", 2)
+    stage.tell()
+    stage.move(0)
+    stage.see(0, "shell", 3)
+    stage.tell()
+    assert value("matches_total", "anew") == 3
+
+
+def test_nothing_is_told_before_it_is_time() -> None:
+    stage = Stage(text_of("early"))
+    stage.see(0, "shell")
+    stage.tell(TELL_EVERY_S / 2)
+    assert value("matches_total", "early") is None
+
+
+def test_a_rule_cannot_fire_while_no_action_has_its_field_or_none_has_had_for_long() -> None:
+    stage = Stage(text_of("mute", "file.path"), text_of("heard"))
+    stage.see(0, "shell", 1)
+    stage.tell()
+    assert (value("cannot_fire", "mute"), value("cannot_fire", "heard")) == (1, 0)
+    row = {"event_id": "f" * 32, "event_time": 2, "file_path": "x"}
+    judge = stage.judges["agent.actions", 1]
+    judge.take(b"action_batch", batch.encode(frame([row])))
+    judge.judge(2)
+    stage.tell()
+    assert value("cannot_fire", "mute") == 0
+    for at_s in (3, 4):
+        stage.tell(AGE_EVERY_S)
+        stage.see(1, "shell", at_s)
+    stage.tell()
+    assert (value("cannot_fire", "mute"), value("cannot_fire", "heard")) == (1, 0)
+
+
+def test_rules_beyond_a_number_are_told_of_together() -> None:
+    before = value("matches_total", *rule_metrics.OTHER) or 0
+    stage = Stage(text_of("one"), text_of("two"), text_of("three"), most_rules=1)
+    stage.see(0, "shell")
+    stage.tell()
+    own = [value("matches_total", name) for name in ("one", "two", "three")]
+    assert sorted(own, key=str) == [1.0, None, None]
+    assert value("matches_total", *rule_metrics.OTHER) == before + 2
+
+
+def test_what_is_told_is_read_again_from_the_text_of_metrics() -> None:
+    stage = Stage(text_of("read"), text_of("silent", "file.path"))
+    stage.see(0, "shell", 7)
+    stage.tell()
+    found = {one.rule_id: one for one in stats_of(exposition().decode())}
+    assert found["read"].title == TITLE
+    assert (found["read"].matches, found["read"].signals, found["read"].last_match) == (1, 1, 7)
+    assert found["read"].micros > 0
+    assert (found["silent"].matches, found["silent"].cannot_fire) == (0, True)
