@@ -36,21 +36,29 @@ class RuleMetrics:
         self._clock, self._most_rules = clock, most_rules
         self._told_s = self._aged_s = clock()
         self._known: dict[Place, dict[str, dict[str, int]]] = {}
+        self._said: Counter[tuple[str, str]] = Counter()
         self._names: dict[str, tuple[str, str]] = {}
         self._last_us: dict[tuple[str, str], int] = {}
 
     def said(self, signals: Iterable[Signal]) -> None:
         """Signals that went out."""
-        new = Counter((one.rule_id, one.title) for one in signals if one.change == "new")
-        for (rule_id, title), number in new.items():
-            metrics.RULE_SIGNALS.labels(*self._named(rule_id, title)).inc(number)
+        self._said.update((one.rule_id, one.title) for one in signals if one.change == "new")
 
-    def tell(self, judges: Mapping[Place, Judge], titles: Callable[[], Mapping[str, str]]) -> None:
+    def tell(
+        self,
+        judges: Mapping[Place, Judge],
+        titles: Callable[[], Mapping[str, str]],
+        *,
+        now: bool = False,
+    ) -> None:
         """Tell what came since the last time, if it is time. `titles`: of the rules, by id."""
         now_s = self._clock()
-        if now_s - self._told_s < TELL_EVERY_S:
+        if now_s - self._told_s < TELL_EVERY_S and not now:
             return
         self._told_s = now_s
+        for (rule_id, title), number in self._said.items():
+            metrics.RULE_SIGNALS.labels(*self._named(rule_id, title)).inc(number)
+        self._said.clear()
         self._known = {place: own for place, own in self._known.items() if place in judges}
         stats = {place: judge.stats() for place, judge in judges.items()}
         named = titles()

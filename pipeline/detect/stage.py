@@ -345,8 +345,7 @@ class Detect:
         self._observe()
 
     def _observe(self) -> None:
-        judges = {place: shard.judge for place, shard in self._shards.items()}
-        self._rule_metrics.tell(judges, self._titles)
+        self._tell_of_rules()
         lag = sum(self._reader.lag().values())
         metrics.LAG.labels(STAGE, SOURCE).set(lag)
         stalled = {
@@ -368,11 +367,16 @@ class Detect:
             detail="; ".join(troubles) or None,
         )
 
+    def _tell_of_rules(self, *, now: bool = False) -> None:
+        judges = {place: shard.judge for place, shard in self._shards.items()}
+        self._rule_metrics.tell(judges, self._titles, now=now)
+
     def _titles(self) -> dict[str, str]:
         return {rule.meta.rule_id: rule.meta.title for rule in self._plan.rules.rules}
 
     def close(self) -> None:
         """Leave the group; what is owned is checkpointed by `_hand_over`."""
+        self._tell_of_rules(now=True)
         self._reader.close()
         self._health.close()
         if self._in_force is not None:

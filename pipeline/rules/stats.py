@@ -18,6 +18,8 @@ from tachograph.pipeline.up.view import safe
 
 TIMEOUT_S = 10.0
 _MICROS = 1_000_000
+# A title has what the other columns leave of the width, but so much at least.
+_TITLE_CHARS, _OTHER_CHARS = 20, 71
 
 
 class RuleStats(msgspec.Struct, kw_only=True):
@@ -100,27 +102,27 @@ def stats_of(text: str) -> list[RuleStats]:
 
 
 def _table(found: Sequence[RuleStats], sink: TextIO) -> None:
+    console = Console(file=sink)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "title"):
-        table.add_column(name)
-    for name in ("asked", "left", "matched", "signals", "µs/action"):
-        table.add_column(name, justify="right")
-    table.add_column("last match")
+        table.add_column(name, no_wrap=True)
+    for name in ("asked", "matched", "signals", "µs each"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last match", no_wrap=True)
     for one in found:
-        table.add_row(*_cells(one))
-    console = Console(file=sink)
+        table.add_row(*_cells(one, max(_TITLE_CHARS, console.width - _OTHER_CHARS)))
     console.print(table)
-    dumb = sum(one.cannot_fire for one in found)
-    console.print(f"{counted(len(found), 'rule')}; {dumb} cannot fire: no action has the fields")
+    mute = sum(one.cannot_fire for one in found)
+    console.print(f"{counted(len(found), 'rule')}; {mute} cannot fire: no action has their fields")
 
 
-def _cells(one: RuleStats) -> Iterator[str | Text]:
+def _cells(one: RuleStats, title_chars: int) -> Iterator[str | Text]:
     yield safe(one.rule_id[:8], 8)
-    yield safe(one.title, 60)
-    for number in (one.evaluations, one.candidates, one.matches, one.signals):
+    yield safe(one.title, title_chars)
+    for number in (one.evaluations, one.matches, one.signals):
         yield f"{number:,.0f}"
     yield f"{one.micros:.2f}"
     if one.last_match is not None:
-        yield f"{datetime.fromtimestamp(one.last_match, UTC):%Y-%m-%d %H:%M:%S}"
+        yield f"{datetime.fromtimestamp(one.last_match, UTC):%m-%d %H:%M:%S}"
     else:
         yield "cannot fire" if one.cannot_fire else "–"
