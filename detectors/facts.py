@@ -96,7 +96,10 @@ ALWAYS_FACTS = tuple(FACT_COLUMNS)[:10]
 # Those that a link can still fill in.
 LINKED_FACTS = frozenset({"session_id", "agent_id", "agent_name", "principal_id"})
 # What stands for one of our columns where a frame has none.
-_ABSENT = {"tenant": "default"}
+_ABSENT = {
+    name: pl.lit("default" if name == "tenant" else None, FACT_COLUMNS[name]).alias(name)
+    for name in ALWAYS_FACTS
+}
 # Who acted, as a column.
 AGENT = pl.coalesce("agent_id", "agent_name", "partition_key", pl.lit(UNKNOWN_AGENT))
 
@@ -161,19 +164,20 @@ def fact_frame(
 
 def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
     """Our columns under their own names, those with a value and those that are always there."""
-    columns, missing = [], []
-    for name, kind in FACT_COLUMNS.items():
+    have, columns, missing = set(frame.columns), [], []
+    for name in FACT_COLUMNS:
         own = fields.own(name)
-        if own not in frame.columns:
-            missing.append(pl.lit(_ABSENT.get(name), kind).alias(name))
-        elif name in ALWAYS_FACTS or frame.get_column(own).null_count() < frame.height:
-            columns.append(frame.get_column(own))
+        if own in have:
+            column = frame.get_column(own)
+            if name in ALWAYS_FACTS or column.null_count() < frame.height:
+                columns.append(column)
+        elif name in ALWAYS_FACTS:
+            missing.append(_ABSENT[name])
     part = pl.DataFrame(columns)
     part.columns = [column.name.removeprefix(fields.own_prefix) for column in columns]
-    always = [expr for expr in missing if expr.meta.output_name() in ALWAYS_FACTS]
     source = _source(frame, fields)
     return part.with_columns(
-        pl.col("event_time").to_physical(), *always, *([source] if source is not None else [])
+        pl.col("event_time").to_physical(), *missing, *([source] if source is not None else [])
     )
 
 

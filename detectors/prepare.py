@@ -5,6 +5,7 @@ Risk and trust of a tool are what the operator's register says, else what the pr
 guess by the verbs in its name (see tool_classes).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -133,8 +134,12 @@ def _whole(frame: pl.DataFrame, needed: Sequence[str], filled: Sequence[str]) ->
     have = set(frame.columns)
     kept = pl.DataFrame([frame.get_column(name) for name in needed if name in have])
     always = dict.fromkeys([*ALWAYS, *(name for name in filled if name in COLUMNS)])
-    missing = [name for name in always if name not in have]
-    return kept.with_columns(pl.lit(None, COLUMNS[name]).alias(name) for name in missing)
+    return kept.with_columns(_nothing(name) for name in always if name not in have)
+
+
+@functools.cache
+def _nothing(column: str) -> pl.Expr:
+    return pl.lit(None, COLUMNS[column]).alias(column)
 
 
 def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataFrame:

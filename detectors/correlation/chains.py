@@ -100,7 +100,7 @@ class Chains:
     def _back(self, course: Course, at: int) -> list[int]:
         """The chain that ends at the last event of one group."""
         first, row = int(course.first[at]), int(course.last[at])
-        opens = int(course.opens()[row])
+        opens = int(course.opens(slice(row, row + 1))[0])
         nodes, starts = self.graph.nodes, course.starts
         whole = [node for node in self.graph.ends if course.times[starts[node][row]] > opens]
         if self.graph.bounds:
@@ -118,13 +118,15 @@ class Chains:
         """The latest of some events, and its node, that a chain which began at the wanted time and
         goes on with the node at the event after them can have.
         """
-        bad = np.flatnonzero(course.has(self.graph.nodes[node].without)[earlier])
-        begin = earlier.start + (int(bad[-1]) if len(bad) else 0)
+        begin, without = earlier.start, self.graph.nodes[node].without
+        if without:
+            bad = np.flatnonzero(course.has(without, earlier))
+            begin += int(bad[-1]) if len(bad) else 0
         window = slice(begin, earlier.stop)
         other = ~course.one_action(window, earlier.stop)
         found = (-1, -1)
         for after in self.graph.nodes[node].after:
-            fits = np.flatnonzero((course.starts[after][window] == wanted) & other)
+            (fits,) = ((course.starts[after][window] == wanted) & other).nonzero()
             if len(fits):
                 found = max(found, (begin + int(fits[-1]), after))
         return found

@@ -75,14 +75,14 @@ class Course:
         for at, node in enumerate(graph.nodes):
             self.starts.append(self._following(at) if node.after else self._beginning(at))
 
-    def has(self, steps: int) -> Bools:
-        """Events of any of these steps, given as bits."""
-        found: Bools = (self._steps & steps) != 0
+    def has(self, steps: int, rows: slice = slice(None)) -> Bools:
+        """Events of any of these steps, given as bits; of all or of these rows."""
+        found: Bools = (self._steps[rows] & steps) != 0
         return found
 
-    def opens(self) -> Ints:
-        """When the window of each event opens."""
-        found: Ints = self.times[self.moment] - self.stretch.span_us
+    def opens(self, rows: slice = slice(None)) -> Ints:
+        """When the window of each event opens; of all or of these rows."""
+        found: Ints = self.times[self.moment[rows]] - self.stretch.span_us
         return found
 
     def one_action(self, rows: slice, row: int) -> Bools:

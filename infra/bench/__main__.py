@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from infra.bench import matching
+from infra.bench import correlations, matching, peers
 from infra.bench.alone import QUICK, Alone, Sizes
 from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
@@ -21,7 +21,9 @@ from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
 from tachograph.detectors.language.ruleset import load
 from tachograph.pipeline.errors import TachoError
 
-NAMES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "matching", "whole")
+STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "matching", "whole")
+# Only where they are asked for.
+MORE: Final = ("correlations",)
 EPILOG: Final = (
     "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
     " share the cores. `of limit` compares events/s with the limit of the same run, `by CPU`"
@@ -63,6 +65,18 @@ def figures(
             yield whole.latency(carried.per_s / 2, sizes.latency_s)
 
 
+def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterator[Figure]:
+    """The figures, as they are measured; with a broker where one is needed."""
+    if "correlations" in names:
+        say(f"correlations: {sizes.correlated:,} actions for each type")
+        yield from correlations.figures(sizes.correlated)
+        yield from peers.figures(sizes.correlated, say)
+    if set(STAGES) & set(names):
+        say("starting the broker and the embedded ClickHouse")
+        with Rig() as rig:
+            yield from figures(rig, names, sizes, folder)
+
+
 def say(text: str) -> None:
     """Progress, for a person who waits."""
     print(f"[{time.monotonic() - _BEGIN_S:4.0f} s] {text}", file=sys.stderr, flush=True)
@@ -77,22 +91,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, print the table, say 0; or say what is missing."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
     parser.add_argument("--quick", action="store_true", help="smaller sizes: about a minute")
-    parser.add_argument("--only", action="append", choices=NAMES, help="one of them; repeatable")
+    parser.add_argument("--only", action="append", choices=(*STAGES, *MORE), help="repeatable")
     parser.add_argument("--rules", type=Path, help="matching: a folder of rules for raw events")
     options = parser.parse_args(argv)
     # Told to end from outside, it leaves nothing behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     busy = machine()
-    say("starting the broker and the embedded ClickHouse")
     logging_off()
     found: list[Figure] = []
     problem = ""
     try:
-        with Rig() as rig:
-            sizes = QUICK if options.quick else Sizes()
-            for figure in figures(rig, options.only or NAMES, sizes, options.rules):
-                found.append(figure)
-                say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
+        sizes = QUICK if options.quick else Sizes()
+        for figure in measured(options.only or STAGES, sizes, options.rules):
+            found.append(figure)
+            say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
     except (BrokerUnavailableError, BrokerFailedError) as error:
         print(f"no broker, no bench: {error}", file=sys.stderr)
         return 2

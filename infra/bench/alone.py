@@ -39,6 +39,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     actions: int = 400_000
     matching: int = 30_000
     matched: int = 1_000_000
+    correlated: int = 200_000
     flood_s: int = 5
     whole: int = 300_000
     latency_s: float = 20.0
@@ -50,6 +51,7 @@ QUICK: Final = Sizes(
     actions=200_000,
     matching=6_000,
     matched=100_000,
+    correlated=40_000,
     flood_s=2,
     whole=60_000,
     latency_s=5.0,

@@ -5,16 +5,18 @@ import re
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import msgspec
 import pytest
 
-from infra.bench import fills
+from infra.bench import correlations, fills
 from infra.bench.alone import _flood
 from infra.bench.gauge import Fill, Measured, cpu_s, follow
 from infra.bench.spans import SPANS, Exporters
 from infra.bench.table import HEADER, Figure, render
 from infra.bench.traffic import AGENTS, MATCHING_EVERY, Fleet
+from tachograph.detectors.language.rule import Asks
 from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.pipeline.normalize.core import Normalizer
@@ -78,6 +80,21 @@ def test_a_flood_repeats_few_groups_and_no_signal() -> None:
     signals = [signal for _, made in _flood(1) for signal in made]
     assert len({signal.signal_id for signal in signals}) == len(signals) == 100_000
     assert len({(signal.entity, signal.rule_id) for signal in signals}) == 16_000
+
+
+def test_every_kind_of_correlation_is_measured() -> None:
+    asked = {type(rule.asks) for kind in correlations.KINDS for rule in kind.rules().correlations}
+    assert asked == set(get_args(Asks))
+
+
+def test_correlations_say_the_same_whatever_the_size_of_batches() -> None:
+    events = correlations.traffic(3_000)
+    for kind in (correlations.SEQUENCE, correlations.TUMBLING):
+        found = {
+            correlations.run(kind.rules(), events, height, close=True)[1] for height in (100, 3_000)
+        }
+        assert len(found) == 1
+        assert found != {0}
 
 
 def test_offsets_count_as_the_events_before_them() -> None:
