@@ -339,7 +339,10 @@ def _absent(rule: Correlation, events: Events, place: int, window: slice) -> tup
     if not rows["steps"][place] & 1:
         return f"no {first}", f"it is no {first}, after which {second} is waited for"
     for at in range(place + 1, window.stop):
-        itself = rows["twin"][at] == rows["twin"][place] != 0
+        itself = (
+            rows["twin"][at] == rows["twin"][place] != 0
+            and rows["origin"][at] != rows["origin"][place]
+        )
         if rows["steps"][at] & 2 and not rows["blind"][at] and not itself:
             after = span_words(int(rows["time"][at] - rows["time"][place]))
             return f"{first}, and {second} {after} later", f"{second} followed"
