@@ -250,6 +250,16 @@ class Engine:
         self._unlinked = OrderedDict(kept.unlinked)
         self._unlinked_count = sum(len(signals) for _, signals in kept.unlinked)
 
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        stats = self.stats.values()
+        return {
+            "window_events": sum(one.evicted_events for one in stats),
+            "window_groups": sum(one.evicted_groups for one in stats),
+            "unlinked_signals": self.unlinked_evicted,
+            "unlinked_matches": self.outbound.evicted,
+        }
+
     @property
     def stats(self) -> dict[str, RuleStats]:
         """Counts by rule id since the start."""

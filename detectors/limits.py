@@ -24,6 +24,12 @@ class Limits(msgspec.Struct, frozen=True):
     unlinked_signals: int = 10_000
     # Matches sent elsewhere, remembered because their group may still change for the same reason.
     unlinked_matches: int = 20_000
+    # Sessions whose words and calls are followed, and the characters that they hold in all.
+    live_sessions: int = 50_000
+    session_chars: int = 64_000_000
+    # The same of one session; what is oldest goes first.
+    chars_per_session: int = 200_000
+    steps_per_session: int = 1_000
 
     @property
     def allowed_lateness_us(self) -> int:

@@ -13,6 +13,7 @@ from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.correlation.matched import Matched
 from tachograph.detectors.correlation.travel import GROUP, RULE, VERSION, match_rows
 from tachograph.detectors.dedup import Seen
+from tachograph.detectors.detector import Detector
 from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
 from tachograph.detectors.groups import Groups, plain_group_id
@@ -22,6 +23,7 @@ from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
 from tachograph.detectors.plan import Gate, Plan
+from tachograph.detectors.provenance.detector import ProvenanceDetector
 from tachograph.detectors.recent import LAST_ACTIONS, Recent, Session
 from tachograph.detectors.signals import across_entity, at
 from tachograph.schemas.alert import Signal, SignalGroup
@@ -29,7 +31,7 @@ from tachograph.schemas.records import Context, SessionLink
 
 # Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
-FORMAT = 4
+FORMAT = 5
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -51,6 +53,7 @@ class _State(msgspec.Struct, frozen=True):
     recent: bytes
     firsts: FirstsState
     asleep: dict[str, int]
+    sessions: bytes | None = None
 
 
 class PartitionDetector:
@@ -69,6 +72,7 @@ class PartitionDetector:
         self.links = Links()
         self.recent = Recent()
         self.firsts = Firsts()
+        self.sessions = ProvenanceDetector(limits=limits) if self.rules.follows_sessions else None
 
     def adopt(self, plan: Plan) -> None:
         """Judge by another plan from now on; rules that ask the same keep what they have seen."""
@@ -83,9 +87,10 @@ class PartitionDetector:
         """
         with resting():
             news = self.links.learn(links)
-            outcomes = [self.engine.relink(news, revision)]
+            outcomes = [detector.relink(news, revision) for detector in self._detectors]
             if not frame.is_empty():
-                outcomes.append(self.engine.judge(self._fresh(frame), revision))
+                fresh = self._fresh(frame)
+                outcomes += [detector.judge(fresh, revision) for detector in self._detectors]
             return self._found(outcomes, revision)
 
     def show(
@@ -102,6 +107,11 @@ class PartitionDetector:
         """These signals stand, or are retracted, as somebody else has judged."""
         groups = self.groups.absorb(signals, revision, anew=True)
         return Found(list(signals), groups, self._contexts([]))
+
+    @property
+    def _detectors(self) -> list[Detector]:
+        """All that judge the actions of the partition."""
+        return [self.engine] if self.sessions is None else [self.engine, self.sessions]
 
     def _found(
         self, outcomes: Sequence[Outcome], revision: int, closed_us: int | None = None
@@ -132,11 +142,13 @@ class PartitionDetector:
 
     def tick(self, watermark_us: int, revision: int) -> Found:
         """All sources reached this observed time: close what can no longer change."""
-        return self._found([self.engine.advance(watermark_us, revision)], revision, watermark_us)
+        outcomes = [detector.advance(watermark_us, revision) for detector in self._detectors]
+        return self._found(outcomes, revision, watermark_us)
 
     def close(self, revision: int) -> Found:
         """Nothing comes any more: say all that had to wait for that."""
-        return self._found([self.engine.close(revision)], revision, END_US)
+        outcomes = [detector.close(revision) for detector in self._detectors]
+        return self._found(outcomes, revision, END_US)
 
     def _contexts(self, matches: Sequence[pl.DataFrame]) -> list[Context]:
         """The last actions of the session of the first signal of each group that waits for them,
@@ -157,12 +169,11 @@ class PartitionDetector:
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
-        stats = self.engine.stats.values()
+        found: dict[str, int] = {}
+        for detector in self._detectors:
+            found |= detector.evicted()
         return {
-            "window_events": sum(one.evicted_events for one in stats),
-            "window_groups": sum(one.evicted_groups for one in stats),
-            "unlinked_signals": self.engine.unlinked_evicted,
-            "unlinked_matches": self.engine.outbound.evicted,
+            **found,
             "signal_groups": self.groups.evicted,
             "event_ids": self.seen.evicted,
             "session_links": self.links.evicted,
@@ -183,6 +194,7 @@ class PartitionDetector:
                 self.recent.dump(),
                 self.firsts.state(),
                 self.gate.state(),
+                None if self.sessions is None else self.sessions.dump(),
             )
         )
 
@@ -201,6 +213,8 @@ class PartitionDetector:
             self.recent.load(kept.recent)
             self.firsts.restore(kept.firsts)
             self.gate.restore(kept.asleep)
+            if self.sessions is not None and kept.sessions is not None:
+                self.sessions.load(kept.sessions)
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of a detector: {error}") from error
 

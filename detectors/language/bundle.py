@@ -86,7 +86,7 @@ class Bundle(msgspec.Struct, frozen=True):
                 values = tuning_of(parse(self.tuning.text, self.tuning.file))
             except Unreadable as error:
                 problems.append(error.problem)
-        return build(
+        rules = build(
             documents,
             fields=fields,
             problems=[*problems, *wrong],
@@ -95,6 +95,7 @@ class Bundle(msgspec.Struct, frozen=True):
             pipelines=fitted,
             reference=reference,
         )
+        return rules.beside_sessions() if self.builtin else rules
 
 
 def bundle_of(

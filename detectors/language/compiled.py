@@ -40,15 +40,18 @@ class RuleSet(msgspec.Struct, frozen=True):
     reference: Reference = msgspec.field(default_factory=shipped)
     # Where the reference data changes in time: from which observed time (µs) on each holds.
     known_since: list[tuple[int, Reference]] = []
+    # Sessions are followed beside the rules, as with the shipped pack.
+    follows_sessions: bool = False
 
     def only(self, rules: Sequence[Rule]) -> "RuleSet":
-        """A set of just these of its rules, and of what they ask."""
+        """A set of just these of its rules, and of what they ask; nothing else is judged."""
         asked = sorted({at for rule in rules for at in _asked(rule)})
         place = {at: new for new, at in enumerate(asked)}
         return msgspec.structs.replace(
             self,
             rules=[_moved(rule, place) for rule in rules],
             detections=[self.detections[at] for at in asked],
+            follows_sessions=False,
         )
 
     def joined(self, other: "RuleSet") -> "RuleSet":
@@ -63,6 +66,10 @@ class RuleSet(msgspec.Struct, frozen=True):
             rules=[*self.rules, *(_moved(rule, place) for rule in more.rules)],
             detections=[*self.detections, *more.detections],
         )
+
+    def beside_sessions(self) -> "RuleSet":
+        """The same rules, and sessions followed beside them where the events have any."""
+        return msgspec.structs.replace(self, follows_sessions=self.fields.columns is not None)
 
     def knowing(self, reference: Reference) -> "RuleSet":
         """The same rules above other reference data."""

@@ -71,7 +71,7 @@ def load(
     reference = reference or shipped()
     fitted, wrong = read_pipelines(pipelines, {**reference.lists, **(lists or {})})
     problems += wrong
-    return build(
+    rules = build(
         documents,
         fields=fields,
         problems=problems,
@@ -82,6 +82,7 @@ def load(
         pipelines=fitted,
         reference=reference,
     )
+    return rules.beside_sessions() if builtin else rules
 
 
 def documents_of(roots: Iterable[Path]) -> tuple[list[Document], list[Problem]]:

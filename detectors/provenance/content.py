@@ -1,0 +1,149 @@
+"""What tools brought in: records, and the sentences in them that ask someone to do something."""
+
+import functools
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from tachograph.detectors.provenance import sentences
+from tachograph.detectors.provenance.values import plain
+from tachograph.detectors.provenance.wish import Wish
+from tachograph.detectors.provenance.words import STOP, classes_of, content_words, tokens
+
+MAX_QUOTE_CHARS = 160
+_MAX_COUNTED = 5
+# Words of someone who speaks to the agent, or about its orders.
+_ADDRESSED = re.compile(
+    r"\b(?:you|your|assistant|ai|agents?|bot|chatbot|llm|gpt|claude|gemini|llama|mistral|qwen"
+    r"|copilot|model)\b",
+    re.IGNORECASE,
+)
+_ORDERING = re.compile(
+    r"\b(?:instructions?|tasks?|prompts?|previous|prior|earlier|original|ignore|disregard|forget"
+    r"|override|priority|important|urgent|critical|immediately|mandatory|required|requirement"
+    r"|strictly|directive|admin|administrator|system|developer|before|first|must|step|policy"
+    r"|notice|attention|asked|request)\b",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(
+    r"pass(?:word|wd|port|code)|secret|token|api.?key|ssn|social security|card.?number|bank"
+    r"|account.?number|iban|private|credential|otp|\bpin\b|phone|birth|id.?number|license|ssh|rsa",
+    re.IGNORECASE,
+)
+_AFTER_SIGN = re.compile(r"[:=] ?(\S{4,40})")
+MAX_SECRETS = 200
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a text came from."""
+
+    event_id: str
+    tool: str
+    # The call that brought it in asked for something that the user named.
+    asked_for: bool
+    # Words of the tool's name that the user used.
+    tool_words: int
+    # The call asked for something whose words the user handed over to.
+    handed_to: bool = False
+
+
+class Sentence(msgspec.Struct, frozen=True):
+    """A sentence in brought-in text that asks someone to do something."""
+
+    source: Source
+    quote: str
+    words: frozenset[str]
+    # With the sentences around it.
+    near: frozenset[str]
+    near_text: str
+    verbs: frozenset[str]
+    classes: frozenset[str]
+    # What it deals with, to know it again.
+    key: frozenset[str]
+    # Of those, words that the user never used.
+    new: frozenset[str]
+    user_share: float
+    user_verbs: float
+    # What stands by it has a thing that the user pointed at.
+    on_users_thing: bool
+    # With more around it: what is said of orders, and to whom.
+    around: str
+    # How far its record is one that the user pointed at.
+    handed_to: int
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What one text holds."""
+
+    texts: list[str]
+    sentences: list[Sentence]
+    secrets: list[str]
+
+
+def take(text: str, source: Source, wish: Wish) -> Taken:
+    """Cut a brought-in text up. `wish`: what the user said so far."""
+    found: list[Sentence] = []
+    texts, secrets = [], []
+    for record in sentences.records(sentences.evened(text)):
+        low = " ".join(record.lower().split())
+        texts.append(low)
+        split = sentences.units(record)
+        found += _of_record(split, low, source, wish)
+        secrets += _secrets(split)
+    return Taken(texts, found, secrets[:MAX_SECRETS])
+
+
+def _of_record(split: Sequence[str], low: str, source: Source, wish: Wish) -> list[Sentence]:
+    asked = [sentences.asked_verbs(unit) for unit in split]
+    if not any(asked):
+        return []
+    words = [frozenset(tokens(unit)) for unit in split]
+    handed_to = wish.handed_to(low) + 2 * source.handed_to
+    if handed_to:
+        wish.adopt(low)
+    found = []
+    for at, verbs in enumerate(asked):
+        if not verbs:
+            continue
+        key = content_words(words[at])
+        near = frozenset().union(*words[max(0, at - 1) : at + 2])
+        near_text = " ".join(" ".join(split[max(0, at - 1) : at + 2]).lower().split())
+        found.append(
+            Sentence(
+                source=source,
+                quote=split[at][:MAX_QUOTE_CHARS],
+                words=words[at],
+                near=near - STOP,
+                near_text=near_text,
+                verbs=verbs,
+                classes=classes_of(verbs),
+                key=key,
+                new=key - wish.words,
+                user_share=wish.share(words[at] - STOP),
+                user_verbs=wish.share(verbs),
+                on_users_thing=wish.points_at(near_text),
+                around=" ".join(split[max(0, at - 2) : at + 3]),
+                handed_to=min(2, handed_to),
+            )
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=4_096)
+def manner(around: str) -> tuple[int, int]:
+    """How many different words about orders there are, and words that address the agent."""
+    ordering = {word.lower() for word in _ORDERING.findall(around)}
+    return min(_MAX_COUNTED, len(ordering)), min(3, len(_ADDRESSED.findall(around)))
+
+
+def _secrets(split: Sequence[str]) -> list[str]:
+    """Values beside a word that names something secret or private."""
+    found = []
+    for at, unit in enumerate(split):
+        if _SECRET.search(unit) is None:
+            continue
+        after = plain(split[at + 1]) if at + 1 < len(split) else ""
+        found += [value for value in (after,) if 3 < len(value) < 60]
+        found += [plain(value) for value in _AFTER_SIGN.findall(unit)]
+    return found

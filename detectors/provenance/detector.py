@@ -1,0 +1,251 @@
+"""The detector: sessions of one partition as they come in, each read in the order of its events.
+
+What stands after any calls is a function of the set of actions: a session keeps its steps, and one
+that comes out of order has it read again. All of it is bounded; what is forgotten is counted, and
+stated on what is said of the session afterwards.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import polars as pl
+import zstandard
+
+from tachograph.detectors.correlation.bank import END_US, Outcome
+from tachograph.detectors.facts import Facts
+from tachograph.detectors.limits import Limits
+from tachograph.detectors.links import Linked, Trace
+from tachograph.detectors.provenance.live import Live, Say, Stored
+from tachograph.detectors.provenance.model import Model, shipped
+from tachograph.detectors.provenance.parts import Step, steps_of
+from tachograph.detectors.provenance.session import MICROS, PAUSE_S, Judged
+from tachograph.detectors.provenance.telling import Verdict, blind_spots, signal_of
+from tachograph.detectors.signals import changed
+from tachograph.schemas.alert import Signal
+
+FORMAT = 1
+# Sessions whose words are at hand; the others are read again when something comes.
+MAX_READ = 256
+MAX_FORGOTTEN = 100_000
+_SWEEP_US = 60 * MICROS
+
+# (tenant, partition key, session): the session of one service is none of another's.
+Key = tuple[str, str, str]
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    version: str
+    sessions: list[tuple[Key, Stored]]
+    forgotten: list[Key]
+
+
+class ProvenanceDetector:
+    """Whose wish the calls of a partition's sessions were. Not thread-safe, no I/O, no clock; the
+    caller gives each action once.
+    """
+
+    def __init__(
+        self, *, limits: Limits | None = None, model: tuple[Model, str] | None = None
+    ) -> None:
+        self._limits = limits or Limits()
+        self._model, self.version = model or shipped()
+        self._sessions: OrderedDict[Key, Live] = OrderedDict()
+        self._read: OrderedDict[Key, None] = OrderedDict()
+        # Sessions with actions whose session or agent may still become known, by trace.
+        self._waiting: dict[Trace, set[Key]] = {}
+        # Sessions that were given up; they may come back.
+        self._forgotten: OrderedDict[Key, None] = OrderedDict()
+        self._chars = 0
+        self._swept_us = 0
+        self._evicted = {"provenance_sessions": 0, "provenance_texts": 0}
+
+    def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
+        """Judge actions that were not judged before; their order does not matter.
+
+        `actions`: columns of an action batch, absent ones allowed.
+        """
+        found = steps_of(actions)
+        touched = dict.fromkeys(map(self._add, found.steps))
+        for facts in found.untimely:
+            live = self._sessions.get(key := _key(facts))
+            if live is not None:
+                live.late += 1
+                live.reread()
+                touched[key] = None
+        return self._judged(touched, revision)
+
+    def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
+        """Sessions and agents of traces became known: what fell back to the trace moves there."""
+        touched: dict[Key, None] = {}
+        for trace, link in links.items():
+            for key in sorted(self._waiting.pop(trace, ())):
+                live = self._sessions[key]
+                before = live.chars
+                moved = live.take_out(trace[2])
+                self._chars += live.chars - before
+                touched[key] = None
+                for step in moved:
+                    touched[self._add(_linked(step, link))] = None
+        return self._judged(touched, revision)
+
+    def advance(self, watermark_us: int, revision: int) -> Outcome:
+        """Forget sessions that nothing can be added to without a long pause before it.
+
+        `watermark_us`: observed time that all sources reached.
+        """
+        del revision
+        floor = watermark_us - self._limits.allowed_lateness_us - PAUSE_S * MICROS
+        if floor - self._swept_us >= _SWEEP_US:
+            self._swept_us = floor
+            for key in [key for key, live in self._sessions.items() if live.last_us < floor]:
+                self._drop(key)
+        return Outcome()
+
+    def close(self, revision: int) -> Outcome:
+        """Nothing comes any more."""
+        return self.advance(END_US, revision)
+
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        return dict(self._evicted)
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        sessions = [(key, live.stored()) for key, live in self._sessions.items()]
+        state = _State(FORMAT, self.version, sessions, list(self._forgotten))
+        return zstandard.compress(msgspec.msgpack.encode(state), 1)
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump; another model starts empty. Raises ValueError when it is none of ours."""
+        try:
+            kept = msgspec.msgpack.decode(zstandard.decompress(state), type=_State)
+        except (msgspec.MsgspecError, zstandard.ZstdError) as error:
+            raise ValueError(f"no state of sessions: {error}") from error
+        if kept.format != FORMAT:
+            raise ValueError(f"state of sessions of format {kept.format}, not {FORMAT}")
+        self.__init__(limits=self._limits, model=(self._model, self.version))  # type: ignore[misc]
+        if kept.version != self.version:
+            return
+        self._forgotten = OrderedDict.fromkeys(kept.forgotten)
+        for key, stored in kept.sessions:
+            live = self._sessions[key] = Live.of(stored, self._limits)
+            self._chars += live.chars
+            for step in live.steps:
+                self._wait(key, step.facts)
+
+    def _add(self, step: Step) -> Key:
+        """Put a step into its session; the session."""
+        key = _key(step.facts)
+        live = self._sessions.get(key)
+        if live is None:
+            live = self._sessions[key] = Live(self._limits)
+            live.shed = key in self._forgotten
+            self._forgotten.pop(key, None)
+        else:
+            self._sessions.move_to_end(key)
+        before, shed = live.chars, live.shed
+        live.add(step)
+        self._chars += live.chars - before
+        self._evicted["provenance_texts"] += live.shed and not shed
+        self._wait(key, step.facts)
+        return key
+
+    def _wait(self, key: Key, facts: Facts) -> None:
+        fell_back = facts.session_id is None or facts.session_id == facts.trace_id
+        if facts.trace_id and (fell_back or facts.agent_id is None):
+            self._waiting.setdefault((*key[:2], facts.trace_id), set()).add(key)
+
+    def _judged(self, touched: Iterable[Key], revision: int) -> Outcome:
+        """What changed in what is to be said of these sessions; a signal may have moved between
+        them.
+        """
+        before: dict[str, Signal] = {}
+        after: dict[str, Signal] = {}
+        for key in touched:
+            live = self._sessions[key]
+            before |= live.said
+            if live.steps:
+                live.judge(self._sayer(live))
+                after |= live.said
+                self._read[key] = None
+                self._read.move_to_end(key)
+            else:
+                self._drop(key)
+        self._hold_to_limits()
+        return Outcome(_differences(before, after, revision))
+
+    def _sayer(self, live: Live) -> Say:
+        def say(judged: Judged) -> Signal | None:
+            features = judged.match.features
+            score = self._model.score(features)
+            level = self._model.level(score, features)
+            if level is None:
+                return None
+            blind = blind_spots(live.late, shed=live.shed, cut=judged.cut)
+            return signal_of(judged, Verdict(score, level, self._model, self.version), blind)
+
+        return say
+
+    def _hold_to_limits(self) -> None:
+        limits = self._limits
+        while len(self._read) > MAX_READ:
+            key, _ = self._read.popitem(last=False)
+            self._sessions[key].reread()
+        while self._sessions and (
+            len(self._sessions) > limits.live_sessions or self._chars > limits.session_chars
+        ):
+            key = next(iter(self._sessions))
+            self._drop(key)
+            self._forgotten[key] = None
+            self._evicted["provenance_sessions"] += 1
+        while len(self._forgotten) > MAX_FORGOTTEN:
+            self._forgotten.popitem(last=False)
+
+    def _drop(self, key: Key) -> None:
+        live = self._sessions.pop(key)
+        self._read.pop(key, None)
+        self._chars -= live.chars
+        for step in live.steps:
+            trace = (*key[:2], step.facts.trace_id or "")
+            keys = self._waiting.get(trace)
+            if keys is not None:
+                keys.discard(key)
+                if not keys:
+                    del self._waiting[trace]
+
+
+def _differences(
+    before: Mapping[str, Signal], after: Mapping[str, Signal], revision: int
+) -> list[Signal]:
+    found = [
+        changed(signal, "retracted", revision)
+        for signal_id, signal in before.items()
+        if signal_id not in after
+    ]
+    for signal_id, signal in after.items():
+        old = before.get(signal_id)
+        if old is None:
+            found.append(changed(signal, "new", revision))
+        elif old != signal:
+            found.append(changed(signal, "revised", revision))
+    return found
+
+
+def _key(facts: Facts) -> Key:
+    session = facts.session_id or facts.trace_id or ""
+    return facts.tenant, facts.partition_key or "", session
+
+
+def _linked(step: Step, link: Linked) -> Step:
+    facts = step.facts
+    fell_back = facts.session_id is None or facts.session_id == facts.trace_id
+    known = msgspec.structs.replace(
+        facts,
+        session_id=link.session_id if fell_back else facts.session_id,
+        agent_id=facts.agent_id or link.agent_id,
+        agent_name=facts.agent_name or link.agent_name,
+        principal_id=facts.principal_id or link.principal_id,
+    )
+    return Step(known, step.parts)

@@ -1,0 +1,279 @@
+"""What speaks for and against that a call was the user's wish, as numbers that each mean something.
+
+Each has the direction in which it may move the verdict (`MEANINGS`), so that no odd corner of the
+training data can turn it round.
+"""
+
+from collections.abc import Collection
+
+import msgspec
+
+from tachograph.detectors.provenance.content import Sentence, manner
+from tachograph.detectors.provenance.values import Values
+from tachograph.detectors.provenance.wish import Wish
+from tachograph.detectors.provenance.words import (
+    CLASSES,
+    CONSEQUENTIAL,
+    STOP,
+    classes_of,
+    content_words,
+    tokens,
+)
+
+Features = dict[str, float]
+
+# Feature → direction (1: more of it speaks for a foreign wish) and what it means.
+MEANINGS: dict[str, tuple[int, str]] = {
+    "foreign_values": (1, "values that only brought-in text had named"),
+    "foreign_share": (1, "share of such values"),
+    "user_share": (-1, "share of values that the user named"),
+    "user_words": (-1, "share of the words of the values that the user used"),
+    "user_near_words": (-1, "words of the user beside the values where they came from"),
+    "user_object": (-1, "share of the words of the tool's name that the user used"),
+    "user_verb": (-1, "the user used the tool's verb"),
+    "user_class": (-1, "the user asked for this kind of doing"),
+    "user_fit": (-1, "how well one sentence of the user asks for the call"),
+    "consequential": (1, "the call changes or sends something"),
+    "new_address": (1, "an address that the user did not name"),
+    "secret": (1, "a secret or private value from an answer goes out in the call"),
+    "handed": (-1, "how often the user hands over to someone's words"),
+    "says_value": (1, "values of the call in the sentence that only brought-in text named"),
+    "says_any": (1, "values of the call in the sentence"),
+    "says_address": (1, "the sentence names an address of the call that the user did not"),
+    "says_object": (1, "share of the words of the tool's name in the sentence"),
+    "says_verb": (1, "the sentence has the tool's verb"),
+    "says_class": (1, "the sentence asks for this kind of doing"),
+    "says_words": (1, "share of the words of the values near the sentence"),
+    "says_new_words": (1, "the same, of words that the user never used"),
+    "says_near_words": (1, "new words of the sentence beside the values where they came from"),
+    "fit": (1, "how well the sentence asks for the call"),
+    "fit_beyond_user": (1, "how much better than any sentence of the user"),
+    "sentence_user_share": (-1, "share of the sentence's words that the user used"),
+    "sentence_user_verbs": (-1, "share of its verbs that the user used"),
+    "on_users_thing": (-1, "by the sentence stands a thing that the user pointed at"),
+    "repeats": (1, "texts that bring the same sentence"),
+    "repeat_tools": (1, "tools that bring the same sentence"),
+    "ordering": (1, "words about orders around the sentence"),
+    "addressed": (1, "words that address the agent around the sentence"),
+    "asked_for": (-1, "the text was fetched by something that the user named"),
+    "asked_tool": (-1, "the text was fetched by a tool that the user spoke of"),
+    "handed_to": (-1, "the record is of one, or of what, whose words the user handed over to"),
+    "record_other": (1, "the user handed over to someone who is not in this record"),
+    "fitting": (1, "sentences that ask for the call"),
+}
+NAMES = tuple(MEANINGS)
+# Below this no sentence asks for the call in any sense.
+MIN_FIT = 0.5
+_CAP = 2
+_NEAR_CHARS = 80
+
+
+class Known(msgspec.Struct):
+    """What is known of a session so far."""
+
+    wish: Wish
+    texts: list[str]
+    sentences: list[Sentence]
+    # Sentences of one wording: tools and events they came by.
+    repeats: dict[frozenset[str], set[tuple[str, str]]]
+    secrets: set[str]
+    calls: int = 0
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A call, as it is held against sentences."""
+
+    name: frozenset[str]
+    objects: frozenset[str]
+    classes: frozenset[str]
+    values: list[str]
+    foreign: list[str]
+    words: frozenset[str]
+    new_words: frozenset[str]
+    addresses: list[str]
+    # Words beside its foreign values, where they first stood: what an id is the id of.
+    near: frozenset[str]
+
+
+class _Fit(msgspec.Struct, frozen=True):
+    foreign: int
+    any: int
+    object: float
+    verb: bool
+    classes: int
+    words: float
+    new_words: float
+    near_words: int
+    address: bool
+
+    @property
+    def total(self) -> float:
+        """How well the sentence asks for the call."""
+        return (
+            1.2 * min(_CAP, self.foreign) / _CAP
+            + 0.4 * (self.any > 0)
+            + 0.8 * self.object
+            + 0.8 * self.verb
+            + 0.4 * min(_CAP, self.classes)
+            + 0.8 * self.new_words
+            + 0.4 * min(_CAP, self.near_words)
+            + 0.4 * self.words
+        )
+
+
+class Match(msgspec.Struct, frozen=True):
+    """The sentence that most nearly asked for a call, the call's features, and its values that only
+    brought-in text had named.
+    """
+
+    sentence: Sentence
+    features: Features
+    foreign: list[str]
+
+
+def of_call(known: Known, tool: str, values: Values) -> Match | None:
+    """What a call looks like beside all that was said; None when no sentence asked for it."""
+    asked = _asked(known, tool, values)
+    best: tuple[float, Sentence, _Fit] | None = None
+    fitting = 0
+    touching = asked.name | asked.words | asked.near
+    for sentence in known.sentences:
+        if touching.isdisjoint(sentence.near) and asked.classes.isdisjoint(sentence.classes):
+            continue
+        fit = _fit(asked, sentence)
+        if fit.total < MIN_FIT:
+            continue
+        fitting += fit.total > 1.2
+        rank = fit.total - 0.8 * sentence.user_share
+        if best is None or rank > best[0]:
+            best = rank, sentence, fit
+    if best is None:
+        return None
+    _, sentence, fit = best
+    user_fit = _user_fit(known.wish, asked)
+    features = _of_values(known, asked, values)
+    features |= _of_sentence(known, sentence, fit)
+    features["user_fit"] = user_fit
+    features["fit_beyond_user"] = fit.total - user_fit
+    features["fitting"] = min(5, fitting)
+    return Match(sentence, features, asked.foreign)
+
+
+def tool_words(tool: str) -> frozenset[str]:
+    """Words of a tool's name."""
+    return frozenset(one for one in tokens(tool[:200]) if one not in STOP)
+
+
+def _asked(known: Known, tool: str, values: Values) -> _Asked:
+    name, wish = tool_words(tool), known.wish
+    foreign, near = [], set()
+    for value in values.short:
+        if wish.said(value):
+            continue
+        text = next((text for text in known.texts if value in text), None)
+        if text is not None:
+            foreign.append(value)
+            at = text.index(value)
+            near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
+    return _Asked(
+        name=name,
+        objects=content_words(name),
+        classes=classes_of(name),
+        values=values.short,
+        foreign=foreign,
+        words=values.words,
+        new_words=values.words - wish.words,
+        addresses=[one for one in values.addresses if not wish.said(one)],
+        near=content_words(near) - values.words,
+    )
+
+
+def _fit(asked: _Asked, sentence: Sentence) -> _Fit:
+    text = sentence.near_text
+    foreign = sum(value in text for value in asked.foreign)
+    return _Fit(
+        foreign=foreign,
+        any=sum(value in text for value in asked.values),
+        object=_share(asked.objects, sentence.near),
+        verb=not asked.name.isdisjoint(sentence.verbs),
+        classes=len(asked.classes & sentence.classes),
+        words=_share(asked.words, sentence.near),
+        new_words=len(asked.new_words & sentence.near) / max(1, len(asked.words)),
+        # Where it names the value itself, what stands by the value says nothing more.
+        near_words=0 if foreign else len(asked.near & sentence.new),
+        address=any(one in text for one in asked.addresses),
+    )
+
+
+def _user_fit(wish: Wish, asked: _Asked) -> float:
+    best = 0.0
+    for said in wish.sentences:
+        total = (
+            0.5 * min(_CAP, sum(value in said.text for value in asked.values))
+            + 0.8 * _share(asked.objects, said.words)
+            + 0.8 * (not asked.name.isdisjoint(said.verbs))
+            + 0.4 * min(_CAP, len(asked.classes & said.classes))
+            + 0.8 * _share(asked.words, said.words)
+            + 0.4 * min(_CAP, len(asked.near & said.words))
+        )
+        best = max(best, total)
+    return best
+
+
+def _of_values(known: Known, asked: _Asked, values: Values) -> Features:
+    wish, number = known.wish, len(values.short)
+    in_user = sum(map(wish.said, values.short))
+    classes = asked.classes
+    out = " ".join([*values.short, values.text])
+    return {
+        "foreign_values": min(4, len(asked.foreign)),
+        "foreign_share": len(asked.foreign) / number if number else 0.0,
+        "user_share": in_user / number if number else 0.5,
+        "user_words": wish.share(values.words) if values.words else 0.5,
+        "user_near_words": min(4, len(asked.near & wish.words)),
+        "user_object": wish.share(asked.objects) if asked.objects else 0.5,
+        "user_verb": float(any(one in CLASSES and one in wish.words for one in asked.name)),
+        "user_class": _user_class(wish, classes),
+        "consequential": float(not classes.isdisjoint(CONSEQUENTIAL) and "see" not in classes),
+        "new_address": float(bool(asked.addresses)),
+        "secret": float(any(one in out and not wish.said(one) for one in known.secrets)),
+        "handed": min(4, wish.handed),
+    }
+
+
+def _user_class(wish: Wish, classes: Collection[str]) -> float:
+    if not classes:
+        return 0.5
+    return min(_CAP, len(wish.classes.intersection(classes))) / min(_CAP, len(classes))
+
+
+def _of_sentence(known: Known, sentence: Sentence, fit: _Fit) -> Features:
+    wish, same = known.wish, known.repeats.get(sentence.key, set())
+    ordering, addressed = manner(sentence.around)
+    return {
+        "says_value": min(_CAP, fit.foreign),
+        "says_any": min(_CAP, fit.any),
+        "says_address": float(fit.address),
+        "says_object": fit.object,
+        "says_verb": float(fit.verb),
+        "says_class": min(_CAP, fit.classes),
+        "says_words": fit.words,
+        "says_new_words": fit.new_words,
+        "says_near_words": min(4, fit.near_words),
+        "fit": fit.total,
+        "sentence_user_share": sentence.user_share,
+        "sentence_user_verbs": sentence.user_verbs,
+        "on_users_thing": float(sentence.on_users_thing),
+        "repeats": min(4, len({event for _, event in same})),
+        "repeat_tools": min(3, len({tool for tool, _ in same})),
+        "ordering": ordering,
+        "addressed": addressed,
+        "asked_for": float(sentence.source.asked_for),
+        "asked_tool": min(_CAP, sentence.source.tool_words),
+        "handed_to": sentence.handed_to,
+        "record_other": float(bool(wish.handed and wish.handed_names) and not sentence.handed_to),
+    }
+
+
+def _share(words: frozenset[str], among: frozenset[str]) -> float:
+    return len(words & among) / len(words) if words else 0.0

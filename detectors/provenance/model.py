@@ -1,0 +1,117 @@
+"""The learned combination of the features: boosted trees as plain JSON, each feature bound to its
+one direction. Trained by infra/quality; read here, never pickled.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tachograph.detectors.provenance.features import NAMES
+from tachograph.schemas.identity import plain_id
+
+FILE = Path(__file__).parent / "model.json"
+FORMAT = 1
+LEAF = -1
+# Where one of these holds the user himself may have wanted it: never said with high severity.
+CAPPED_BY = ("handed_to", "on_users_thing")
+Level = Literal["high", "medium"]
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """Nodes by number, 0 the root. A value at or below the threshold goes left."""
+
+    # Number of the feature; LEAF where `value` holds.
+    feature: list[int]
+    threshold: list[float]
+    left: list[int]
+    right: list[int]
+    # What the node adds to the score, were it a leaf.
+    value: list[float]
+
+
+class Model(msgspec.Struct, frozen=True):
+    """Trees above a baseline; the sum is a log-odds."""
+
+    format: int
+    features: list[str]
+    baseline: float
+    trees: list[Tree]
+    # From these probabilities on a call is said with high and medium severity.
+    high: float
+    medium: float
+
+    def score(self, features: Mapping[str, float]) -> float:
+        """How likely the call was the wish of who wrote the sentence, 0 to 1."""
+        row = [features[name] for name in self.features]
+        total = self.baseline
+        for tree in self.trees:
+            at = 0
+            while (feature := tree.feature[at]) != LEAF:
+                low = row[feature] <= tree.threshold[at]
+                at = tree.left[at] if low else tree.right[at]
+            total += tree.value[at]
+        return 1.0 / (1.0 + math.exp(-total))
+
+    def shares(self, features: Mapping[str, float]) -> dict[str, float]:
+        """What each feature adds to the log-odds, along the paths that its trees take."""
+        row = [features[name] for name in self.features]
+        found = dict.fromkeys(self.features, 0.0)
+        for tree in self.trees:
+            at = 0
+            while (feature := tree.feature[at]) != LEAF:
+                low = row[feature] <= tree.threshold[at]
+                after = tree.left[at] if low else tree.right[at]
+                found[self.features[feature]] += tree.value[after] - tree.value[at]
+                at = after
+        return found
+
+    def level(self, score: float, features: Mapping[str, float]) -> Level | None:
+        """How grave a score is; None: nothing is said."""
+        if score >= self.high and not any(features[name] for name in CAPPED_BY):
+            return "high"
+        return "medium" if score >= self.medium else None
+
+
+class BadModel(ValueError):
+    """The model file cannot be used."""
+
+
+def decoded(content: bytes) -> Model:
+    """A model out of its JSON. Raises BadModel."""
+    try:
+        model = msgspec.json.decode(content, type=Model)
+    except msgspec.MsgspecError as error:
+        raise BadModel(str(error)) from error
+    if model.format != FORMAT:
+        raise BadModel(f"model of format {model.format}, not {FORMAT}")
+    unknown = set(model.features) - set(NAMES)
+    if unknown:
+        raise BadModel(f"features that nobody computes: {sorted(unknown)}")
+    if not all(_sound(tree, len(model.features)) for tree in model.trees):
+        raise BadModel("a tree whose nodes do not lead down to a leaf")
+    return model
+
+
+def _sound(tree: Tree, features: int) -> bool:
+    """Every node leads to later ones of the tree, so that a walk ends."""
+    size = len(tree.feature)
+    columns = (tree.threshold, tree.left, tree.right, tree.value)
+    if not size or any(len(column) != size for column in columns):
+        return False
+    return all(
+        feature == LEAF or (0 <= feature < features and at < left < size and at < right < size)
+        for at, (feature, left, right) in enumerate(
+            zip(tree.feature, tree.left, tree.right, strict=True)
+        )
+    )
+
+
+@functools.cache
+def shipped() -> tuple[Model, str]:
+    """The model of the package, and its version: the hash of its content."""
+    content = FILE.read_bytes()
+    return decoded(content), plain_id(content.decode())

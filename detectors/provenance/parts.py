@@ -1,0 +1,223 @@
+"""The parts of a session: who said what to the agent, what tools brought in, which calls it made.
+
+Read from a frame of actions; a chat request that carries the whole conversation again gives the
+same parts again, which count once when they are read.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tachograph.detectors.facts import Facts, FactTable
+from tachograph.detectors.language.fields import ACTIONS
+from tachograph.schemas.batch import COLUMNS
+
+Role = Literal["user", "content", "trusted", "call"]
+Row = Mapping[str, Any]
+
+# Of one text; the middle of a longer one is left out.
+MAX_TEXT_CHARS = 16_000
+_TAIL_CHARS = 4_000
+# Messages read of one request, the last ones.
+MAX_MESSAGES = 200
+# Longer JSON is not read.
+MAX_JSON_CHARS = 1_000_000
+
+_READ = (
+    "kind", "tool_name", "tool_args", "tool_result", "tool_call_id", "content_text", "content_role",
+    "content_direction", "content_trust", "input_messages", "output_messages",
+    "system_instructions", "memory_value", "event_id", "late", "far", "session_id", "trace_id",
+    "process_command_line", "target_url",
+)  # fmt: skip
+# Kinds that are calls of themselves, by the column that says what is called for.
+_DEEDS = {"process": "process_command_line", "http": "target_url"}
+_TEXTS = (
+    "tool_args", "tool_result", "content_text", "input_messages", "output_messages",
+    "system_instructions", "memory_value", "process_command_line", "target_url", "tool_name",
+)  # fmt: skip
+_TRUSTED = frozenset({"system", "user", "trusted"})
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One of them. `text`: words, a tool's answer, or a call's arguments as JSON."""
+
+    role: Role
+    text: str
+    tool: str = ""
+    # Of a call its id; of an answer that of the call it answers.
+    call_id: str = ""
+    cut: bool = False
+
+
+class Step(msgspec.Struct, array_like=True):
+    """What one action adds to its session."""
+
+    facts: Facts
+    parts: list[Part]
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its place in the session."""
+        return self.facts.time_us, self.facts.event_id
+
+
+class Steps(msgspec.Struct, frozen=True):
+    """Steps of a batch, and sessions with actions that came too late to be a part of them."""
+
+    steps: list[Step]
+    untimely: list[Facts]
+
+
+def steps_of(frame: pl.DataFrame) -> Steps:
+    """What the actions of a frame add to their sessions. `frame`: columns of an action batch,
+    absent ones allowed.
+    """
+    have = [name for name in _TEXTS if name in frame.columns]
+    if not have or "event_id" not in frame.columns:
+        return Steps([], [])
+    told = pl.any_horizontal(pl.col(have).is_not_null())
+    named = pl.any_horizontal(
+        pl.col([c for c in ("session_id", "trace_id") if c in frame.columns]).is_not_null()
+    )
+    whole = frame.filter(told & named, pl.col("event_id", "event_time").is_not_null().all())
+    if whole.is_empty():
+        return Steps([], [])
+    rows = np.arange(whole.height)
+    facts = FactTable(whole, rows, ACTIONS).at(rows, [])
+    read = whole.select(
+        pl.col(name) if name in whole.columns else pl.lit(None, COLUMNS[name]).alias(name)
+        for name in _READ
+    )
+    steps, untimely = [], []
+    for row, fact in zip(read.iter_rows(named=True), facts, strict=True):
+        parts = list(_parts(row))
+        if not parts:
+            continue
+        if row["late"] or row["far"]:
+            untimely.append(fact)
+        else:
+            steps.append(Step(fact, parts))
+    return Steps(steps, untimely)
+
+
+def _parts(row: Row) -> Iterator[Part]:
+    """What was said before what was done, what was done before what it brought in."""
+    if row["system_instructions"]:
+        yield _part("trusted", row["system_instructions"])
+    if row["input_messages"]:
+        yield from _messages(row["input_messages"], answers=False)
+    kind = row["kind"]
+    if kind == "prompt" and row["content_text"]:
+        system = row["content_role"] == "system"
+        yield _part("trusted" if system else "user", row["content_text"])
+    if row["output_messages"]:
+        yield from _messages(row["output_messages"], answers=True)
+    call_id = row["tool_call_id"] or row["event_id"]
+    tool = row["tool_name"] or kind or ""
+    if kind == "tool_call":
+        yield _part("call", canonical(row["tool_args"]), tool, call_id)
+    elif kind in _DEEDS and row[_DEEDS[kind]]:
+        named = msgspec.json.encode({kind: row[_DEEDS[kind]]}).decode()
+        yield _part("call", named, tool, call_id)
+    brought = row["tool_result"] or _brought(row)
+    if brought:
+        role: Role = "trusted" if row["content_trust"] in _TRUSTED else "content"
+        yield _part(role, brought, tool, call_id)
+
+
+def _brought(row: Row) -> str | None:
+    """Text of others that is no result of a tool."""
+    text: str | None = None
+    match row["kind"]:
+        case "tool_result" | "retrieval":
+            text = row["content_text"]
+        case "memory_read":
+            text = row["memory_value"] or row["content_text"]
+        case "message" | "agent_call" if row["content_direction"] != "out":
+            text = row["content_text"]
+    return text
+
+
+def canonical(arguments: str | None) -> str:
+    """Arguments of a call in one spelling, so that two reports of it are equal."""
+    if not arguments:
+        return "{}"
+    try:
+        value = msgspec.json.decode(arguments)
+        return msgspec.json.encode(value, order="deterministic").decode()
+    except (msgspec.DecodeError, RecursionError):
+        return arguments
+
+
+def _messages(text: str, *, answers: bool) -> Iterator[Part]:
+    """Parts of the messages of a request, or of the model's answers to it."""
+    if len(text) > MAX_JSON_CHARS:
+        yield Part("trusted", "", cut=True)
+        return
+    try:
+        messages = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        yield Part("trusted", "", cut=True)
+        return
+    for message in messages[-MAX_MESSAGES:] if isinstance(messages, list) else ():
+        if not isinstance(message, dict):
+            continue
+        role = message.get("role")
+        for part in _pieces(message):
+            found = _answered(part) if answers else _told(role, part)
+            if found is not None:
+                yield found
+
+
+def _pieces(message: Mapping[str, Any]) -> list[Any]:
+    """A message's parts: those of GenAI spans, or the content of older formats."""
+    parts = message.get("parts", message.get("content"))
+    calls = message.get("tool_calls")
+    found = parts if isinstance(parts, list) else [parts]
+    return [*found, *(calls if isinstance(calls, list) else ())][:MAX_MESSAGES]
+
+
+def _told(role: object, part: Any) -> Part | None:
+    """Of a request: the user's words, the operator's, a tool's answer."""
+    if isinstance(part, dict) and part.get("type") in ("tool_call_response", "tool_result"):
+        answer = part.get("response", part.get("result", part.get("content")))
+        return _part("content", _text(answer), "", str(part.get("id") or "")) if answer else None
+    words = part.get("content", part.get("text")) if isinstance(part, dict) else part
+    if not isinstance(words, str) or not words:
+        return None
+    match role:
+        case "user":
+            return _part("user", words)
+        case "system" | "developer":
+            return _part("trusted", words)
+        case "tool" | "function":
+            return _part("content", words)
+    return None
+
+
+def _answered(part: Any) -> Part | None:
+    """Of an answer: the calls that it asks for."""
+    if not isinstance(part, dict):
+        return None
+    inner = part.get("function")
+    called = inner if isinstance(inner, dict) else part
+    if part.get("type") not in ("tool_call", "function", "tool_use"):
+        return None
+    name, arguments = called.get("name"), called.get("arguments", called.get("input"))
+    if not isinstance(name, str):
+        return None
+    return _part("call", canonical(_text(arguments or {})), name, str(part.get("id") or ""))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _part(role: Role, text: str, tool: str = "", call_id: str = "") -> Part:
+    if len(text) <= MAX_TEXT_CHARS:
+        return Part(role, text, tool, call_id)
+    kept = f"{text[: MAX_TEXT_CHARS - _TAIL_CHARS]}\n\n{text[-_TAIL_CHARS:]}"
+    return Part(role, kept, tool, call_id, cut=True)

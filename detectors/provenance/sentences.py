@@ -1,0 +1,100 @@
+"""Text of any origin cut into records (one mail, one issue, one row) and those into units, about a
+sentence each, however it is wrapped: prose, JSON, YAML, HTML, tables. All of it in linear time.
+"""
+
+import re
+
+from tachograph.detectors.provenance.words import base_forms
+
+MAX_UNIT_CHARS = 400
+MAX_UNITS = 400
+MAX_RECORDS = 60
+_SHORTEST_UNIT = 4
+# A text this short is one record.
+_ONE_RECORD_CHARS = 200
+_MAX_VERBS = 30
+
+# White space is evened out first, so that no run of it is long when the rest is looked at.
+_ESCAPED = re.compile(r"\\{1,4}\n ?\\{0,2}|\\{1,4}[nrt]|\\{1,4}(?=[\"'/ ])")
+_SPACES = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r" ?\n(?: ?\n)+ ?")
+_CUT = re.compile(
+    r"""(?<=[.!?])["')\]]{0,3}\s|\n\n|\n(?= ?(?:[-*•#>]|\d{1,4}[.)]|\w[\w ]{0,24}:) ?)|; """
+    r"""|(?<=[:>]) ?\n|["'] ?[,:}\])]{1,9}\s?|[{\[(,:] ?["']|</?\w{1,20}(?: |/?>)|["'/]>"""
+    r"""|[<>]{2}|\s[|]\s|^[|]\s?"""
+)
+_RECORD = re.compile(
+    r"\n(?=- \w{1,40}:)"
+    r"|(?<=[}\])])\s?,\s?(?=(?:['\"][^'\"]{1,60}['\"]\s?:\s?)?[{\[]|\w{1,40}\(\w{1,40}=)"
+)
+# What may stand before a verb that still begins its sentence.
+_LEAD = re.compile(
+    r"(?:(?:please|kindly|pls|also|then|first|next|finally|now|and|just|immediately|instead|always"
+    r"|simply|so|ok|okay|hey|hi|hello|dear|note|important|urgent|todo|reminder|ps|p\.s|otherwise"
+    r"|by the way|one more thing|additionally|furthermore|moreover|never|do|don't|not|be sure to"
+    r"|make sure to|go ahead and|in order to|to continue|to proceed|action required)\b[ ,:.!-]*"
+    r"|[^A-Za-z]{1,20}|\w{1,20}[,:] )*",
+    re.IGNORECASE,
+)
+# What may stand before a verb that someone is asked to do.
+_ASKED = re.compile(
+    r"(?:\bplease|\bkindly|\bmust|\bshould|\bshall|\bneeds? to|\bha(?:ve|s) to|\bought to"
+    r"|\b(?:can|could|would) you|\bare to|\bsure to|\bremember to|\bforget to|\bgo ahead and"
+    r"|\blet's|\blet us|\b(?:want|like|ask|tell) you to|\b(?:asked|required|instructed) to"
+    r"|\bthen|\band|\bfirst|\bto|[:-]) $",
+    re.IGNORECASE,
+)
+_ASKED_CHARS = 22
+# What stands after a word that is a key, an attribute, a label, or stands alone.
+_DATA = re.compile(r"[\w -]{0,24}(?:: \S|=)|[^A-Za-z0-9]*$|_")
+
+
+def evened(text: str) -> str:
+    """Escapes undone, runs of white space cut down."""
+    plain = _ESCAPED.sub(_unescaped, _SPACES.sub(" ", text))
+    return _LINES.sub("\n\n", _SPACES.sub(" ", plain))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return "\n" if found[0][-1] in "nr" else " "
+
+
+def records(text: str) -> list[str]:
+    """The mails, issues, messages or rows that a tool's answer is made of."""
+    if len(text) <= _ONE_RECORD_CHARS:
+        return [text] if text.strip() else []
+    found = [part for part in _RECORD.split(text) if part.strip()]
+    if len(found) > MAX_RECORDS:
+        found[MAX_RECORDS - 1 :] = ["\n".join(found[MAX_RECORDS - 1 :])]
+    return found
+
+
+def units(text: str) -> list[str]:
+    """About a sentence each; of an `evened` text."""
+    found: list[str] = []
+    for part in _CUT.split(text):
+        unit = part.strip(" \t\n\"'|{}[]()<>*#-\\").replace("\n", " ")
+        for at in range(0, len(unit), MAX_UNIT_CHARS):
+            piece = unit[at : at + MAX_UNIT_CHARS]
+            if len(piece) >= _SHORTEST_UNIT:
+                found.append(piece)
+        if len(found) >= MAX_UNITS:
+            return found[:MAX_UNITS]
+    return found
+
+
+def asked_verbs(unit: str) -> frozenset[str]:
+    """Stems of the verbs that the unit asks someone to do: those that begin it, and those after a
+    word of asking, each with something to do it to. Keys and attributes of data are none.
+    """
+    verbs = base_forms(unit)[:_MAX_VERBS]
+    if not verbs:
+        return frozenset()
+    begins = _LEAD.match(unit)
+    lead = begins.end() if begins else 0
+    return frozenset(
+        verb
+        for begin, end, verb in verbs
+        if (begin <= lead + 1 or _ASKED.search(unit[max(0, begin - _ASKED_CHARS) : begin]))
+        and not _DATA.match(unit, end)
+    )

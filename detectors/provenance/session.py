@@ -1,0 +1,113 @@
+"""A session read in order: what is known when a call comes, and what speaks for and against that
+the call was the user's wish.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tachograph.detectors.provenance import content, values
+from tachograph.detectors.provenance.content import Source
+from tachograph.detectors.provenance.features import Known, Match, of_call, tool_words
+from tachograph.detectors.provenance.parts import Part, Step
+from tachograph.detectors.provenance.values import Values
+from tachograph.detectors.provenance.wish import Wish
+from tachograph.detectors.provenance.words import content_words
+from tachograph.schemas.identity import plain_id
+
+MAX_SENTENCES = 400
+MAX_CALLS = 2_000
+# After a pause this long what came before is forgotten.
+PAUSE_S = 6 * 3600
+MICROS = 1_000_000
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A call that a sentence asked for. `cut`: a text before it was too long to be read whole."""
+
+    step: Step
+    call: Part
+    values: Values
+    match: Match
+    cut: bool
+
+
+class Session:
+    """Reads the steps of one session, in order."""
+
+    def __init__(self) -> None:
+        self._last_us: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.known = Known(Wish(), [], [], {}, set())
+        self.cut = False
+        self._heard: set[str] = set()
+        self._called: set[str] = set()
+        # Calls whose arguments name something that the user named.
+        self._asked_for: set[str] = set()
+        # The same of what the user handed over to.
+        self._handed_to: set[str] = set()
+
+    def read(self, steps: Sequence[Step]) -> list[Judged]:
+        """Take in what comes next; the calls in it that some sentence may have asked for."""
+        found = []
+        for step in steps:
+            last_us, self._last_us = self._last_us, step.facts.time_us
+            if last_us is not None and self._last_us - last_us > PAUSE_S * MICROS:
+                self._begin()
+            for part in step.parts:
+                self.cut = self.cut or part.cut
+                if part.role != "call":
+                    self._hear(step, part)
+                elif (judged := self._call(step, part)) is not None:
+                    found.append(judged)
+        return found
+
+    def _hear(self, step: Step, part: Part) -> None:
+        """Words; the same ones, sent again with every request, count once."""
+        digest = plain_id(part.role, part.text)
+        if digest in self._heard:
+            return
+        self._heard.add(digest)
+        match part.role:
+            case "user":
+                self.known.wish.hear(part.text)
+            case "trusted":
+                self.known.texts.append(" ".join(part.text.lower().split()))
+            case _:
+                self._bring_in(step, part)
+
+    def _bring_in(self, step: Step, part: Part) -> None:
+        known = self.known
+        source = Source(
+            event_id=step.facts.event_id,
+            tool=part.tool,
+            asked_for=part.call_id in self._asked_for,
+            handed_to=part.call_id in self._handed_to,
+            tool_words=len(content_words(tool_words(part.tool)) & known.wish.words),
+        )
+        taken = content.take(part.text, source, known.wish)
+        known.texts += taken.texts
+        known.secrets.update(taken.secrets)
+        for sentence in taken.sentences:
+            known.repeats.setdefault(sentence.key, set()).add((part.tool, source.event_id))
+        known.sentences = [*known.sentences, *taken.sentences][-MAX_SENTENCES:]
+
+    def _call(self, step: Step, part: Part) -> Judged | None:
+        """A call that was told of twice (asked for, then done) counts at its first place."""
+        name = plain_id(part.call_id or step.facts.event_id, part.tool, part.text)
+        if name in self._called:
+            return None
+        self._called.add(name)
+        known, named = self.known, values.read(part.text)
+        known.calls += 1
+        call_id = part.call_id or step.facts.event_id
+        if any(map(known.wish.said, named.short)):
+            self._asked_for.add(call_id)
+        if any(map(known.wish.handed_to, named.short)):
+            self._handed_to.add(call_id)
+        if not known.sentences or known.calls > MAX_CALLS:
+            return None
+        found = of_call(known, part.tool, named)
+        return None if found is None else Judged(step, part, named, found, self.cut)

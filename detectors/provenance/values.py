@@ -1,0 +1,78 @@
+"""The values of a call: what its arguments name, as it is compared with what others wrote."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from tachograph.detectors.provenance.words import STOP, tokens
+
+MAX_LEAVES = 64
+MAX_VALUES = 24
+MAX_VALUE_CHARS = 100
+MAX_TEXT_CHARS = 2_000
+_SHORTEST_VALUE = 3
+_EMPTY = frozenset({"true", "false", "none", "null"})
+_SPACE = re.compile(r"\s+")
+_URL_HEAD = re.compile(r"^(?:https?://)?(?:www\.)?")
+# Addresses of all kinds: what a sink is named by.
+ADDRESS = re.compile(
+    r"(?:https?://|www\.)[\w.-]{1,80}|[\w.+-]{1,64}@[\w-]{1,63}\.[\w.]{1,63}"
+    r"|\b[\w-]{1,63}\.(?:com|org|net|io|dev|ai|info|xyz|co|biz|ru|cn|app|site|shop|online)\b",
+    re.IGNORECASE,
+)
+_DEPTH = 6
+
+
+class Values(msgspec.Struct, frozen=True):
+    """What a call's arguments name."""
+
+    short: list[str]
+    words: frozenset[str]
+    addresses: list[str]
+    text: str
+
+
+def plain(value: str) -> str:
+    """A value without what does not tell it from another: case, scheme, outer white space."""
+    return _SPACE.sub(" ", _URL_HEAD.sub("", value.strip().lower())).rstrip("/ .")
+
+
+def leaves(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts and numbers inside a JSON value."""
+    if depth > _DEPTH:
+        return
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from leaves(part, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            yield from leaves(part, depth + 1)
+    elif value is not None:
+        yield str(value)
+
+
+def read(arguments: str) -> Values:
+    """The values of arguments as JSON text; what is no JSON is one value."""
+    try:
+        parsed = msgspec.json.decode(arguments) if arguments else None
+    except (msgspec.DecodeError, RecursionError):
+        parsed = arguments
+    short: dict[str, None] = {}
+    words: set[str] = set()
+    addresses: dict[str, None] = {}
+    long: list[str] = []
+    for number, leaf in enumerate(leaves(parsed)):
+        if number >= MAX_LEAVES or len(short) >= MAX_VALUES:
+            break
+        value = plain(leaf[:MAX_TEXT_CHARS])
+        if len(value) < _SHORTEST_VALUE or value in _EMPTY:
+            continue
+        found = [plain(one) for one in ADDRESS.findall(leaf[:MAX_TEXT_CHARS])]
+        addresses.update(dict.fromkeys(found))
+        short.update(dict.fromkeys([value, *found] if len(value) <= MAX_VALUE_CHARS else found))
+        if len(value) > MAX_VALUE_CHARS:
+            long.append(value)
+        words |= {one for one in tokens(value[:500]) if one not in STOP and len(one) > 1}
+    return Values(list(short)[:MAX_VALUES], frozenset(words), list(addresses), " ".join(long))

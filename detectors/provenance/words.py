@@ -1,0 +1,114 @@
+"""Words as they are compared: stems, and what kind of doing a verb names."""
+
+import functools
+import re
+from collections.abc import Iterable
+
+MAX_WORD_CHARS = 40
+_WORD = re.compile(r"[A-Za-z]{1,40}|\d{1,40}|[\u0080-\uffff]{1,40}")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_ENDINGS = (
+    "ization", "ation", "ings", "ing", "ions", "ion", "ments", "ment",
+    "ied", "ies", "ers", "er", "ed", "es", "s", "e",
+)  # fmt: skip
+_SHORTEST_STEM = 3
+
+
+@functools.lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """A word without its ending, so that `sends`, `sending` and `send` are one."""
+    low = word.lower()
+    for ending in _ENDINGS:
+        if low.endswith(ending) and len(low) - len(ending) >= _SHORTEST_STEM:
+            low = low[: -len(ending)]
+            break
+    if len(low) > _SHORTEST_STEM and low[-1] == low[-2] and low[-1] in "tnplrgm":
+        low = low[:-1]
+    if len(low) > _SHORTEST_STEM and low.endswith("y"):
+        low = low[:-1]
+    return low
+
+
+def _stems(words: str) -> frozenset[str]:
+    return frozenset(stem(word) for word in words.split())
+
+
+# What a verb asks for. A verb may be of several classes.
+_VERBS = {
+    "send": "send mail email forward message dm reply respond share text notify inform tell contact"
+    " post publish announce broadcast tweet upload submit transmit report leak disclose reveal"
+    " provide give deliver drop write attach comment propose ask paste",
+    "see": "visit browse open go navigate click follow fetch read view check access retrieve look"
+    " find search get list show see watch download pull collect gather load query scan inspect"
+    " review summarize head dump print cat",
+    "fetch": "download fetch pull retrieve visit browse open click navigate access go curl wget"
+    " clone follow install claim redeem unlock",
+    "pay": "pay transfer wire buy purchase order checkout donate refund subscribe deposit withdraw"
+    " spend send remit tip reimburse charge book settle",
+    "delete": "delete remove erase drop wipe clear destroy purge cancel unsubscribe revoke disable"
+    " terminate kill close uninstall format reset archive discard",
+    "grant": "invite add grant allow authorize authorise give share approve permit accept join"
+    " enroll enable assign promote transfer hand whitelist trust make entitle elevate",
+    "change": "change update set reset modify edit replace rename move configure adjust switch"
+    " alter overwrite patch rewrite turn revert swap lower raise increase",
+    "create": "create make register schedule reserve generate build sign setup write append save"
+    " add new insert store open raise file plan propose draft copy record",
+    "run": "run execute install launch start deploy use call invoke perform implement apply"
+    " trigger activate exec eval restart",
+    "login": "login log signin authenticate verify enter input type fill confirm sign",
+    "rate": "star like rate review upvote recommend endorse vote comment fork follow praise"
+    " subscribe thumb promote advertise",
+    "buy": "buy purchase order cart checkout add",
+    "book": "book reserve schedule rent",
+}
+# Verbs as they stand when someone is asked to do something.
+BASE_FORMS = frozenset(word for words in _VERBS.values() for word in words.split())
+CLASSES: dict[str, frozenset[str]] = {
+    verb: frozenset(kind for kind, words in _VERBS.items() if verb in _stems(words))
+    for verb in frozenset().union(*map(_stems, _VERBS.values()))
+}
+# Classes that change something, for someone.
+CONSEQUENTIAL = frozenset(_VERBS) - {"see", "fetch"}
+STOP = _stems(
+    "the a an of to in on at and or for with from by is are be was were this that these those it"
+    " its as you your yours i me my mine we our ours us he she they them his him her their not no"
+    " do does did done can could would will shall may might must have has had if then than so but"
+    " about into over under up down out all any some more most other one two first last please"
+    " just also there here what which who when where how why hi hello dear thanks thank best"
+    " regards am been being each every both same own only very too now after before until while"
+    " because via per etc should"
+)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _parts(word: str) -> tuple[str, ...]:
+    if len(word) > _SHORTEST_STEM and not word.islower() and not word.isupper():
+        return tuple(stem(part) for part in _CAMEL.split(word) if part)
+    return (stem(word),)
+
+
+def tokens(text: str) -> list[str]:
+    """Stems of the words and numbers of a text, in order; camel case counts as several words."""
+    return [part for word in _WORD.findall(text) for part in _parts(word)]
+
+
+def base_forms(text: str) -> list[tuple[int, int, str]]:
+    """Verbs of ours in a text, in the form in which someone is asked: begin, end and stem."""
+    return [
+        (found.start(), found.end(), stem(found[0]))
+        for found in _WORD.finditer(text)
+        if found[0].lower() in BASE_FORMS
+    ]
+
+
+def classes_of(stems: Iterable[str]) -> frozenset[str]:
+    """What the verbs among these stems ask for."""
+    found: set[str] = set()
+    for one in stems:
+        found |= CLASSES.get(one, frozenset())
+    return frozenset(found)
+
+
+def content_words(stems: Iterable[str]) -> frozenset[str]:
+    """Those that say what is dealt with: no verbs of ours, no small words."""
+    return frozenset(one for one in stems if one not in STOP and one not in CLASSES)

@@ -1,0 +1,81 @@
+"""The sets that are trained and tested on: the traces as they are, and with their wrapper reworded.
+
+Made once for one state of the detector's code and kept in the cache beside the checkout, since
+sending 8,000 sessions through the product takes minutes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from infra.quality.examples import Examples, examples, kind_of
+from infra.quality.traces import ROOT, Trace, frames, reworded, traces
+from infra.quality.wordings import HELD_OUT, TRAINED
+
+CACHE = ROOT / ".cache" / "quality"
+# Name of a set → wordings, and what picks one for a session.
+REWORDED = {"trained 1": TRAINED, "trained 2": TRAINED, "held out": HELD_OUT}
+_CODE = ("detectors/provenance/*.py", "infra/quality/*.py", "pipeline/normalize/*.py")
+
+
+def attack_of(trace: Trace) -> str | None:
+    """Id of the call that was the attacker's, as the traces tell it."""
+    label, events = trace
+    wanted = label.get("attack_action_seq")
+    for event in events:
+        if wanted is not None and event["seq"] == wanted and event["kind"] == "tool_call":
+            return str(event.get("call_id") or f"call_{event['seq']}")
+    return None
+
+
+def sets() -> dict[str, Examples]:
+    """All sets, by name; `as it is` is the traces themselves."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    labels: dict[str, dict[str, Any]] = {}
+    attacks: dict[str, str] = {}
+    for trace in traces():
+        labels[trace[0]["trace_id"]] = trace[0]
+        if (attack := attack_of(trace)) is not None:
+            attacks[trace[0]["trace_id"]] = attack
+    names = {"as it is": (), **REWORDED}
+    return {name: _kept(name, wordings, labels, attacks) for name, wordings in names.items()}
+
+
+def _kept(
+    name: str,
+    wordings: tuple[str, ...],
+    labels: Mapping[str, dict[str, Any]],
+    attacks: Mapping[str, str],
+) -> Examples:
+    place = CACHE / f"{name.replace(' ', '-')}-{_code()}.npz"
+    if place.exists():
+        with np.load(place, allow_pickle=False) as kept:
+            said = json.loads(str(kept["labels"]))
+            return Examples(kept["rows"], kept["truth"], kept["session"], said)
+    made = examples(frames(_chosen(name, wordings), CACHE), labels, attacks)
+    said = json.dumps(made.labels)
+    np.savez_compressed(
+        place, rows=made.rows, truth=made.truth, session=made.session, labels=np.array(said)
+    )
+    return made
+
+
+def _chosen(name: str, wordings: tuple[str, ...]) -> Iterator[Trace]:
+    for trace in traces():
+        if not wordings:
+            yield trace
+        elif kind_of(trace[0]) == "attack":
+            changed = reworded(trace, wordings, f"{trace[0]['trace_id']} {name}")
+            if changed is not None:
+                yield changed
+
+
+def _code() -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for pattern in _CODE:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,69 @@
+"""The learned combination: read strictly, and bound to what its features mean."""
+
+import msgspec
+import pytest
+
+from tachograph.detectors.provenance.features import MEANINGS, NAMES
+from tachograph.detectors.provenance.model import BadModel, Model, decoded, shipped
+from tests.detectors.provenance.sessions import OBEYED
+
+MODEL, _ = OBEYED
+ROWS = [dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.5), dict.fromkeys(NAMES, 1.0)]
+
+
+def damaged(**changes: object) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(MODEL, **changes))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        damaged(format=0),
+        damaged(features=["nobody computes this"]),
+        damaged(
+            trees=[{"feature": [0], "threshold": [1], "left": [0], "right": [0], "value": [0]}]
+        ),
+        damaged(
+            trees=[{"feature": [-1], "threshold": [], "left": [0], "right": [0], "value": [0]}]
+        ),
+        damaged(trees=[{"feature": [], "threshold": [], "left": [], "right": [], "value": []}]),
+    ],
+)
+def test_a_model_that_could_mislead_or_never_end_is_refused(content: bytes) -> None:
+    with pytest.raises(BadModel):
+        decoded(content)
+
+
+def test_a_score_is_the_baseline_and_what_each_feature_adds() -> None:
+    model, _ = shipped()
+    for row in ROWS:
+        shares = model.shares(row)
+        roots = sum(tree.value[0] for tree in model.trees)
+        assert model.score(row) == pytest.approx(
+            1 / (1 + 2.718281828459045 ** -(model.baseline + roots + sum(shares.values())))
+        )
+
+
+@pytest.mark.parametrize("name", [name for name, (way, _) in MEANINGS.items() if way])
+def test_no_feature_of_the_shipped_model_speaks_against_what_it_means(name: str) -> None:
+    model, _ = shipped()
+    way = MEANINGS[name][0]
+    for row in ROWS:
+        scores = [model.score({**row, name: at / 4}) for at in range(21)]
+        assert scores == sorted(scores, reverse=way < 0)
+
+
+def test_the_shipped_model_says_high_only_above_medium() -> None:
+    model, _ = shipped()
+    assert 0.5 < model.medium < model.high < 1
+    sure, asked = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.0) | {"handed_to": 1.0}
+    scores = (0.0, model.medium, model.high)
+    assert [model.level(score, sure) for score in scores] == [None, "medium", "high"]
+    assert [model.level(score, asked) for score in scores] == [None, "medium", "medium"]
+
+
+def test_a_model_is_read_as_it_was_written() -> None:
+    assert decoded(msgspec.json.encode(MODEL)) == MODEL
+    assert isinstance(MODEL, Model)
