@@ -97,7 +97,8 @@ def _with_group(entry: Entry, group: SignalGroup) -> Entry:
     key = group.group_id
     told = [] if group.suppressed else [sample.severity for sample in group.samples]
     peak = _gravest([*told, *_peak(entry, key)])
-    groups = entry.groups | {key: _newer(entry.groups.get(key), group)}
+    newest = _newer(entry.groups.get(key), group)
+    groups = entry.groups | {key: newest}
     kept = set(sorted(groups)[:MAX_GROUPS])
     peaks = entry.peaks | ({key: peak} if peak else {})
     lost = [*([entry.overflow] if entry.overflow else []),
@@ -107,7 +108,8 @@ def _with_group(entry: Entry, group: SignalGroup) -> Entry:
         groups={name: groups[name] for name in sorted(kept)},
         peaks={name: value for name, value in peaks.items() if name in kept},
         overflow=_gravest(lost),
-        opened=entry.opened or group.count > 0,
+        # What was taken back before it was heard of opens nothing.
+        opened=entry.opened or newest.count > 0,
     )
 
 

@@ -121,6 +121,17 @@ def test_a_retraction_of_what_was_never_open_is_no_alert() -> None:
     assert outcome.alerts == []
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+def test_what_was_taken_back_before_it_was_heard_of_is_no_alert_wherever_batches_are_cut(
+    cut: int,
+) -> None:
+    log = arrivals([make.group("a", revision=4, count=0), make.group("a", revision=0)])
+    disk = Disk()
+    for batch in filter(None, (log[:cut], log[cut:])):
+        disk.step(batch, reached=1_000)
+    assert disk.alerts == []
+
+
 def test_one_alert_an_entry_and_batch_however_many_records() -> None:
     log = arrivals([make.group(f"r{n}") for n in range(50)])
     assert len(judge(log, nothing, POLICY).alerts) == 1
