@@ -30,6 +30,10 @@ class Limits(msgspec.Struct, frozen=True):
     # The same of one session; what is oldest goes first.
     chars_per_session: int = 200_000
     steps_per_session: int = 1_000
+    # Agents, and persons at sessions, whose behaviour is known.
+    behaviour_agents: int = 100_000
+    # Their windows of one length that may still change.
+    behaviour_windows: int = 1_000_000
 
     @property
     def allowed_lateness_us(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.collector import resting
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.correlation.matched import Matched
@@ -31,7 +32,7 @@ from tachograph.schemas.records import Context, SessionLink
 
 # Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
-FORMAT = 5
+FORMAT = 6
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -53,7 +54,8 @@ class _State(msgspec.Struct, frozen=True):
     recent: bytes
     firsts: FirstsState
     asleep: dict[str, int]
-    sessions: bytes | None = None
+    # What other detectors hold, by name.
+    beside: dict[str, bytes] = {}
 
 
 class PartitionDetector:
@@ -72,7 +74,16 @@ class PartitionDetector:
         self.links = Links()
         self.recent = Recent()
         self.firsts = Firsts()
-        self.sessions = ProvenanceDetector(limits=limits) if self.rules.follows_sessions else None
+        self.beside = self._made_beside()
+
+    def _made_beside(self) -> dict[str, Detector]:
+        """The detectors beside the rules, by the name of their state."""
+        if not self.rules.follows_sessions:
+            return {}
+        return {
+            "provenance": ProvenanceDetector(limits=self._limits),
+            "behaviour": Behaviour(limits=self._limits),
+        }
 
     def adopt(self, plan: Plan) -> None:
         """Judge by another plan from now on; rules that ask the same keep what they have seen."""
@@ -80,6 +91,8 @@ class PartitionDetector:
         engine.load(self.engine.dump())
         gate.restore(self.gate.state())
         self.rules, self.engine, self.gate = plan.rules, engine, gate
+        if self.rules.follows_sessions and not self.beside:
+            self.beside = self._made_beside()
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that
@@ -111,7 +124,7 @@ class PartitionDetector:
     @property
     def _detectors(self) -> list[Detector]:
         """All that judge the actions of the partition."""
-        return [self.engine] if self.sessions is None else [self.engine, self.sessions]
+        return [self.engine, *self.beside.values()]
 
     def _found(
         self, outcomes: Sequence[Outcome], revision: int, closed_us: int | None = None
@@ -194,7 +207,7 @@ class PartitionDetector:
                 self.recent.dump(),
                 self.firsts.state(),
                 self.gate.state(),
-                None if self.sessions is None else self.sessions.dump(),
+                {name: detector.dump() for name, detector in self.beside.items()},
             )
         )
 
@@ -213,8 +226,8 @@ class PartitionDetector:
             self.recent.load(kept.recent)
             self.firsts.restore(kept.firsts)
             self.gate.restore(kept.asleep)
-            if self.sessions is not None and kept.sessions is not None:
-                self.sessions.load(kept.sessions)
+            for name in self.beside.keys() & kept.beside.keys():
+                self.beside[name].load(kept.beside[name])
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of a detector: {error}") from error
 

@@ -134,7 +134,7 @@ class Gate:
         return [told for signal in signals if (told := self._told(signal)) is not None]
 
     def _told(self, signal: Signal) -> Signal | None:
-        if signal.kind == "provenance":
+        if signal.kind in ("anomaly", "provenance"):
             # No rule of a set says it.
             return signal
         place = self._place(signal)

@@ -50,7 +50,7 @@ def backtest(
     are stored for these rules. Raises RetryLater, Refused, ConfigError.
     """
     span = _longest(rules.rules)
-    detector = WholeDetector(rules)
+    detector = WholeDetector(rules.only(rules.rules))
     columns = Preparation(rules.columns, rules.fields, rules.reference).reads
     actions = StoredActions(connection, [*columns, "observed_time"], page_rows=page_rows)
     run = _Run(rules, stretch, connection, span)

@@ -1,0 +1,203 @@
+"""What is usual for each agent, by length of window and feature.
+
+Of the levels of past windows in which the agent did something: their centre, their usual distance
+from it, and the highest. All in whole numbers, learned once an epoch from the sums of its windows,
+so that no order or cut of batches matters. A window is judged by what was known when its epoch
+began. Robust: no window moves the centre by more than CLIP spreads.
+
+An agent begins with the prior, which counts as PRIOR_WINDOWS of its own: how much is known decides
+how much is the agent's own.
+"""
+
+import zlib
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tachograph.detectors.behaviour.calibration import Calibration
+from tachograph.detectors.behaviour.features import FEATURES, SCALES
+from tachograph.detectors.behaviour.levels import OCTAVE
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+# Base panes of an epoch: ten minutes.
+EPOCH_PANES: Final = 60
+PRIOR_WINDOWS: Final = 12
+# Windows that a baseline remembers at most, by length: about a week of an agent that never rests.
+MEMORY: Final = np.array([40_000, 10_000, 1_000, 168])
+# Windows of its own after which learning stops while an agent is out of line, and how many
+# of those in a row are believed to be the new state of things.
+WARM: Final = np.array([60, 30, 12, 6])
+BELIEVED: Final = np.array([8640, 1440, 144, 48])
+CLIP: Final = 4
+# No agent is so regular that a fifth of a doubling is much.
+LEAST_SPREAD: Final = OCTAVE // 3
+# What a mean distance is times this is about a standard deviation.
+_SPREAD_PERCENT: Final = 125
+# Above centre by so many spreads is still usual.
+USUAL_SPREADS: Final = 2
+# The highest level fades towards the centre by this share an epoch, and rises by no more than this
+# share of a spread once the agent is known.
+_FADE: Final = 2048
+_RISE: Final = 4
+# Finer steps of the centre and the spread, so that long memories move at all.
+_FINE: Final = 256
+_SHAPE: Final = (len(SCALES), len(FEATURES))
+
+
+class Known(msgspec.Struct):
+    """What is known of some windows' agents: arrays (windows, features), in levels."""
+
+    centre: Ints
+    spread: Ints
+    usual: Ints
+    highest: Ints
+
+
+class BaselinesState(msgspec.Struct, frozen=True, array_like=True):
+    """As it is dumped: each column's bytes, compressed."""
+
+    size: int
+    columns: dict[str, bytes]
+
+
+class Baselines:
+    """Columns of state, a row a slot. Not thread-safe."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._prior_centre = np.array(calibration.centre, np.int32) * _FINE
+        self._prior_spread = np.array(calibration.spread, np.int32) * _FINE
+        self._columns: dict[str, npt.NDArray[np.int32]] = {}
+        self._make(0)
+
+    def _make(self, size: int) -> None:
+        cells, rows = (size, *_SHAPE), (size, _SHAPE[0])
+        self._columns = {
+            "centre": np.broadcast_to(self._prior_centre, cells).copy(),
+            "spread": np.broadcast_to(self._prior_spread, cells).copy(),
+            "highest": np.full(cells, -1, np.int32),
+            "windows": np.zeros(rows, np.int32),
+            "frozen": np.zeros(rows, np.int32),
+            # Of this epoch so far.
+            "moved": np.zeros(cells, np.int32),
+            "strayed": np.zeros(cells, np.int32),
+            "top": np.full(cells, -1, np.int32),
+            "learned": np.zeros(rows, np.int32),
+            "refused": np.zeros(rows, np.int32),
+        }
+
+    @property
+    def size(self) -> int:
+        return len(self._columns["windows"])
+
+    def grow(self, size: int) -> None:
+        """Room for slots below `size`."""
+        if size <= self.size:
+            return
+        held, count = self._columns, self.size
+        self._make(max(size, 2 * count, 64))
+        for name, column in held.items():
+            self._columns[name][:count] = column
+
+    def forget(self, slots: list[int]) -> None:
+        """These slots begin anew."""
+        held = self._columns
+        self._make(len(slots))
+        for name, fresh in self._columns.items():
+            held[name][slots] = fresh
+        self._columns = held
+
+    def settled(self) -> Bools:
+        """Slots that have learned something."""
+        found: Bools = self._columns["windows"].max(axis=1, initial=0) > 0
+        return found
+
+    def windows(self, scale: int, slots: Ints) -> Ints:
+        """Windows that the slots' baselines rest on."""
+        found: Ints = self._columns["windows"][slots, scale].astype(np.int64)
+        return found
+
+    def known(self, scale: int, slots: Ints) -> Known:
+        """What is known of these slots' windows of a length."""
+        held = self._columns
+        centre = held["centre"][slots, scale].astype(np.int64) // _FINE
+        spread = self._spread(scale, slots)
+        highest = held["highest"][slots, scale].astype(np.int64)
+        usual = np.maximum(centre + USUAL_SPREADS * spread, highest)
+        return Known(centre, spread, usual, highest)
+
+    def _spread(self, scale: int, slots: Ints) -> Ints:
+        fine = self._columns["spread"][slots, scale].astype(np.int64)
+        found: Ints = np.maximum(fine * _SPREAD_PERCENT // (100 * _FINE), LEAST_SPREAD)
+        return found
+
+    def note(self, scale: int, slots: Ints, levels: Ints, known: Known, suspect: Bools) -> None:
+        """Windows of this epoch, to learn from at its end; suspect ones of a known agent are not
+        learned from. A slot may occur several times.
+        """
+        held = self._columns
+        frozen = held["frozen"][slots, scale] < BELIEVED[scale]
+        refuse = suspect & (held["windows"][slots, scale] >= WARM[scale]) & frozen
+        np.add.at(held["refused"], (slots[refuse], scale), 1)
+        at, learn = slots[~refuse], ~refuse
+        most = CLIP * known.spread[learn]
+        moved = np.clip(levels[learn] - known.centre[learn], -most, most).astype(np.int32)
+        np.add.at(held["moved"], (at, scale), moved)
+        np.add.at(held["strayed"], (at, scale), np.abs(moved))
+        np.maximum.at(held["top"], (at, scale), levels[learn].astype(np.int32))
+        np.add.at(held["learned"], (at, scale), 1)
+
+    def fold(self) -> None:
+        """The epoch is over: learn from its windows."""
+        held = self._columns
+        for scale in range(len(SCALES)):
+            at = np.flatnonzero(held["learned"][:, scale])
+            if len(at):
+                self._learn(scale, at)
+            refused = held["refused"][:, scale]
+            only = (refused > 0) & (held["learned"][:, scale] == 0)
+            held["frozen"][only, scale] += refused[only]
+            held["frozen"][held["learned"][:, scale] > 0, scale] = 0
+            held["learned"][:, scale] = 0
+            held["refused"][:, scale] = 0
+
+    def _learn(self, scale: int, at: Ints) -> None:
+        held = self._columns
+        count = held["learned"][at, scale].astype(np.int64)
+        windows = held["windows"][at, scale].astype(np.int64)
+        weight = (windows + PRIOR_WINDOWS + count)[:, None]
+        centre = held["centre"][at, scale].astype(np.int64)
+        spread = held["spread"][at, scale].astype(np.int64)
+        width = self._spread(scale, at)
+        moved = held["moved"][at, scale].astype(np.int64) * _FINE
+        strayed = held["strayed"][at, scale].astype(np.int64) * _FINE
+        held["centre"][at, scale] = centre + moved // weight
+        held["spread"][at, scale] = spread + (strayed - count[:, None] * spread) // weight
+        highest = held["highest"][at, scale].astype(np.int64)
+        faded = highest - np.maximum(highest - centre // _FINE, 0) // _FADE
+        top = held["top"][at, scale].astype(np.int64)
+        rise = np.where((windows >= WARM[scale])[:, None], highest + width // _RISE, top)
+        held["highest"][at, scale] = np.maximum(faded, np.minimum(top, np.maximum(rise, 0)))
+        held["windows"][at, scale] = np.minimum(windows + count, MEMORY[scale])
+        held["moved"][at, scale] = held["strayed"][at, scale] = 0
+        held["top"][at, scale] = -1
+
+    def state(self, size: int) -> BaselinesState:
+        """The rows below `size`."""
+        columns = {
+            name: zlib.compress(column[:size].astype("<i4").tobytes(), 1)
+            for name, column in self._columns.items()
+        }
+        return BaselinesState(min(size, self.size), columns)
+
+    def restore(self, state: BaselinesState) -> None:
+        """Take up a state. Raises ValueError when it is of another shape."""
+        self._make(state.size)
+        if set(state.columns) != set(self._columns):
+            raise ValueError("baselines of other columns")
+        for name, packed in state.columns.items():
+            flat = np.frombuffer(zlib.decompress(packed), "<i4").astype(np.int32)
+            self._columns[name] = flat.reshape(self._columns[name].shape).copy()

@@ -1,0 +1,367 @@
+"""Behaviour in one partition: what agents do in windows of event time, against what they did
+before, and persons against what a hand can do.
+
+Windows are judged once, when ticks say that nothing of them can come any more; so what is said is
+a function of the set of actions, whatever their order and batches. Nothing is revised.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tachograph.detectors.behaviour import hands
+from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState
+from tachograph.detectors.behaviour.baselines import (
+    EPOCH_PANES,
+    WARM,
+    Baselines,
+    BaselinesState,
+)
+from tachograph.detectors.behaviour.calibration import Calibration, shipped
+from tachograph.detectors.behaviour.features import FEATURES, PANE_US, SCALES
+from tachograph.detectors.behaviour.measures import (
+    KNOWN_WORDS,
+    amounts_of,
+    levels_of,
+    scores_of,
+    seen_words,
+)
+from tachograph.detectors.behaviour.pending import Pending
+from tachograph.detectors.behaviour.report import BUCKET_US, Judged, Reporter
+from tachograph.detectors.behaviour.rows import (
+    KEY,
+    LINKED,
+    UNLINKED,
+    measured_rows,
+    merged,
+    panes_of,
+)
+from tachograph.detectors.correlation.bank import END_US, Outcome
+from tachograph.detectors.limits import Limits
+from tachograph.detectors.links import Linked, Trace
+from tachograph.schemas.alert import Signal
+
+FORMAT: Final = 1
+_HAND = len(FEATURES)
+
+Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+
+class Scored(NamedTuple):
+    """Windows of one length that were judged: rows of state and matrices (windows, features)."""
+
+    scale: int
+    slots: Ints
+    windows: Ints
+    amounts: Ints
+    levels: Ints
+    scores: Ints
+
+
+class _Crossing(msgspec.Struct, frozen=True, array_like=True):
+    """A feature (or a hand) of a window is out of line; ordered as they are said."""
+
+    end: int
+    scale: int
+    slot: int
+    feature: int
+    judged: Judged
+    place: int
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    format: int
+    agents: AgentsState
+    pending: list[bytes]
+    baselines: BaselinesState
+    seen: bytes
+    said: bytes
+    closed: int | None
+    epoch: int | None
+
+
+class Behaviour:
+    """Judges one partition. Not thread-safe, no I/O, no clock."""
+
+    def __init__(
+        self, *, limits: Limits | None = None, calibration: Calibration | None = None,
+        bars: Ints | None = None, listener: Callable[[Scored], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`bars`: the scores from which windows are out of line, by length; None: by the
+        calibration and the usual budget. `listener` hears of every window of an agent.
+        """
+        limits = limits or Limits()
+        self.calibration = calibration or shipped()
+        self._reporter = Reporter(self.calibration)
+        self._bars = self.calibration.bars() if bars is None else bars
+        self._listener = listener
+        self._lateness_us = limits.allowed_lateness_us
+        self._agents = Agents(limits.behaviour_agents)
+        self._pending = [
+            Pending(limits.behaviour_windows, LINKED if place else UNLINKED)
+            for place in range(len(SCALES))
+        ]
+        self._baselines = Baselines(self.calibration)
+        # Bits of the targets and tools that each agent had met when the epoch began, and of those
+        # that it met since.
+        self._seen: Words = np.zeros((2, 0, KNOWN_WORDS), np.uint64)
+        # The newest bucket in which each feature, and the hand, was said.
+        self._said: Ints = np.zeros((0, _HAND + 1), np.int64)
+        # Base panes before this one are closed; the epoch that is being learned.
+        self._closed: int | None = None
+        self._epoch: int | None = None
+        self._passed_over = 0
+
+    def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
+        """See Detector. Nothing is said before a window is over."""
+        del revision
+        rows = measured_rows(actions)
+        if self._closed is not None and not rows.is_empty():
+            timely = rows.filter(pl.col("window") >= self._closed)
+            self._passed_over += rows.height - timely.height
+            rows = timely
+        if not rows.is_empty():
+            placed = rows.with_columns(pl.Series("slot", self._slots(rows)))
+            self._pending[0].add(panes_of(placed.filter(pl.col("slot") != NOBODY)))
+        return Outcome()
+
+    def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
+        """See Detector. What is not over yet is counted to whom it belongs; what is over stays."""
+        del revision
+        if not links:
+            return Outcome()
+        rows = self._pending[0].take({trace for _, _, trace in links})
+        if rows is None:
+            return Outcome()
+        moved = [
+            self._moved(slot, trace, links)
+            for slot, trace in zip(rows["slot"].to_list(), rows["trace"].to_list(), strict=True)
+        ]
+        columns = {
+            name: [values[place] for values in moved] for place, name in enumerate((*KEY, "trace"))
+        }
+        renewed = rows.with_columns(pl.Series(name, of, pl.String) for name, of in columns.items())
+        slots = pl.Series("slot", self._slots(renewed))
+        placed = renewed.drop(KEY).with_columns(slots).filter(pl.col("slot") != NOBODY)
+        self._pending[0].add(merged(placed.select(rows.columns), UNLINKED))
+        return Outcome()
+
+    def _moved(self, slot: int, trace: str, links: Mapping[Trace, Linked]) -> tuple[str, ...]:
+        """KEY and trace of a row, as they are now."""
+        who = self._agents.who(slot)
+        link = links.get((who.tenant, who.partition_key, trace))
+        if link is None:
+            return *msgspec.structs.astuple(who), trace
+        now = who.linked(trace, link)
+        known = now.agent_id and now.hand != trace
+        return *msgspec.structs.astuple(now), "" if known else trace
+
+    def _slots(self, rows: pl.DataFrame) -> Ints:
+        slots, gone = self._agents.slots_of(rows, self._baselines.settled())
+        self._forget(gone)
+        self._grow(self._agents.size)
+        return slots
+
+    def close(self, revision: int) -> Outcome:
+        """See Detector."""
+        return self.advance(END_US, revision)
+
+    def advance(self, watermark_us: int, revision: int) -> Outcome:
+        """See Detector. Judges the windows that are over."""
+        until = (watermark_us - self._lateness_us) // PANE_US
+        if self._closed is not None and until <= self._closed:
+            return Outcome()
+        said: list[Signal] = []
+        while (first := self._first_pane()) is not None and first < until:
+            self._begin_epoch(first // EPOCH_PANES)
+            step = min(until, (first // EPOCH_PANES + 1) * EPOCH_PANES)
+            said += self._close(step, revision)
+        self._closed = until
+        if self._epoch is not None and until >= (self._epoch + 1) * EPOCH_PANES:
+            self._begin_epoch(until // EPOCH_PANES)
+        return Outcome(said)
+
+    def _first_pane(self) -> int | None:
+        """Where the next window that is held ends, as its last base pane."""
+        found = [
+            (first + 1) * scale.panes - 1
+            for scale, pending in zip(SCALES, self._pending, strict=True)
+            if (first := pending.first_window()) is not None
+        ]
+        return min(found, default=None)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        if self._epoch is not None and epoch > self._epoch:
+            self._baselines.fold()
+            self._seen[0] |= self._seen[1]
+            self._seen[1] = 0
+        self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
+
+    def _close(self, until: int, revision: int) -> list[Signal]:
+        """Judge all windows that end at or before a base pane of this epoch."""
+        crossings: list[_Crossing] = []
+        for place, scale in enumerate(SCALES):
+            rows = self._pending[place].close(until // scale.panes)
+            if rows is None:
+                continue
+            if not place:
+                rows = merged(rows) if (rows["trace"] != "").any() else rows.drop("trace")
+                rows = rows.with_columns(pl.concat_list("first_id").alias("ids"))
+            crossings += self._crossings(place, rows)
+            if place + 1 < len(SCALES):
+                ratio = SCALES[place + 1].panes // scale.panes
+                self._pending[place + 1].add(rows.with_columns(pl.col("window") // ratio))
+        crossings.sort(key=lambda one: (one.end, one.scale, one.slot, one.feature))
+        return [signal for one in crossings for signal in self._say(one, revision)]
+
+    def _crossings(self, scale: int, rows: pl.DataFrame) -> list[_Crossing]:
+        by_hand = self._agents.persons(rows["slot"].to_numpy())
+        if not by_hand.any():
+            return self._agents_out(scale, rows)
+        agents = rows.filter(pl.Series(~by_hand))
+        out = self._agents_out(scale, agents) if agents.height else []
+        return out + self._hands(scale, rows.filter(pl.Series(by_hand)))
+
+    def _agents_out(self, scale: int, rows: pl.DataFrame) -> list[_Crossing]:
+        slots = rows["slot"].to_numpy()
+        amounts = amounts_of(rows, self._seen[0, slots])
+        levels = levels_of(amounts)
+        known = self._baselines.known(scale, slots)
+        windows = self._baselines.windows(scale, slots)
+        scores = scores_of(scale, amounts, levels, known, windows)
+        if self._listener is not None:
+            at_window = rows["window"].to_numpy()
+            self._listener(Scored(scale, slots, at_window, amounts, levels, scores))
+        suspect = scores.max(axis=1) * 2 >= self._bars[scale]
+        self._baselines.note(scale, slots, levels, known, suspect)
+        if not scale:
+            # What an agent met while out of line is not held to be its own.
+            learned = ~suspect | (windows < WARM[scale])
+            np.bitwise_or.at(self._seen[1], slots[learned], seen_words(rows)[learned])
+        at, features = np.nonzero(scores >= self._bars[scale])
+        if not len(at):
+            return []
+        some, places = np.unique(at, return_inverse=True)
+        judged = Judged(
+            scale,
+            rows[some].to_dicts(),
+            amounts[some],
+            scores[some],
+            msgspec.structs.replace(
+                known, centre=known.centre[some], spread=known.spread[some],
+                usual=known.usual[some], highest=known.highest[some],
+            ),
+            windows[some],
+        )  # fmt: skip
+        return _crossings_of(judged, places, features)
+
+    def _hands(self, scale: int, rows: pl.DataFrame) -> list[_Crossing]:
+        there_ms = SCALES[scale].span_us // 1000
+        asked = pl.col("needed_ms") * 100 >= there_ms * hands.FILLS_PERCENT[scale]
+        fast = rows.filter(asked & (pl.col("acts") >= hands.LEAST_ACTS[scale]))
+        if fast.is_empty():
+            return []
+        none = np.zeros((fast.height, 0), np.int64)
+        known = self._baselines.known(scale, fast["slot"].to_numpy())
+        judged = Judged(scale, fast.to_dicts(), none, none, known, none[:, 0:0])
+        return _crossings_of(judged, np.arange(fast.height), np.full(fast.height, _HAND))
+
+    def _say(self, crossing: _Crossing, revision: int) -> list[Signal]:
+        """Once in a bucket: of each agent and feature the first window."""
+        judged, place, slot = crossing.judged, crossing.place, crossing.slot
+        row = judged.rows[place]
+        bucket = row["last_us"] // BUCKET_US
+        if self._said[slot, crossing.feature] >= bucket:
+            return []
+        self._said[slot, crossing.feature] = bucket
+        who = self._agents.who(slot)
+        if crossing.feature == _HAND:
+            return [self._reporter.too_fast(who, judged, place, revision)]
+        return [self._reporter.out_of_line(who, judged, place, crossing.feature, revision)]
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self._said)
+        if more <= 0:
+            return
+        more = max(more, len(self._said))
+        self._said = np.concatenate([self._said, np.zeros((more, _HAND + 1), np.int64)])
+        self._seen = np.concatenate([self._seen, np.zeros((2, more, KNOWN_WORDS), np.uint64)], 1)
+        self._baselines.grow(size)
+
+    def _forget(self, slots: list[int]) -> None:
+        if not slots:
+            return
+        self._said[slots] = 0
+        self._seen[:, slots] = 0
+        self._baselines.forget(slots)
+        for pending in self._pending:
+            pending.forget(slots)
+
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        return dict(
+            Counter(
+                behaviour_agents=self._agents.evicted,
+                behaviour_windows=sum(pending.evicted for pending in self._pending),
+                behaviour_untimely=self._passed_over,
+            )
+        )
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        size = self._agents.size
+        return msgspec.msgpack.encode(
+            _State(
+                FORMAT,
+                self._agents.state(),
+                [pending.dump() for pending in self._pending],
+                self._baselines.state(size),
+                self._seen[:, :size].astype("<u8").tobytes(),
+                self._said[:size].astype("<i8").tobytes(),
+                self._closed,
+                self._epoch,
+            )
+        )
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises ValueError when it is none of ours, or of another Polars."""
+        try:
+            kept = msgspec.msgpack.decode(state, type=_State)
+            if kept.format != FORMAT:
+                raise ValueError(f"behaviour state of format {kept.format}, not {FORMAT}")
+            self._restore(kept)
+        except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError, zlib.error) as error:
+            raise ValueError(f"no state of behaviour: {error}") from error
+
+    def _restore(self, kept: _State) -> None:
+        self._agents.restore(kept.agents)
+        for pending, held in zip(self._pending, kept.pending, strict=True):
+            pending.load(held)
+        self._baselines.restore(kept.baselines)
+        size = self._agents.size
+        self._seen = np.frombuffer(kept.seen, "<u8").astype(np.uint64)
+        self._seen = self._seen.reshape(2, size, KNOWN_WORDS)
+        self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, _HAND + 1)
+        self._closed, self._epoch = kept.closed, kept.epoch
+
+
+def _crossings_of(judged: Judged, places: Ints, features: Ints) -> list[_Crossing]:
+    panes = SCALES[judged.scale].panes
+    return [
+        _Crossing(
+            (judged.rows[place]["window"] + 1) * panes,
+            judged.scale,
+            judged.rows[place]["slot"],
+            feature,
+            judged,
+            place,
+        )
+        for place, feature in zip(places.tolist(), features.tolist(), strict=True)
+    ]

@@ -1,0 +1,77 @@
+"""What a person's hand takes at the least, to tell a person from a machine that says it is one.
+
+Time needed is added up over what was done. More time needed than there was is no person, whatever
+the person's own habits. The costs are lower bounds of practised people, not means: eight calls in
+ten seconds fill a window; text typed at 150 words a minute (12.5 characters a second, where the
+mean of 136 million keystrokes is 52 words), and pasted text costs no more than MOST_TEXT_MS.
+"""
+
+import polars as pl
+
+from tachograph.detectors.behaviour.features import Finding
+
+HAND = Finding(
+    "d2b7c5e8-1f4a-5b96-8e03-9a6c4d7f2b01",
+    "Faster than the person that the session claims",
+    "A01",
+    [
+        "atlas.aml.t0124",
+        "owasp-llm.2026.llm03",
+        "owasp-asi.asi10",
+        "owasp-asi.asi03",
+        "nist-ai-rmf.measure-2.4",
+        "iso-42001.a.6.2.6",
+    ],
+    "Ask the person. If nobody sits there, revoke the session's credentials; a machine uses them.",
+)
+
+CALL_MS = 1250
+PROMPT_MS = 1000
+APPROVAL_MS = 800
+CHARACTER_MS = 80
+MOST_TEXT_MS = 2000
+
+# Share of a window, in percent, that a hand may need: short ones may hold a burst, and nobody works
+# for an hour without a pause. By the place of the length in SCALES.
+FILLS_PERCENT = (220, 110, 60, 45)
+# Fewer actions than this say nothing.
+LEAST_ACTS = (10, 20, 60, 200)
+
+# An agent's kind that says a person acts, and one that says a person drives an agent.
+PERSONS = ("human", "human_interactive", "chat_user", "browser_user")
+DRIVEN = ("interactive",)
+_TRIGGERS = ("human_interactive", "keyboard", "human")
+
+CALLS = ("tool_call", "http", "process", "file", "retrieval", "memory_write", "message")
+
+_is_call = pl.col("kind").is_in(CALLS)
+_is_word = ((pl.col("kind") == "prompt") & (pl.col("content_role").fill_null("user") == "user")) | (
+    pl.col("kind") == "approval"
+)
+_nobody_else = pl.all_horizontal(pl.col("agent_kind", "agent_id", "agent_name").is_null())
+_driven = pl.col("agent_kind").is_in(DRIVEN) | pl.col("session_trigger").is_in(_TRIGGERS)
+
+# What says that a person's hand did it: the kind of agent or session, or the principal of something
+# that no agent did, as far as is known; "" otherwise.
+BY_KIND, BY_PRINCIPAL = "kind", "principal"
+CLAIM = (
+    pl.when(pl.col("agent_kind").is_in(PERSONS) & (_is_call | _is_word))
+    .then(pl.lit(BY_KIND))
+    .when(_driven & _is_word)
+    .then(pl.lit(BY_KIND))
+    .when(pl.col("principal_type").is_in(["human", "user"]) & _nobody_else & (_is_call | _is_word))
+    .then(pl.lit(BY_PRINCIPAL))
+    .otherwise(pl.lit(""))
+)
+_text_ms = (pl.col("content_text").str.len_chars().fill_null(0) * CHARACTER_MS).clip(
+    0, MOST_TEXT_MS
+)
+NEEDED_MS = (
+    pl.when(_is_call)
+    .then(CALL_MS)
+    .when(pl.col("kind") == "approval")
+    .then(APPROVAL_MS)
+    .when(_is_word)
+    .then(PROMPT_MS + _text_ms)
+    .otherwise(0)
+)

@@ -1,0 +1,107 @@
+"""Windows of one length that may still change, until time has passed them."""
+
+import io
+from collections.abc import Collection
+
+import polars as pl
+
+from tachograph.detectors.behaviour.rows import LINKED, merged
+
+# Parts that are held before they are put together.
+_MAX_PARTS = 64
+_SPARE_SHARE = 8
+
+
+class Pending:
+    """One row an agent and window, put together when asked for. Not thread-safe."""
+
+    def __init__(self, limit: int, by: tuple[str, ...] = LINKED) -> None:
+        """`limit`: rows held; beyond it the windows furthest ahead go first. `by`: what tells rows
+        apart.
+        """
+        self._by = by
+        self._parts: list[pl.DataFrame] = []
+        self._rows = self._whole_rows = 0
+        self._first: int | None = None
+        self._limit = limit
+        self.evicted = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take rows in."""
+        if rows.is_empty():
+            return
+        self._parts.append(rows)
+        self._first = None
+        self._rows += rows.height
+        many = len(self._parts) > _MAX_PARTS and self._rows > 2 * self._whole_rows
+        if many or self._rows > self._limit:
+            self._hold(self._whole())
+
+    def first_window(self) -> int | None:
+        """The earliest window held."""
+        if self._first is None and self._parts:
+            self._first = min(int(part["window"].min()) for part in self._parts)  # type: ignore[arg-type]
+        return self._first
+
+    def close(self, before: int) -> pl.DataFrame | None:
+        """Windows before this one, which nothing changes any more; ordered by window and slot."""
+        first = self.first_window()
+        if first is None or first >= before:
+            return None
+        whole = self._whole()
+        over = int(whole["window"].search_sorted(before))
+        self._hold(whole[over:])
+        return whole[:over]
+
+    def forget(self, slots: list[int]) -> None:
+        """Nothing more of these."""
+        if self._parts:
+            self._hold(self._whole().filter(~pl.col("slot").is_in(slots)))
+
+    def take(self, traces: Collection[str]) -> pl.DataFrame | None:
+        """Take the rows of these traces out; None: there are none."""
+        asked = pl.Series(list(traces), dtype=pl.String)
+        found, left = [], []
+        for part in self._parts:
+            mask = part["trace"].is_in(asked)
+            if mask.any():
+                found.append(part.filter(mask))
+                left.append(part.filter(~mask))
+            else:
+                left.append(part)
+        if not found:
+            return None
+        whole_left = len(left) == 1 and self._rows == self._whole_rows
+        self._parts, self._first = [part for part in left if part.height], None
+        self._rows = sum(part.height for part in self._parts)
+        self._whole_rows = self._rows if whole_left else 0
+        return pl.concat(found)
+
+    def _whole(self) -> pl.DataFrame:
+        """All that is held, ordered by window and slot."""
+        if len(self._parts) == 1 and self._rows == self._whole_rows:
+            return self._parts[0]
+        return merged(pl.concat(self._parts), self._by)
+
+    def _hold(self, whole: pl.DataFrame) -> None:
+        if whole.height > self._limit:
+            # Some room at once, else every batch would begin with this.
+            kept = self._limit - self._limit // _SPARE_SHARE
+            self.evicted += whole.height - kept
+            whole = whole.head(kept)
+        self._first = None
+        self._parts = [whole] if whole.height else []
+        self._rows = self._whole_rows = whole.height
+
+    def dump(self) -> bytes:
+        sink = io.BytesIO()
+        if self._parts:
+            self._hold(self._whole())
+            self._parts[0].write_ipc_stream(sink, compression="zstd")
+        return sink.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump."""
+        self._parts, self._rows, self._whole_rows = [], 0, 0
+        if state:
+            self._hold(pl.read_ipc_stream(io.BytesIO(state)))

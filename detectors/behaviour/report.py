@@ -1,0 +1,177 @@
+"""What is out of line, as signals that explain themselves in words and numbers."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tachograph.detectors.behaviour.agents import Identity
+from tachograph.detectors.behaviour.baselines import Known
+from tachograph.detectors.behaviour.calibration import Calibration
+from tachograph.detectors.behaviour.features import (
+    FEATURE_SET,
+    FEATURES,
+    NAMES,
+    SCALES,
+    Finding,
+    Scale,
+)
+from tachograph.detectors.behaviour.hands import HAND
+from tachograph.detectors.behaviour.levels import OCTAVE, Ints, amount_of
+from tachograph.detectors.language.rule import MICROS
+from tachograph.detectors.signals import ALERT_BUCKET_S, at
+from tachograph.schemas.alert import Observable, Reason, Severity, Signal, Witness
+from tachograph.schemas.identity import plain_id
+
+BUCKET_US = ALERT_BUCKET_S * MICROS
+# So many times what was the most before is grave.
+_HIGH_TIMES = 16
+_CONFIDENCE = 60
+
+
+class Judged(NamedTuple):
+    """Windows of one length, with what was measured and known of them: (windows, features)."""
+
+    scale: int
+    rows: list[dict[str, Any]]
+    amounts: Ints
+    scores: Ints
+    known: Known
+    windows: Ints
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """What is said of one window."""
+
+    finding: Finding
+    severity: Severity
+    text: str
+    fields: dict[str, str]
+    scores: dict[str, float]
+
+
+class Reporter:
+    """Makes signals of one calibration."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._version = calibration.version()
+
+    def out_of_line(
+        self, who: Identity, judged: Judged, place: int, feature: int, revision: int
+    ) -> Signal:
+        """One feature of one window."""
+        scale, asked = SCALES[judged.scale], FEATURES[feature]
+        amount, known = int(judged.amounts[place, feature]), judged.known
+        usual = amount_of(float(known.centre[place, feature])) * asked.grain
+        most = amount_of(float(known.highest[place, feature])) * asked.grain
+        own = int(judged.windows[place])
+        p_value = self._calibration.p_value(judged.scale, int(judged.scores[place, feature]))
+        times = (amount + asked.grain) / (max(usual, most) + asked.grain)
+        said = _Said(
+            asked.finding,
+            "high" if times >= _HIGH_TIMES else "medium",
+            f"{asked.finding.title}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}, "
+            f"where {usual:,.3g} is usual and {most:,.3g} was the most, {_rests_on(own)}",
+            {
+                "feature": asked.name,
+                "observed": str(amount),
+                "usual": f"{usual:.6g}",
+                "most_before": f"{most:.6g}",
+                "windows_known": str(own),
+                "p_value": f"{p_value:.3g}",
+                "times_the_most": f"{times:.3g}",
+            },
+            {**_shares(judged, place), asked.name: float(amount), "p_value": p_value},
+        )
+        return self._signal(who, judged.rows[place], scale, said, revision)
+
+    def too_fast(self, who: Identity, judged: Judged, place: int, revision: int) -> Signal:
+        """A window that holds more than a hand can do."""
+        scale, row = SCALES[judged.scale], judged.rows[place]
+        needed_ms, there_ms = row["needed_ms"], scale.span_us // 1000
+        said = _Said(
+            HAND,
+            "high",
+            f"{HAND.title}: {row['acts']:,} calls and what was typed in {scale.name} would take a "
+            f"practised person {needed_ms / 1000:,.0f} s at the least",
+            {
+                "observed": str(row["acts"]),
+                "needed_ms": str(needed_ms),
+                "there_ms": str(there_ms),
+            },
+            {"needed_share": needed_ms / there_ms, "acts": float(row["acts"])},
+        )
+        return self._signal(who, row, scale, said, revision)
+
+    def _signal(
+        self, who: Identity, row: dict[str, Any], scale: Scale, said: _Said, revision: int
+    ) -> Signal:
+        finding, last_us = said.finding, int(row["last_us"])
+        bucket_us = last_us - last_us % BUCKET_US
+        named = (who.tenant, finding.rule_id, self._version, who.partition_key, who.agent, who.hand)
+        ids = [one for one in row["ids"] if one]
+        user = row["principal_id"]
+        return Signal(
+            signal_id=plain_id(*named, said.fields.get("feature", ""), str(bucket_us)),
+            revision=revision,
+            change="new",
+            tenant=who.tenant,
+            rule_id=finding.rule_id,
+            rule_version=self._version,
+            title=finding.title,
+            severity=said.severity,
+            confidence=_CONFIDENCE,
+            kind="anomaly",
+            risk_category=finding.risk_category,
+            frameworks=finding.tags,
+            event_time=at(last_us),
+            event_ids=ids,
+            event_count=max(int(row["acts"]), 1),
+            entity=who.agent,
+            bucket_start=at(bucket_us),
+            agent_id=who.agent_id or None,
+            agent_name=who.agent_name or None,
+            principal_id=user,
+            session_id=row["session_id"],
+            trace_id=row["trace_id"],
+            environment=row["environment"],
+            tool_name=row["tool_name"],
+            partition_key=who.partition_key or None,
+            group={"session.id": who.hand} if who.hand else {},
+            scores=said.scores,
+            reason=Reason(text=said.text, fields=said.fields | {"window": scale.name}),
+            observables=[Observable(type="user", value=user)] if user else [],
+            witness=self._witness(row, scale, said, ids),
+            runbook=finding.runbook,
+            owner_team="soc",
+            synthetic=bool(row["synthetic"]),
+            replay=bool(row["replay"]),
+        )
+
+    def _witness(self, row: dict[str, Any], scale: Scale, said: _Said, ids: list[str]) -> Witness:
+        return Witness(
+            events=[{"event_id": one} for one in ids],
+            window=said.fields
+            | {
+                "window": f"{scale.name}@{row['window']}",
+                "first_us": str(row["first_us"]),
+                "last_us": str(row["last_us"]),
+            },
+            versions={"calibration": self._version, "features": str(FEATURE_SET)},
+            partial=int(row["acts"]) > len(ids),
+        )
+
+
+def _shares(judged: Judged, place: int) -> dict[str, float]:
+    """What every feature of the window adds, in spreads above what is usual."""
+    return {
+        f"score_{name}": int(score) / OCTAVE
+        for name, score in zip(NAMES, judged.scores[place], strict=True)
+        if score > 0
+    }
+
+
+def _rests_on(windows: int) -> str:
+    if not windows:
+        return "by the measure of all agents, for nothing is known of this one"
+    return f"by {windows:,} windows of its own"

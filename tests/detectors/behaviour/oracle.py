@@ -1,0 +1,217 @@
+"""Behaviour by brute force: every window of the whole set, in plain Python."""
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from tachograph.detectors.behaviour import hands
+from tachograph.detectors.behaviour.baselines import (
+    BELIEVED,
+    CLIP,
+    EPOCH_PANES,
+    LEAST_SPREAD,
+    MEMORY,
+    PRIOR_WINDOWS,
+    WARM,
+)
+from tachograph.detectors.behaviour.calibration import Calibration
+from tachograph.detectors.behaviour.features import FEATURES, PANE_US, SCALES
+from tachograph.detectors.behaviour.rows import ACTS
+
+HOUR_US = 3_600_000_000
+SEED = 0x7AC406
+Said = tuple[str, str, int, int]
+
+
+def level(amount: int) -> int:
+    exponent = (amount + 1).bit_length() - 1
+    below: int = 2**exponent
+    return exponent * 256 + (amount + 1 - below) * 256 // below
+
+
+def counted(bits: int) -> int:
+    free = max(256 - bits, 0.5)
+    return round(-256 * math.log(free / 256))
+
+
+@functools.cache
+def bit_of(value: str, called: str | None, words: int) -> tuple[int, int]:
+    """Of a value, or of a call with these arguments."""
+    one, kind = value if called is None else {"tool_name": value, "args": called}, pl.String()
+    call = pl.Struct({"tool_name": pl.String, "args": pl.String})
+    hashed = int(pl.Series([one], dtype=kind if called is None else call).hash(SEED)[0])
+    return hashed & (words - 1), (hashed >> 8) & 63
+
+
+class Totals:
+    """What is added up in one window."""
+
+    def __init__(self) -> None:
+        self.acts = self.failures = self.bytes_out = self.rows = self.tokens = self.needed = 0
+        self.calls = 0
+        self.last_us = 0
+        self.targets: set[tuple[int, int]] = set()
+        self.called: set[tuple[int, int]] = set()
+        self.tools: set[tuple[int, int]] = set()
+
+    def add(self, action: dict[str, Any]) -> None:
+        self.last_us = max(self.last_us, action["time_us"])
+        act = action["kind"] in ACTS
+        self.acts += act
+        self.failures += action.get("outcome") in ("failed", "denied")
+        self.bytes_out += action.get("tool_bytes_out") or 0
+        self.rows += action.get("tool_rows_returned") or 0
+        self.tokens += action.get("usage_input_tokens") or 0
+        self.needed += hands.CALL_MS if action["kind"] in hands.CALLS else 0
+        if not act:
+            return
+        if action.get("target_domain"):
+            self.targets.add(bit_of(action["target_domain"], None, 4))
+        if action.get("tool_name"):
+            self.tools.add(bit_of(action["tool_name"], None, 1))
+        if action.get("tool_args_hash"):
+            self.calls += 1
+            self.called.add(bit_of(action["tool_name"], action["tool_args_hash"], 4))
+
+    def amounts(self, met: "Met") -> list[int]:
+        once = counted(len(self.called))
+        telling = len(self.called) < 240 and 2 * once < self.calls
+        return [
+            self.acts, self.failures, self.bytes_out, self.rows, self.tokens,
+            counted(len(self.targets)), counted(len(self.targets - met.targets)),
+            len(self.tools), len(self.tools - met.tools), self.calls - once if telling else 0,
+        ]  # fmt: skip
+
+
+class Met:
+    """Targets and tools of an agent, up to an epoch."""
+
+    def __init__(self) -> None:
+        self.targets: set[tuple[int, int]] = set()
+        self.tools: set[tuple[int, int]] = set()
+
+
+class Cell:
+    """What one agent does usually in windows of one length."""
+
+    def __init__(self, calibration: Calibration, scale: int) -> None:
+        self.scale = scale
+        self.centre = [c * 256 for c in calibration.centre[scale]]
+        self.wander = [s * 256 for s in calibration.spread[scale]]
+        self.highest = [-1] * len(FEATURES)
+        self.windows = self.frozen = 0
+
+    def spread(self, at: int) -> int:
+        return max(self.wander[at] * 125 // (100 * 256), LEAST_SPREAD)
+
+    def scores(self, amounts: list[int]) -> list[int | None]:
+        found: list[int | None] = []
+        for at, feature in enumerate(FEATURES):
+            usual = max(self.centre[at] // 256 + 2 * self.spread(at), self.highest[at])
+            over = level(amounts[at] // feature.grain) - usual
+            told = amounts[at] >= feature.least[self.scale]
+            told = told and (not feature.own or self.windows >= WARM[self.scale])
+            found.append(over * 256 // self.spread(at) if told else None)
+        return found
+
+    def learn(self, windows: list[tuple[list[int], bool]]) -> None:
+        """Amounts of an epoch's windows, and whether they were suspect."""
+        open_ = self.windows < WARM[self.scale] or self.frozen >= BELIEVED[self.scale]
+        taken = [amounts for amounts, suspect in windows if open_ or not suspect]
+        if not taken:
+            self.frozen += len(windows)
+            return
+        self.frozen = 0
+        weight = self.windows + PRIOR_WINDOWS + len(taken)
+        for at, feature in enumerate(FEATURES):
+            levels = [level(amounts[at] // feature.grain) for amounts in taken]
+            centre, spread = self.centre[at] // 256, self.spread(at)
+            moved = [min(max(one - centre, -CLIP * spread), CLIP * spread) for one in levels]
+            old = self.centre[at]
+            self.centre[at] = old + sum(moved) * 256 // weight
+            strayed = sum(map(abs, moved)) * 256
+            self.wander[at] += (strayed - len(taken) * self.wander[at]) // weight
+            highest, top = self.highest[at], max(levels)
+            rise = highest + spread // 4 if self.windows >= WARM[self.scale] else top
+            faded = highest - max(highest - old // 256, 0) // 2048
+            self.highest[at] = max(faded, min(top, max(rise, 0)))
+        self.windows = min(self.windows + len(taken), int(MEMORY[self.scale]))
+
+
+def expected(
+    actions: Sequence[dict[str, Any]], calibration: Calibration, bars: Sequence[int]
+) -> set[Said]:
+    """(agent, feature or "hand", bucket, time) of each signal that these actions deserve."""
+    by_who: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for action in actions:
+        person = action.get("agent_kind") == "human"
+        by_who[action["agent_id"], action["session_id"] if person else ""].append(action)
+    return {
+        said
+        for (agent, hand), own in by_who.items()
+        for said in (_by_hand(agent, own) if hand else _by_agent(agent, own, calibration, bars))
+    }
+
+
+def _windows(own: list[dict[str, Any]], scale: int) -> dict[int, Totals]:
+    found: dict[int, Totals] = defaultdict(Totals)
+    for action in own:
+        found[action["time_us"] // (PANE_US * SCALES[scale].panes)].add(action)
+    return found
+
+
+def _by_hand(agent: str, own: list[dict[str, Any]]) -> set[Said]:
+    crossed = []
+    for scale, length in enumerate(SCALES):
+        for window, totals in _windows(own, scale).items():
+            enough = totals.acts >= hands.LEAST_ACTS[scale]
+            there = length.panes * PANE_US // 1000 * hands.FILLS_PERCENT[scale]
+            if enough and totals.needed * 100 >= there:
+                crossed.append(((window + 1) * length.panes, scale, "hand", totals.last_us))
+    return _first(agent, crossed)
+
+
+def _by_agent(
+    agent: str, own: list[dict[str, Any]], calibration: Calibration, bars: Sequence[int]
+) -> set[Said]:
+    cells = [Cell(calibration, scale) for scale in range(len(SCALES))]
+    met, crossed = Met(), []
+    by_epoch: dict[int, list[tuple[int, int, Totals]]] = defaultdict(list)
+    for scale, length in enumerate(SCALES):
+        for window, totals in _windows(own, scale).items():
+            end = (window + 1) * length.panes
+            by_epoch[(end - 1) // EPOCH_PANES].append((scale, end, totals))
+    for epoch in sorted(by_epoch):
+        learned: dict[int, list[tuple[list[int], bool]]] = defaultdict(list)
+        fresh = Met()
+        for scale, end, totals in by_epoch[epoch]:
+            amounts = totals.amounts(met)
+            scores = cells[scale].scores(amounts)
+            most = max((one for one in scores if one is not None), default=-(2**15))
+            suspect = most * 2 >= bars[scale]
+            learned[scale].append((amounts, suspect))
+            if not scale and (not suspect or cells[0].windows < WARM[0]):
+                fresh.targets |= totals.targets
+                fresh.tools |= totals.tools
+            crossed += [
+                (end, scale, feature.name, totals.last_us)
+                for feature, score in zip(FEATURES, scores, strict=True)
+                if score is not None and score >= bars[scale]
+            ]
+        for scale, windows in learned.items():
+            cells[scale].learn(windows)
+        met.targets |= fresh.targets
+        met.tools |= fresh.tools
+    return _first(agent, crossed)
+
+
+def _first(agent: str, crossed: list[tuple[int, int, str, int]]) -> set[Said]:
+    found: dict[tuple[str, int], Said] = {}
+    for _, _, name, last_us in sorted(crossed):
+        bucket = last_us // HOUR_US
+        found.setdefault((name, bucket), (agent, name, bucket, last_us))
+    return set(found.values())
