@@ -115,6 +115,11 @@ CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "U
         ("{Nowhere: null}", CMD, True),
         ("{User|exists: false}", CMD, True),
         ("{EventID|exists: true}", CMD, True),
+        # A null that is said is no value; whatever else is said is one.
+        ("{User|exists: true}", CMD, False),
+        *(("{A|exists: true}", {"A": said}, True) for said in ("", [], [None], {}, {"b": None}, 0)),
+        ("{A.b|exists: true}", {"A": {"b": None}}, False),
+        ("{A.b|exists: false}", {"A": {"b": None}}, True),
         ("{Text: ''}", {"Text": ""}, True),
         ("{Text: ''}", {"Other": "x"}, False),
         # Other fields of the same event.
