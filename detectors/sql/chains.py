@@ -38,13 +38,13 @@ class Chains:
 
     def _first(self, part: str, link: Link, start: str) -> str:
         """A chain begins with an event of its first step; others may not stand before it."""
-        free = "true"
+        begins = f"step_{link.step}"
         if link.without:
             last = f"maxIf(at_us, {self._any(link.without)}) OVER {self._window(BEFORE)}"
             gone = f"{last} + {self._rule.timespan_us} <= at_us"
-            free = f"{last} = 0" if self._whole else gone
-        begins = f"if(step_{link.step} AND {free}, at_us, 0)"
-        return self._add("chains", f"SELECT *, {begins} AS {start} FROM {part}")  # noqa: S608
+            begins = f"{begins} AND {f'{last} = 0' if self._whole else gone}"
+        first = f"if({begins}, at_us, 0) AS {start}"
+        return self._add("chains", f"SELECT *, {first} FROM {part}")  # noqa: S608
 
     def _next(self, part: str, link: Link, before: str, start: str) -> str:
         """A chain goes on with an event of the next step; others may not stand between."""

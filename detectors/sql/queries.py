@@ -69,7 +69,8 @@ ORDER BY event_time, event_id
         said = made.signals(rule)
         columns = list(dict.fromkeys([*_OF_PARTS, *made.values.columns]))
         since = f"{SINCE} - INTERVAL {lead_us(rule)} MICROSECOND"
-        until = f"{UNTIL} + INTERVAL {ahead_us(rule)} MICROSECOND"
+        ahead = ahead_us(rule)
+        until = f"{UNTIL} + INTERVAL {ahead} MICROSECOND" if ahead else UNTIL
         parts = [self._acted(columns, since, until)]
         parts += [f"{part} AS\n(\n    {select}\n)" for part, select in made.parts.items()]
         named = zip(groups_of(rule), rule.group_by, strict=True)

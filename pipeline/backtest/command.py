@@ -45,7 +45,7 @@ def run_backtest(question: Question, *, as_json: bool, now: datetime, sink: Text
         raise ConfigError("--since lies after --until")
     rules = chosen(question)
     settings = Settings.from_env()
-    with Connection(settings.clickhouse) as connection, _progress(stretch) as told:
+    with Connection(settings.clickhouse, reads_only=True) as connection, _progress(stretch) as told:
         outcome = run.backtest(rules, stretch, connection, told)
     report = _json if as_json else _text
     report(outcome, rules.rules, stretch, sink)
@@ -114,8 +114,8 @@ def _text(outcome: run.Outcome, rules: Sequence[Rule], stretch: run.Stretch, sin
     words = f"{stretch.since:%Y-%m-%d %H:%M} to {stretch.until:%Y-%m-%d %H:%M} UTC"
     console.print(f"{outcome.actions:,} actions, {words}")
     for rule, days in _by_rule(outcome, rules):
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=safe(rule.meta.title, 80))
-        table.title_justify = "left"
+        console.print(safe(rule.meta.title, 100))
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name in ("day", "new", "gone", "unchanged"):
             table.add_column(name, justify="left" if name == "day" else "right")
         for one in days:

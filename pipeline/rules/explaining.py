@@ -149,7 +149,7 @@ def _stored(rule: Rule, rules: RuleSet, event_id: str) -> Iterator[Fed]:
     """
     reads = Preparation(rules.columns, rules.fields, rules.reference).reads
     kept = [*reads, "tenant", "partition_key"]
-    with Connection(Settings.from_env().clickhouse) as connection:
+    with Connection(Settings.from_env().clickhouse, reads_only=True) as connection:
         stored = StoredActions(connection, kept)
         action = stored.of_id(event_id)
         if isinstance(rule, Correlation) and not action.is_empty():

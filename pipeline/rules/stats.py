@@ -19,7 +19,7 @@ from tachograph.pipeline.up.view import safe
 TIMEOUT_S = 10.0
 _MICROS = 1_000_000
 # A title has what the other columns leave of the width, but so much at least.
-_TITLE_CHARS, _OTHER_CHARS = 20, 71
+_TITLE_CHARS, _OTHER_CHARS = 20, 54
 
 
 class RuleStats(msgspec.Struct, kw_only=True):
@@ -106,23 +106,27 @@ def _table(found: Sequence[RuleStats], sink: TextIO) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("id", "title"):
         table.add_column(name, no_wrap=True)
-    for name in ("asked", "matched", "signals", "µs each"):
+    for name in ("matched", "signals", "µs each"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last match", no_wrap=True)
     for one in found:
         table.add_row(*_cells(one, max(_TITLE_CHARS, console.width - _OTHER_CHARS)))
     console.print(table)
     mute = sum(one.cannot_fire for one in found)
-    console.print(f"{counted(len(found), 'rule')}; {mute} cannot fire: no action has their fields")
+    asked = max((one.evaluations for one in found), default=0)
+    console.print(
+        f"{counted(len(found), 'rule')}, asked of {asked:,.0f} actions; {mute} cannot fire: no"
+        " action has had their fields"
+    )
 
 
 def _cells(one: RuleStats, title_chars: int) -> Iterator[str | Text]:
     yield safe(one.rule_id[:8], 8)
     yield safe(one.title, title_chars)
-    for number in (one.evaluations, one.matches, one.signals):
+    for number in (one.matches, one.signals):
         yield f"{number:,.0f}"
     yield f"{one.micros:.2f}"
     if one.last_match is not None:
-        yield f"{datetime.fromtimestamp(one.last_match, UTC):%m-%d %H:%M:%S}"
+        yield f"{datetime.fromtimestamp(one.last_match, UTC):%m-%d %H:%M}"
     else:
         yield "cannot fire" if one.cannot_fire else "–"

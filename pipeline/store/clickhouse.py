@@ -4,6 +4,8 @@ A connection is used by one thread. After an error it is thrown away and a fresh
 that a socket that a server or a proxy has forgotten is never tried twice.
 """
 
+import logging
+import re
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -16,6 +18,9 @@ from urllib3.exceptions import HTTPError
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.settings import ClickHouseSettings
+
+# What the library would write to standard error is in our errors.
+logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
 
 # Together 30 s, a tenth of what a consumer may be silent: connect, send, then wait for the answer.
 CONNECT_TIMEOUT_S = 5
@@ -50,6 +55,7 @@ _STATEMENT = {"max_query_size": MAX_STATEMENT_BYTES, "max_execution_time": SERVE
 # A server's text may quote a value, so a log line gets the code alone; only our side's text is
 # kept.
 _KEPT_CHARS = 300
+_OF_SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")
 
 
 def mapped(error: Exception, what: str) -> RetryLater | Refused:
@@ -58,8 +64,14 @@ def mapped(error: Exception, what: str) -> RetryLater | Refused:
     name = getattr(error, "name", None) or type(error).__name__
     if code in _NEVER:
         return Refused(f"{what}: ClickHouse refuses the data ({_NEVER[code]}, code {code})")
-    detail = f"code {code}" if code else str(error)[:_KEPT_CHARS]
+    detail = f"code {code}" if code else _short(str(error))
     return RetryLater(f"{what}: {name} ({detail})")
+
+
+def _short(text: str) -> str:
+    """What the system says of a socket, where it does; the rest is the library's retelling."""
+    said = _OF_SYSTEM.search(text)
+    return said.group(1) if said else text[:_KEPT_CHARS]
 
 
 class Connection:
@@ -74,7 +86,10 @@ class Connection:
         *,
         connect_timeout_s: int = CONNECT_TIMEOUT_S,
         answer_timeout_s: int = ANSWER_TIMEOUT_S,
+        reads_only: bool = False,
     ) -> None:
+        """`reads_only`: as a reader, who may not set limits and is held to those of the server."""
+        self._limits = {} if reads_only else _STATEMENT
         host, port, secure, path = _address(settings.url)
         self._pool = httputil.get_pool_manager(maxsize=1, num_pools=1)
         try:
@@ -126,14 +141,14 @@ class Connection:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query. Raises RetryLater or Refused."""
         try:
-            found = self._client.query(query, settings=_STATEMENT)
+            found = self._client.query(query, settings=self._limits)
         except (ClickHouseError, HTTPError, OSError) as error:
             raise mapped(error, "query") from error
         return [tuple(row) for row in found.result_rows]
 
     def arrow(self, query: str) -> pa.Table:
         """Rows of a query as an Arrow table. Raises RetryLater or Refused."""
-        settings = {**_STATEMENT, "output_format_arrow_string_as_string": 1}
+        settings = {**self._limits, "output_format_arrow_string_as_string": 1}
         try:
             return self._client.query_arrow(query, settings=settings)
         except (ClickHouseError, HTTPError, OSError) as error:

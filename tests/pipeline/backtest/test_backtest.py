@@ -199,8 +199,6 @@ def test_as_it_is_typed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_URL", clickhouse.url)
-    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse.user)
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse.password)
     (tmp_path / "rules.yml").write_text(NEW)
     question = Question(
         rules=[str(tmp_path / "rules.yml")], sources=Sources(), since="100h", until="10h"

@@ -39,8 +39,6 @@ def test_every_command_says_what_the_page_shows(
     monkeypatch.setenv("TACHO_HOME", str(folder / "home"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("CLICKHOUSE_URL", clickhouse.url)
-    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse.user)
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse.password)
     assert len(FILES) == 3
     for transcript in transcripts(PAGE):
         command, *words = shlex.split(transcript.command)

@@ -147,8 +147,6 @@ def test_a_stored_action_is_explained_by_its_id(
     store: Store, clickhouse: ClickHouseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_URL", clickhouse.url)
-    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse.user)
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse.password)
     shape = ActionShape()
     row = shape.row({"kind": "process", "process.command_line": "vssadmin delete shadows"}, NOON)
     identified = {"event_id": "ab" * 16, "tenant": "t", "raw_offset": 7}

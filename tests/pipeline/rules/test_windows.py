@@ -189,8 +189,6 @@ def test_a_stored_action_is_told_of_with_those_around_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_URL", clickhouse.url)
-    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse.user)
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse.password)
     frame = feeder("actions", tmp_path / "home", "default", None).feed(*chunks(events)).frame
     store(frame)
     last = frame.filter(tool_name="b")["event_id"][0]
