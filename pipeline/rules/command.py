@@ -344,7 +344,7 @@ def state(
         Optional[list[str]],  # noqa: UP045 - typer reads the annotation
         typer.Option(help="only groups with this value, as principal.id=alice", show_default=False),
     ] = None,
-    most: Annotated[int, typer.Option(help="groups told of in each place, largest first")] = 5,
+    most: Annotated[int, typer.Option(help="groups told of in each place, largest first")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """How far the windows of a rule in force have come, group by group, and what is missing; as of

@@ -25,7 +25,7 @@ from tachograph.pipeline.rules.windows_text import named, standing_text
 from tachograph.pipeline.settings import Settings
 
 # Groups told of in each place unless more are asked for.
-MOST = 5
+MOST = 3
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +147,11 @@ def _lines(found: Shown) -> Iterator[str]:
     yield f"{found.title} ({found.rule_id})"
     for place, why in found.unknown.items():
         yield f"{place}: {why}"
+    if not any(held.groups for held in found.places):
+        yield "no group is held" if found.places else "nothing is known yet"
     for held in found.places:
+        if not held.groups:
+            continue
         reached = "not known yet" if held.watermark is None else shown(held.watermark)
         at = f"{held.topic}/{held.partition} at offset {held.offset}, watermark {reached}"
         yield f"{at}: {counted(held.groups, 'group')}"
