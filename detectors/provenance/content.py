@@ -29,7 +29,6 @@ _ORDERING = re.compile(
 _SECRET = re.compile(
     r"pass(?:word|wd|port|code)|secret|token|api.?key|ssn|social security|card.?number|bank"
     r"|account.?number|iban|private|credential|otp|\bpin\b|phone|birth|id.?number|license|ssh|rsa",
-    re.IGNORECASE,
 )
 _AFTER_SIGN = re.compile(r"[:=] ?(\S{4,40})")
 MAX_SECRETS = 200
@@ -90,7 +89,8 @@ def take(text: str, source: Source, wish: Wish) -> Taken:
         texts.append(low)
         split = sentences.units(record)
         found += _of_record(split, low, source, wish)
-        secrets += _secrets(split)
+        if _SECRET.search(low) is not None:
+            secrets += _secrets(split)
     return Taken(texts, found, secrets[:MAX_SECRETS])
 
 
@@ -141,7 +141,7 @@ def _secrets(split: Sequence[str]) -> list[str]:
     """Values beside a word that names something secret or private."""
     found = []
     for at, unit in enumerate(split):
-        if _SECRET.search(unit) is None:
+        if _SECRET.search(unit.lower()) is None:
             continue
         after = plain(split[at + 1]) if at + 1 < len(split) else ""
         found += [value for value in (after,) if 3 < len(value) < 60]

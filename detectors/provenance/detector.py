@@ -18,9 +18,10 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.provenance.live import Live, Say, Stored
 from tachograph.detectors.provenance.model import Model, shipped
-from tachograph.detectors.provenance.parts import Step, steps_of
+from tachograph.detectors.provenance.parts import Step, split, steps_of
 from tachograph.detectors.provenance.session import MICROS, PAUSE_S, Judged
 from tachograph.detectors.provenance.telling import Verdict, blind_spots, signal_of
+from tachograph.detectors.provenance.waiting import Waiting, key_text
 from tachograph.detectors.signals import changed
 from tachograph.schemas.alert import Signal
 
@@ -39,6 +40,8 @@ class _State(msgspec.Struct, frozen=True):
     version: str
     sessions: list[tuple[Key, Stored]]
     forgotten: list[Key]
+    asking: list[Key]
+    calls: bytes
 
 
 class ProvenanceDetector:
@@ -58,7 +61,10 @@ class ProvenanceDetector:
         # Sessions that were given up; they may come back.
         self._forgotten: OrderedDict[Key, None] = OrderedDict()
         self._chars = 0
-        self._swept_us = 0
+        self._swept_us = self._forgot_us = 0
+        self._waiting_calls = Waiting()
+        # Sessions in which something asks: their calls are looked at, as they come.
+        self._asking: dict[str, Key] = {}
         self._evicted = {"provenance_sessions": 0, "provenance_texts": 0}
 
     def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
@@ -66,8 +72,12 @@ class ProvenanceDetector:
 
         `actions`: columns of an action batch, absent ones allowed.
         """
-        found = steps_of(actions)
+        tell, do = split(actions)
+        self._waiting_calls.push(do)
+        found = steps_of(tell)
         touched = dict.fromkeys(map(self._add, found.steps))
+        if do.height:
+            touched |= self._called(self._asking, newest=True)
         for facts in found.untimely:
             live = self._sessions.get(key := _key(facts))
             if live is not None:
@@ -79,6 +89,9 @@ class ProvenanceDetector:
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """Sessions and agents of traces became known: what fell back to the trace moves there."""
         touched: dict[Key, None] = {}
+        if links:
+            self._waiting_calls.relink(links)
+            touched |= self._called(self._asking)
         for trace, link in links.items():
             for key in sorted(self._waiting.pop(trace, ())):
                 live = self._sessions[key]
@@ -96,7 +109,11 @@ class ProvenanceDetector:
         `watermark_us`: observed time that all sources reached.
         """
         del revision
-        floor = watermark_us - self._limits.allowed_lateness_us - PAUSE_S * MICROS
+        recent = watermark_us - self._limits.allowed_lateness_us
+        floor = recent - PAUSE_S * MICROS
+        if recent - self._forgot_us >= MICROS:
+            self._forgot_us = recent
+            self._waiting_calls.forget(recent)
         if floor - self._swept_us >= _SWEEP_US:
             self._swept_us = floor
             for key in [key for key, live in self._sessions.items() if live.last_us < floor]:
@@ -109,12 +126,19 @@ class ProvenanceDetector:
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
-        return dict(self._evicted)
+        return {**self._evicted, "provenance_calls": self._waiting_calls.evicted}
 
     def dump(self) -> bytes:
         """The whole state."""
         sessions = [(key, live.stored()) for key, live in self._sessions.items()]
-        state = _State(FORMAT, self.version, sessions, list(self._forgotten))
+        state = _State(
+            FORMAT,
+            self.version,
+            sessions,
+            list(self._forgotten),
+            list(self._asking.values()),
+            self._waiting_calls.dump(),
+        )
         return zstandard.compress(msgspec.msgpack.encode(state), 1)
 
     def load(self, state: bytes) -> None:
@@ -129,6 +153,8 @@ class ProvenanceDetector:
         if kept.version != self.version:
             return
         self._forgotten = OrderedDict.fromkeys(kept.forgotten)
+        self._asking = {key_text(key): key for key in kept.asking}
+        self._waiting_calls.load(kept.calls)
         for key, stored in kept.sessions:
             live = self._sessions[key] = Live.of(stored, self._limits)
             self._chars += live.chars
@@ -163,18 +189,44 @@ class ProvenanceDetector:
         """
         before: dict[str, Signal] = {}
         after: dict[str, Signal] = {}
-        for key in touched:
-            live = self._sessions[key]
-            before |= live.said
-            if live.steps:
-                live.judge(self._sayer(live))
-                after |= live.said
-                self._read[key] = None
-                self._read.move_to_end(key)
-            else:
+        looked: dict[Key, None] = {}
+        todo = list(touched)
+        while todo:
+            for key in todo:
+                if key not in looked:
+                    before |= self._sessions[key].said
+            looked |= dict.fromkeys(todo)
+            # What they did waited for a sentence that asks for something.
+            todo = list(self._called(self._opened(todo)))
+        for key in looked:
+            after |= self._sessions[key].said
+            if not self._sessions[key].steps:
                 self._drop(key)
         self._hold_to_limits()
         return Outcome(_differences(before, after, revision))
+
+    def _opened(self, keys: Iterable[Key]) -> dict[str, Key]:
+        """Read on in these sessions; those in which something asks for the first time."""
+        opened: dict[str, Key] = {}
+        for key in keys:
+            live = self._sessions[key]
+            if not live.steps:
+                live.said = {}
+                continue
+            live.judge(self._sayer(live))
+            self._read[key] = None
+            self._read.move_to_end(key)
+            text = key_text(key)
+            if live.asks and text not in self._asking:
+                opened[text] = self._asking[text] = key
+        return opened
+
+    def _called(self, asking: Mapping[str, Key], *, newest: bool = False) -> dict[Key, None]:
+        """Let the calls of these sessions wait no longer; the sessions that had some."""
+        calls = self._waiting_calls.take(asking, newest=newest)
+        if calls is None:
+            return {}
+        return dict.fromkeys(map(self._add, steps_of(calls).steps))
 
     def _sayer(self, live: Live) -> Say:
         def say(judged: Judged) -> Signal | None:
@@ -207,6 +259,7 @@ class ProvenanceDetector:
         live = self._sessions.pop(key)
         self._read.pop(key, None)
         self._chars -= live.chars
+        self._asking.pop(key_text(key), None)
         for step in live.steps:
             trace = (*key[:2], step.facts.trace_id or "")
             keys = self._waiting.get(trace)

@@ -53,6 +53,13 @@ class Live:
         """Time of its last step."""
         return self.steps[-1].facts.time_us
 
+    @property
+    def asks(self) -> bool:
+        """Whether some brought-in text asks for something, as far as is known."""
+        if self._session is not None and self._read == len(self.steps):
+            return bool(self._session.known.sentences)
+        return any(part.role == "content" for step in self.steps for part in step.parts)
+
     def add(self, step: Step) -> None:
         """Put a step in its place; one that is there already changes nothing."""
         at = bisect_left(self.steps, step.order, key=lambda one: one.order)

@@ -34,9 +34,13 @@ _READ = (
 )  # fmt: skip
 # Kinds that are calls of themselves, by the column that says what is called for.
 _DEEDS = {"process": "process_command_line", "http": "target_url"}
-_TEXTS = (
-    "tool_args", "tool_result", "content_text", "input_messages", "output_messages",
-    "system_instructions", "memory_value", "process_command_line", "target_url", "tool_name",
+_TELLING = (
+    "tool_result", "content_text", "input_messages", "output_messages", "system_instructions",
+    "memory_value",
+)  # fmt: skip
+_NEEDED = (
+    *_TELLING, "kind", "session_id", "trace_id", "event_id", "event_time", "late", "far", "tenant",
+    "partition_key",
 )  # fmt: skip
 _TRUSTED = frozenset({"system", "user", "trusted"})
 
@@ -71,24 +75,30 @@ class Steps(msgspec.Struct, frozen=True):
     untimely: list[Facts]
 
 
-def steps_of(frame: pl.DataFrame) -> Steps:
-    """What the actions of a frame add to their sessions. `frame`: columns of an action batch,
-    absent ones allowed.
+def split(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Actions that tell something (words, answers, requests), and those that only do: calls whose
+    answer is not with them. What does neither, or is of no session, is left out.
+
+    `actions`: columns of an action batch, absent ones allowed.
     """
-    have = [name for name in _TEXTS if name in frame.columns]
-    if not have or "event_id" not in frame.columns:
+    missing = [name for name in _NEEDED if name not in actions.columns]
+    whole = actions.with_columns(pl.lit(None, COLUMNS[name]).alias(name) for name in missing)
+    here = pl.coalesce("session_id", "trace_id").is_not_null()
+    here &= pl.col("event_id").is_not_null() & pl.col("event_time").is_not_null()
+    tells = pl.any_horizontal(pl.col(_TELLING).is_not_null())
+    does = pl.col("kind").is_in(["tool_call", *_DEEDS])
+    untimely = pl.col("late").fill_null(value=False) | pl.col("far").fill_null(value=False)
+    return whole.filter(here & tells), whole.filter(here & ~tells & does & ~untimely)
+
+
+def steps_of(frame: pl.DataFrame) -> Steps:
+    """What actions add to their sessions."""
+    if frame.is_empty():
         return Steps([], [])
-    told = pl.any_horizontal(pl.col(have).is_not_null())
-    named = pl.any_horizontal(
-        pl.col([c for c in ("session_id", "trace_id") if c in frame.columns]).is_not_null()
-    )
-    whole = frame.filter(told & named, pl.col("event_id", "event_time").is_not_null().all())
-    if whole.is_empty():
-        return Steps([], [])
-    rows = np.arange(whole.height)
-    facts = FactTable(whole, rows, ACTIONS).at(rows, [])
-    read = whole.select(
-        pl.col(name) if name in whole.columns else pl.lit(None, COLUMNS[name]).alias(name)
+    rows = np.arange(frame.height)
+    facts = FactTable(frame, rows, ACTIONS).at(rows, [])
+    read = frame.select(
+        pl.col(name) if name in frame.columns else pl.lit(None, COLUMNS[name]).alias(name)
         for name in _READ
     )
     steps, untimely = [], []

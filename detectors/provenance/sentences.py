@@ -4,7 +4,7 @@ sentence each, however it is wrapped: prose, JSON, YAML, HTML, tables. All of it
 
 import re
 
-from tachograph.detectors.provenance.words import base_forms
+from tachograph.detectors.provenance.words import BASE_FORMS, base_forms
 
 MAX_UNIT_CHARS = 400
 MAX_UNITS = 400
@@ -13,6 +13,7 @@ _SHORTEST_UNIT = 4
 # A text this short is one record.
 _ONE_RECORD_CHARS = 200
 _MAX_VERBS = 30
+_LETTERS = re.compile(r"[a-z]+")
 
 # White space is evened out first, so that no run of it is long when the rest is looked at.
 _ESCAPED = re.compile(r"\\{1,4}\n ?\\{0,2}|\\{1,4}[nrt]|\\{1,4}(?=[\"'/ ])")
@@ -36,15 +37,12 @@ _LEAD = re.compile(
     r"|[^A-Za-z]{1,20}|\w{1,20}[,:] )*",
     re.IGNORECASE,
 )
-# What may stand before a verb that someone is asked to do.
-_ASKED = re.compile(
-    r"(?:\bplease|\bkindly|\bmust|\bshould|\bshall|\bneeds? to|\bha(?:ve|s) to|\bought to"
-    r"|\b(?:can|could|would) you|\bare to|\bsure to|\bremember to|\bforget to|\bgo ahead and"
-    r"|\blet's|\blet us|\b(?:want|like|ask|tell) you to|\b(?:asked|required|instructed) to"
-    r"|\bthen|\band|\bfirst|\bto|[:-]) $",
-    re.IGNORECASE,
+# Words before a verb that someone is asked to do, alone and with the word before them.
+_ASKING = frozenset(
+    ("please", "kindly", "must", "should", "shall", "then", "and", "first", "to", "let's")
 )
-_ASKED_CHARS = 22
+_ASKING_PAIRS = frozenset(("can you", "could you", "would you", "will you", "let us"))
+_BEFORE_CHARS = 24
 # What stands after a word that is a key, an attribute, a label, or stands alone.
 _DATA = re.compile(r"[\w -]{0,24}(?:: \S|=)|[^A-Za-z0-9]*$|_")
 
@@ -87,14 +85,22 @@ def asked_verbs(unit: str) -> frozenset[str]:
     """Stems of the verbs that the unit asks someone to do: those that begin it, and those after a
     word of asking, each with something to do it to. Keys and attributes of data are none.
     """
-    verbs = base_forms(unit)[:_MAX_VERBS]
-    if not verbs:
+    low = unit.lower()
+    if BASE_FORMS.isdisjoint(_LETTERS.findall(low)):
         return frozenset()
     begins = _LEAD.match(unit)
     lead = begins.end() if begins else 0
     return frozenset(
         verb
-        for begin, end, verb in verbs
-        if (begin <= lead + 1 or _ASKED.search(unit[max(0, begin - _ASKED_CHARS) : begin]))
+        for begin, end, verb in base_forms(unit)[:_MAX_VERBS]
+        if (begin <= lead + 1 or _is_asked(low[max(0, begin - _BEFORE_CHARS) : begin]))
         and not _DATA.match(unit, end)
     )
+
+
+def _is_asked(before: str) -> bool:
+    """Whether a verb after these words is asked for."""
+    if before.endswith((": ", "- ")):
+        return True
+    words = before.split()[-2:]
+    return bool(words) and (words[-1] in _ASKING or " ".join(words) in _ASKING_PAIRS)

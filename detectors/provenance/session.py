@@ -44,10 +44,8 @@ class Session:
         self.cut = False
         self._heard: set[str] = set()
         self._called: set[str] = set()
-        # Calls whose arguments name something that the user named.
-        self._asked_for: set[str] = set()
-        # The same of what the user handed over to.
-        self._handed_to: set[str] = set()
+        # Arguments by call: what an answer was asked for by.
+        self._arguments: dict[str, str] = {}
 
     def read(self, steps: Sequence[Step]) -> list[Judged]:
         """Take in what comes next; the calls in it that some sentence may have asked for."""
@@ -80,11 +78,12 @@ class Session:
 
     def _bring_in(self, step: Step, part: Part) -> None:
         known = self.known
+        asked = values.read(self._arguments.get(part.call_id, ""))
         source = Source(
             event_id=step.facts.event_id,
             tool=part.tool,
-            asked_for=part.call_id in self._asked_for,
-            handed_to=part.call_id in self._handed_to,
+            asked_for=any(map(known.wish.said, asked.short)),
+            handed_to=any(map(known.wish.handed_to, asked.short)),
             tool_words=len(content_words(tool_words(part.tool)) & known.wish.words),
         )
         taken = content.take(part.text, source, known.wish)
@@ -100,14 +99,11 @@ class Session:
         if name in self._called:
             return None
         self._called.add(name)
-        known, named = self.known, values.read(part.text)
+        known = self.known
         known.calls += 1
-        call_id = part.call_id or step.facts.event_id
-        if any(map(known.wish.said, named.short)):
-            self._asked_for.add(call_id)
-        if any(map(known.wish.handed_to, named.short)):
-            self._handed_to.add(call_id)
+        self._arguments[part.call_id or step.facts.event_id] = part.text
         if not known.sentences or known.calls > MAX_CALLS:
             return None
+        named = values.read(part.text)
         found = of_call(known, part.tool, named)
         return None if found is None else Judged(step, part, named, found, self.cut)

@@ -14,7 +14,6 @@ MAX_VALUE_CHARS = 100
 MAX_TEXT_CHARS = 2_000
 _SHORTEST_VALUE = 3
 _EMPTY = frozenset({"true", "false", "none", "null"})
-_SPACE = re.compile(r"\s+")
 _URL_HEAD = re.compile(r"^(?:https?://)?(?:www\.)?")
 # Addresses of all kinds: what a sink is named by.
 ADDRESS = re.compile(
@@ -36,7 +35,10 @@ class Values(msgspec.Struct, frozen=True):
 
 def plain(value: str) -> str:
     """A value without what does not tell it from another: case, scheme, outer white space."""
-    return _SPACE.sub(" ", _URL_HEAD.sub("", value.strip().lower())).rstrip("/ .")
+    low = " ".join(value.lower().split())
+    if low.startswith(("http", "www.")):
+        low = _URL_HEAD.sub("", low)
+    return low.rstrip("/ .")
 
 
 def leaves(value: Any, depth: int = 0) -> Iterator[str]:
@@ -69,7 +71,9 @@ def read(arguments: str) -> Values:
         value = plain(leaf[:MAX_TEXT_CHARS])
         if len(value) < _SHORTEST_VALUE or value in _EMPTY:
             continue
-        found = [plain(one) for one in ADDRESS.findall(leaf[:MAX_TEXT_CHARS])]
+        # No address without a dot.
+        named = ADDRESS.findall(leaf[:MAX_TEXT_CHARS]) if "." in leaf else []
+        found = [plain(one) for one in named]
         addresses.update(dict.fromkeys(found))
         short.update(dict.fromkeys([value, *found] if len(value) <= MAX_VALUE_CHARS else found))
         if len(value) > MAX_VALUE_CHARS:

@@ -1,0 +1,107 @@
+"""Calls of sessions in which nothing has asked for anything yet: held as columns, a few µs each,
+until something does, or nothing can any more.
+"""
+
+import io
+from collections.abc import Collection, Mapping
+
+import polars as pl
+
+from tachograph.detectors.facts import FACT_COLUMNS
+from tachograph.detectors.links import Linked, Trace, linked
+from tachograph.schemas.batch import COLUMNS
+
+MAX_ROWS = 100_000
+# Who and what of a call, as far as it is looked at later.
+_KEPT = [
+    *(name for name in FACT_COLUMNS if name in COLUMNS),
+    *("tool_args", "tool_call_id", "process_command_line"),
+]
+KEY = "~session"
+_SEPARATOR = "\x1f"
+# The session of a row, as one text: (tenant, partition key, session or trace).
+_KEY = pl.concat_str(
+    pl.col("tenant").fill_null("default"),
+    pl.col("partition_key").fill_null(""),
+    pl.coalesce("session_id", "trace_id"),
+    separator=_SEPARATOR,
+).alias(KEY)
+
+
+def key_text(key: tuple[str, str, str]) -> str:
+    """A session's key, as it stands in the column KEY."""
+    return _SEPARATOR.join(key)
+
+
+class Waiting:
+    """The newest such calls of a partition."""
+
+    def __init__(self, max_rows: int = MAX_ROWS) -> None:
+        self._frames: list[pl.DataFrame] = []
+        self._max_rows = max_rows
+        self.evicted = 0
+
+    @property
+    def rows(self) -> int:
+        """How many calls wait."""
+        return sum(frame.height for frame in self._frames)
+
+    def push(self, frame: pl.DataFrame) -> None:
+        """Take calls in; the oldest go when there are too many."""
+        if frame.is_empty():
+            return
+        kept = frame.select(
+            pl.col(name) if name in frame.columns else pl.lit(None, COLUMNS[name]).alias(name)
+            for name in _KEPT
+        )
+        self._frames.append(kept.with_columns(_KEY))
+        spare = self.rows - self._max_rows
+        while spare > 0:
+            first = self._frames.pop(0)
+            if first.height > spare:
+                self._frames.insert(0, first[spare:])
+            self.evicted += min(first.height, spare)
+            spare -= first.height
+
+    def take(self, keys: Collection[str], *, newest: bool = False) -> pl.DataFrame | None:
+        """The calls of these sessions, which then wait no longer; `newest`: only of the frame that
+        came last.
+        """
+        if not keys or not self._frames:
+            return None
+        wanted = pl.Series(list(keys), dtype=pl.String)
+        looked, kept, found = (self._frames[-1:] if newest else self._frames), [], []
+        for frame in looked:
+            mask = frame.get_column(KEY).is_in(wanted.implode())
+            if mask.any():
+                found.append(frame.filter(mask))
+                rest = frame.filter(~mask)
+                kept += [rest] if rest.height else []
+            else:
+                kept.append(frame)
+        self._frames = [*(self._frames[:-1] if newest else ()), *kept]
+        return pl.concat(found) if found else None
+
+    def relink(self, links: Mapping[Trace, Linked]) -> None:
+        """Sessions and agents of traces became known."""
+        traces = pl.Series([trace for _, _, trace in links], dtype=pl.String)
+        for at, frame in enumerate(self._frames):
+            if frame.get_column("trace_id").is_in(traces.implode()).any():
+                self._frames[at] = linked(frame.drop(KEY), links).with_columns(_KEY)
+
+    def forget(self, before_us: int) -> None:
+        """Nothing that comes can be older than this: what is older was asked for by nothing."""
+        time = pl.col("event_time").dt.epoch("us")
+        left = [frame.filter(time >= before_us) for frame in self._frames]
+        self._frames = [frame for frame in left if frame.height]
+
+    def dump(self) -> bytes:
+        """All of them, as one Arrow stream."""
+        sink = io.BytesIO()
+        if self._frames:
+            pl.concat(self._frames).write_ipc_stream(sink, compression="zstd")
+        return sink.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump. Raises PolarsError or OSError when it is none."""
+        self._frames = [pl.read_ipc_stream(io.BytesIO(state))] if state else []
