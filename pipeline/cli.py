@@ -28,7 +28,7 @@ _STAGES = {
 }
 
 
-@app.command()
+@app.command(short_help="All stages in one command, with a live view.")
 def up(
     *,
     demo: Annotated[
@@ -58,7 +58,7 @@ def up(
     raise typer.Exit(run_up(options))
 
 
-@app.command()
+@app.command(short_help="Judge files with the engine of the stream.")
 def scan(  # noqa: PLR0913 - an argument for each option
     files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
     *,
@@ -135,7 +135,7 @@ def tail(
     run_tail(settings, topic, filters, from_start=from_start, follow=follow, limit=limit)
 
 
-@app.command()
+@app.command(short_help="Serve what was stored in the embedded ClickHouse again.")
 def clickhouse(
     port: Annotated[int, typer.Option(help="port to listen on")] = 8123,
 ) -> None:
@@ -178,12 +178,14 @@ def _register() -> None:
     from tachograph.pipeline.serve.command import serve
     from tachograph.pipeline.silence_command import app as silence
 
-    app.command()(serve)
+    app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command()(replay)
-    app.command()(schema)
-    app.command()(backtest)
-    app.add_typer(forward, name="forward")
-    app.add_typer(rules, name="rules")
+    app.command(short_help="Print the JSON Schema of a record.")(schema)
+    app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
+    app.add_typer(
+        forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."
+    )
+    app.add_typer(rules, name="rules", short_help="Rules: write, test, put in force, explain.")
     app.add_typer(silence, name="silence")
 
 

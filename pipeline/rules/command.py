@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tachograph.pipeline.rules.loading import Sources
 
 app = typer.Typer(
-    help="Write rules: start, check, test, list and show them.",
+    help="Rules: write, check and test them, put them in force, see what they do and why.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -67,7 +67,7 @@ def _sources(
     )
 
 
-@app.command()
+@app.command(short_help="Everything that is wrong in rule files, at once.")
 def check(
     paths: Paths = None,
     *,
@@ -83,7 +83,7 @@ def check(
     raise typer.Exit(run_check(paths or [], sources, as_json=as_json, sink=sys.stdout))
 
 
-@app.command("test")
+@app.command("test", short_help="Judge the samples inside rule files.")
 def judge_samples(
     paths: Paths = None,
     *,
@@ -103,7 +103,7 @@ def judge_samples(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(short_help="Start a rule: a file to fill in, with its samples in it.")
 def new(
     title: Annotated[
         str | None, typer.Argument(help="what the rule finds, in a line", show_default=False)
@@ -131,7 +131,7 @@ def new(
     typer.echo(run_new(title, kind, level, out))
 
 
-@app.command("list")
+@app.command("list", short_help="The rules there are, or which ids of frameworks they cover.")
 def list_rules(
     rules: Beside = None,
     *,
@@ -149,7 +149,7 @@ def list_rules(
     run_list(sources, coverage=coverage, as_json=as_json, sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="One rule: what it says of itself, its knobs, what it cites.")
 def show(
     rule: OneRule,
     *,
@@ -166,7 +166,7 @@ def show(
     run_show(rule, sources, as_json=as_json, sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="Why a rule matched an event or did not, and how windows stand.")
 def explain(  # noqa: PLR0913 - an argument for each option
     rule: OneRule,
     file: Annotated[
@@ -217,7 +217,7 @@ def explain(  # noqa: PLR0913 - an argument for each option
     run_explain(question, as_json=as_json, sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="A rule as ClickHouse SQL over tacho.actions.")
 def sql(
     rule: OneRule,
     *,
@@ -268,7 +268,7 @@ def backtest(
     run_backtest(question, as_json=as_json, now=system_now(), sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="Put rules in force while everything runs.")
 def activate(
     paths: Paths = None,
     *,
@@ -300,7 +300,7 @@ def activate(
     run_activate(asked, Settings.beside_up(), sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="What was, is and will be in force.")
 def active(*, as_json: AsJson = False) -> None:
     """Which rules and reference data were, are and will be in force, and who said so."""
     from tachograph.pipeline.rules.activating import run_active
@@ -309,7 +309,7 @@ def active(*, as_json: AsJson = False) -> None:
     run_active(Settings.beside_up(), as_json=as_json, sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="What each rule did: matches, signals, time, whether it can fire.")
 def stats(
     *,
     url: Annotated[
@@ -336,7 +336,7 @@ def stats(
     run_stats(door, token, by=by, as_json=as_json, sink=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="How far the windows of a rule in force have come.")
 def state(
     rule: OneRule,
     *,
