@@ -3,7 +3,7 @@
 from tachograph.detectors.language.rule import Bound, Correlation, Link
 from tachograph.detectors.sql.bounds import within
 from tachograph.detectors.sql.text import any_of
-from tachograph.detectors.sql.windows import BEFORE, ORDER, SO_FAR, Add
+from tachograph.detectors.sql.windows import BEFORE, ORDER, SO_FAR, Add, each_of
 
 
 class Chains:
@@ -13,7 +13,7 @@ class Chains:
 
     def __init__(self, rule: Correlation, by: str, add: Add) -> None:
         self._rule, self._add = rule, add
-        self.each = f"intDiv(at_us, {rule.timespan_us})"
+        self.each = each_of(rule)
         # A window that does not slide is a world of its own.
         self._whole = rule.window != "sliding"
         self._by = f"{by}, {self.each}" if self._whole else by

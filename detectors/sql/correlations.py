@@ -34,6 +34,14 @@ def lead_us(rule: Correlation) -> int:
     return 2 * rule.timespan_us + max(inner, default=0)
 
 
+def of_all_time(rule: Correlation) -> bool:
+    """Whether it may rest on all that came before: where a session is cut depends on where the run
+    began that it is cut of.
+    """
+    inner = [step.inner for step in rule.steps if step.inner is not None]
+    return rule.window == "session" or any(map(of_all_time, inner))
+
+
 def ahead_us(rule: Correlation) -> int:
     """How long after a signal lie actions that could have kept it from being said."""
     inner = [ahead_us(step.inner) for step in rule.steps if step.inner is not None]

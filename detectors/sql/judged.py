@@ -28,8 +28,9 @@ from tachograph.detectors.sql.windows import (
     SO_FAR,
     Add,
     Flow,
-    Tumbling,
+    Whole,
     Windows,
+    sessions,
 )
 
 
@@ -46,9 +47,9 @@ class Judged(NamedTuple):
 
 def judged(rule: Correlation, events: str, by: str, add: Add) -> Judged:
     """Ask the events. Raises NotExpressible."""
-    if rule.window == "session":
-        raise NotExpressible("session windows: where one begins depends on all that came before")
     asks = rule.asks
+    if rule.window == "session":
+        events = sessions(rule, events, by, add)
     match asks:
         case Ordered() | Absent() if any(step.inner is not None for step in rule.steps):
             raise NotExpressible(
@@ -62,7 +63,7 @@ def judged(rule: Correlation, events: str, by: str, add: Add) -> Judged:
             return _absent(rule, events, by, add)
         case FirstSeen():
             return _first_seen(rule, asks, events, by, add)
-    windows: Windows = (Tumbling if rule.window == "tumbling" else Flow)(rule, by, add)
+    windows: Windows = (Flow if rule.window == "sliding" else Whole)(rule, by, add)
     match asks:
         case Count(bounds):
             part = windows.summed(events, {"counted": "1"})

@@ -10,7 +10,14 @@ from typing import NamedTuple
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.rule import Correlation, Rule, Stateless
 from tachograph.detectors.sql.conditions import condition_sql
-from tachograph.detectors.sql.correlations import Parts, ahead_us, groups_of, lead_us, new_of
+from tachograph.detectors.sql.correlations import (
+    Parts,
+    ahead_us,
+    groups_of,
+    lead_us,
+    new_of,
+    of_all_time,
+)
 from tachograph.detectors.sql.derived import STORED, column_sql
 from tachograph.detectors.sql.text import literal, name
 from tachograph.detectors.sql.values import Values
@@ -68,7 +75,7 @@ ORDER BY event_time, event_id
         made = Parts(self.rules)
         said = made.signals(rule)
         columns = list(dict.fromkeys([*_OF_PARTS, *made.values.columns]))
-        since = f"{SINCE} - INTERVAL {lead_us(rule)} MICROSECOND"
+        since = None if of_all_time(rule) else f"{SINCE} - INTERVAL {lead_us(rule)} MICROSECOND"
         ahead = ahead_us(rule)
         until = f"{UNTIL} + INTERVAL {ahead} MICROSECOND" if ahead else UNTIL
         parts = [self._acted(columns, since, until)]
@@ -84,16 +91,19 @@ WHERE event_time >= {SINCE} AND event_time < {UNTIL}
 ORDER BY event_time, event_id
 """  # noqa: S608 - as above
 
-    def _acted(self, columns: Iterable[str], since: str, until: str) -> str:
-        """The actions of the stretch, with the columns as rules see them."""
+    def _acted(self, columns: Iterable[str], since: str | None, until: str) -> str:
+        """The actions of the stretch, with the columns as rules see them. `since` None: all that
+        came before, too.
+        """
         chosen = ",\n    ".join(
             f"{column_sql(column, self.rules.reference)} AS {name(column)}" for column in columns
         )
         time = f"{STORED}.event_time"
+        begin = "" if since is None else f"{time} >= {since} AND "
         return f"""acted AS
 (
     SELECT
     {chosen}
     FROM tacho.actions AS {STORED}
-    WHERE {time} >= {since} AND {time} < {until}{self.tenant}
+    WHERE {begin}{time} < {until}{self.tenant}
 )"""  # noqa: S608 - as above

@@ -14,6 +14,7 @@ Add = Callable[[str, str], str]
 ORDER = "ORDER BY at_us, event_id, origin"
 BEFORE = "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
 SO_FAR = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+UPTO = "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 AFTER = "ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING"
 
 
@@ -36,13 +37,41 @@ class Windows(Protocol):
         ...
 
 
+def each_of(rule: Correlation) -> str:
+    """What tells windows of a group apart that do not slide, and stretches in which those that do
+    are said once.
+    """
+    return "opened_us" if rule.window == "session" else f"intDiv(at_us, {rule.timespan_us})"
+
+
+def sessions(rule: Correlation, events: str, by: str, add: Add) -> str:
+    """The events with `opened_us`: when the session of each began. A run has no pause; one that is
+    longer than the timespan is cut from its begin on, and each cut moves the next.
+    """
+    before = f"max(at_us) OVER (PARTITION BY {by} {ORDER} {BEFORE})"
+    pause = f"at_us - {before} > {rule.gap_us} AS pause"
+    part = add("pauses", f"SELECT *, {pause} FROM {events}")  # noqa: S608 - made here
+    number = f"sum(pause) OVER (PARTITION BY {by} {ORDER} {SO_FAR})"
+    runs = add("runs", f"SELECT *, {number} AS run FROM {part}")  # noqa: S608 - made here
+    cut = (
+        f"arrayFold((begins, t) -> if(t - begins[-1] > {rule.timespan_us},"
+        " arrayPushBack(begins, t), begins), times, [times[1]])"
+    )
+    times = (
+        f"SELECT {by}, run, arraySort(groupArray(at_us)) AS times FROM {runs} GROUP BY {by}, run"  # noqa: S608
+    )
+    begins = add("begins", f"SELECT {by}, run, arrayJoin({cut}) AS begin_us FROM ({times})")  # noqa: S608
+    known = f"({by}, run, at_us) IN (SELECT {by}, run, begin_us FROM {begins})"  # noqa: S608
+    opened = f"max(if({known}, at_us, 0)) OVER (PARTITION BY {by} ORDER BY at_us {UPTO})"
+    return add("sessions", f"SELECT *, {opened} AS opened_us FROM {runs}")  # noqa: S608
+
+
 class Flow:
     """Windows that slide: events as they come into them, and as they leave."""
 
     def __init__(self, rule: Correlation, by: str, add: Add) -> None:
         self._span_us, self._by, self._add = rule.timespan_us, by, add
-        # What is said once of each group.
-        self.each = f"intDiv(at_us, {rule.timespan_us})"
+        self.each = each_of(rule)
 
     def summed(self, events: str, added: Mapping[str, str]) -> str:
         """The events with sums over the window of each."""
@@ -76,10 +105,9 @@ class Flow:
 
     def _windows(self, flow: str, added: Mapping[str, str]) -> str:
         columns = ", ".join(f"sum({what}) OVER w AS {name}" for name, what in added.items())
-        frame = "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
         over = (
             f"SELECT *, {columns} FROM {flow}"  # noqa: S608 - made here
-            f" WINDOW w AS (PARTITION BY {self._by} ORDER BY at_us {frame})"
+            f" WINDOW w AS (PARTITION BY {self._by} ORDER BY at_us {UPTO})"
         )
         return self._add("windows", f"SELECT * FROM ({over}) WHERE came")  # noqa: S608
 
@@ -98,12 +126,12 @@ class Flow:
         )
 
 
-class Tumbling:
+class Whole:
     """Windows one after the other, judged as a whole when they are over: by their last event."""
 
     def __init__(self, rule: Correlation, by: str, add: Add) -> None:
         self._by, self._add = by, add
-        self.each = f"intDiv(at_us, {rule.timespan_us})"
+        self.each = each_of(rule)
 
     def summed(self, events: str, added: Mapping[str, str]) -> str:
         """See Windows."""
