@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 
 from tachograph.pipeline.normalize import limits
-from tachograph.pipeline.normalize.redact import SPEAKING_NAME, Hit, Redactor, Secrets
+from tachograph.pipeline.normalize.redact import Hit, Redactor, Secrets, speaking
 from tachograph.pipeline.normalize.rows import TEXTS
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import ATTRIBUTES
@@ -97,7 +97,7 @@ class Redaction:
             pl.concat_str("key", "value", separator="\n", ignore_nulls=True).str.contains(
                 self._suspects
             )
-            | pl.col("key").str.contains(SPEAKING_NAME)
+            | speaking("key", "value").fill_null(value=False)
         ).to_series()
         found = pl.repeat(False, len(series), dtype=pl.Boolean, eager=True)
         places = rows.filter(flags).unique()
@@ -134,7 +134,7 @@ class Redaction:
         named: list[Hit] = []
         for redactor in self._redactors:
             if isinstance(redactor, Secrets):
-                values, more = redactor.named(names.to_list(), values)
+                values, more = redactor.named(names, values)
                 named += more
         new_values, others = self._flat(values)
         hits = hits + named + others

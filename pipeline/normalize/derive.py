@@ -190,7 +190,7 @@ def _recipients(row: Row, value: Any) -> None:
 
 
 def _url_inside(row: Row, args: Row) -> None:
-    for value in list(args.values())[:MAX_ARGUMENTS]:
+    for value in args.values():
         if value.__class__ is str and "://" in value:
             found = _FIRST_URL.search(value[:MAX_VALUE_CHARS])
             if found:

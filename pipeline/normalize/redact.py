@@ -12,7 +12,6 @@ linear in the text.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import polars as pl
@@ -128,13 +127,14 @@ class Secrets:
             done = end
         return "".join([*pieces, text[done:]]) if pieces else text
 
-    def named(self, names: Sequence[str], texts: pl.Series) -> tuple[pl.Series, list[Hit]]:
+    def named(self, names: pl.Series, texts: pl.Series) -> tuple[pl.Series, list[Hit]]:
         """Values whose own name says what they are (attributes: name and value are apart)."""
         hits: list[Hit] = []
         tokens: list[str] = []
-        for at, name in enumerate(names):
-            value = texts[at]
-            kind = _kind_of_named(name, value) if value else None
+        pairs = pl.DataFrame([names.alias("name"), texts.alias("value")])
+        places = pairs.select(speaking("name", "value")).to_series().arg_true()
+        for at, (name, value) in zip(places.to_list(), pairs[places].iter_rows(), strict=True):
+            kind = _kind_of_named(name, value)
             if kind:
                 tokens.append(self._token(value, kind, at, hits))
         if not hits:
@@ -153,14 +153,24 @@ def _is_secret(text: str, match: Any, kind: str | None) -> bool:
 
 _LEAST_PEM: Final = 64
 _IN_URLS: Final = ("connection_string", "url_password")
-# Names of attributes whose value is a secret; the same for Python and for Rust.
-SPEAKING_NAME: Final = (
+# Names of attributes whose value is a secret when it looks like one; for Python and for Rust.
+_KEYWORD_NAME: Final = (
     r"(?i:secret|token|credential|authorization|cookie"
-    r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)(?i:s?)$"
-    rf"|{patterns.PASSW_NAMES}$"
+    r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)(?i:s?)\n?$"
 )
-_NAMED: Final = re.compile(SPEAKING_NAME)
+# Those whose value is one, whatever it looks like.
+_PASSWORD_NAME: Final = rf"{patterns.PASSW_NAMES}\n?$"
+_NAMED: Final = re.compile(_KEYWORD_NAME)
 MAX_NAMED_BYTES: Final = 4_096
+# Shorter ones are numbers and words, such as the limits of a model's tokens.
+LEAST_SECRET_CHARS: Final = 8
+
+
+def speaking(name: str, value: str) -> pl.Expr:
+    """Whether a name says that its value is a secret, and the value may be one (both columns)."""
+    named, text = pl.col(name).str, pl.col(value).str
+    secret = (text.len_bytes() >= LEAST_SECRET_CHARS) & named.contains(_KEYWORD_NAME)
+    return (secret | named.contains(_PASSWORD_NAME)) & (text.len_bytes() > 0)
 
 
 def _kind_of_named(name: str, value: str) -> str | None:
@@ -168,8 +178,9 @@ def _kind_of_named(name: str, value: str) -> str | None:
         return None
     if passwords.is_password(name, value):
         return "password"
-    random = len(value) >= 8 and " " not in value and _NAMED.search(name) is not None
-    return "keyword" if random and _worth_hiding(name, value) else None
+    if len(value) < LEAST_SECRET_CHARS or " " in value or not _NAMED.search(name):
+        return None
+    return "keyword" if _worth_hiding(name, value) else None
 
 
 _HARMLESS_START: Final = (
