@@ -8,6 +8,7 @@ bounded: a text that would take more counts as the rough expression says, which 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tachograph.detectors.matching.expressions import Expression, ready
@@ -28,6 +29,7 @@ from tachograph.detectors.matching.regex_tree import (
 
 # Questions that a text may take: some hundred milliseconds.
 MAX_STEPS = 200_000
+_MAX_RUN_CHARS = 8
 _REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
 # A place of the text, and what the groups hold there: number, begin, end.
 _Held = tuple[tuple[int, int, int], ...]
@@ -106,22 +108,73 @@ class Referring:
     def __init__(self, exact: str, max_steps: int = MAX_STEPS) -> None:
         self._tree = parse(exact, references=True)
         self._max_steps = max_steps
+        # How often the text of each group stands in every match at least.
+        groups = [part for part in _every(self._tree) if isinstance(part, Group)]
+        self._times = {one.number: 1 + _references(self._tree, one.number) for one in groups}
+        # What the text must repeat, so many times: a run of so many characters.
+        self._repeats, chars = max((self._times[g.number], _shortest(g.inner)) for g in groups)
+        self._run_chars = min(chars, _MAX_RUN_CHARS)
 
     def matches(self, text: str) -> bool:
         """Whether it matches anywhere in a text that the rough expression matches."""
-        run = _Run(text, self._max_steps)
+        if not self._may(text):
+            return False
+        run = _Run(text, self._times, self._max_steps)
         try:
             return any(run.ends(self._tree, at, ()) for at in range(len(text) + 1))
         except _TooMuch:
             return True
 
+    def _may(self, text: str) -> bool:
+        """Whether any run of characters stands in the text as often as it must."""
+        if not self._run_chars:
+            return True
+        # Whatever case may be disregarded, it is here.
+        text = text.casefold()
+        runs = zip(*(text[at:] for at in range(self._run_chars)), strict=False)
+        return max(Counter(runs).values(), default=0) >= self._repeats
+
+
+def _references(tree: Tree, number: int) -> int:
+    """How many references to the group every match has."""
+    match tree:
+        case Reference():
+            return int(tree.number == number)
+        case Cat(parts):
+            return sum(_references(part, number) for part in parts)
+        case Alt(parts):
+            return min(_references(part, number) for part in parts)
+        case Repeat(inner, least):
+            return least * _references(inner, number)
+        case Group(_, inner):
+            return _references(inner, number)
+    return 0
+
+
+def _shortest(tree: Tree) -> int:
+    """Characters of the shortest text that it matches."""
+    match tree:
+        case Chars():
+            return 1
+        case Cat(parts):
+            return sum(map(_shortest, parts))
+        case Alt(parts):
+            return min(map(_shortest, parts))
+        case Repeat(inner, least):
+            return least * _shortest(inner)
+        case Group(_, inner):
+            return _shortest(inner)
+    return 0
+
 
 class _Run:
     """One text."""
 
-    def __init__(self, text: str, max_steps: int) -> None:
-        self._text = text
+    def __init__(self, text: str, times: Mapping[int, int], max_steps: int) -> None:
+        self._text, self._folded = text, text.casefold()
+        self._times = times
         self._left = max_steps
+        self._counted: dict[str, int] = {}
         self._known: dict[tuple[int, int, _Held], _Reached] = {}
         self._chars: dict[tuple[str, str], bool] = {}
 
@@ -150,6 +203,7 @@ class _Run:
                 return frozenset(
                     (end, (*(one for one in then if one[0] != number), (number, at, end)))
                     for end, then in self.ends(inner, at, others)
+                    if self._stands_often(at, end, self._times[number])
                 )
             case Cat(parts):
                 reached: _Reached = frozenset({(at, held)})
@@ -161,6 +215,16 @@ class _Run:
             case Repeat(inner, least, most):
                 return self._repeated(inner, least, most, frozenset({(at, held)}))
         raise UnsupportedLook("look-around beside back-references")
+
+    def _stands_often(self, at: int, end: int, times: int) -> bool:
+        """Whether what a group holds stands in the text as often as a match needs it to."""
+        held = self._text[at:end].casefold()
+        if times == 1 or not held:
+            return True
+        count = self._counted.get(held)
+        if count is None:
+            count = self._counted[held] = self._folded.count(held)
+        return count >= times
 
     def _after(self, reached: _Reached, part: Tree) -> _Reached:
         if not reached:
