@@ -114,7 +114,7 @@ def asked_of(document: Document) -> Asked:
     return Asked(node, notes)
 
 
-_PATTERNS_ALONE = "judged by its patterns alone: no model judges within the stream"
+_PATTERNS_ALONE = "judged by patterns alone: no model judges within the stream"
 
 
 def _conditions(document: Document) -> Iterator[tuple[str, Node]]:
