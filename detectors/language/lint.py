@@ -6,6 +6,7 @@ that it may well load.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,8 @@ from tachograph.detectors.reference.reference import Reference
 
 Level = Literal["error", "hint"]
 MIN_SAMPLES = 2
+# A name within an expression.
+_WORD = re.compile(r"[^\s()]+")
 # What an analyst needs of a shipped rule.
 _ASKED_OF_PACK = ("detection", "runbook", "owner_team", "lookalikes", "source")
 
@@ -89,6 +92,8 @@ def look(
     mine, unreadable = documents_of(roots or [pack])
     files = {Path(document.file).resolve() for document in mine}
     shipped = [doc for doc in documents_of([pack])[0] if Path(doc.file).resolve() not in files]
+    if tuning is UNTUNED and not any("filter" in document.data for document in mine):
+        shipped = _needed(mine, shipped)
 
     def built(fields: FieldMap) -> RuleSet:
         return build(
@@ -107,6 +112,40 @@ def look(
     theirs = {document.file for document in shipped}
     refused = {one for one in (*actions.refused, *logs.refused) if one.file not in theirs}
     return Looked(templates.whole(mine)[0], sorted(refused), actions, logs)
+
+
+def _needed(mine: Sequence[Document], others: Sequence[Document]) -> list[Document]:
+    """Of other documents whole files: those that have names of mine or that mine name, those that
+    these name in turn, and those with filters, which may be for any rule.
+    """
+    files: dict[str, list[Document]] = {}
+    for document in others:
+        files.setdefault(document.file, []).append(document)
+    by_name = {name: document.file for document in others for name in document.names}
+    kept = {document.file for document in others if "filter" in document.data}
+    todo = [*mine, *(document for file in kept for document in files[file])]
+    while todo:
+        document = todo.pop()
+        named = {by_name[name] for name in _naming(document) if name in by_name} - kept
+        kept |= named
+        todo += [document for file in named for document in files[file]]
+    return [document for document in others if document.file in kept]
+
+
+def _naming(document: Document) -> set[str]:
+    """Its names, and every text and word that may be the name of a rule it refers to."""
+    texts = set(_texts([document.data.get(key) for key in ("correlation", "filter")]))
+    return {*document.names, *texts, *_WORD.findall(" ".join(texts))}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif value is not None:
+        yield str(value)
 
 
 def lint(looked: Looked, logs: Shape, *, pack: Path = BUILTIN) -> Linted:

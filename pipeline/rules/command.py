@@ -193,6 +193,7 @@ def explain(  # noqa: PLR0913 - an argument for each option
         ),
     ] = None,
     rules: Beside = None,
+    builtin: Builtin = True,
     tuning: Tuning = None,
     pipelines: Pipelines = None,
     reference: Reference = None,
@@ -212,7 +213,7 @@ def explain(  # noqa: PLR0913 - an argument for each option
         sample=sample,
         groups=group or [],
         format=format_,
-        sources=_sources(rules, tuning, pipelines, reference).beside(rule),
+        sources=_sources(rules, tuning, pipelines, reference, builtin=builtin).beside(rule),
     )
     run_explain(question, as_json=as_json, sink=sys.stdout)
 

@@ -124,3 +124,46 @@ def test_more_is_asked_of_a_shipped_rule(tmp_path: Path) -> None:
         "a shipped rule says what it finds in description",
     ):
         assert asked in lines, lines
+
+
+PACK = {
+    "chain.yml": "title: chain\nid: chain\ncorrelation:\n  type: event_count\n"
+    "  rules: [first one]\n  group-by: [session.id]\n  timespan: 1m\n  condition: {gte: 2}\n",
+    "first.yml": SOUND.replace("name: sound", "name: first one").replace("0d2d1a0c", "1d2d1a0c"),
+    "other.yml": SOUND.replace("name: sound", "name: other").replace("0d2d1a0c", "2d2d1a0c"),
+}
+ON_CHAIN = """
+title: mine
+id: mine
+correlation:
+  type: temporal
+  rules: [chain, other]
+  group-by: [session.id]
+  timespan: 5m
+  condition: EXPRESSION
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (ON_CHAIN.replace("  condition: EXPRESSION\n", ""), []),
+        (ON_CHAIN.replace("EXPRESSION", "(chain and other)").replace("[chain, other]", "[]"), []),
+        (ON_CHAIN.replace("chain", "chin").replace("  condition: EXPRESSION\n", ""), ["chin"]),
+        (SOUND.replace("name: sound", "name: other"), ["other is already the rule at"]),
+        ("title: f\nfilter: {rules: any, s: {tool.name: x}, condition: s}\n"
+         "logsource: {product: ai_agent}\n", []),
+    ],
+    ids=["named", "within an expression", "no such rule", "a name that is taken", "a filter"],
+)  # fmt: skip
+def test_rules_of_the_pack_count_where_others_name_them(
+    text: str, refused: list[str], tmp_path: Path
+) -> None:
+    pack, mine = tmp_path / "pack", tmp_path / "mine.yml"
+    pack.mkdir()
+    for name, shipped in PACK.items():
+        (pack / name).write_text(shipped)
+    mine.write_text(text)
+    found = [problem.reason for problem in look([mine], pack=pack).refused]
+    assert len(found) == len(refused), found
+    assert all(word in reason for word, reason in zip(refused, found, strict=True)), found

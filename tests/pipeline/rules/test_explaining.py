@@ -54,7 +54,7 @@ def events(tmp_path: Path) -> Path:
 def run(folder: Path, *words: str, rule: str = RULE) -> str:
     (folder / "rules").mkdir(exist_ok=True)
     (folder / "rules" / "odd.yml").write_text(rule)
-    options = ["--format", "raw", "--rules", str(folder / "rules")]
+    options = ["--format", "raw", "--rules", str(folder / "rules"), "--no-builtin"]
     done = CliRunner().invoke(app, ["explain", *words, *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
