@@ -6,7 +6,7 @@ import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +21,8 @@ from tachograph.detectors.matching.lowering import value_of
 MAX_SAID_CHARS = 160
 # Fields shown of one event.
 MAX_SAID_FIELDS = 8
+# Expressions that are kept ready.
+MAX_READY = 4_096
 
 Rows = npt.NDArray[np.int64]
 
@@ -154,12 +156,11 @@ def fact_frame(
     own = _own(frame, fields)[rows]
     texts = _texts(frame, rows, fields, {said_column(f): f for f in wanted.said}, MAX_SAID_CHARS)
     groups = _texts(frame, rows, fields, {group_column(f): f for f in wanted.by}, None)
-    figures = [_numbers(frame, rows, fields, field) for field in wanted.numbers]
+    figures = _numbers(frame, rows, fields, wanted.numbers)
     missing = [group_column(f) for f in wanted.by if group_column(f) not in groups]
-    whole = own.hstack([*texts.values(), *groups.values(), *figures])
-    return (
-        whole.with_columns(pl.lit(None, pl.String).alias(n) for n in missing) if missing else whole
-    )
+    none = pl.Series([None] * len(rows), dtype=pl.String)
+    absent = [none.alias(name) for name in missing]
+    return own.hstack([*texts.values(), *groups.values(), *figures, *absent])
 
 
 def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
@@ -220,16 +221,31 @@ def _texts(
     return {column.name: column for column in found}
 
 
-def _numbers(frame: pl.DataFrame, rows: Rows, fields: FieldMap, field: str) -> pl.Series:
-    """A field as numbers; null where it is none."""
-    source, name = fields.source(field), number_column(field)
-    kind = frame.schema.get(source.column)
-    if kind is None or (source.whole and not (kind.is_numeric() or kind == pl.String())):
-        return pl.Series(name, [None] * len(rows), pl.Float64)
-    part = pl.DataFrame([frame.get_column(source.column)])[rows]
-    return part.select(value_of(source).cast(pl.Float64, strict=False).alias(name)).to_series()
+def _numbers(
+    frame: pl.DataFrame, rows: Rows, fields: FieldMap, wanted: Sequence[str]
+) -> list[pl.Series]:
+    """Fields as numbers; null where one is none."""
+    none = pl.Series([None] * len(rows), dtype=pl.Float64)
+    found: dict[str, pl.Series] = {number_column(field): none for field in wanted}
+    columns: dict[str, pl.Series] = {}
+    asked: list[pl.Expr] = []
+    for name, field in zip(found, wanted, strict=True):
+        source = fields.source(field)
+        column = frame.get_column(source.column, default=None)
+        if column is not None and (not source.whole or _numeral(column.dtype)):
+            columns[source.column] = column
+            asked.append(value_of(source).cast(pl.Float64, strict=False).alias(name))
+    if asked:
+        part = pl.DataFrame(list(columns.values()))[rows].select(asked)
+        found |= {column.name: column for column in part}
+    return [column.alias(name) for name, column in found.items()]
 
 
+def _numeral(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind == pl.String()
+
+
+@lru_cache(maxsize=MAX_READY)
 def _text(source: Source, kind: pl.DataType, most_chars: int | None) -> pl.Expr:
     value = value_of(source)
     if source.whole and isinstance(kind, pl.List):

@@ -41,11 +41,17 @@ class Hasher:
 
     def of(self, column: pl.Series, place: int = 0) -> Words:
         """Hash of each value; `place` tells columns of one row apart."""
-        return column.hash((self.seed + place) % 2**63).to_numpy().astype(np.uint64)
+        return column.hash(self._seed_of(place)).to_numpy().astype(np.uint64)
 
     def of_rows(self, values: pl.DataFrame) -> Words:
         """Hash of each row of text columns; of rows with a null it means nothing."""
         found = np.zeros(values.height, np.uint64)
-        for place, column in enumerate(values):
-            found = (found * _ODD) ^ self.of(column, place)
+        hashed = values.select(
+            pl.col(name).hash(self._seed_of(place)) for place, name in enumerate(values.columns)
+        )
+        for column in hashed:
+            found = (found * _ODD) ^ column.to_numpy()
         return found
+
+    def _seed_of(self, place: int) -> int:
+        return (self.seed + place) % 2**63

@@ -250,7 +250,7 @@ class AskedColumn:
         if found is None:
             mask = np.zeros(self._distinct.count, np.bool_)
             if word == self._tests.non_ascii:
-                mask[:] = [not text.isascii() for text in self._distinct.texts]
+                mask[:] = np.logical_not(list(map(str.isascii, self._distinct.texts)))
             else:
                 mask[self._hits[word].texts] = True
             found = self._standing[word] = bits.of_mask(mask)

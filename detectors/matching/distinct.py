@@ -41,12 +41,15 @@ class Distinct:
             values = values.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
         elif values.dtype != pl.String:
             values = values.cast(pl.String)
-        return ["" if text is None else text for text in values.to_list()]
+        texts = values.to_list()
+        if self._missing is not None:
+            texts[self._missing] = ""
+        return texts
 
     @cached_property
     def lowered(self) -> list[str]:
         """The values as text in lower case."""
-        return [text.lower() for text in self.texts]
+        return list(map(str.lower, self.texts))
 
     @cached_property
     def numbers(self) -> list[float]:

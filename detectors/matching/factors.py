@@ -8,6 +8,7 @@ for any character that is not ASCII.
 
 import functools
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,9 +34,13 @@ _MAX_EXACT = 48
 _MAX_EXACT_CHARS = 48
 _SMALL_SET = 4
 _FLAG_GROUP = re.compile(r"\(\?[ims]*:(.+)\)\Z", re.DOTALL)
-_CODE = re.compile(r"\\(?:[ux]\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))\Z")
+_CODE = re.compile(
+    r"\\(?:[ux]\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2}))\Z"
+)
 _SIMPLE = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\f": "\f", "\\v": "\v"}
-_MEMBER = re.compile(r"\\(?:[ux]\{[0-9a-fA-F]+\}|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)|.", re.DOTALL)
+_MEMBER = re.compile(
+    r"\\(?:[ux]\{[0-9a-fA-F]+\}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|.)|.", re.DOTALL
+)
 
 # Marks so rare in prose that one alone is worth looking for.
 _RARE = frozenset("|`$<>{}[]=\\/*&%#@^~+_") | frozenset(map(chr, range(9))) | {"\x1b", "\x7f"}
@@ -233,7 +238,8 @@ def _char(text: str) -> str | None:
         return None if text == "." else text
     code = _CODE.match(text)
     if code is not None:
-        return chr(int(code[1] or code[2] or code[3], 16))
+        number = int(next(filter(None, code.groups())), 16)
+        return chr(number) if number <= sys.maxunicode else None
     if text in _SIMPLE:
         return _SIMPLE[text]
     if len(text) == 2 and text[0] == "\\" and not text[1].isalnum():

@@ -47,10 +47,10 @@ def moments(column: pl.Series) -> pl.Series:
     """The times that texts or numbers say; null where none is."""
     if column.dtype != pl.String:
         return _one_by_one(column)
-    found = [column.str.to_datetime(form, time_unit="us", strict=False) for form in _FORMS]
-    times = found[0]
-    for more in found[1:]:
-        times = times.fill_null(more)
+    times = pl.Series(column.name, [None] * len(column), pl.Datetime("us"))
+    for form in _FORMS:
+        if times.null_count() > column.null_count():
+            times = times.fill_null(column.str.to_datetime(form, time_unit="us", strict=False))
     times = times.dt.replace_time_zone("UTC")
     left = times.is_null() & column.is_not_null()
     return times.zip_with(~left, _one_by_one(column.set(~left, None))) if left.any() else times

@@ -34,7 +34,7 @@ class Words:
         whole = "\n".join(texts)
         packed = whole.encode()
         ascii_only = len(packed) == len(whole)
-        lengths = [len(text) if ascii_only else len(text.encode()) for text in texts]
+        lengths = list(map(len, texts if ascii_only else map(str.encode, texts)))
         found = self._automaton.find_matches_as_indexes(packed, overlapping=True)
         if not found:
             return {}
