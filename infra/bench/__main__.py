@@ -53,8 +53,9 @@ def figures(
         yield alone.flood()
     if "matching" in names:
         yield from matching.actions(rules, sizes.matched, say)
-        if folder is not None:
-            yield from matching.scans(folder, say)
+        say(f"mixed rules: {sizes.matched:,} actions")
+        yield matching.many(sizes.matched)
+        yield from matching.scans(folder, say)
     if "whole" in names:
         say("whole path: starting all stages")
         with Whole(rig, len(rules.rules)) as whole:
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
     parser.add_argument("--quick", action="store_true", help="smaller sizes: about a minute")
     parser.add_argument("--only", action="append", choices=(*STAGES, *MORE), help="repeatable")
-    parser.add_argument("--rules", type=Path, help="matching: a folder of rules for raw events")
+    parser.add_argument("--rules", type=Path, help="matching: rules for raw events")
     options = parser.parse_args(argv)
     # Told to end from outside, it leaves nothing behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -5,22 +5,28 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import get_args
 
 import msgspec
+import polars as pl
 import pytest
 
-from infra.bench import correlations, fills
+from infra.bench import correlations, fills, mixed
 from infra.bench.alone import _flood
 from infra.bench.gauge import Fill, Measured, cpu_s, follow
+from infra.bench.matching import MIXED_RULES, _raw_lines
 from infra.bench.spans import SPANS, Exporters
 from infra.bench.table import HEADER, Figure, render
 from infra.bench.traffic import AGENTS, MATCHING_EVERY, Fleet
+from tachograph.detectors.language.fields import ACTIONS, RAW, FieldMap
 from tachograph.detectors.language.rule import Asks
 from tachograph.detectors.language.ruleset import load
+from tachograph.detectors.matching.matcher import Matcher
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import RawRecord
+from tachograph.pipeline.scan.raw_lines import RawLines
 from tachograph.schemas import batch
 
 NOW_US = int(time.time() * 1e6)
@@ -50,6 +56,24 @@ def test_native_traffic_is_what_a_fleet_sends() -> None:
     assert 100 <= sizes.mean() <= 400  # type: ignore[operator]
     texts = frame["content_text"].drop_nulls().len() + frame["tool_result"].drop_nulls().len()
     assert 0.02 < texts / frame.height < 0.08
+
+
+@pytest.mark.parametrize(("of", "fields"), [(mixed.ACTIONS, ACTIONS), (mixed.PROCESSES, RAW)])
+def test_mixed_rules_are_all_asked_and_some_match(
+    tmp_path: Path, of: mixed.Vocabulary, fields: FieldMap
+) -> None:
+    mixed.write(tmp_path, of, MIXED_RULES)
+    rules = load([tmp_path], builtin=False, fields=fields)
+    assert len(rules.rules) == MIXED_RULES
+    if fields is RAW:
+        frame = RawLines(None).frame([b"".join(_raw_lines(2_000)).rstrip()], 0)
+    else:
+        records = (made for _, made in fills.rounds(Fleet(5), 5_000))
+        frame = pl.concat(
+            [batch.decode(made.value) for posted in records for made in posted], how="diagonal"
+        )
+    found = Matcher([one.condition for one in rules.detections], fields).match(frame)
+    assert 0 < len(found) < MIXED_RULES // 2
 
 
 def test_one_action_in_a_few_hundred_matches_a_shipped_rule() -> None:
