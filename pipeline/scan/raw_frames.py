@@ -39,8 +39,8 @@ class RawColumns:
         # Values that are there, by name, and their rows.
         self._values: dict[str, list[Any]] = {}
         self._rows: dict[str, list[Rows]] = {}
-        # Types of the values, by name.
-        self._kinds: dict[str, set[type]] = {}
+        # Columns that are made already.
+        self._texts: dict[str, pl.Series] = {}
         self._height = 0
         self.dropped = 0
 
@@ -66,7 +66,6 @@ class RawColumns:
         for name, values in zip(names, columns, strict=False):
             if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
                 self._values[name] += values
-                self._kinds[name].update(map(type, values))
                 self._rows[name].append(rows)
 
     def _wanted(self, name: str) -> bool:
@@ -78,19 +77,32 @@ class RawColumns:
         if not _named(name) or len(self._values) >= MAX_COLUMNS:
             self.dropped += count if name else 0
             return False
-        self._values[name], self._rows[name], self._kinds[name] = [], [], set()
+        self._values[name], self._rows[name] = [], []
         return True
 
     def columns(self) -> list[pl.Series]:
         """What was collected; a column without any value is none."""
-        kinds = self._kinds
-        for name in [name for name, found in kinds.items() if not _CLOSED.isdisjoint(found)]:
-            self._open(name)
-        return [
-            _series(name, values, np.concatenate(self._rows[name]), self._height, kinds[name])
+        others: list[str] = []
+        for name, values in self._values.items():
+            made = _only_texts(name, values) if self._wanted(name) else None
+            if made is None:
+                others.append(name)
+            else:
+                self._texts[name] = made
+        for name in others:
+            if not _CLOSED.isdisjoint(map(type, self._values[name])):
+                self._open(name)
+        made_of = self._texts
+        found = [
+            _spread(
+                made_of[name] if name in made_of else _dense(name, values),
+                np.concatenate(self._rows[name]),
+                self._height,
+            )
             for name, values in self._values.items()
-            if self._wanted(name) and not kinds[name] <= {NoneType}
+            if self._wanted(name)
         ]
+        return [column for column in found if column.null_count() < len(column)]
 
     def _open(self, name: str) -> None:
         """Take a column apart that holds objects or lists; names within may be columns already."""
@@ -114,7 +126,7 @@ class RawColumns:
             before = merged.get(row)
             merged[row] = value if before is None else _both(before, value)
         self._values[name] = list(merged.values())
-        self._kinds[name] = set(map(type, merged.values()))
+        self._texts.pop(name, None)
         self._rows[name] = [np.array(list(merged))]
 
 
@@ -206,17 +218,26 @@ def _both(one: Any, other: Any) -> list[Any]:
     return first + (other if isinstance(other, list) else [other])
 
 
-def _series(name: str, values: list[Any], rows: Rows, height: int, kinds: set[type]) -> pl.Series:
-    """A column with these values, of these types, in these rows."""
+def _spread(column: pl.Series, rows: Rows, height: int) -> pl.Series:
+    """A column with these values in these rows."""
     if len(rows) == height and (rows[1:] > rows[:-1]).all():
-        return _dense(name, values, kinds)
-    place = np.full(height, len(values))
-    place[rows] = np.arange(len(values))
-    return _dense(name, [*values, None], kinds).gather(place)
+        return column
+    place = np.full(height, len(column))
+    place[rows] = np.arange(len(column))
+    return column.extend_constant(None, 1).gather(place)
 
 
-def _dense(name: str, values: list[Any], kinds: set[type]) -> pl.Series:
+def _only_texts(name: str, values: list[Any]) -> pl.Series | None:
+    """The values as texts, if nothing else is among them."""
+    try:
+        return pl.Series(name, values, pl.String)
+    except TypeError:
+        return None
+
+
+def _dense(name: str, values: list[Any]) -> pl.Series:
     """Texts; where any value is a list, lists of texts."""
+    kinds = set(map(type, values))
     for plain, kind in _PLAIN:
         if kinds <= plain:
             try:
