@@ -129,7 +129,7 @@ class ColumnTests:
                 texts = distinct.texts if cased else distinct.lowered
                 return _text_mask(op, value, [texts[at] for at in places.tolist()])
             case Number(op, value) if abs(value) < EXACT_WHOLE:
-                numbers = np.array(distinct.numbers)[places]
+                numbers = distinct.numbers[places]
                 passed: Mask = _COMPARE[op](numbers, value) & ~np.isnan(numbers)
                 return passed
             case Pattern(regex, cased, exact):
@@ -185,12 +185,12 @@ class AskedColumn:
         if tests.equal:
             self._note(tests.equal, distinct.lowered)
         if tests.number:
-            self._note(tests.number, distinct.numbers)
+            self._note(tests.number, distinct.numbers.tolist())
         return [*self._words, *self._wholes]
 
     def _note(self, known: Mapping[Value, list[int]], values: Sequence[Value]) -> None:
-        for place, value in enumerate(values):
-            for number in known.get(value, ()):
+        for place, numbers in enumerate(map(known.get, values)):
+            for number in numbers or ():
                 self._wholes[number].append(place)
 
     def told(self, number: int) -> int:

@@ -52,10 +52,10 @@ class Distinct:
         return list(map(str.lower, self.texts))
 
     @cached_property
-    def numbers(self) -> list[float]:
+    def numbers(self) -> npt.NDArray[np.float64]:
         """The values, or the texts, as numbers; NaN where they are none."""
         values = self.values if self.values.dtype.is_numeric() else pl.Series(self.texts)
-        return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_list()
+        return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
 
     def where(self, values: Mask) -> int:
         """Rows that hold one of these values (a mask over `values`)."""
