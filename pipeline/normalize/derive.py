@@ -121,12 +121,26 @@ def _filled(frame: pl.DataFrame, name: str, values: list[Any]) -> pl.Series:
 def _from_arguments(row: Row, args: Row) -> None:
     if len(args) > MAX_ARGUMENTS:
         args = dict(list(args.items())[:MAX_ARGUMENTS])
+    known = _known_roles
     for name, value in args.items():
-        role = _ROLES.get(name) or _ROLES.get(name.lower())
+        role = known[name] if name in known else _role(name)
         if role is not None and value is not None and value != "":
             _take(row, role, value)
     if "target_url" not in row:
         _url_inside(row, args)
+
+
+# Names of arguments that were seen, as tools send the same ones again and again.
+_known_roles: dict[str, str | None] = dict(_ROLES)
+KNOWN_NAMES: Final = 10_000
+KNOWN_NAME_CHARS: Final = 64
+
+
+def _role(name: str) -> str | None:
+    role = _ROLES.get(name.lower())
+    if len(name) <= KNOWN_NAME_CHARS and len(_known_roles) < KNOWN_NAMES:
+        _known_roles[name] = role
+    return role
 
 
 def _take(row: Row, role: str, value: Any) -> None:

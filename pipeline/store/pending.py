@@ -28,7 +28,8 @@ from tachograph.schemas.records import DeadLetter, SessionLink
 
 STAGE = "store"
 # A batch goes to ClickHouse when the first of these is reached.
-MAX_ROWS = 20_000
+# Few large parts: each costs the server a write of every column, and one more to merge it away.
+MAX_ROWS = 50_000
 MAX_BYTES = 32 << 20
 MAX_AGE_S = 1.0
 MAX_DETAIL_CHARS = 500
