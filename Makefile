@@ -59,6 +59,10 @@ kafka: $(STAMP)  ## One Apache Kafka node (KRaft) on 127.0.0.1:9092, data in .ca
 bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real broker; ARGS=--quick is shorter
 	@$(BIN)/python -m infra.bench $(ARGS)
 
+.PHONY: quality
+quality: $(STAMP)  ## How well sessions are judged, into docs/detection-quality.md; ARGS=--train trains the model first
+	@$(BIN)/python -m infra.quality $(ARGS)
+
 .PHONY: lock
 lock: $(STAMP)  ## Resolve requirements.lock again, for every supported Python and system
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -9,7 +9,7 @@ import msgspec
 from tachograph.detectors.provenance import sentences
 from tachograph.detectors.provenance.values import plain
 from tachograph.detectors.provenance.wish import Wish
-from tachograph.detectors.provenance.words import STOP, classes_of, content_words, tokens
+from tachograph.detectors.provenance.words import STOP, classes_of, content_words, word_set
 
 MAX_QUOTE_CHARS = 160
 _MAX_COUNTED = 5
@@ -98,7 +98,7 @@ def _of_record(split: Sequence[str], low: str, source: Source, wish: Wish) -> li
     asked = [sentences.asked_verbs(unit) for unit in split]
     if not any(asked):
         return []
-    words = [frozenset(tokens(unit)) for unit in split]
+    words = [word_set(unit) for unit in split]
     handed_to = wish.handed_to(low) + 2 * source.handed_to
     if handed_to:
         wish.adopt(low)

@@ -16,9 +16,9 @@ from tachograph.schemas.identity import plain_id
 FILE = Path(__file__).parent / "model.json"
 FORMAT = 1
 LEAF = -1
-# Where one of these holds the user himself may have wanted it: never said with high severity.
+# Where one of these holds the user himself may have wanted it: said with low severity at most.
 CAPPED_BY = ("handed_to", "on_users_thing")
-Level = Literal["high", "medium"]
+Level = Literal["high", "medium", "low"]
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -71,7 +71,9 @@ class Model(msgspec.Struct, frozen=True):
 
     def level(self, score: float, features: Mapping[str, float]) -> Level | None:
         """How grave a score is; None: nothing is said."""
-        if score >= self.high and not any(features[name] for name in CAPPED_BY):
+        if any(features[name] for name in CAPPED_BY):
+            return "low" if score >= self.high else None
+        if score >= self.high:
             return "high"
         return "medium" if score >= self.medium else None
 

@@ -2,9 +2,10 @@
 sentence each, however it is wrapped: prose, JSON, YAML, HTML, tables. All of it in linear time.
 """
 
+import functools
 import re
 
-from tachograph.detectors.provenance.words import BASE_FORMS, base_forms
+from tachograph.detectors.provenance.words import base_forms
 
 MAX_UNIT_CHARS = 400
 MAX_UNITS = 400
@@ -12,8 +13,6 @@ MAX_RECORDS = 60
 _SHORTEST_UNIT = 4
 # A text this short is one record.
 _ONE_RECORD_CHARS = 200
-_MAX_VERBS = 30
-_LETTERS = re.compile(r"[a-z]+")
 
 # White space is evened out first, so that no run of it is long when the rest is looked at.
 _ESCAPED = re.compile(r"\\{1,4}\n ?\\{0,2}|\\{1,4}[nrt]|\\{1,4}(?=[\"'/ ])")
@@ -49,8 +48,10 @@ _DATA = re.compile(r"[\w -]{0,24}(?:: \S|=)|[^A-Za-z0-9]*$|_")
 
 def evened(text: str) -> str:
     """Escapes undone, runs of white space cut down."""
-    plain = _ESCAPED.sub(_unescaped, _SPACES.sub(" ", text))
-    return _LINES.sub("\n\n", _SPACES.sub(" ", plain))
+    plain = _SPACES.sub(" ", text)
+    if "\\" in plain:
+        plain = _SPACES.sub(" ", _ESCAPED.sub(_unescaped, plain))
+    return _LINES.sub("\n\n", plain)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -81,18 +82,22 @@ def units(text: str) -> list[str]:
     return found
 
 
+@functools.lru_cache(maxsize=8_192)
 def asked_verbs(unit: str) -> frozenset[str]:
     """Stems of the verbs that the unit asks someone to do: those that begin it, and those after a
     word of asking, each with something to do it to. Keys and attributes of data are none.
     """
     low = unit.lower()
-    if BASE_FORMS.isdisjoint(_LETTERS.findall(low)):
+    verbs = base_forms(low)
+    if not verbs:
         return frozenset()
+    # A few letters grow when they are made small: then places would not agree.
+    unit = unit if len(unit) == len(low) else low
     begins = _LEAD.match(unit)
     lead = begins.end() if begins else 0
     return frozenset(
         verb
-        for begin, end, verb in base_forms(unit)[:_MAX_VERBS]
+        for begin, end, verb in verbs
         if (begin <= lead + 1 or _is_asked(low[max(0, begin - _BEFORE_CHARS) : begin]))
         and not _DATA.match(unit, end)
     )

@@ -24,7 +24,7 @@ RUNBOOK = (
 MAX_VALUE_CHARS = 60
 MAX_VALUES = 3
 _MOST_REASONS = 5
-_CONFIDENCE: dict[Severity, int] = {"high": 85, "medium": 60}
+_CONFIDENCE: dict[Severity, int] = {"high": 85, "medium": 60, "low": 35}
 
 
 class Verdict(msgspec.Struct, frozen=True):

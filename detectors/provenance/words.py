@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 MAX_WORD_CHARS = 40
 _WORD = re.compile(r"[A-Za-z]{1,40}|\d{1,40}|[\u0080-\uffff]{1,40}")
+_LETTERS = re.compile(r"[a-z]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ENDINGS = (
     "ization", "ation", "ings", "ing", "ions", "ion", "ments", "ment",
@@ -92,13 +93,25 @@ def tokens(text: str) -> list[str]:
     return [part for word in _WORD.findall(text) for part in _parts(word)]
 
 
-def base_forms(text: str) -> list[tuple[int, int, str]]:
-    """Verbs of ours in a text, in the form in which someone is asked: begin, end and stem."""
-    return [
-        (found.start(), found.end(), stem(found[0]))
-        for found in _WORD.finditer(text)
-        if found[0].lower() in BASE_FORMS
-    ]
+@functools.lru_cache(maxsize=8_192)
+def word_set(unit: str) -> frozenset[str]:
+    """Stems of a unit; texts are read again and again, and much in them repeats."""
+    return frozenset(tokens(unit))
+
+
+def base_forms(low: str) -> list[tuple[int, int, str]]:
+    """Verbs of ours in a text of small letters, in the form in which someone is asked: begin, end
+    and stem, in no order.
+    """
+    found = []
+    for word in BASE_FORMS.intersection(_LETTERS.findall(low)):
+        begin = low.find(word)
+        while begin >= 0:
+            end = begin + len(word)
+            if not (low[begin - 1 : begin].isalpha() or low[end : end + 1].isalpha()):
+                found.append((begin, end, stem(word)))
+            begin = low.find(word, end)
+    return found
 
 
 def classes_of(stems: Iterable[str]) -> frozenset[str]:

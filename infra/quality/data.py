@@ -18,7 +18,11 @@ from infra.quality.wordings import HELD_OUT, TRAINED
 CACHE = ROOT / ".cache" / "quality"
 # Name of a set → wordings, and what picks one for a session.
 REWORDED = {"trained 1": TRAINED, "trained 2": TRAINED, "held out": HELD_OUT}
-_CODE = ("detectors/provenance/*.py", "infra/quality/*.py", "pipeline/normalize/*.py")
+# What a set depends on.
+_CODE = (
+    *("words", "sentences", "wish", "content", "values", "features", "parts", "session"),
+    *("wordings", "traces", "examples"),
+)
 
 
 def attack_of(trace: Trace) -> str | None:
@@ -75,7 +79,8 @@ def _chosen(name: str, wordings: tuple[str, ...]) -> Iterator[Trace]:
 
 def _code() -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for pattern in _CODE:
-        for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.read_bytes())
+    for name in _CODE:
+        for path in ROOT.glob(f"*/*/{name}.py"):
+            if path.parent.name in ("provenance", "quality"):
+                digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.provenance.features import NAMES
-from tachograph.detectors.provenance.parts import Step, steps_of
+from tachograph.detectors.provenance.parts import Step, split, steps_of
 from tachograph.detectors.provenance.session import Judged, Session
 
 LEFT_OUT = frozenset({"redacted", "success_unseen"})
@@ -64,7 +64,7 @@ def examples(
 ) -> Examples:
     """`attacks`: trace → id of the call that was the attacker's."""
     by_session: dict[str, list[Step]] = defaultdict(list)
-    for step in steps_of(frame).steps:
+    for step in [step for part in split(frame) for step in steps_of(part).steps]:
         by_session[step.facts.session_id or ""].append(step)
     rows: list[list[float]] = []
     truth: list[int] = []

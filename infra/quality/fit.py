@@ -12,7 +12,7 @@ from tachograph.detectors.provenance.model import FORMAT, LEAF, Model, Tree
 
 TREES, DEPTH, RATE, LEAF_ROWS, RIDGE = 60, 3, 0.06, 40, 5.0
 # From these scores on a call is said with high, with medium severity.
-HIGH, MEDIUM = 0.78, 0.55
+HIGH, MEDIUM = 0.78, 0.72
 # Digits kept of thresholds and values.
 _DIGITS = 6
 

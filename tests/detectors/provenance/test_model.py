@@ -61,7 +61,7 @@ def test_the_shipped_model_says_high_only_above_medium() -> None:
     sure, asked = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.0) | {"handed_to": 1.0}
     scores = (0.0, model.medium, model.high)
     assert [model.level(score, sure) for score in scores] == [None, "medium", "high"]
-    assert [model.level(score, asked) for score in scores] == [None, "medium", "medium"]
+    assert [model.level(score, asked) for score in scores] == [None, None, "low"]
 
 
 def test_a_model_is_read_as_it_was_written() -> None:
