@@ -11,12 +11,14 @@ from tachograph.detectors.behaviour.hands import BY_PRINCIPAL
 from tachograph.detectors.behaviour.rows import KEY
 from tachograph.detectors.correlation.hashmap import HashMap
 from tachograph.detectors.facts import UNKNOWN_AGENT
-from tachograph.detectors.ids import Hasher, Words
+from tachograph.detectors.ids import Words
 from tachograph.detectors.links import Linked
 
 Ints = npt.NDArray[np.int64]
 
 NOBODY = -1
+# Odd and with its bits well spread: multiplying by it loses nothing.
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 # Makes room for this share at once when there is none.
 _SHARE = 16
 
@@ -64,7 +66,7 @@ class Agents:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._hasher = Hasher(secrets.randbits(63))
+        self._seed = secrets.randbits(63)
         self._map = HashMap()
         self.identities: list[Identity | None] = []
         self._hashes: Words = np.zeros(0, np.uint64)
@@ -89,8 +91,7 @@ class Agents:
 
         `rows`: KEY without nulls and `window`. `settled`: which slots have a baseline.
         """
-        hashes = self._hasher.of_rows(rows.select(KEY))
-        hashes[hashes == 0] = 1
+        hashes = self._hashes_of(rows)
         keys, first = np.unique(hashes, return_index=True)
         slots = self._map.get(keys)
         new = np.flatnonzero(slots == NOBODY)
@@ -105,6 +106,16 @@ class Agents:
         self.evicted += len(np.unique(hashes[~there]))
         np.maximum.at(self._seen, found[there], rows["window"].to_numpy()[there])
         return found, gone
+
+    def _hashes_of(self, rows: pl.DataFrame) -> Words:
+        """A number of each row's KEY, never 0."""
+        seeds = [(self._seed + place) % 2**63 for place in range(len(KEY))]
+        asked = [pl.col(name).hash(seed) for name, seed in zip(KEY, seeds, strict=True)]
+        found = np.zeros(rows.height, np.uint64)
+        for column in rows.select(asked):
+            found = (found * _ODD) ^ column.to_numpy()
+        found[found == 0] = 1
+        return found
 
     def who(self, slot: int) -> Identity:
         """Of a slot that is used."""
@@ -165,7 +176,7 @@ class Agents:
     def state(self) -> AgentsState:
         return AgentsState(
             pl.__version__,
-            self._hasher.seed,
+            self._seed,
             self.identities,
             self._hashes.astype("<u8").tobytes(),
             self._seen.astype("<i8").tobytes(),
@@ -175,7 +186,7 @@ class Agents:
         """Take up a state. Raises ValueError when it was hashed by another Polars."""
         if state.polars != pl.__version__:
             raise ValueError(f"agents hashed by Polars {state.polars}, not {pl.__version__}")
-        self._hasher = Hasher(state.seed)
+        self._seed = state.seed
         self.identities = list(state.identities)
         self._hashes = np.frombuffer(state.hashes, "<u8").astype(np.uint64)
         self._seen = np.frombuffer(state.seen, "<i8").astype(np.int64)

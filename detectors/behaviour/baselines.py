@@ -22,6 +22,8 @@ from tachograph.detectors.behaviour.levels import OCTAVE
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+# Slots and lengths, side by side.
+Pairs = tuple[Ints, Ints]
 
 # Base panes of an epoch: ten minutes.
 EPOCH_PANES: Final = 60
@@ -33,6 +35,9 @@ MEMORY: Final = np.array([40_000, 10_000, 1_000, 168])
 WARM: Final = np.array([60, 30, 12, 6])
 BELIEVED: Final = np.array([8640, 1440, 144, 48])
 CLIP: Final = 4
+# Of windows that are added up: what is let pass, in spreads, and what one of them counts at most.
+ALLOWED: Final = 1
+MOST_ADDED: Final = 3 * 256
 # No agent is so regular that a fifth of a doubling is much.
 LEAST_SPREAD: Final = OCTAVE // 3
 # What a mean distance is times this is about a standard deviation.
@@ -79,6 +84,8 @@ class Baselines:
             "centre": np.broadcast_to(self._prior_centre, cells).copy(),
             "spread": np.broadcast_to(self._prior_spread, cells).copy(),
             "highest": np.full(cells, -1, np.int32),
+            # Of the longest windows, what came above the centre one after the other.
+            "added": np.zeros((size, _SHAPE[1]), np.int32),
             "windows": np.zeros(rows, np.int32),
             "frozen": np.zeros(rows, np.int32),
             # Of this epoch so far.
@@ -115,75 +122,83 @@ class Baselines:
         found: Bools = self._columns["windows"].max(axis=1, initial=0) > 0
         return found
 
-    def windows(self, scale: int, slots: Ints) -> Ints:
-        """Windows that the slots' baselines rest on."""
-        found: Ints = self._columns["windows"][slots, scale].astype(np.int64)
+    def windows(self, slots: Ints, scales: Ints) -> Ints:
+        """Windows that the baselines rest on, of slots and lengths in pairs."""
+        found: Ints = self._columns["windows"][slots, scales].astype(np.int64)
         return found
 
-    def known(self, scale: int, slots: Ints) -> Known:
-        """What is known of these slots' windows of a length."""
+    def known(self, slots: Ints, scales: Ints) -> Known:
+        """What is known of windows of these slots and lengths."""
         held = self._columns
-        centre = held["centre"][slots, scale].astype(np.int64) // _FINE
-        spread = self._spread(scale, slots)
-        highest = held["highest"][slots, scale].astype(np.int64)
+        centre = held["centre"][slots, scales].astype(np.int64) // _FINE
+        spread = _width(held["spread"][slots, scales].astype(np.int64))
+        highest = held["highest"][slots, scales].astype(np.int64)
         usual = np.maximum(centre + USUAL_SPREADS * spread, highest)
         return Known(centre, spread, usual, highest)
 
-    def _spread(self, scale: int, slots: Ints) -> Ints:
-        fine = self._columns["spread"][slots, scale].astype(np.int64)
-        found: Ints = np.maximum(fine * _SPREAD_PERCENT // (100 * _FINE), LEAST_SPREAD)
-        return found
-
-    def note(self, scale: int, slots: Ints, levels: Ints, known: Known, suspect: Bools) -> None:
+    def note(self, at: Pairs, levels: Ints, known: Known, suspect: Bools) -> None:
         """Windows of this epoch, to learn from at its end; suspect ones of a known agent are not
-        learned from. A slot may occur several times.
+        learned from. A pair of slot and length may occur several times.
         """
         held = self._columns
-        frozen = held["frozen"][slots, scale] < BELIEVED[scale]
-        refuse = suspect & (held["windows"][slots, scale] >= WARM[scale]) & frozen
-        np.add.at(held["refused"], (slots[refuse], scale), 1)
-        at, learn = slots[~refuse], ~refuse
+        slots, scales = at
+        frozen = held["frozen"][at] < BELIEVED[scales]
+        refuse = suspect & (held["windows"][at] >= WARM[scales]) & frozen
+        if refuse.any():
+            np.add.at(held["refused"], (slots[refuse], scales[refuse]), 1)
+        learn = ~refuse
+        pairs = slots[learn], scales[learn]
         most = CLIP * known.spread[learn]
         moved = np.clip(levels[learn] - known.centre[learn], -most, most).astype(np.int32)
-        np.add.at(held["moved"], (at, scale), moved)
-        np.add.at(held["strayed"], (at, scale), np.abs(moved))
-        np.maximum.at(held["top"], (at, scale), levels[learn].astype(np.int32))
-        np.add.at(held["learned"], (at, scale), 1)
+        np.add.at(held["moved"], pairs, moved)
+        np.add.at(held["strayed"], pairs, np.abs(moved))
+        np.maximum.at(held["top"], pairs, levels[learn].astype(np.int32))
+        np.add.at(held["learned"], pairs, 1)
+
+    def add_up(self, slots: Ints, levels: Ints, known: Known, bar: int) -> Ints:
+        """Add the longest windows, one a slot, to those before them: what came above the centre by
+        more than ALLOWED spreads, in 256ths of a spread, until it comes below. Who reaches the bar
+        begins anew.
+        """
+        held = self._columns["added"]
+        step = (levels - known.centre) * 256 // known.spread - ALLOWED * 256
+        added: Ints = np.maximum(held[slots] + np.clip(step, -MOST_ADDED, MOST_ADDED), 0)
+        held[slots] = np.where(added >= bar, 0, added)
+        return added
 
     def fold(self) -> None:
         """The epoch is over: learn from its windows."""
         held = self._columns
-        for scale in range(len(SCALES)):
-            at = np.flatnonzero(held["learned"][:, scale])
-            if len(at):
-                self._learn(scale, at)
-            refused = held["refused"][:, scale]
-            only = (refused > 0) & (held["learned"][:, scale] == 0)
-            held["frozen"][only, scale] += refused[only]
-            held["frozen"][held["learned"][:, scale] > 0, scale] = 0
-            held["learned"][:, scale] = 0
-            held["refused"][:, scale] = 0
+        slots, scales = np.nonzero(held["learned"])
+        at = slots, scales
+        if len(slots):
+            self._learn(at)
+        only = np.nonzero((held["refused"] > 0) & (held["learned"] == 0))
+        held["frozen"][only] += held["refused"][only]
+        held["frozen"][at] = 0
+        held["learned"][at] = 0
+        held["refused"][:] = 0
 
-    def _learn(self, scale: int, at: Ints) -> None:
-        held = self._columns
-        count = held["learned"][at, scale].astype(np.int64)
-        windows = held["windows"][at, scale].astype(np.int64)
+    def _learn(self, at: Pairs) -> None:
+        held, scales = self._columns, at[1]
+        count = held["learned"][at].astype(np.int64)
+        windows = held["windows"][at].astype(np.int64)
         weight = (windows + PRIOR_WINDOWS + count)[:, None]
-        centre = held["centre"][at, scale].astype(np.int64)
-        spread = held["spread"][at, scale].astype(np.int64)
-        width = self._spread(scale, at)
-        moved = held["moved"][at, scale].astype(np.int64) * _FINE
-        strayed = held["strayed"][at, scale].astype(np.int64) * _FINE
-        held["centre"][at, scale] = centre + moved // weight
-        held["spread"][at, scale] = spread + (strayed - count[:, None] * spread) // weight
-        highest = held["highest"][at, scale].astype(np.int64)
+        centre = held["centre"][at].astype(np.int64)
+        spread = held["spread"][at].astype(np.int64)
+        moved = held["moved"][at].astype(np.int64) * _FINE
+        strayed = held["strayed"][at].astype(np.int64) * _FINE
+        held["centre"][at] = centre + moved // weight
+        held["spread"][at] = spread + (strayed - count[:, None] * spread) // weight
+        highest = held["highest"][at].astype(np.int64)
         faded = highest - np.maximum(highest - centre // _FINE, 0) // _FADE
-        top = held["top"][at, scale].astype(np.int64)
-        rise = np.where((windows >= WARM[scale])[:, None], highest + width // _RISE, top)
-        held["highest"][at, scale] = np.maximum(faded, np.minimum(top, np.maximum(rise, 0)))
-        held["windows"][at, scale] = np.minimum(windows + count, MEMORY[scale])
-        held["moved"][at, scale] = held["strayed"][at, scale] = 0
-        held["top"][at, scale] = -1
+        top = held["top"][at].astype(np.int64)
+        known = (windows >= WARM[scales])[:, None]
+        rise = np.where(known, highest + _width(spread) // _RISE, top)
+        held["highest"][at] = np.maximum(faded, np.minimum(top, np.maximum(rise, 0)))
+        held["windows"][at] = np.minimum(windows + count, MEMORY[scales])
+        held["moved"][at] = held["strayed"][at] = 0
+        held["top"][at] = -1
 
     def state(self, size: int) -> BaselinesState:
         """The rows below `size`."""
@@ -201,3 +216,9 @@ class Baselines:
         for name, packed in state.columns.items():
             flat = np.frombuffer(zlib.decompress(packed), "<i4").astype(np.int32)
             self._columns[name] = flat.reshape(self._columns[name].shape).copy()
+
+
+def _width(fine: Ints) -> Ints:
+    """A spread in levels, never less than the least."""
+    found: Ints = np.maximum(fine * _SPREAD_PERCENT // (100 * _FINE), LEAST_SPREAD)
+    return found

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tachograph.detectors.behaviour.features import FEATURE_SET, FEATURES, SCALES
+from tachograph.detectors.behaviour.features import FEATURE_SET, FEATURES, JUDGEMENTS, SCALES
 from tachograph.schemas.identity import plain_id
 
 Ints = npt.NDArray[np.int64]
@@ -21,14 +21,14 @@ Ints = npt.NDArray[np.int64]
 # False alarms that an honest agent may cost a day.
 BUDGET_PER_AGENT_DAY = 0.05
 # No bar is lower, whatever the budget: the honest work of a place has longer tails than any that
-# was measured elsewhere.
-LEAST_BAR = 3 * 256
+# was measured elsewhere. By judgement.
+LEAST_BARS = (768, 768, 768, 768, 1536)
 SHIPPED = Path(__file__).parent / "calibration.json"
 
 
 class Honest(msgspec.Struct, frozen=True):
-    """Scores of honest windows of one length: how many windows there were, and the highest scores,
-    each the highest of one agent's hour, descending.
+    """Scores of honest windows of one judgement: how many windows there were, and the highest
+    scores, each the highest of one agent's hour, descending.
     """
 
     windows: int
@@ -37,7 +37,7 @@ class Honest(msgspec.Struct, frozen=True):
 
 class Calibration(msgspec.Struct, frozen=True):
     """`centre` and `spread`: the prior, by length and feature, in levels. `agent_days` of honest
-    work, of which `data` says more, made `honest`, by length.
+    work, of which `data` says more, made `honest`, by judgement.
     """
 
     feature_set: int
@@ -52,16 +52,19 @@ class Calibration(msgspec.Struct, frozen=True):
         return plain_id(msgspec.json.encode(self, order="deterministic").decode())[:16]
 
     def bars(self, budget_per_agent_day: float = BUDGET_PER_AGENT_DAY) -> Ints:
-        """The score from which a window is out of line, by length: each length has an equal part
-        of the budget, and none is below LEAST_BAR.
+        """The score from which a window is out of line, by judgement: each has an equal part of the
+        budget, and none is below LEAST_BARS.
         """
-        allowed = int(budget_per_agent_day * self.agent_days / len(SCALES))
-        bars = [max(_bar(honest.highest, allowed), LEAST_BAR) for honest in self.honest]
+        allowed = int(budget_per_agent_day * self.agent_days / len(JUDGEMENTS))
+        bars = [
+            max(_bar(honest.highest, allowed), least)
+            for honest, least in zip(self.honest, LEAST_BARS, strict=True)
+        ]
         return np.array(bars, np.int64)
 
-    def p_value(self, scale: int, score: int) -> float:
+    def p_value(self, judgement: int, score: int) -> float:
         """Conformal: (1 + honest hours that reached the score) / (1 + honest windows)."""
-        honest = self.honest[scale]
+        honest = self.honest[judgement]
         return (1 + sum(one >= score for one in honest.highest)) / (1 + honest.windows)
 
 
@@ -81,7 +84,7 @@ def decoded(text: bytes) -> Calibration:
     shape = (len(SCALES), len(FEATURES))
     if found.feature_set != FEATURE_SET or np.shape(found.centre) != shape:
         raise ValueError("a calibration of other features")
-    if np.shape(found.spread) != shape or len(found.honest) != len(SCALES):
+    if np.shape(found.spread) != shape or len(found.honest) != len(JUDGEMENTS):
         raise ValueError("a calibration of another shape")
     return found
 

@@ -8,7 +8,7 @@ a function of the set of actions, whatever their order and batches. Nothing is r
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -24,16 +24,16 @@ from tachograph.detectors.behaviour.baselines import (
     BaselinesState,
 )
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
-from tachograph.detectors.behaviour.features import FEATURES, PANE_US, SCALES
+from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
+from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     KNOWN_WORDS,
-    amounts_of,
-    levels_of,
+    NO_SCORE,
+    count_new,
     scores_of,
-    seen_words,
 )
 from tachograph.detectors.behaviour.pending import Pending
-from tachograph.detectors.behaviour.report import BUCKET_US, Judged, Reporter
+from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import (
     KEY,
     LINKED,
@@ -49,27 +49,21 @@ from tachograph.schemas.alert import Signal
 
 FORMAT: Final = 1
 _HAND = len(FEATURES)
+# Rows of base panes that are judged in one go.
+_STEP_ROWS: Final = 50_000
+_THERE_MS = np.array([scale.span_us // 1000 for scale in SCALES])
+_FILLS = np.array(hands.FILLS_PERCENT)
+_LEAST_ACTS = np.array(hands.LEAST_ACTS)
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
-
-
-class Scored(NamedTuple):
-    """Windows of one length that were judged: rows of state and matrices (windows, features)."""
-
-    scale: int
-    slots: Ints
-    windows: Ints
-    amounts: Ints
-    levels: Ints
-    scores: Ints
 
 
 class _Crossing(msgspec.Struct, frozen=True, array_like=True):
     """A feature (or a hand) of a window is out of line; ordered as they are said."""
 
     end: int
-    scale: int
+    judgement: int
     slot: int
     feature: int
     judged: Judged
@@ -92,9 +86,9 @@ class Behaviour:
 
     def __init__(
         self, *, limits: Limits | None = None, calibration: Calibration | None = None,
-        bars: Ints | None = None, listener: Callable[[Scored], None] | None = None,
+        bars: Ints | None = None, listener: Callable[[Judged], None] | None = None,
     ) -> None:  # fmt: skip
-        """`bars`: the scores from which windows are out of line, by length; None: by the
+        """`bars`: the scores from which windows are out of line, by judgement; None: by the
         calibration and the usual budget. `listener` hears of every window of an agent.
         """
         limits = limits or Limits()
@@ -179,23 +173,27 @@ class Behaviour:
         if self._closed is not None and until <= self._closed:
             return Outcome()
         said: list[Signal] = []
-        while (first := self._first_pane()) is not None and first < until:
-            self._begin_epoch(first // EPOCH_PANES)
-            step = min(until, (first // EPOCH_PANES + 1) * EPOCH_PANES)
+        while (step := self._step(until)) is not None:
             said += self._close(step, revision)
         self._closed = until
         if self._epoch is not None and until >= (self._epoch + 1) * EPOCH_PANES:
             self._begin_epoch(until // EPOCH_PANES)
         return Outcome(said)
 
-    def _first_pane(self) -> int | None:
-        """Where the next window that is held ends, as its last base pane."""
-        found = [
-            (first + 1) * scale.panes - 1
-            for scale, pending in zip(SCALES, self._pending, strict=True)
-            if (first := pending.first_window()) is not None
+    def _step(self, until: int) -> int | None:
+        """The base pane before which to judge next, of those before `until`; None: all is judged.
+        Not all at once, where it is much.
+        """
+        firsts = [pending.first_window() for pending in self._pending]
+        ends = [
+            (first + 1) * scale.panes
+            for scale, first in zip(SCALES, firsts, strict=True)
+            if first is not None
         ]
-        return min(found, default=None)
+        if not ends or min(ends) > until:
+            return None
+        far = self._pending[0].window_at(_STEP_ROWS)
+        return until if far is None else min(until, (far // EPOCH_PANES + 1) * EPOCH_PANES)
 
     def _begin_epoch(self, epoch: int) -> None:
         if self._epoch is not None and epoch > self._epoch:
@@ -205,79 +203,80 @@ class Behaviour:
         self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
 
     def _close(self, until: int, revision: int) -> list[Signal]:
-        """Judge all windows that end at or before a base pane of this epoch."""
-        crossings: list[_Crossing] = []
-        for place, scale in enumerate(SCALES):
-            rows = self._pending[place].close(until // scale.panes)
-            if rows is None:
-                continue
+        """Judge all windows that end at or before a base pane."""
+        closed = closed_of(self._over(until))
+        persons = self._agents.persons(closed.slots)
+        crossings = self._hands(closed.at(persons)) if persons.any() else []
+        closed = closed.at(~persons) if persons.any() else closed
+        for epoch, rows in closed.epochs():
+            self._begin_epoch(epoch)
+            crossings += self._judged(closed.at(rows))
+        crossings.sort(key=lambda one: (one.end, one.judgement, one.slot, one.feature))
+        return [signal for one in crossings for signal in self._say(one, revision)]
+
+    def _over(self, until: int) -> list[pl.DataFrame]:
+        """Windows that end at or before a base pane, by length; shorter ones go on as parts of the
+        longer.
+        """
+        found: list[pl.DataFrame] = []
+        for place, (scale, pending) in enumerate(zip(SCALES, self._pending, strict=True)):
+            if found and found[-1].height:
+                ratio = scale.panes // SCALES[place - 1].panes
+                pending.add(found[-1].with_columns(pl.col("window") // ratio))
+            rows = pending.close(until // scale.panes)
             if not place:
                 rows = merged(rows) if (rows["trace"] != "").any() else rows.drop("trace")
                 rows = rows.with_columns(pl.concat_list("first_id").alias("ids"))
-            crossings += self._crossings(place, rows)
-            if place + 1 < len(SCALES):
-                ratio = SCALES[place + 1].panes // scale.panes
-                self._pending[place + 1].add(rows.with_columns(pl.col("window") // ratio))
-        crossings.sort(key=lambda one: (one.end, one.scale, one.slot, one.feature))
-        return [signal for one in crossings for signal in self._say(one, revision)]
+            found.append(rows)
+        return found
 
-    def _crossings(self, scale: int, rows: pl.DataFrame) -> list[_Crossing]:
-        by_hand = self._agents.persons(rows["slot"].to_numpy())
-        if not by_hand.any():
-            return self._agents_out(scale, rows)
-        agents = rows.filter(pl.Series(~by_hand))
-        out = self._agents_out(scale, agents) if agents.height else []
-        return out + self._hands(scale, rows.filter(pl.Series(by_hand)))
+    def _judged(self, closed: Closed) -> list[_Crossing]:
+        """Judge agents' windows of one epoch, and learn from them."""
+        slots, scales, levels = closed.slots, closed.scales, closed.levels
+        count_new(closed.amounts, levels, closed.words, self._seen[0, slots])
+        known = self._baselines.known(slots, scales)
+        own = self._baselines.windows(slots, scales)
+        scores = scores_of(scales, closed.amounts, levels, known, own)
+        suspect = scores.max(axis=1) * 2 >= self._bars[scales]
+        self._baselines.note((slots, scales), levels, known, suspect)
+        # What an agent met while out of line is not held to be its own.
+        met = (scales == 0) & (~suspect | (own < WARM[0]))
+        np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
+        found = self._crossed(Judged(closed, scales, scores, known, own))
+        longest = np.flatnonzero(scales == len(SCALES) - 1)
+        return found + (self._added_up(closed.at(longest)) if len(longest) else [])
 
-    def _agents_out(self, scale: int, rows: pl.DataFrame) -> list[_Crossing]:
-        slots = rows["slot"].to_numpy()
-        amounts = amounts_of(rows, self._seen[0, slots])
-        levels = levels_of(amounts)
-        known = self._baselines.known(scale, slots)
-        windows = self._baselines.windows(scale, slots)
-        scores = scores_of(scale, amounts, levels, known, windows)
+    def _added_up(self, closed: Closed) -> list[_Crossing]:
+        """Judge the longest windows together with those before them."""
+        slots, scales = closed.slots, closed.scales
+        known = self._baselines.known(slots, scales)
+        own = self._baselines.windows(slots, scales)
+        bar = int(self._bars[ADDED_UP])
+        added = self._baselines.add_up(slots, closed.levels, known, bar)
+        scores = np.where((own >= 2 * WARM[scales])[:, None], added, NO_SCORE)
+        return self._crossed(Judged(closed, np.full(len(slots), ADDED_UP), scores, known, own))
+
+    def _crossed(self, judged: Judged) -> list[_Crossing]:
         if self._listener is not None:
-            at_window = rows["window"].to_numpy()
-            self._listener(Scored(scale, slots, at_window, amounts, levels, scores))
-        suspect = scores.max(axis=1) * 2 >= self._bars[scale]
-        self._baselines.note(scale, slots, levels, known, suspect)
-        if not scale:
-            # What an agent met while out of line is not held to be its own.
-            learned = ~suspect | (windows < WARM[scale])
-            np.bitwise_or.at(self._seen[1], slots[learned], seen_words(rows)[learned])
-        at, features = np.nonzero(scores >= self._bars[scale])
-        if not len(at):
-            return []
-        some, places = np.unique(at, return_inverse=True)
-        judged = Judged(
-            scale,
-            rows[some].to_dicts(),
-            amounts[some],
-            scores[some],
-            msgspec.structs.replace(
-                known, centre=known.centre[some], spread=known.spread[some],
-                usual=known.usual[some], highest=known.highest[some],
-            ),
-            windows[some],
-        )  # fmt: skip
-        return _crossings_of(judged, places, features)
+            self._listener(judged)
+        bars = self._bars[judged.judgement][:, None]
+        return _crossings_of(judged, *np.nonzero(judged.scores >= bars))
 
-    def _hands(self, scale: int, rows: pl.DataFrame) -> list[_Crossing]:
-        there_ms = SCALES[scale].span_us // 1000
-        asked = pl.col("needed_ms") * 100 >= there_ms * hands.FILLS_PERCENT[scale]
-        fast = rows.filter(asked & (pl.col("acts") >= hands.LEAST_ACTS[scale]))
-        if fast.is_empty():
-            return []
-        none = np.zeros((fast.height, 0), np.int64)
-        known = self._baselines.known(scale, fast["slot"].to_numpy())
-        judged = Judged(scale, fast.to_dicts(), none, none, known, none[:, 0:0])
-        return _crossings_of(judged, np.arange(fast.height), np.full(fast.height, _HAND))
+    def _hands(self, closed: Closed) -> list[_Crossing]:
+        """Windows of persons that hold more than a hand can do."""
+        needed = np.concatenate([frame["needed_ms"].to_numpy() for frame in closed.frames])
+        begins = np.cumsum([0, *(frame.height for frame in closed.frames)])
+        at = begins[closed.scales] + closed.places
+        fills = needed[at] * 100 >= _THERE_MS[closed.scales] * _FILLS[closed.scales]
+        fast = np.flatnonzero(fills & (closed.amounts[:, 0] >= _LEAST_ACTS[closed.scales]))
+        known = self._baselines.known(closed.slots, closed.scales)
+        judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
+        return _crossings_of(judged, fast, np.full(len(fast), _HAND))
 
     def _say(self, crossing: _Crossing, revision: int) -> list[Signal]:
         """Once in a bucket: of each agent and feature the first window."""
         judged, place, slot = crossing.judged, crossing.place, crossing.slot
-        row = judged.rows[place]
-        bucket = row["last_us"] // BUCKET_US
+        bucket = int(judged.row(place)["last_us"]) // BUCKET_US
         if self._said[slot, crossing.feature] >= bucket:
             return []
         self._said[slot, crossing.feature] = bucket
@@ -353,12 +352,12 @@ class Behaviour:
 
 
 def _crossings_of(judged: Judged, places: Ints, features: Ints) -> list[_Crossing]:
-    panes = SCALES[judged.scale].panes
+    closed = judged.closed
     return [
         _Crossing(
-            (judged.rows[place]["window"] + 1) * panes,
-            judged.scale,
-            judged.rows[place]["slot"],
+            int(closed.ends[place]),
+            int(judged.judgement[place]),
+            int(closed.slots[place]),
             feature,
             judged,
             place,

@@ -21,6 +21,9 @@ class Scale(NamedTuple):
 
 
 SCALES = (Scale(1, "10 s"), Scale(6, "1 min"), Scale(60, "10 min"), Scale(360, "1 h"))
+# How a window is judged: by each length alone, and the longest also with those before it, added up.
+ADDED_UP = len(SCALES)
+JUDGEMENTS = (*(scale.name for scale in SCALES), f"{SCALES[-1].name}, added up")
 
 
 class Finding(msgspec.Struct, frozen=True):

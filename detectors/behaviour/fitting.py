@@ -1,15 +1,24 @@
 """A calibration made of honest windows."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tachograph.detectors.behaviour.calibration import Calibration, Honest
-from tachograph.detectors.behaviour.detector import Scored
-from tachograph.detectors.behaviour.features import FEATURE_SET, FEATURES, PANE_US, SCALES
+from tachograph.detectors.behaviour.closed import Judged
+from tachograph.detectors.behaviour.features import (
+    FEATURE_SET,
+    FEATURES,
+    JUDGEMENTS,
+    PANE_US,
+    SCALES,
+)
 from tachograph.detectors.behaviour.levels import OCTAVE, Ints
 from tachograph.detectors.behaviour.measures import NO_SCORE
 
 _HOUR_PANES = 3_600_000_000 // PANE_US
 _DAY_PANES = 24 * _HOUR_PANES
+_PANES = np.array([scale.panes for scale in SCALES])
 # Scores that are kept of each length: enough for every budget an operator would set.
 KEPT = 4000
 
@@ -22,19 +31,35 @@ def blank() -> Calibration:
         np.full(shape, 2 * OCTAVE).tolist(),
         np.full(shape, 2 * OCTAVE).tolist(),
         1.0,
-        [Honest(0, [2**14]) for _ in SCALES],
+        [Honest(0, [2**14]) for _ in JUDGEMENTS],
         "none",
     )
+
+
+class Heard(NamedTuple):
+    """What is kept of judged windows: (windows) and (windows, features)."""
+
+    judgement: int
+    slots: Ints
+    windows: Ints
+    levels: Ints
+    scores: Ints
 
 
 class Fitting:
     """Hears of windows of honest agents, of one detector; makes a calibration of them."""
 
     def __init__(self) -> None:
-        self._heard: list[Scored] = []
+        self._heard: list[Heard] = []
 
-    def __call__(self, scored: Scored) -> None:
-        self._heard.append(scored)
+    def __call__(self, judged: Judged) -> None:
+        closed = judged.closed
+        for way in np.unique(judged.judgement).tolist():
+            at = judged.judgement == way
+            windows = (closed.ends // _PANES[closed.scales] - 1)[at]
+            self._heard.append(
+                Heard(way, closed.slots[at], windows, closed.levels[at], judged.scores[at])
+            )
 
     def calibration(self, data: str, base: Calibration, *, prior: bool) -> Calibration:
         """`prior`: the prior anew too, else that of `base`. Raises ValueError when nothing was
@@ -42,18 +67,18 @@ class Fitting:
         """
         if not self._heard:
             raise ValueError("no windows to learn from")
-        by_scale = [[s for s in self._heard if s.scale == at] for at in range(len(SCALES))]
+        by_way = [[s for s in self._heard if s.judgement == at] for at in range(len(JUDGEMENTS))]
         centre, spread = base.centre, base.spread
         if prior:
-            pairs = [_prior(heard) for heard in by_scale]
+            pairs = [_prior(heard) for heard in by_way[: len(SCALES)]]
             centre, spread = [c.tolist() for c, _ in pairs], [s.tolist() for _, s in pairs]
-        days = _agent_days(by_scale[0])
+        days = _agent_days(by_way[0])
         return Calibration(
-            FEATURE_SET, centre, spread, days, [_honest(heard) for heard in by_scale], data
+            FEATURE_SET, centre, spread, days, [_honest(heard) for heard in by_way], data
         )
 
 
-def _prior(heard: list[Scored]) -> tuple[Ints, Ints]:
+def _prior(heard: list[Heard]) -> tuple[Ints, Ints]:
     """Centre and mean distance from it, every agent counting the same."""
     slots = np.concatenate([one.slots for one in heard])
     levels = np.concatenate([one.levels for one in heard])
@@ -67,7 +92,7 @@ def _prior(heard: list[Scored]) -> tuple[Ints, Ints]:
     return np.rint(centre).astype(np.int64), np.rint((strayed / counts).mean(axis=0)).astype(int)
 
 
-def _agent_days(heard: list[Scored]) -> float:
+def _agent_days(heard: list[Heard]) -> float:
     """Days on which agents did something."""
     pairs = {
         pair
@@ -77,11 +102,11 @@ def _agent_days(heard: list[Scored]) -> float:
     return float(len(pairs))
 
 
-def _honest(heard: list[Scored]) -> Honest:
+def _honest(heard: list[Heard]) -> Honest:
     """Of each agent's hour the highest score."""
     if not heard:
         return Honest(0, [])
-    panes = SCALES[heard[0].scale].panes
+    panes = SCALES[min(heard[0].judgement, len(SCALES) - 1)].panes
     hours: dict[tuple[int, int], int] = {}
     for one in heard:
         top = one.scores.max(axis=1)

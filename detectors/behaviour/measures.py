@@ -5,7 +5,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour.baselines import WARM, Known
-from tachograph.detectors.behaviour.features import FEATURES
+from tachograph.detectors.behaviour.features import FEATURES, NAMES
 from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, level_of
 from tachograph.detectors.behaviour.rows import CALLS, TARGETS, TOOLS
 
@@ -14,7 +14,11 @@ Words = npt.NDArray[np.uint64]
 
 _GRAINS = np.array([feature.grain for feature in FEATURES])
 _OWN = np.array([feature.own for feature in FEATURES])
-_LEAST = np.array([feature.least for feature in FEATURES])
+_LEAST = np.array([feature.least for feature in FEATURES]).T
+_ADDED = ("acts", "failures", "bytes_out", "rows_read", "tokens")
+# Both are compared as they are.
+_NEW_TARGETS, _NEW_TOOLS = NAMES.index("new_targets"), NAMES.index("new_tools")
+_NEW = [_NEW_TARGETS, _NEW_TOOLS]
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
 KNOWN_WORDS = len(TARGETS) + len(TOOLS)
@@ -32,24 +36,32 @@ def seen_words(rows: pl.DataFrame) -> Words:
     return words_of(rows, (*TARGETS, *TOOLS))
 
 
-def amounts_of(rows: pl.DataFrame, before: Words) -> Ints:
-    """(windows, features). `before`: the sketches of what each agent had met before."""
+def amounts_of(rows: pl.DataFrame) -> Ints:
+    """(windows, features); what is new to an agent is left at 0 until it is known what is."""
     targets, tools = words_of(rows, TARGETS), words_of(rows, TOOLS)
-    known_targets, known_tools = before[:, : len(TARGETS)], before[:, len(TARGETS) :]
     calls, sketched = rows["calls"].to_numpy(), words_of(rows, CALLS)
     once = different(sketched)
     telling = np.bitwise_count(sketched).astype(np.int64).sum(axis=1) < SKETCH_BITS - _FREE_BITS
-    repeats = np.where(telling & (2 * once < calls), calls - once, 0)
+    none = np.zeros(rows.height, np.int64)
     columns = {
-        **{name: rows[name].to_numpy() for name in
-           ("acts", "failures", "bytes_out", "rows_read", "tokens")},
+        **{name: rows[name].to_numpy() for name in _ADDED},
         "targets": different(targets),
-        "new_targets": different(targets & ~known_targets),
+        "new_targets": none,
         "tools": _bits(tools),
-        "new_tools": _bits(tools & ~known_tools),
-        "repeats": repeats,
-    }  # fmt: skip
-    return np.stack([columns[feature.name] for feature in FEATURES], axis=1).astype(np.int64)
+        "new_tools": none,
+        "repeats": np.where(telling & (2 * once < calls), calls - once, 0),
+    }
+    return np.stack([columns[name] for name in NAMES], axis=1).astype(np.int64)
+
+
+def count_new(amounts: Ints, levels: Ints, words: Words, before: Words) -> None:
+    """Fill in what is new. `words`, `before`: the sketches of windows, and of what their agents had
+    met before.
+    """
+    new = words & ~before
+    amounts[:, _NEW_TARGETS] = different(new[:, : len(TARGETS)])
+    amounts[:, _NEW_TOOLS] = _bits(new[:, len(TARGETS) :])
+    levels[:, _NEW] = level_of(amounts[:, _NEW])
 
 
 def levels_of(amounts: Ints) -> Ints:
@@ -57,13 +69,13 @@ def levels_of(amounts: Ints) -> Ints:
     return level_of(amounts // _GRAINS)
 
 
-def scores_of(scale: int, amounts: Ints, levels: Ints, known: Known, windows: Ints) -> Ints:
+def scores_of(scales: Ints, amounts: Ints, levels: Ints, known: Known, windows: Ints) -> Ints:
     """How far above what is usual, in spreads of 256 steps; NO_SCORE where it is too little, or the
     agent's own `windows` are too few to tell.
     """
     scores = (levels - known.usual) * 256 // known.spread
-    telling = (windows >= WARM[scale])[:, None] | ~_OWN
-    return np.where((amounts >= _LEAST[:, scale]) & telling, scores, NO_SCORE)
+    telling = (windows >= WARM[scales])[:, None] | ~_OWN
+    return np.where((amounts >= _LEAST[scales]) & telling, scores, NO_SCORE)
 
 
 def _bits(words: Words) -> Ints:

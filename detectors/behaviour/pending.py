@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from tachograph.detectors.behaviour.rows import LINKED, merged
+from tachograph.detectors.behaviour.rows import LINKED, NO_PANES, NO_WINDOWS, UNLINKED, merged
 
 # Parts that are held before they are put together.
 _MAX_PARTS = 64
@@ -20,6 +20,7 @@ class Pending:
         apart.
         """
         self._by = by
+        self._nothing = NO_PANES if by == UNLINKED else NO_WINDOWS
         self._parts: list[pl.DataFrame] = []
         self._rows = self._whole_rows = 0
         self._first: int | None = None
@@ -43,15 +44,22 @@ class Pending:
             self._first = min(int(part["window"].min()) for part in self._parts)  # type: ignore[arg-type]
         return self._first
 
-    def close(self, before: int) -> pl.DataFrame | None:
+    def close(self, before: int) -> pl.DataFrame:
         """Windows before this one, which nothing changes any more; ordered by window and slot."""
         first = self.first_window()
         if first is None or first >= before:
-            return None
+            return self._nothing
         whole = self._whole()
         over = int(whole["window"].search_sorted(before))
         self._hold(whole[over:])
         return whole[:over]
+
+    def window_at(self, row: int) -> int | None:
+        """The window of a row, in order; None: there are not so many."""
+        if self._rows <= row:
+            return None
+        self._hold(self._whole())
+        return int(self._parts[0]["window"][row]) if self._rows > row else None
 
     def forget(self, slots: list[int]) -> None:
         """Nothing more of these."""

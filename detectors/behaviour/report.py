@@ -1,22 +1,23 @@
 """What is out of line, as signals that explain themselves in words and numbers."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from tachograph.detectors.behaviour.agents import Identity
-from tachograph.detectors.behaviour.baselines import Known
 from tachograph.detectors.behaviour.calibration import Calibration
+from tachograph.detectors.behaviour.closed import Judged
 from tachograph.detectors.behaviour.features import (
+    ADDED_UP,
     FEATURE_SET,
     FEATURES,
+    JUDGEMENTS,
     NAMES,
-    SCALES,
     Finding,
     Scale,
 )
 from tachograph.detectors.behaviour.hands import HAND
-from tachograph.detectors.behaviour.levels import OCTAVE, Ints, amount_of
+from tachograph.detectors.behaviour.levels import OCTAVE, amount_of
 from tachograph.detectors.language.rule import MICROS
 from tachograph.detectors.signals import ALERT_BUCKET_S, at
 from tachograph.schemas.alert import Observable, Reason, Severity, Signal, Witness
@@ -26,17 +27,6 @@ BUCKET_US = ALERT_BUCKET_S * MICROS
 # So many times what was the most before is grave.
 _HIGH_TIMES = 16
 _CONFIDENCE = 60
-
-
-class Judged(NamedTuple):
-    """Windows of one length, with what was measured and known of them: (windows, features)."""
-
-    scale: int
-    rows: list[dict[str, Any]]
-    amounts: Ints
-    scores: Ints
-    known: Known
-    windows: Ints
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -60,20 +50,22 @@ class Reporter:
         self, who: Identity, judged: Judged, place: int, feature: int, revision: int
     ) -> Signal:
         """One feature of one window."""
-        scale, asked = SCALES[judged.scale], FEATURES[feature]
-        amount, known = int(judged.amounts[place, feature]), judged.known
+        scale, asked, known = judged.scale(place), FEATURES[feature], judged.known
+        amount, judgement = int(judged.closed.amounts[place, feature]), judged.judgement[place]
         usual = amount_of(float(known.centre[place, feature])) * asked.grain
         most = amount_of(float(known.highest[place, feature])) * asked.grain
-        own = int(judged.windows[place])
-        p_value = self._calibration.p_value(judged.scale, int(judged.scores[place, feature]))
+        own = int(judged.own[place])
+        p_value = self._calibration.p_value(judgement, int(judged.scores[place, feature]))
         times = (amount + asked.grain) / (max(usual, most) + asked.grain)
         said = _Said(
             asked.finding,
             "high" if times >= _HIGH_TIMES else "medium",
-            f"{asked.finding.title}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}, "
+            f"{asked.finding.title}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}"
+            f"{', after others like it' if judgement == ADDED_UP else ''}, "
             f"where {usual:,.3g} is usual and {most:,.3g} was the most, {_rests_on(own)}",
             {
                 "feature": asked.name,
+                "judged_by": JUDGEMENTS[judgement],
                 "observed": str(amount),
                 "usual": f"{usual:.6g}",
                 "most_before": f"{most:.6g}",
@@ -83,11 +75,11 @@ class Reporter:
             },
             {**_shares(judged, place), asked.name: float(amount), "p_value": p_value},
         )
-        return self._signal(who, judged.rows[place], scale, said, revision)
+        return self._signal(who, judged.row(place), scale, said, revision)
 
     def too_fast(self, who: Identity, judged: Judged, place: int, revision: int) -> Signal:
         """A window that holds more than a hand can do."""
-        scale, row = SCALES[judged.scale], judged.rows[place]
+        scale, row = judged.scale(place), judged.row(place)
         needed_ms, there_ms = row["needed_ms"], scale.span_us // 1000
         said = _Said(
             HAND,

@@ -50,56 +50,7 @@ _ASKED: Final = (
 )  # fmt: skip
 
 
-def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
-    """Actions that count in windows, with KEY (no nulls), `window`, and what each adds. `trace`:
-    not empty where a link may still say whose action it is.
-    """
-    missing = [pl.lit(None, COLUMNS[name]).alias(name) for name in _ASKED if name not in actions]
-    frame = actions.with_columns(missing).select(_ASKED)
-    timely = ~(pl.col("late").fill_null(value=False) | pl.col("far").fill_null(value=False))
-    frame = frame.filter(timely & (pl.col("kind") != "heartbeat").fill_null(value=True))
-    if frame.is_empty():
-        return frame
-    frame = frame.with_columns(CLAIM.alias("claim"))
-    by_hand = pl.col("claim") != ""
-    session = pl.coalesce("session_id", "trace_id", "principal_id", "partition_key")
-    lacks = pl.col("agent_id").is_null() | (by_hand & (session == pl.col("trace_id")))
-    act = pl.col("kind").is_in(ACTS).fill_null(value=False)
-    out = pl.col("kind").is_in(["message", "http"]) & (pl.col("content_direction") == "out")
-    call = pl.struct("tool_name", pl.coalesce("tool_args_hash", "tool_args").alias("args"))
-    time_us = pl.col("event_time").to_physical()
-    made = frame.select(
-        pl.col("tenant").fill_null("default"),
-        pl.col("partition_key").fill_null(""),
-        pl.col("agent_id").fill_null(""),
-        pl.when(pl.col("agent_id").is_null()).then("agent_name").fill_null("").alias("agent_name"),
-        "claim",
-        pl.when(by_hand).then(session).fill_null("").alias("hand"),
-        pl.when(lacks).then("trace_id").fill_null("").alias("trace"),
-        time_us.alias("first_us"),
-        time_us.alias("last_us"),
-        (time_us // PANE_US).alias("window"),
-        "event_id",
-        *FIRSTS,
-        *(pl.col(mark).fill_null(value=False) for mark in MARKS),
-        act.cast(pl.Int64).alias("acts"),
-        (pl.col("outcome").is_in(["failed", "denied"]).fill_null(value=False))
-        .cast(pl.Int64)
-        .alias("failures"),
-        _amount(pl.coalesce("tool_bytes_out", pl.when(out).then("content_bytes"))).alias(
-            "bytes_out"
-        ),
-        _amount(pl.col("tool_rows_returned")).alias("rows_read"),
-        (_amount(pl.col("usage_input_tokens")) + _amount(pl.col("usage_output_tokens"))).alias(
-            "tokens"
-        ),
-        pl.when(by_hand).then(NEEDED_MS).otherwise(0).cast(pl.Int64).alias("needed_ms"),
-        pl.when(act).then(_TARGET).alias("target"),
-        pl.when(act & pl.coalesce("tool_args_hash", "tool_args").is_not_null())
-        .then(call)
-        .alias("call"),
-    )
-    return _sketched(made)
+_NONE = {name: pl.lit(None, COLUMNS[name]).alias(name) for name in _ASKED}
 
 
 def _amount(column: pl.Expr) -> pl.Expr:
@@ -107,22 +58,81 @@ def _amount(column: pl.Expr) -> pl.Expr:
     return column.fill_null(0).clip(0, 2**40).cast(pl.Int64)
 
 
-def _sketched(made: pl.DataFrame) -> pl.DataFrame:
-    """Values as bits of sketches."""
+def _if_any(condition: pl.Expr, value: pl.Expr) -> pl.Expr:
+    return pl.when(condition).then(value)
+
+
+_is_act = pl.col("kind").is_in(ACTS).fill_null(value=False)
+_goes_out = pl.col("kind").is_in(["message", "http"]) & (pl.col("content_direction") == "out")
+_by_hand = CLAIM != ""
+_session = pl.coalesce("session_id", "trace_id", "principal_id", "partition_key")
+_lacks = pl.col("agent_id").is_null() | (_by_hand & (_session == pl.col("trace_id")))
+_args = pl.coalesce("tool_args_hash", "tool_args")
+_call = pl.struct("tool_name", _args.alias("args"))
+_time_us = pl.col("event_time").to_physical()
+
+
+def _hashed(value: pl.Expr, there: pl.Expr) -> pl.Expr:
+    """A hash of what an act names; 0 where there is none."""
+    return pl.when(_is_act & there.is_not_null()).then(value.hash(_SEED)).otherwise(pl.lit(0))
+
+
+_COUNTS = (
+    pl.col("kind").ne_missing("heartbeat")
+    & pl.col("late").fill_null(value=False).not_()
+    & pl.col("far").fill_null(value=False).not_()
+)
+_HASHES = ("target#", "call#", "tool#")
+_MEASURES = [
+    pl.col("tenant").fill_null("default"),
+    pl.col("partition_key").fill_null(""),
+    pl.col("agent_id").fill_null(""),
+    _if_any(pl.col("agent_id").is_null(), pl.col("agent_name")).fill_null("").alias("agent_name"),
+    CLAIM.alias("claim"),
+    _if_any(_by_hand, _session).fill_null("").alias("hand"),
+    _if_any(_lacks, pl.col("trace_id")).fill_null("").alias("trace"),
+    _time_us.alias("first_us"),
+    _time_us.alias("last_us"),
+    (_time_us // PANE_US).alias("window"),
+    "event_id",
+    *FIRSTS,
+    *(pl.col(mark).fill_null(value=False) for mark in MARKS),
+    _is_act.cast(pl.Int64).alias("acts"),
+    pl.col("outcome").is_in(["failed", "denied"]).fill_null(value=False).cast(pl.Int64)
+    .alias("failures"),
+    _amount(pl.coalesce("tool_bytes_out", _if_any(_goes_out, pl.col("content_bytes"))))
+    .alias("bytes_out"),
+    _amount(pl.col("tool_rows_returned")).alias("rows_read"),
+    (_amount(pl.col("usage_input_tokens")) + _amount(pl.col("usage_output_tokens")))
+    .alias("tokens"),
+    pl.when(_by_hand).then(NEEDED_MS).otherwise(0).cast(pl.Int64).alias("needed_ms"),
+    (_is_act & _args.is_not_null()).cast(pl.Int64).alias("calls"),
+    _hashed(_TARGET, _TARGET).alias("target#"),
+    _hashed(_call, _args).alias("call#"),
+    _hashed(pl.col("tool_name"), pl.col("tool_name")).alias("tool#"),
+]  # fmt: skip
+
+
+def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
+    """Actions that count in windows, with KEY (no nulls), `window`, and what each adds. `trace`:
+    not empty where a link may still say whose action it is.
+    """
+    missing = [_NONE[name] for name in _ASKED if name not in actions.columns]
+    made = actions.lazy().with_columns(missing).filter(_COUNTS).select(_MEASURES).collect()
     columns = [
-        *_bits(made["target"], TARGETS),
-        *_bits(made["call"], CALLS),
-        *_bits(pl.select(pl.when(made["acts"] > 0).then(made["tool_name"])).to_series(), TOOLS),
+        bits
+        for hashed, names in zip(_HASHES, (TARGETS, CALLS, TOOLS), strict=True)
+        for bits in _bits(made[hashed], names)
     ]
-    counted = made["call"].is_not_null().cast(pl.Int64).alias("calls")
-    return made.drop("target", "call").with_columns(counted, *columns)
+    return made.drop(_HASHES).hstack(columns)
 
 
-def _bits(values: pl.Series, names: tuple[str, ...]) -> list[pl.Series]:
-    hashes = values.hash(_SEED).to_numpy().astype(np.uint64)
-    bit = np.uint64(1) << ((hashes >> np.uint64(8)) & np.uint64(63))
-    bit[values.is_null().to_numpy()] = 0
-    word = hashes & np.uint64(len(names) - 1)
+def _bits(hashes: pl.Series, names: tuple[str, ...]) -> list[pl.Series]:
+    """Hashes, of which 0 is none, as bits of sketches."""
+    numbers = hashes.to_numpy()
+    bit = np.uint64(1) << ((numbers >> np.uint64(8)) & np.uint64(63))
+    bit[numbers == 0] = 0
+    word = numbers & np.uint64(len(names) - 1)
     return [
         pl.Series(name, np.where(word == place, bit, np.uint64(0)))
         for place, name in enumerate(names)
@@ -157,8 +167,20 @@ def merged(rows: pl.DataFrame, by: tuple[str, ...] = LINKED) -> pl.DataFrame:
     return (
         rows.lazy()
         .sort("first_us", "first_id")
-        .group_by(by, maintain_order=True)
+        .group_by(by)
         .agg(asked)
         .sort("window", "slot")
         .collect()
     )
+
+
+def _nothing() -> pl.DataFrame:
+    rows = measured_rows(pl.DataFrame(schema=COLUMNS))
+    return panes_of(rows.with_columns(pl.lit(0, pl.Int64).alias("slot")))
+
+
+# No rows, with the columns of base panes, and of windows put together.
+NO_PANES: Final = _nothing()
+NO_WINDOWS: Final = merged(NO_PANES.drop("trace")).with_columns(
+    pl.lit([], pl.List(pl.String)).alias("ids")
+)

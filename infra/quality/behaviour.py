@@ -1,6 +1,6 @@
 """How good the behaviour detector is on composed fleets, beside two others in the same run.
 
-    python -m infra.quality.behaviour [--seed N] [--intensity X] [--agents N] [--days D]
+    python -m infra.quality.behaviour [--seed N] [--intensity X ...] [--page]
 
 The others are a plain threshold on actions a minute and, where `river` is installed, its
 HalfSpaceTrees over the same measures a minute. Each of them gets the threshold that costs as many
@@ -10,6 +10,7 @@ favours them: the detector's own bars were fixed before, on another fleet.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,15 @@ import polars as pl
 
 from infra.fleet.attacks import Attack
 from infra.fleet.compose import Fleet, compose
-from infra.fleet.knobs import DAY_S, Knobs
+from infra.fleet.knobs import Knobs
 from infra.quality.rivals import Hit, half_space_hits, rate_hits
 from tachograph.detectors.behaviour.calibration import BUDGET_PER_AGENT_DAY
 from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.features import SCALES
 from tachograph.schemas.alert import Signal
 
+PAGE = Path(__file__).parents[2] / "docs" / "behaviour.md"
+BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 BATCH = 50_000
 # An alarm so long after an attack's end still belongs to it: the longest window.
 AFTER_S = 3600
@@ -126,20 +129,34 @@ def _cell(delays: Sequence[float | None]) -> str:
     return f"{len(hits)}/{len(delays)}{median}"
 
 
+def page(tables: Sequence[str]) -> None:
+    """Put the tables into the page of behaviour."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = "\n\n".join(tables)
+    PAGE.write_text(f"{before}{BEGIN}{text}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """The command."""
-    asked = argparse.ArgumentParser(description=__doc__)
     usual = Knobs()
+    asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--seed", type=int, default=usual.seed)
-    asked.add_argument("--intensity", type=float, default=usual.intensity)
+    asked.add_argument("--intensity", type=float, nargs="+", default=[usual.intensity])
     asked.add_argument("--agents", type=int, default=usual.agents)
     asked.add_argument("--days", type=float, default=usual.days)
+    asked.add_argument("--page", action="store_true", help="write the tables into the page")
     said = asked.parse_args()
-    fleet = compose(
-        Knobs(seed=said.seed, intensity=said.intensity, agents=said.agents, days=said.days)
-    )
-    print(f"{fleet.frame.height:,} actions in {fleet.knobs.days * DAY_S / DAY_S:g} days")
-    print(table(fleet, compared(fleet)))
+    tables = []
+    for place, intensity in enumerate(said.intensity):
+        seed = said.seed + place
+        knobs = Knobs(seed=seed, intensity=intensity, agents=said.agents, days=said.days)
+        fleet = compose(knobs)
+        head = f"Seed {seed}, intensity {intensity:g}: {fleet.frame.height:,} actions"
+        tables.append(f"{head}\n\n{table(fleet, compared(fleet))}")
+        print(tables[-1], flush=True)
+    if said.page:
+        page(tables)
 
 
 if __name__ == "__main__":

@@ -56,4 +56,4 @@ def half_space_hits(fleet: Fleet) -> pl.DataFrame | None:
         point = {name: row[name] / most[name] for name in _MEASURES}
         scores.append(trees.score_one(point))
         trees.learn_one(point)
-    return rows.select("entity", "at_s").with_columns(pl.Series("score", scores))
+    return rows.select("entity", "at_s").with_columns(pl.Series("score", scores, pl.Float64))

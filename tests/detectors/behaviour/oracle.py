@@ -10,11 +10,13 @@ import polars as pl
 
 from tachograph.detectors.behaviour import hands
 from tachograph.detectors.behaviour.baselines import (
+    ALLOWED,
     BELIEVED,
     CLIP,
     EPOCH_PANES,
     LEAST_SPREAD,
     MEMORY,
+    MOST_ADDED,
     PRIOR_WINDOWS,
     WARM,
 )
@@ -104,6 +106,7 @@ class Cell:
         self.wander = [s * 256 for s in calibration.spread[scale]]
         self.highest = [-1] * len(FEATURES)
         self.windows = self.frozen = 0
+        self.added = [0] * len(FEATURES)
 
     def spread(self, at: int) -> int:
         return max(self.wander[at] * 125 // (100 * 256), LEAST_SPREAD)
@@ -117,6 +120,18 @@ class Cell:
             told = told and (not feature.own or self.windows >= WARM[self.scale])
             found.append(over * 256 // self.spread(at) if told else None)
         return found
+
+    def add_up(self, amounts: list[int], bar: int) -> list[bool]:
+        """Whether each feature, added up, reached the bar; so, it begins anew."""
+        crossed = []
+        for at, feature in enumerate(FEATURES):
+            above = level(amounts[at] // feature.grain) - self.centre[at] // 256
+            step = above * 256 // self.spread(at) - ALLOWED * 256
+            self.added[at] = max(self.added[at] + min(max(step, -MOST_ADDED), MOST_ADDED), 0)
+            over = self.added[at] >= bar
+            crossed.append(over and self.windows >= 2 * WARM[self.scale])
+            self.added[at] = 0 if over else self.added[at]
+        return crossed
 
     def learn(self, windows: list[tuple[list[int], bool]]) -> None:
         """Amounts of an epoch's windows, and whether they were suspect."""
@@ -202,6 +217,13 @@ def _by_agent(
                 for feature, score in zip(FEATURES, scores, strict=True)
                 if score is not None and score >= bars[scale]
             ]
+            if scale == len(SCALES) - 1:
+                over = cells[scale].add_up(amounts, bars[scale + 1])
+                crossed += [
+                    (end, scale + 1, feature.name, totals.last_us)
+                    for feature, so in zip(FEATURES, over, strict=True)
+                    if so
+                ]
         for scale, windows in learned.items():
             cells[scale].learn(windows)
         met.targets |= fresh.targets

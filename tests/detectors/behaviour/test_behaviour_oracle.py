@@ -25,7 +25,7 @@ SHAPE = (len(SCALES), len(FEATURES))
 CALIBRATION = msgspec.structs.replace(
     blank(), centre=np.full(SHAPE, 200).tolist(), spread=np.full(SHAPE, 120).tolist()
 )
-BARS = np.array([300, 300, 300, 300])
+BARS = np.array([300, 300, 300, 300, 300])
 START_S = 1_790_000_000
 
 
@@ -152,6 +152,18 @@ def test_who_an_unnamed_action_is_of_may_become_known_before_or_after_it(
     one.judge(made_frame(unnamed), 1)
     one.relink(links, 2)
     assert said(one.close(3).signals) == expected(rows, CALIBRATION, BARS.tolist())
+
+
+def test_what_is_a_little_too_much_for_hours_is_added_up() -> None:
+    rng = random.Random(7)
+    quiet = [burst(("a", 3600 * hour, 12, 3000, 0), rng) for hour in range(16)]
+    more = [burst(("a", 3600 * hour, 40, 3000, 2), rng) for hour in range(16, 24)]
+    rows = [row for part in quiet + more for row in part]
+    one, bars = detector(), BARS.tolist()
+    one.judge(made_frame(rows), 1)
+    signals = one.close(2).signals
+    assert said(signals) == expected(rows, CALIBRATION, bars)
+    assert "1 h, added up" in {signal.reason.fields["judged_by"] for signal in signals}
 
 
 def test_an_action_that_is_late_or_far_counts_in_no_window() -> None:

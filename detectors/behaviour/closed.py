@@ -1,0 +1,82 @@
+"""Windows of all lengths that are over, in columns, in the order in which they are judged."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from tachograph.detectors.behaviour.baselines import EPOCH_PANES, Known
+from tachograph.detectors.behaviour.features import SCALES, Scale
+from tachograph.detectors.behaviour.measures import Words, amounts_of, levels_of, seen_words
+
+Ints = npt.NDArray[np.int64]
+_PANES = np.array([scale.panes for scale in SCALES])
+
+
+class Closed(NamedTuple):
+    """`frames`: what was added up, by length; of each window its length, its row there, its slot,
+    the base pane that it ends before, and what was measured: (windows, features).
+    """
+
+    frames: list[pl.DataFrame]
+    scales: Ints
+    places: Ints
+    slots: Ints
+    ends: Ints
+    amounts: Ints
+    levels: Ints
+    words: Words
+
+    def at(self, rows: slice | Ints | npt.NDArray[np.bool_]) -> "Closed":
+        """Some of them."""
+        return self._replace(**{name: getattr(self, name)[rows] for name in _COLUMNS})
+
+    def epochs(self) -> list[tuple[int, slice]]:
+        """Which of them belong to each epoch, in order."""
+        epochs = (self.ends - 1) // EPOCH_PANES
+        found, begins = np.unique(epochs, return_index=True)
+        stops = np.append(begins, len(epochs))[1:].tolist()
+        return [
+            (epoch, slice(begin, stop))
+            for epoch, begin, stop in zip(found.tolist(), begins.tolist(), stops, strict=True)
+        ]
+
+
+def closed_of(frames: list[pl.DataFrame]) -> Closed:
+    """The windows of these frames, by length; in the order of epochs."""
+    heights = [frame.height for frame in frames]
+    scales = np.repeat(np.arange(len(frames)), heights)
+    places = np.concatenate([np.arange(height) for height in heights])
+    slots = np.concatenate([frame["slot"].to_numpy() for frame in frames])
+    windows = np.concatenate([frame["window"].to_numpy() for frame in frames])
+    amounts = np.concatenate([amounts_of(frame) for frame in frames])
+    words = np.concatenate([seen_words(frame) for frame in frames])
+    ends = (windows + 1) * _PANES[scales]
+    order = np.argsort((ends - 1) // EPOCH_PANES, kind="stable")
+    return Closed(frames, scales, places, slots, ends, amounts, levels_of(amounts), words).at(order)
+
+
+_COLUMNS = Closed._fields[1:]
+
+
+class Judged(NamedTuple):
+    """Windows, by their own length or (`judgement` ADDED_UP) with those before, and what is known
+    and said of them. `own`: the windows that this rests on.
+    """
+
+    closed: Closed
+    judgement: Ints
+    scores: Ints
+    known: Known
+    own: Ints
+
+    def scale(self, at: int) -> Scale:
+        """The length of a window."""
+        return SCALES[int(self.closed.scales[at])]
+
+    def row(self, at: int) -> dict[str, Any]:
+        """What was added up in a window."""
+        closed = self.closed
+        frame = closed.frames[int(closed.scales[at])]
+        return frame.row(int(closed.places[at]), named=True)
