@@ -57,6 +57,8 @@ class Shard:
         # What was judged so far was judged by the first of these plans, and what was said may have
         # been said by any of them; empty: all is as the plan has it. See `CatchUp`.
         self.judged_by: list[Plan] = []
+        # Something was said since it is behind: with the last of the records that were muted.
+        self._spoke = False
         self.next_offset = start
         self.muted_until = muted_until
         self.careful_until = careful_until
@@ -78,9 +80,11 @@ class Shard:
         """Judge by another plan from now on."""
         before = self.judge.plan
         self.judge.adopt(plan)
-        # While it is behind it says nothing: of several changes the plan before the first counts.
-        if not self.judged_by and self._differs(before):
-            self.judged_by = [before]
+        # Of several changes while it is behind the plan before the first counts, and one by which
+        # something was said.
+        if self._differs(before) and (self._spoke or not self.judged_by):
+            self.judged_by.append(before)
+            self._spoke = False
 
     def _differs(self, other: Plan) -> bool:
         return other.timeline.parts_us(self.judge.plan.timeline) < FOR_EVER_US
@@ -88,6 +92,7 @@ class Shard:
     def caught_up(self) -> None:
         """All that was judged is as the plan has it."""
         self.judged_by = []
+        self._spoke = False
         self.changed = True
 
     @property
@@ -122,6 +127,7 @@ class Shard:
         """Judge records of this partition, in order; what was committed before comes back empty."""
         found: list[Found] = []
         for (muted, _), stretch in groupby(messages, key=self._stretch):
+            self._spoke |= bool(self.judged_by) and not muted
             for results in self._judged(stretch):
                 found += [] if muted else results
         if messages:

@@ -210,6 +210,23 @@ def test_what_stands_is_what_was_in_force_whatever_order_and_cuts(
     assert found == (expected(plan, rows) if rows else {})
 
 
+def test_a_window_whose_last_event_moves_is_said_and_taken_back_as_the_rule_is_in_force() -> None:
+    """Two of a kind are enough; the rule is in force from the 20th second on."""
+    plan = plan_of([Change(20 * SECOND_US, 1, "rules", "two")], "three")
+    [rule] = SETS["two"].correlations
+    detector = PartitionDetector(plan)
+    changes = []
+    # (when it happened, how long after that it was observed)
+    for number, (second, behind) in enumerate([(1, 0), (5, 1), (4, 18), (2, 1)]):
+        [row] = rows_of([("a", second, behind, "s1", "P")])
+        found = detector.process(frame([row | {"event_id": plain_id(str(number))}]), [], number)
+        state, detector = detector.dump(), PartitionDetector(plan)
+        detector.load(state)
+        own = [one for one in found.signals if one.rule_version == rule.meta.version]
+        changes.append([one.change for one in own])
+    assert changes == [[], [], ["new"], ["retracted"]]
+
+
 def test_a_rule_that_asks_the_same_in_a_new_set_keeps_what_it_has_seen() -> None:
     row = rows_of([("a", second, 0, "s1", "P") for second in (1, 2, 11)])
     detector = PartitionDetector(plan_of([], "one"))

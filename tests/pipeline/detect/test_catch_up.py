@@ -27,8 +27,6 @@ from tests.detectors.made import SECOND_US, at, frame
 from tests.detectors.test_plan import compiled, counted, of_all_kinds, single, told
 from tests.pipeline.detect.records import PLACE, Record, Standing, catch_up
 
-# Far more than what a change may lie back here, so that nothing is closed too early by chance.
-SPAN_S = 900
 CLOSING_S = 3 * 3600
 SETS = {
     "one": compiled(single("was so", "a"), counted(3, "session.id")),
@@ -47,6 +45,12 @@ def plan_of(changes: list[Change], first: str) -> Plan:
     return Plan(timeline, {period: sets[period.rules] for period in timeline.periods})
 
 
+# What happens, happens around a few moments, and so do changes: windows are cut by them.
+MOMENTS = st.builds(
+    lambda moment, after: moment + after, st.sampled_from([100, 800]), st.integers(0, 15)
+)
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Actions in the order in which they were observed, nearly; few sessions, so that windows
@@ -54,7 +58,7 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
     """
     found = []
     for number in range(draw(st.integers(1, 40))):
-        observed = draw(st.integers(0, SPAN_S))
+        observed = draw(MOMENTS)
         found.append(
             {
                 "event_id": plain_id(str(number)),
@@ -159,9 +163,7 @@ class Process:
 @settings(max_examples=40, deadline=None)
 @given(
     streams(),
-    st.lists(
-        st.tuples(st.integers(0, SPAN_S), st.sampled_from(sorted(SETS))), min_size=1, max_size=2
-    ),
+    st.lists(st.tuples(MOMENTS, st.sampled_from(sorted(SETS))), min_size=1, max_size=2),
     st.sampled_from(sorted(SETS)),
     st.integers(0, 2**32),
 )
@@ -174,7 +176,7 @@ def test_what_stands_is_what_was_in_force_whenever_it_was_learned(
     log = log_of(rows, chance)
     process = Process(log, plans, chance)
     while process.shard.next_offset < len(log) or process.known + 1 < len(plans):
-        if chance.random() < 0.3:
+        if chance.random() < 0.15:
             process.learn()
         if chance.random() < 0.15:
             process.die()
@@ -247,3 +249,27 @@ def test_nothing_is_read_again_where_no_rule_is_new_and_nothing_was_judged_too_e
     assert not shard.settled, "no checkpoint in between"
     shard.caught_up()
     assert not shard.behind
+
+
+def test_what_a_plan_between_two_others_said_is_looked_at_again() -> None:
+    """A reading may begin with records that were said before and end with some that were not."""
+    names = ("one", "two", "kinds")
+    plans = [plan_of([Change(100 * SECOND_US, 1, "rules", name)], "none") for name in names]
+    rows = [
+        {
+            "event_id": plain_id(str(n)), "event_time": 100 + n, "observed_time": at(100 + n),
+            "tool_name": "a", "kind": "tool_call", "session_id": "s", "partition_key": "agent",
+        }
+        for n in range(2)
+    ]  # fmt: skip
+    log = [Record(n, b"action_batch", batch.encode(frame([row]))) for n, row in enumerate(rows)]
+    before = Shard(PLACE, ActionJudge(plans[0]), start=0, muted_until=0)
+    state = msgspec.msgpack.decode(before.dump(), type=State)
+    shard, said = Shard(PLACE, ActionJudge(plans[1]), start=0, muted_until=1), Standing()
+    shard.load(state, plans[:1])
+    said.take(shard, log)
+    assert {signal.title for signal in said.newest.values()} == {"is so", "many by session.id"}
+    shard.adopt(plans[2])
+    assert shard.judged_by == plans[:2]
+    said.note(catch_up(shard, log, 2))
+    assert {s.title for s in said.newest.values() if s.change != "retracted"} == {"another tool"}
