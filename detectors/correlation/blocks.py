@@ -240,11 +240,13 @@ class Blocks:
         short = need > self.groups["room"][slots]
         if not short.any():
             return
-        slots, need = slots[short], need[short]
-        room = need + need // 2 + 2
-        more = int(room.sum())
-        if self._end + more > self._rows.capacity and self._end > 2 * self.size + _SLACK:
+        if self._end + _room(need).sum() > self._rows.capacity and self._sparse():
             self._pack()
+            # Which leaves others less room than they had.
+            short = need > self.groups["room"][slots]
+        slots, need = slots[short], need[short]
+        room = _room(need)
+        more = int(room.sum())
         self._rows.grow(self._end + more)
         base = self._end + np.cumsum(room) - room
         size = self.groups["size"][slots]
@@ -255,11 +257,14 @@ class Blocks:
         self.groups["base"][slots], self.groups["room"][slots] = base, room
         self._end += more
 
+    def _sparse(self) -> bool:
+        return self._end > 2 * self.size + _SLACK
+
     def _pack(self) -> None:
         """All rows one after the other again."""
         slots = np.arange(self.top)
         size = self.groups["size"][slots]
-        room = size + size // 2 + 2 * (size > 0)
+        room = np.where(size > 0, _room(size), 0)
         base = np.cumsum(room) - room
         old = spans(self.groups["base"][slots], self.groups["base"][slots] + size).places
         new = spans(base, base + size).places
@@ -269,6 +274,11 @@ class Blocks:
         self._rows = packed
         self.groups["base"][slots], self.groups["room"][slots] = base, room
         self._end = int(room.sum())
+
+
+def _room(rows: Ints) -> Ints:
+    """Rows to have room for where there are so many."""
+    return rows + rows // 2 + 2
 
 
 def unified(owner: Ints, columns: Columns) -> tuple[Ints, Bools]:
