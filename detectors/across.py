@@ -104,6 +104,9 @@ class AcrossDetector:
         return {
             "window_events": sum(one.evicted_events for one in counts),
             "window_groups": sum(one.evicted_groups for one in counts),
+            "window_signals": sum(one.evicted_signals for one in counts),
+            "chained_signals": self.bank.chained_evicted,
+            "known_values": sum(one.evicted_values for one in counts),
             "signal_groups": self.groups.evicted,
             "signals_not_in_force": self.gate.evicted,
         }

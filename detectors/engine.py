@@ -48,6 +48,8 @@ class RuleStats(msgspec.Struct):
     signals: int = 0
     evicted_events: int = 0
     evicted_groups: int = 0
+    evicted_signals: int = 0
+    evicted_values: int = 0
     late: int = 0
     # Processor time of its conditions, as far as they are its own.
     spent_ns: int = 0
@@ -256,6 +258,9 @@ class Engine:
         return {
             "window_events": sum(one.evicted_events for one in stats),
             "window_groups": sum(one.evicted_groups for one in stats),
+            "window_signals": sum(one.evicted_signals for one in stats),
+            "chained_signals": self.bank.chained_evicted,
+            "known_values": sum(one.evicted_values for one in stats),
             "unlinked_signals": self.unlinked_evicted,
             "unlinked_matches": self.outbound.evicted,
         }
@@ -276,6 +281,8 @@ class Engine:
             own = self._stats.setdefault(correlation.meta.rule_id, RuleStats())
             own.evicted_events = counts.evicted_events
             own.evicted_groups = counts.evicted_groups
+            own.evicted_signals = counts.evicted_signals
+            own.evicted_values = counts.evicted_values
             own.late = counts.late
         return self._stats
 

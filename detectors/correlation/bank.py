@@ -291,6 +291,11 @@ class CorrelatorBank:
         judge = self._judges.get(rule_key(rule))
         return None if judge is None else HeldGroups(judge, self._store, self._fields)
 
+    @property
+    def chained_evicted(self) -> int:
+        """Signals that can be taken back from the rules which rest on them no more."""
+        return sum(fed.evicted for fed in self._fed.values())
+
     def stats(self) -> Iterator[tuple[Correlation, CorrelatorStats]]:
         """Counts of each rule since the start."""
         for judge in self._judges.values():

@@ -44,7 +44,7 @@ class Correlator:
             self.memory,
             lambda crossings: sweep.bases(self.memory.blocks, crossings, self._span_us),
             limits.signals_per_rule,
-            back_us=self._span_us if sweep.reach else 0,
+            back_us=self._span_us * sweep.reach,
         )
         # What the condition says of events before this time, no event to come can change.
         self._floor_us = LONG_AGO

@@ -17,7 +17,7 @@ class Crossings(NamedTuple):
     place: Ints
     opens: Ints
     ends: Ints
-    # When the windows begin: what was forgotten since may matter.
+    # The first moment that matters to them: what was forgotten of it, or since, may matter too.
     since_us: list[int]
 
     def only(self, wanted: list[int]) -> "Crossings":

@@ -20,6 +20,7 @@ from tachograph.detectors.language.rule import FirstSeen
 from tachograph.detectors.limits import Limits
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+_LET_OFF = 1_000
 # Of a group: when it was first watched and last seen; before the floor, and at all. Counted from
 # LONG_AGO: 0 is never.
 _GROUP_KINDS: dict[str, tuple[str, int]] = {
@@ -53,6 +54,8 @@ class FirstSeenJudge:
         )
         # What was said of a group and can still be taken back: (bucket, group and value).
         self._saying: dict[int, set[tuple[int, int]]] = {}
+        # Of those how many had been given up for others when they were last looked through.
+        self._let_off = 0
         self._floor_us = LONG_AGO
         self._tidied_us = LONG_AGO
 
@@ -75,7 +78,19 @@ class FirstSeenJudge:
             fired += self._again(afresh, revision, anew=gone is not None)
         if self._known.full():
             self._forget(self._floor_us - self._span_us)
+        self.memory.trim()
+        if self._reports.said.evicted - self._let_off >= _LET_OFF:
+            self._keep_saying()
         return fired
+
+    def _keep_saying(self) -> None:
+        """Only what can still be taken back."""
+        self._let_off = self._reports.said.evicted
+        self._saying = {
+            gid: left
+            for gid, said in self._saying.items()
+            if (left := {one for one in said if self._reports.said.get(*one) is not None})
+        }
 
     def _forget(self, before_us: int) -> None:
         """Values not seen since then are new again, and others where there are too many."""
@@ -174,7 +189,7 @@ class FirstSeenJudge:
             held.place,
             held.opens,
             held.ends,
-            (time - self._span_us).tolist(),
+            (time - self._span_us + 1).tolist(),
         )
 
     def _say(self, found: Crossings, revision: int, *, anew: bool = False) -> list[Fired]:
@@ -234,11 +249,7 @@ class FirstSeenJudge:
             self._new(slots, begin, until, base="_settled", upto="_settled")
             blocks.drop(slots, until)
         self._reports.settle(floor_us)
-        self._saying = {
-            gid: left
-            for gid, said in self._saying.items()
-            if (left := {one for one in said if self._reports.said.get(*one) is not None})
-        }
+        self._keep_saying()
         if floor_us - self._tidied_us >= self._span_us // 8:
             self._tidy()
         return []

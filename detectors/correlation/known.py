@@ -79,7 +79,7 @@ class Known:
         over = self._over(data["gid"], data["latest"], kept)
         if over.any():
             self.evicted += int(over.sum())
-            self.evicted_until = max(self.evicted_until, int(data["latest"][over].max()) + 1)
+            self.evicted_until = max(self.evicted_until, int(data["latest"][over].max()))
             kept &= ~over
         if kept.all():
             return

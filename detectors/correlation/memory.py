@@ -70,7 +70,7 @@ class Memory:
         self.blocks = Blocks(row_kinds, {**_GROUP_KINDS, **(group_kinds or {})})
         self.stats = CorrelatorStats()
         self._limits = limits
-        # Windows that reach back to here may miss what was evicted.
+        # The last moment of which some group was forgotten at a limit.
         self.evicted_until = LONG_AGO
 
     def useful(self, columns: Columns, horizon_us: int) -> dict[str, Array]:
@@ -203,7 +203,7 @@ class Memory:
         blocks.free(known[(groups["size"][known] == 0) & (cut[known] == 0) & over])
 
     def cut(self, slot: int) -> int:
-        """Windows that reach back before this time miss events of the group."""
+        """The last moment of which events of the group were forgotten at a limit."""
         return max(int(self.blocks.groups["cut"][slot]) + LONG_AGO, self.evicted_until)
 
     # --- what is kept of it -----------------------------------------------------------------------

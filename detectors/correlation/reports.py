@@ -137,8 +137,14 @@ class Reports:
             held.place[first],
             held.opens[first],
             held.ends[first],
-            (blocks.rows["time"][held.place[first]] - self._back_us).tolist(),
+            self._since(blocks.rows["time"][held.place[first]]).tolist(),
         )
+
+    def _since(self, time: Ints) -> Ints:
+        """The first moment that matters to a signal of an event: of its window, and of its bucket,
+        in which another event may have been the first one.
+        """
+        return np.minimum(time - self._back_us + 1, time // self._span_us * self._span_us)
 
     def _frozen(self, slot: int, bucket: int, old: Live | None, since: int) -> bool:
         """Whether what was (or was not) said of a group in a bucket stays as it is: nothing to come
@@ -218,7 +224,7 @@ class Reports:
         blind = []
         if basis.missed:
             blind.append(f"{basis.missed} late action(s) of this group were left out of the window")
-        if self._memory.cut(int(crossings.slot[number])) > crossings.since_us[number]:
+        if self._memory.cut(int(crossings.slot[number])) >= crossings.since_us[number]:
             blind.append("the rule held too much and forgot actions that this window may need")
         if any(rows["partial"][event] for event in basis.events):
             blind.append("it rests on signals that may have missed something themselves")

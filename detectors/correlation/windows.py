@@ -167,7 +167,8 @@ class WholeWindows:
             held.place,
             begin[held.group],
             end[held.group],
-            start.tolist(),
+            # An event that was forgotten may have begun the window.
+            (start // self._span_us * self._span_us if tumbling else start - self._gap_us).tolist(),
         )
         return self._reports.once(crossings, revision)
 

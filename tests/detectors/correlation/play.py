@@ -16,9 +16,10 @@ from tests.detectors.correlation.oracle import TOOLS, Event, Saying
 from tests.detectors.made import SECOND_US, Standing, frame
 
 # More, overnight: TACHO_EXAMPLES=2000.
-EXAMPLES = int(os.environ.get("TACHO_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("TACHO_EXAMPLES", "30"))
 LATENESS_S = 5
 LATEST_S = 45
+LIMITS = Limits(allowed_lateness_s=LATENESS_S)
 
 LINKS = st.dictionaries(st.sampled_from(["T1", "T2"]), st.sampled_from(["S1", "S2", "S3"]))
 
@@ -50,15 +51,16 @@ def streams(draw: st.DrawFn, *, marks: bool = True) -> list[Event]:
 class Player:
     """One place that is fed: an engine, and what stands of what it said."""
 
-    def __init__(self, rules: RuleSet, matcher: Any) -> None:
+    def __init__(self, rules: RuleSet, matcher: Any, limits: Limits = LIMITS) -> None:
         self._rules = rules
         self._matcher = matcher
+        self._limits = limits
         self.engine = self._fresh()
         self.standing = Standing()
         self._revision = 0
 
     def _fresh(self) -> Engine:
-        engine = Engine(self._rules, limits=Limits(allowed_lateness_s=LATENESS_S))
+        engine = Engine(self._rules, limits=self._limits)
         # Compiled once: it has no state that matters.
         engine._matcher = self._matcher
         return engine
