@@ -19,7 +19,7 @@ from tachograph.pipeline.up.view import safe
 TIMEOUT_S = 10.0
 _MICROS = 1_000_000
 # A title has what the other columns leave of the width, but so much at least.
-_TITLE_CHARS, _OTHER_CHARS = 20, 54
+_TITLE_CHARS, _OTHER_CHARS = 20, 60
 
 
 class RuleStats(msgspec.Struct, kw_only=True):
@@ -115,8 +115,8 @@ def _table(found: Sequence[RuleStats], sink: TextIO) -> None:
     mute = sum(one.cannot_fire for one in found)
     asked = max((one.evaluations for one in found), default=0)
     console.print(
-        f"{counted(len(found), 'rule')}, asked of {asked:,.0f} actions; {mute} cannot fire: no"
-        " action has had their fields"
+        f"{counted(len(found), 'rule')}, {asked:,.0f} actions;"
+        f" {mute} cannot fire: no action has had their fields"
     )
 
 

@@ -1,13 +1,21 @@
 """What is told of each rule, while places come and go."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
+from threading import Thread
+
+import pytest
 from prometheus_client import REGISTRY
 
 from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect import rule_metrics
 from tachograph.pipeline.detect.judges import ActionJudge
 from tachograph.pipeline.detect.rule_metrics import AGE_EVERY_S, TELL_EVERY_S, RuleMetrics
+from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.metrics import exposition
-from tachograph.pipeline.rules.stats import stats_of
+from tachograph.pipeline.rules.stats import run_stats, stats_of
 from tachograph.schemas import batch
 from tests.detectors.made import frame, rules
 
@@ -120,3 +128,44 @@ def test_what_is_told_is_read_again_from_the_text_of_metrics() -> None:
     assert (found["read"].matches, found["read"].signals, found["read"].last_match) == (1, 1, 7)
     assert found["read"].micros > 0
     assert (found["silent"].matches, found["silent"].cannot_fire) == (0, True)
+
+
+def test_a_door_is_asked_and_its_answer_shown_in_order() -> None:
+    stage = Stage(text_of("often"), text_of("quiet", "file.path"))
+    stage.see(0, "shell", 60)
+    stage.tell()
+    sink = StringIO()
+    with answering(exposition()) as url:
+        run_stats(url, None, by="matches", as_json=False, sink=sink)
+    lines = [line for line in sink.getvalue().splitlines() if line.startswith((" often", " quiet"))]
+    assert [line.split()[0] for line in lines] == ["often", "quiet"]
+    assert "01-01 00:01" in lines[0]
+    assert "cannot fire" in lines[1]
+
+
+def test_a_door_that_does_not_answer_or_refuses_is_an_error_that_names_it() -> None:
+    with pytest.raises(RetryLater, match=r"no door at http://127\.0\.0\.1:9 "):
+        run_stats("http://127.0.0.1:9", None, by="title", as_json=True, sink=StringIO())
+    with answering(b"", status=403) as url, pytest.raises(ConfigError, match=f"{url} refuses: 403"):
+        run_stats(url, "a token", by="title", as_json=True, sink=StringIO())
+
+
+@contextmanager
+def answering(body: bytes, *, status: int = 200) -> Iterator[str]:
+    """A door that says this of its metrics; its address."""
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/metrics" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Door) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
