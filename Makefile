@@ -63,6 +63,10 @@ bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real b
 quality: $(STAMP)  ## How well sessions are judged, into docs/detection-quality.md; ARGS=--train trains the model first
 	@$(BIN)/python -m infra.quality $(ARGS)
 
+.PHONY: quality-behaviour
+quality-behaviour: $(STAMP)  ## How well behaviour is judged on composed fleets, into docs/behaviour.md
+	@$(BIN)/python -m infra.quality.behaviour $(or $(ARGS),--seed 11 --intensity 0.5 1 2 --page)
+
 .PHONY: lock
 lock: $(STAMP)  ## Resolve requirements.lock again, for every supported Python and system
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

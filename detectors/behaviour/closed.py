@@ -32,6 +32,14 @@ class Closed(NamedTuple):
         """Some of them."""
         return self._replace(**{name: getattr(self, name)[rows] for name in _COLUMNS})
 
+    def columns(self, *names: str) -> list[Ints]:
+        """What was added up in each window, by the names of columns."""
+        begins = np.cumsum([0, *(frame.height for frame in self.frames)])
+        at = begins[self.scales] + self.places
+        return [
+            np.concatenate([frame[name].to_numpy() for frame in self.frames])[at] for name in names
+        ]
+
     def epochs(self) -> list[tuple[int, slice]]:
         """Which of them belong to each epoch, in order."""
         epochs = (self.ends - 1) // EPOCH_PANES

@@ -47,8 +47,9 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
-FORMAT: Final = 1
-_HAND = len(FEATURES)
+FORMAT: Final = 2
+_HAND, _CLOCK = len(FEATURES), len(FEATURES) + 1
+_WAYS = _CLOCK + 1
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 _THERE_MS = np.array([scale.span_us // 1000 for scale in SCALES])
@@ -106,8 +107,8 @@ class Behaviour:
         # Bits of the targets and tools that each agent had met when the epoch began, and of those
         # that it met since.
         self._seen: Words = np.zeros((2, 0, KNOWN_WORDS), np.uint64)
-        # The newest bucket in which each feature, and the hand, was said.
-        self._said: Ints = np.zeros((0, _HAND + 1), np.int64)
+        # The newest bucket in which each feature, and each thing of hands, was said.
+        self._said: Ints = np.zeros((0, _WAYS), np.int64)
         # Base panes before this one are closed; the epoch that is being learned.
         self._closed: int | None = None
         self._epoch: int | None = None
@@ -226,7 +227,10 @@ class Behaviour:
             rows = pending.close(until // scale.panes)
             if not place:
                 rows = merged(rows) if (rows["trace"] != "").any() else rows.drop("trace")
-                rows = rows.with_columns(pl.concat_list("first_id").alias("ids"))
+                rows = rows.with_columns(
+                    pl.concat_list("first_id").alias("ids"),
+                    (pl.col("acts") * pl.col("acts")).alias("squared"),
+                )
             found.append(rows)
         return found
 
@@ -263,15 +267,24 @@ class Behaviour:
         return _crossings_of(judged, *np.nonzero(judged.scores >= bars))
 
     def _hands(self, closed: Closed) -> list[_Crossing]:
-        """Windows of persons that hold more than a hand can do."""
-        needed = np.concatenate([frame["needed_ms"].to_numpy() for frame in closed.frames])
-        begins = np.cumsum([0, *(frame.height for frame in closed.frames)])
-        at = begins[closed.scales] + closed.places
-        fills = needed[at] * 100 >= _THERE_MS[closed.scales] * _FILLS[closed.scales]
-        fast = np.flatnonzero(fills & (closed.amounts[:, 0] >= _LEAST_ACTS[closed.scales]))
+        """Windows of persons that hold more than a hand can do, or keep time as none can."""
+        needed, squared, first_us, last_us = closed.columns(
+            "needed_ms", "squared", "first_us", "last_us"
+        )
+        acts = closed.amounts[:, 0]
+        fills = needed * 100 >= _THERE_MS[closed.scales] * _FILLS[closed.scales]
+        fast = np.flatnonzero(fills & (acts >= _LEAST_ACTS[closed.scales]))
+        panes = last_us // PANE_US - first_us // PANE_US + 1
+        # The variance over the mean, both times the panes and the acts.
+        even = 100 * (panes * squared - acts * acts) <= hands.CLOCK_PERCENT * panes * acts
+        long = (panes >= hands.CLOCK_PANES) & (acts >= hands.CLOCK_ACTS)
+        clocked = np.flatnonzero(even & long)
         known = self._baselines.known(closed.slots, closed.scales)
         judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
-        return _crossings_of(judged, fast, np.full(len(fast), _HAND))
+        return [
+            *_crossings_of(judged, fast, np.full(len(fast), _HAND)),
+            *_crossings_of(judged, clocked, np.full(len(clocked), _CLOCK)),
+        ]
 
     def _say(self, crossing: _Crossing, revision: int) -> list[Signal]:
         """Once in a bucket: of each agent and feature the first window."""
@@ -283,6 +296,8 @@ class Behaviour:
         who = self._agents.who(slot)
         if crossing.feature == _HAND:
             return [self._reporter.too_fast(who, judged, place, revision)]
+        if crossing.feature == _CLOCK:
+            return [self._reporter.too_regular(who, judged, place, revision)]
         return [self._reporter.out_of_line(who, judged, place, crossing.feature, revision)]
 
     def _grow(self, size: int) -> None:
@@ -290,7 +305,7 @@ class Behaviour:
         if more <= 0:
             return
         more = max(more, len(self._said))
-        self._said = np.concatenate([self._said, np.zeros((more, _HAND + 1), np.int64)])
+        self._said = np.concatenate([self._said, np.zeros((more, _WAYS), np.int64)])
         self._seen = np.concatenate([self._seen, np.zeros((2, more, KNOWN_WORDS), np.uint64)], 1)
         self._baselines.grow(size)
 
@@ -347,7 +362,7 @@ class Behaviour:
         size = self._agents.size
         self._seen = np.frombuffer(kept.seen, "<u8").astype(np.uint64)
         self._seen = self._seen.reshape(2, size, KNOWN_WORDS)
-        self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, _HAND + 1)
+        self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, _WAYS)
         self._closed, self._epoch = kept.closed, kept.epoch
 
 

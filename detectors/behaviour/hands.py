@@ -25,6 +25,14 @@ HAND = Finding(
     "Ask the person. If nobody sits there, revoke the session's credentials; a machine uses them.",
 )
 
+CLOCKWORK = Finding(
+    "8f6e2d1c-0b7a-5c43-9d58-6e1f4a3b2c09",
+    "More regular than the person that the session claims",
+    "A09",
+    ["atlas.aml.t0124", "owasp-asi.asi10", "owasp-asi.asi03", "nist-ai-rmf.measure-2.4"],
+    "Ask the person. A script that is paced like a person still keeps time like a clock.",
+)
+
 CALL_MS = 1250
 PROMPT_MS = 1000
 APPROVAL_MS = 800
@@ -36,6 +44,13 @@ MOST_TEXT_MS = 2000
 FILLS_PERCENT = (220, 110, 60, 45)
 # Fewer actions than this say nothing.
 LEAST_ACTS = (10, 20, 60, 200)
+
+# Counts of a clock are alike: their variance, in percent of their mean, is small, where that of
+# people, who come in bursts, is 100 and more. Asked of so many base panes and actions; then fewer
+# than one in ten thousand windows of independent actions are so regular.
+CLOCK_PERCENT = 20
+CLOCK_PANES = 24
+CLOCK_ACTS = 24
 
 # An agent's kind that says a person acts, and one that says a person drives an agent.
 PERSONS = ("human", "human_interactive", "chat_user", "browser_user")

@@ -13,10 +13,11 @@ from tachograph.detectors.behaviour.features import (
     FEATURES,
     JUDGEMENTS,
     NAMES,
+    PANE_US,
     Finding,
     Scale,
 )
-from tachograph.detectors.behaviour.hands import HAND
+from tachograph.detectors.behaviour.hands import CLOCKWORK, HAND
 from tachograph.detectors.behaviour.levels import OCTAVE, amount_of
 from tachograph.detectors.language.rule import MICROS
 from tachograph.detectors.signals import ALERT_BUCKET_S, at
@@ -92,6 +93,22 @@ class Reporter:
                 "there_ms": str(there_ms),
             },
             {"needed_share": needed_ms / there_ms, "acts": float(row["acts"])},
+        )
+        return self._signal(who, row, scale, said, revision)
+
+    def too_regular(self, who: Identity, judged: Judged, place: int, revision: int) -> Signal:
+        """A window whose actions come as a clock's do."""
+        scale, row = judged.scale(place), judged.row(place)
+        panes = row["last_us"] // PANE_US - row["first_us"] // PANE_US + 1
+        # Variance over mean.
+        spread = row["squared"] / row["acts"] - row["acts"] / panes
+        said = _Said(
+            CLOCKWORK,
+            "medium",
+            f"{CLOCKWORK.title}: {row['acts']:,} calls over {panes} windows of 10 s, as many in "
+            f"each: their counts vary {spread:.2f} times as much as those of chance",
+            {"observed": str(row["acts"]), "panes": str(panes), "variance": f"{spread:.4f}"},
+            {"dispersion": spread, "acts": float(row["acts"])},
         )
         return self._signal(who, row, scale, said, revision)
 

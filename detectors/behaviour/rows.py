@@ -23,7 +23,7 @@ ACTS: Final = (
 # Who a row is about: an agent, or (`claim` not empty) a person in the session `hand`.
 KEY: Final = ("tenant", "partition_key", "agent_id", "agent_name", "claim", "hand")
 SUMS: Final = (
-    "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "needed_ms",
+    "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "needed_ms", "squared",
 )  # fmt: skip
 TARGETS: Final = ("targets0", "targets1", "targets2", "targets3")
 CALLS: Final = ("calls0", "calls1", "calls2", "calls3")
@@ -107,6 +107,8 @@ _MEASURES = [
     .alias("tokens"),
     pl.when(_by_hand).then(NEEDED_MS).otherwise(0).cast(pl.Int64).alias("needed_ms"),
     (_is_act & _args.is_not_null()).cast(pl.Int64).alias("calls"),
+    # Of the acts of a base pane; known when it is over.
+    pl.lit(0, pl.Int64).alias("squared"),
     _hashed(_TARGET, _TARGET).alias("target#"),
     _hashed(_call, _args).alias("call#"),
     _hashed(pl.col("tool_name"), pl.col("tool_name")).alias("tool#"),

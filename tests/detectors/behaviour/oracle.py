@@ -2,8 +2,10 @@
 
 import functools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from fractions import Fraction
+from statistics import mean, pvariance
 from typing import Any
 
 import polars as pl
@@ -55,6 +57,7 @@ class Totals:
     def __init__(self) -> None:
         self.acts = self.failures = self.bytes_out = self.rows = self.tokens = self.needed = 0
         self.calls = 0
+        self.calls_at: list[int] = []
         self.last_us = 0
         self.targets: set[tuple[int, int]] = set()
         self.called: set[tuple[int, int]] = set()
@@ -62,6 +65,7 @@ class Totals:
 
     def add(self, action: dict[str, Any]) -> None:
         self.last_us = max(self.last_us, action["time_us"])
+        self.calls_at.append(action["time_us"] // PANE_US)
         act = action["kind"] in ACTS
         self.acts += act
         self.failures += action.get("outcome") in ("failed", "denied")
@@ -187,6 +191,12 @@ def _by_hand(agent: str, own: list[dict[str, Any]]) -> set[Said]:
             there = length.panes * PANE_US // 1000 * hands.FILLS_PERCENT[scale]
             if enough and totals.needed * 100 >= there:
                 crossed.append(((window + 1) * length.panes, scale, "hand", totals.last_us))
+            counts = Counter(totals.calls_at)
+            panes = range(min(counts, default=0), max(counts, default=-1) + 1)
+            if len(panes) >= hands.CLOCK_PANES and totals.acts >= hands.CLOCK_ACTS:
+                each = [counts[pane] for pane in panes]
+                if pvariance(each) <= Fraction(hands.CLOCK_PERCENT, 100) * mean(each):
+                    crossed.append(((window + 1) * length.panes, scale, "clock", totals.last_us))
     return _first(agent, crossed)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.features import FEATURES, SCALES
 from tachograph.detectors.behaviour.fitting import blank
+from tachograph.detectors.behaviour.hands import CLOCKWORK
 from tachograph.detectors.links import Linked
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
@@ -85,7 +86,8 @@ def said(signals: list[Signal]) -> set[Said]:
     found = {
         (
             signal.entity,
-            signal.reason.fields.get("feature", "hand"),
+            signal.reason.fields.get("feature")
+            or ("clock" if signal.title == CLOCKWORK.title else "hand"),
             int(signal.bucket_start.timestamp()) // 3600,
             int(signal.witness.window["last_us"]),
         )
@@ -164,6 +166,24 @@ def test_what_is_a_little_too_much_for_hours_is_added_up() -> None:
     signals = one.close(2).signals
     assert said(signals) == expected(rows, CALIBRATION, bars)
     assert "1 h, added up" in {signal.reason.fields["judged_by"] for signal in signals}
+
+
+def test_a_script_in_a_persons_name_is_told_by_its_clock_and_a_person_is_not() -> None:
+    rng = random.Random(3)
+    script = burst(("a", 0, 100, 1, 4), rng)
+    person = burst(("b", 0, 60, 1, 4), rng)
+    for number, row in enumerate(script):
+        row["event_time"] = START_S + 5 * number + rng.random() / 2
+    second = float(START_S)
+    for row in person:
+        second += rng.expovariate(1 / 7) + 1
+        row["event_time"] = second
+    rows = [{**row, "time_us": round(row["event_time"] * SECOND_US)} for row in script + person]
+    one = detector()
+    one.judge(made_frame(rows), 1)
+    found = said(one.close(2).signals)
+    assert found == expected(rows, CALIBRATION, BARS.tolist())
+    assert {(entity, what) for entity, what, *_ in found} == {("a", "clock")}
 
 
 def test_an_action_that_is_late_or_far_counts_in_no_window() -> None:
