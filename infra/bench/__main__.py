@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from infra.bench import correlations, matching, peers
+from infra.bench import behaviour, correlations, matching, peers
 from infra.bench.alone import QUICK, Alone, Sizes
 from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
@@ -23,7 +23,7 @@ from tachograph.pipeline.errors import TachoError
 
 STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "matching", "whole")
 # Only where they are asked for.
-MORE: Final = ("correlations",)
+MORE: Final = ("correlations", "behaviour")
 EPILOG: Final = (
     "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
     " share the cores. `of limit` compares events/s with the limit of the same run, `by CPU`"
@@ -72,6 +72,9 @@ def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterato
         say(f"correlations: {sizes.correlated:,} actions for each type")
         yield from correlations.figures(sizes.correlated)
         yield from peers.figures(sizes.correlated, say)
+    if "behaviour" in names:
+        say(f"behaviour: {sizes.correlated:,} actions for each fleet")
+        yield from behaviour.figures(sizes.correlated)
     if set(STAGES) & set(names):
         say("starting the broker and the embedded ClickHouse")
         with Rig() as rig:
