@@ -90,8 +90,8 @@ class ProvenanceDetector:
         """Sessions and agents of traces became known: what fell back to the trace moves there."""
         touched: dict[Key, None] = {}
         if links:
-            self._waiting_calls.relink(links)
-            touched |= self._called(self._asking)
+            known = self._waiting_calls.relink(links) & self._asking.keys()
+            touched |= self._called({text: self._asking[text] for text in known})
         for trace, link in links.items():
             for key in sorted(self._waiting.pop(trace, ())):
                 live = self._sessions[key]

@@ -13,6 +13,8 @@ MAX_VALUES = 24
 MAX_VALUE_CHARS = 100
 MAX_TEXT_CHARS = 2_000
 _SHORTEST_VALUE = 3
+# Of one value, so much is looked at word by word.
+_WORD_CHARS = 500
 _EMPTY = frozenset({"true", "false", "none", "null"})
 _URL_HEAD = re.compile(r"^(?:https?://)?(?:www\.)?")
 # Addresses of all kinds: what a sink is named by.
@@ -62,7 +64,7 @@ def read(arguments: str) -> Values:
     except (msgspec.DecodeError, RecursionError):
         parsed = arguments
     short: dict[str, None] = {}
-    words: set[str] = set()
+    texts: list[str] = []
     addresses: dict[str, None] = {}
     long: list[str] = []
     for number, leaf in enumerate(leaves(parsed)):
@@ -78,5 +80,6 @@ def read(arguments: str) -> Values:
         short.update(dict.fromkeys([value, *found] if len(value) <= MAX_VALUE_CHARS else found))
         if len(value) > MAX_VALUE_CHARS:
             long.append(value)
-        words |= {one for one in tokens(value[:500]) if one not in STOP and len(one) > 1}
-    return Values(list(short)[:MAX_VALUES], frozenset(words), list(addresses), " ".join(long))
+        texts.append(value[:_WORD_CHARS])
+    words = frozenset(one for one in tokens("\n".join(texts)) if len(one) > 1) - STOP
+    return Values(list(short)[:MAX_VALUES], words, list(addresses), " ".join(long))

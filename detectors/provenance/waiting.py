@@ -12,6 +12,7 @@ from tachograph.detectors.links import Linked, Trace, linked
 from tachograph.schemas.batch import COLUMNS
 
 MAX_ROWS = 100_000
+MAX_BYTES = 32 * 1024 * 1024
 # Who and what of a call, as far as it is looked at later.
 _KEPT = [
     *(name for name in FACT_COLUMNS if name in COLUMNS),
@@ -36,15 +37,20 @@ def key_text(key: tuple[str, str, str]) -> str:
 class Waiting:
     """The newest such calls of a partition."""
 
-    def __init__(self, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
         self._frames: list[pl.DataFrame] = []
-        self._max_rows = max_rows
+        self._max_rows, self._max_bytes = max_rows, max_bytes
         self.evicted = 0
 
     @property
     def rows(self) -> int:
         """How many calls wait."""
         return sum(frame.height for frame in self._frames)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they take."""
+        return sum(int(frame.estimated_size()) for frame in self._frames)
 
     def push(self, frame: pl.DataFrame) -> None:
         """Take calls in; the oldest go when there are too many."""
@@ -62,6 +68,8 @@ class Waiting:
                 self._frames.insert(0, first[spare:])
             self.evicted += min(first.height, spare)
             spare -= first.height
+        while len(self._frames) > 1 and self.size_bytes > self._max_bytes:
+            self.evicted += self._frames.pop(0).height
 
     def take(self, keys: Collection[str], *, newest: bool = False) -> pl.DataFrame | None:
         """The calls of these sessions, which then wait no longer; `newest`: only of the frame that
@@ -82,12 +90,16 @@ class Waiting:
         self._frames = [*(self._frames[:-1] if newest else ()), *kept]
         return pl.concat(found) if found else None
 
-    def relink(self, links: Mapping[Trace, Linked]) -> None:
-        """Sessions and agents of traces became known."""
-        traces = pl.Series([trace for _, _, trace in links], dtype=pl.String)
+    def relink(self, links: Mapping[Trace, Linked]) -> set[str]:
+        """Sessions and agents of traces became known; the sessions that their calls now are of."""
+        traces = pl.Series([trace for _, _, trace in links], dtype=pl.String).implode()
+        moved: set[str] = set()
         for at, frame in enumerate(self._frames):
-            if frame.get_column("trace_id").is_in(traces.implode()).any():
+            mask = frame.get_column("trace_id").is_in(traces)
+            if mask.any():
                 self._frames[at] = linked(frame.drop(KEY), links).with_columns(_KEY)
+                moved |= set(self._frames[at].filter(mask).get_column(KEY).to_list())
+        return moved
 
     def forget(self, before_us: int) -> None:
         """Nothing that comes can be older than this: what is older was asked for by nothing."""

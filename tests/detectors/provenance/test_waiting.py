@@ -1,0 +1,74 @@
+"""Calls that wait for something to ask for them: bounded, taken once, moved by links."""
+
+import polars as pl
+
+from tachograph.detectors.links import Linked
+from tachograph.detectors.provenance.waiting import Waiting, key_text
+from tests.detectors.made import SECOND_US, frame
+from tests.detectors.provenance.sessions import Told
+
+
+def calls(session: str, number: int, size: int = 1) -> pl.DataFrame:
+    told = Told(session)
+    for _ in range(number):
+        told.call("send", text="x" * size)
+    return frame(told.rows)
+
+
+def key(session: str) -> str:
+    return key_text(("default", "place", session))
+
+
+def taken(waiting: Waiting, session: str) -> int:
+    found = waiting.take([key(session)])
+    return 0 if found is None else found.height
+
+
+def test_calls_are_taken_once_by_their_session() -> None:
+    waiting = Waiting()
+    waiting.push(calls("a", 3))
+    waiting.push(calls("b", 2))
+    assert [taken(waiting, one) for one in ("a", "a", "b", "c")] == [3, 0, 2, 0]
+    assert waiting.rows == 0
+
+
+def test_the_oldest_go_beyond_a_number_of_rows_and_are_counted() -> None:
+    waiting = Waiting(max_rows=4)
+    waiting.push(calls("a", 3))
+    waiting.push(calls("b", 3))
+    assert (waiting.rows, waiting.evicted) == (4, 2)
+    assert (taken(waiting, "a"), taken(waiting, "b")) == (1, 3)
+
+
+def test_the_oldest_go_beyond_a_number_of_bytes_and_are_counted() -> None:
+    waiting = Waiting(max_bytes=50_000)
+    for session in "abcdefgh":
+        waiting.push(calls(session, 2, size=5_000))
+    assert waiting.size_bytes <= 50_000
+    assert waiting.evicted + waiting.rows == 16
+    assert taken(waiting, "h") == 2
+
+
+def test_calls_move_to_the_session_that_their_trace_belongs_to() -> None:
+    waiting = Waiting()
+    waiting.push(calls("a", 2).with_columns(session_id=pl.col("trace_id")))
+    moved = waiting.relink({("default", "place", "trace of a"): Linked("a", "agent-7")})
+    assert moved == {key("a")}
+    found = waiting.take([key("a")])
+    assert found is not None
+    assert found["session_id"].to_list() == ["a", "a"]
+
+
+def test_what_is_older_than_anything_to_come_is_forgotten_without_a_count() -> None:
+    waiting = Waiting()
+    waiting.push(calls("a", 5))
+    waiting.forget(1_003 * SECOND_US)
+    assert (waiting.rows, waiting.evicted) == (2, 0)
+
+
+def test_a_dump_holds_what_waits() -> None:
+    waiting, other = Waiting(), Waiting()
+    waiting.push(calls("a", 2))
+    waiting.push(calls("b", 1))
+    other.load(waiting.dump())
+    assert (taken(other, "a"), taken(other, "b")) == (2, 1)
