@@ -21,7 +21,9 @@ from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
 from tachograph.detectors.language.ruleset import load
 from tachograph.pipeline.errors import TachoError
 
-STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "matching", "whole")
+STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "whole")
+# Without a broker.
+ALONE: Final = ("matching",)
 # Only where they are asked for.
 MORE: Final = ("correlations", "behaviour")
 EPILOG: Final = (
@@ -31,10 +33,8 @@ EPILOG: Final = (
 )
 
 
-def figures(
-    rig: Rig, names: Sequence[str], sizes: Sizes, folder: Path | None = None
-) -> Iterator[Figure]:
-    """The figures that were asked for, as they are measured. `folder`: of rules for raw events."""
+def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
+    """The figures of stages that were asked for, as they are measured."""
     rules = load([], builtin=True)
     alone = Alone(rig, sizes, rules, say)
     if {"limit", "detect", "store"} & set(names):
@@ -51,11 +51,6 @@ def figures(
         yield alone.triage()
     if "flood" in names:
         yield alone.flood()
-    if "matching" in names:
-        yield from matching.actions(rules, sizes.matched, say)
-        say(f"mixed rules: {sizes.matched:,} actions")
-        yield matching.many(sizes.matched)
-        yield from matching.scans(folder, say)
     if "whole" in names:
         say("whole path: starting all stages")
         with Whole(rig, len(rules.rules)) as whole:
@@ -67,7 +62,9 @@ def figures(
 
 
 def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterator[Figure]:
-    """The figures, as they are measured; with a broker where one is needed."""
+    """The figures, as they are measured; with a broker where one is needed. `folder`: of rules for
+    raw events.
+    """
     if "correlations" in names:
         say(f"correlations: {sizes.correlated:,} actions for each type")
         yield from correlations.figures(sizes.correlated)
@@ -78,7 +75,12 @@ def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterato
     if set(STAGES) & set(names):
         say("starting the broker and the embedded ClickHouse")
         with Rig() as rig:
-            yield from figures(rig, names, sizes, folder)
+            yield from figures(rig, names, sizes)
+    if "matching" in names:
+        yield from matching.actions(load([], builtin=True), sizes.matched, say)
+        say(f"mixed rules: {sizes.matched:,} actions")
+        yield matching.many(sizes.matched)
+        yield from matching.scans(folder, say)
 
 
 def say(text: str) -> None:
@@ -95,7 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, print the table, say 0; or say what is missing."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=EPILOG)
     parser.add_argument("--quick", action="store_true", help="smaller sizes: about a minute")
-    parser.add_argument("--only", action="append", choices=(*STAGES, *MORE), help="repeatable")
+    parser.add_argument(
+        "--only", action="append", choices=(*STAGES, *ALONE, *MORE), help="repeatable"
+    )
     parser.add_argument("--rules", type=Path, help="matching: rules for raw events")
     options = parser.parse_args(argv)
     # Told to end from outside, it leaves nothing behind either.
@@ -106,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     problem = ""
     try:
         sizes = QUICK if options.quick else Sizes()
-        for figure in measured(options.only or STAGES, sizes, options.rules):
+        for figure in measured(options.only or (*STAGES, *ALONE), sizes, options.rules):
             found.append(figure)
             say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
     except (BrokerUnavailableError, BrokerFailedError) as error:

@@ -23,6 +23,7 @@ import msgspec
 import polars as pl
 
 from infra.bench import fills, mixed
+from infra.bench.peer_engines import forget_peak, peak_mb
 from infra.bench.table import Figure
 from infra.bench.traffic import Fleet
 from tachograph.detectors.engine import Engine
@@ -80,7 +81,8 @@ def many(count: int) -> Figure:
     rounds = fills.rounds(Fleet(SEED), min(count, MADE_ACTIONS))
     records = [record.value for _, posted in rounds for record in posted]
     engine = Engine(rules)
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    forget_peak()
+    held_mb = peak_mb()
     decoding_s = judging_s = 0.0
     judged = signals = 0
     while judged < count:
@@ -93,11 +95,11 @@ def many(count: int) -> Figure:
             judged += frame.height
             decoding_s += decoded_s - begin_s
             judging_s += time.process_time() - decoded_s
-    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+    grown_mb = peak_mb() - held_mb
     spent_s = decoding_s + judging_s
     note = (
         f"a core, decoding included, which alone is {decoding_s / spent_s:.1%} of it;"
-        f" {signals:,} signals; {grown_mib:,.0f} MiB for it at most"
+        f" {signals:,} signals; {grown_mb:,.0f} MB of memory"
     )
     return Figure(
         name=f"{judged:,} actions",
