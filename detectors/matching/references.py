@@ -209,9 +209,13 @@ class _Run:
                 reached: _Reached = frozenset({(at, held)})
                 for part in parts:
                     reached = self._after(reached, part)
+                    if not reached:
+                        break
                 return reached
             case Alt(parts):
                 return frozenset().union(*(self.ends(part, at, held) for part in parts))
+            case Repeat(Chars(source), least, most):
+                return self._run_of(source, least, most, at, held)
             case Repeat(inner, least, most):
                 return self._repeated(inner, least, most, frozenset({(at, held)}))
         raise UnsupportedLook("look-around beside back-references")
@@ -227,8 +231,9 @@ class _Run:
         return count >= times
 
     def _after(self, reached: _Reached, part: Tree) -> _Reached:
-        if not reached:
-            return _NOWHERE
+        if len(reached) == 1:
+            ((at, held),) = reached
+            return self.ends(part, at, held)
         return frozenset().union(*(self.ends(part, at, held) for at, held in reached))
 
     def _repeated(self, inner: Tree, least: int, most: int | None, begin: _Reached) -> _Reached:
@@ -242,6 +247,14 @@ class _Run:
             found |= new
             times += 1
         return found
+
+    def _run_of(self, source: str, least: int, most: int | None, at: int, held: _Held) -> _Reached:
+        """So many characters one after the other: the usual case, without sets on the way."""
+        end = at
+        while (most is None or end - at < most) and self._is(source, end):
+            end += 1
+        self._left -= end - at
+        return frozenset((place, held) for place in range(at + least, end + 1))
 
     def _is(self, source: str, at: int) -> bool:
         if at >= len(self._text):
