@@ -194,7 +194,9 @@ def test_conditions_of_shipped_rules_find_the_same_actions(ask: Ask, stored: Non
     nodes = [detection.condition for detection in load().detections]
     sayable = [node for node in nodes if _sayable(node)]
     assert len(sayable) > len(nodes) / 2
-    same(sayable, ask)
+    # One query of all would take long to compile.
+    for at in range(0, len(sayable), 25):
+        same(sayable[at : at + 25], ask)
 
 
 def _sayable(node: Node) -> bool:
