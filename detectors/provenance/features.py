@@ -4,6 +4,7 @@ Each has the direction in which it may move the verdict (`MEANINGS`), so that no
 training data can turn it round.
 """
 
+import functools
 from collections.abc import Collection
 
 import msgspec
@@ -162,6 +163,13 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
 def tool_words(tool: str) -> frozenset[str]:
     """Words of a tool's name."""
     return frozenset(one for one in tokens(tool[:200]) if one not in STOP)
+
+
+@functools.lru_cache(maxsize=4_096)
+def looks_only(tool: str) -> bool:
+    """Whether a tool only looks, by its name."""
+    classes = classes_of(tool_words(tool))
+    return bool(classes) and classes <= {"see"}
 
 
 def _asked(known: Known, tool: str, values: Values) -> _Asked:

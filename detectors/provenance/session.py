@@ -8,7 +8,7 @@ import msgspec
 
 from tachograph.detectors.provenance import content, values
 from tachograph.detectors.provenance.content import Source
-from tachograph.detectors.provenance.features import Known, Match, of_call, tool_words
+from tachograph.detectors.provenance.features import Known, Match, looks_only, of_call, tool_words
 from tachograph.detectors.provenance.parts import Part, Step
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
@@ -20,6 +20,8 @@ MAX_CALLS = 2_000
 # After a pause this long what came before is forgotten.
 PAUSE_S = 6 * 3600
 MICROS = 1_000_000
+# Without one of these a text has no address and no path.
+_ADDRESSES = frozenset("./@")
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -103,6 +105,9 @@ class Session:
         known.calls += 1
         self._arguments[part.call_id or step.facts.event_id] = part.text
         if not known.sentences or known.calls > MAX_CALLS:
+            return None
+        if looks_only(part.tool) and _ADDRESSES.isdisjoint(part.text):
+            # It changes nothing and reaches nobody.
             return None
         named = values.read(part.text)
         found = of_call(known, part.tool, named)

@@ -64,6 +64,12 @@ def test_a_call_is_judged_when_the_model_asks_for_it_and_not_again_when_it_is_do
     assert signal.event_ids[0] == told.rows[2]["event_id"]
 
 
+@pytest.mark.parametrize(("tool", "said"), [("search_codes", 0), ("delete_code", 1)])
+def test_a_call_that_only_looks_and_names_no_address_is_nobodys_harm(tool: str, said: int) -> None:
+    told = Told().user("What is new?").call("get_page", "Look up the code 7731-AB for me.")
+    assert len(judged(told.call(tool, code="7731-AB").rows)) == said
+
+
 def test_a_session_of_another_service_shares_nothing_but_its_name() -> None:
     rows = [
         {**row, "partition_key": "other"} if at == 1 else row for at, row in enumerate(HIJACKED)
