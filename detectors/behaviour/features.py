@@ -126,7 +126,7 @@ FEATURES = (
     ),
     Feature("targets", "targets", "target.*", 1, (10, 12, 20, 30), FAN_OUT),
     Feature("new_targets", "targets", "target.*", 1, (6, 8, 10, 12), NOVELTY, own=True),
-    Feature("tools", "tools", "tool.name", 1, (8, 10, 12, 16), NOVELTY),
+    Feature("tools", "tools", "tool.name", 1, (8, 10, 12, 16), NOVELTY, own=True),
     Feature("new_tools", "tools", "tool.name", 1, (3, 3, 4, 5), NOVELTY, own=True),
     Feature(
         "repeats", "calls", "tool.name, tool.args_hash", 1, (10, 20, 40, 100), LOOPING, own=True
