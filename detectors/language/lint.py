@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from tachograph.detectors.language import templates
+from tachograph.detectors.language.atr import is_atr
 from tachograph.detectors.language.fields import ACTIONS, ALIASES, RAW, FieldMap, UnknownField
 from tachograph.detectors.language.frameworks import invented, known_tags
 from tachograph.detectors.language.pipelines import Pipelines
@@ -70,14 +71,15 @@ class Looked(msgspec.Struct, frozen=True):
     logs: RuleSet
 
     def spoken(self) -> Iterator[tuple[Rule, RuleSet]]:
-        """Rules of the documents that speak for themselves, each with its set."""
+        """Rules of the documents that speak for themselves, each with its set. One of several
+        parts comes part by part.
+        """
         files = {document.file for document in self.documents}
         done: set[str] = set()
         for rules in (self.actions, self.logs):
-            for rule in rules.rules:
-                if rule.meta.file in files and rule.meta.rule_id not in done:
-                    done.add(rule.meta.rule_id)
-                    yield rule, rules
+            new = [one for one in rules.rules if one.meta.file in files]
+            yield from ((one, rules) for one in new if one.meta.rule_id not in done)
+            done |= {one.meta.rule_id for one in new}
 
 
 def look(
@@ -217,7 +219,7 @@ def _of_knobs(document: Document) -> Iterator[tuple[str, ...]]:
 
 def _of_fields(document: Document, fields: FieldMap) -> Iterator[tuple[str, ...]]:
     """Names that are no field: they are looked for among the attributes, and may be misspelt."""
-    if fields.columns is None:
+    if fields.columns is None or is_atr(document):
         return
     known = [*(name.replace("_", ".") for name in fields.columns), *fields.columns, *ALIASES]
     said: set[str] = set()

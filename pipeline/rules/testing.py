@@ -59,7 +59,7 @@ def tested(paths: Sequence[Path], sources: Sources) -> Tested:
         if mine:
             found += cases(rules.only(mine), shape)
             spoken = [(rule, of) for rule, of in spoken if of is not rules]
-    rules_count = len(list(looked.spoken()))
+    rules_count = len({rule.meta.rule_id for rule, _ in looked.spoken()})
     return Tested(rules_count, found)
 
 
