@@ -158,7 +158,9 @@ def lint(looked: Looked, logs: Shape, *, pack: Path = BUILTIN) -> Linted:
     skipped = [problem for problem in looked.actions.skipped if problem.file in files]
     remarks = {_remark(problem, "error") for problem in looked.refused}
     remarks |= {_remark(problem, "hint") for problem in skipped}
-    spoken = {(rule.meta.file, rule.meta.line): (rule, of) for rule, of in looked.spoken()}
+    # Of a rule in several parts the first, which has what it says of itself.
+    parts = [*looked.spoken()][::-1]
+    spoken = {(rule.meta.file, rule.meta.line): (rule, of) for rule, of in parts}
     actions = ActionShape(fields_asked(looked.actions))
     for document in looked.documents:
         rule, rules = spoken.get((document.file, document.line), (None, looked.actions))
