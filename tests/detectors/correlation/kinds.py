@@ -74,6 +74,11 @@ def _valued(stream: Sequence[Event]) -> list[Event]:
     return [event for event in stream if event.value is not None]
 
 
+def _paired(stream: Sequence[Event]) -> list[Event]:
+    """Each with its value and its tool as one value."""
+    return [replace(event, value=f"{event.value}/{event.tool}") for event in _valued(stream)]
+
+
 def _numbered(stream: Sequence[Event]) -> list[Event]:
     return [event for event in stream if event.number is not None]
 
@@ -123,6 +128,13 @@ SLIDING = [
         "ab",
         different(lambda n: n >= 3),
         useful=_valued,
+    ),
+    _kind(
+        "pairs of values",
+        correlation("value_count", "ab", "{field: [target.resource, tool.name], eq: 2}"),
+        "ab",
+        different(lambda n: n == 2),
+        useful=_paired,
     ),
     _kind(
         "few values",
@@ -372,11 +384,14 @@ def _in_bucket(name: str, text: str, of: str, asked: Asked, *, any_event: bool =
     return _extended(name, text, "window: tumbling", expected)
 
 
-def _new_values(name: str, learning: int) -> Kind:
+def _new_values(
+    name: str, learning: int, field: str = "target.resource",
+    useful: Callable[[Sequence[Event]], list[Event]] = _valued,
+) -> Kind:  # fmt: skip
     def expected(stream: Sequence[Event], links: Mapping[str, str]) -> Iterator[Saying]:
-        yield from first_seen(grouped(_valued(stream), links, "agent", "ab"), learning)
+        yield from first_seen(grouped(useful(stream), links, "agent", "ab"), learning)
 
-    text = correlation("value_count", "ab", "{field: target.resource, gte: 1}", "agent")
+    text = correlation("value_count", "ab", f"{{field: {field}, gte: 1}}", "agent")
     return _extended(name, text, f"first_seen: {{learning: {learning}s}}", expected)
 
 
@@ -412,5 +427,6 @@ EXTENDED = [
     _extended("a and then no b", correlation("temporal_ordered", "ab", ""), "absent: b", _absent),
     _new_values("new values at once", 0),
     _new_values("new values after learning", 6),
+    _new_values("new pairs of values", 6, "[target.resource, tool.name]", _paired),
 ]  # fmt: skip
 OTHERS = [*CHAINED, *EXTENDED]
