@@ -141,10 +141,11 @@ class Reports:
         )
 
     def _since(self, time: Ints) -> Ints:
-        """The first moment that matters to a signal of an event: of its window, and of its bucket,
-        in which another event may have been the first one.
+        """The first moment that matters to a signal of an event: of the windows of its bucket, in
+        which an earlier event may have been the first one.
         """
-        return np.minimum(time - self._back_us + 1, time // self._span_us * self._span_us)
+        begin = time // self._span_us * self._span_us
+        return np.minimum(begin, begin - self._back_us + 1)
 
     def _frozen(self, slot: int, bucket: int, old: Live | None, since: int) -> bool:
         """Whether what was (or was not) said of a group in a bucket stays as it is: nothing to come
