@@ -68,7 +68,10 @@ class Reports:
         blocks = self._memory.blocks
         bucket = blocks.rows["time"][held.place] // self._span_us
         last = blocks.groups["fired"][slots[held.group]] + LONG_AGO
-        crossings = self._crossings(slots, held.of(bucket > last))
+        found = self._crossings(slots, held.of(bucket > last))
+        # A group that was forgotten does not know what was said of it.
+        keys = enumerate(zip(found.bucket, found.gid, strict=True))
+        crossings = found.only([n for n, key in keys if self.said.get(*key) is None])
         basis = self._based(crossings)
         return self._say(crossings, basis, [None] * len(basis), revision)
 
