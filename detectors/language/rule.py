@@ -83,7 +83,7 @@ class Detection(msgspec.Struct, frozen=True):
     line: int = 0
 
 
-class Stateless(msgspec.Struct, frozen=True):
+class Stateless(msgspec.Struct, frozen=True, tag=True):
     """Every event that matches is a signal."""
 
     meta: Meta
@@ -100,20 +100,20 @@ class Bound(msgspec.Struct, frozen=True):
     number: int | float
 
 
-class Count(msgspec.Struct, frozen=True):
+class Count(msgspec.Struct, frozen=True, tag=True):
     """How many events; an action that was reported twice counts once."""
 
     bounds: list[Bound]
 
 
-class Values(msgspec.Struct, frozen=True):
+class Values(msgspec.Struct, frozen=True, tag=True):
     """How many different values, or combinations of values of several fields."""
 
     fields: list[str]
     bounds: list[Bound]
 
 
-class Figure(msgspec.Struct, frozen=True):
+class Figure(msgspec.Struct, frozen=True, tag=True):
     """A figure made of the events' numbers. `percent`: which percentile; 50 is the median."""
 
     fold: Literal["sum", "avg", "percentile"]
@@ -122,25 +122,25 @@ class Figure(msgspec.Struct, frozen=True):
     percent: int = 50
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, tag=True):
     """An event of this step is in the window."""
 
     step: int
 
 
-class AllOf(msgspec.Struct, frozen=True):
+class AllOf(msgspec.Struct, frozen=True, tag=True):
     """All parts hold."""
 
     parts: "tuple[Expression, ...]"
 
 
-class AnyOf(msgspec.Struct, frozen=True):
+class AnyOf(msgspec.Struct, frozen=True, tag=True):
     """A part holds."""
 
     parts: "tuple[Expression, ...]"
 
 
-class Not(msgspec.Struct, frozen=True):
+class Not(msgspec.Struct, frozen=True, tag=True):
     """The part does not hold."""
 
     part: "Expression"
@@ -149,7 +149,7 @@ class Not(msgspec.Struct, frozen=True):
 Expression = Seen | AllOf | AnyOf | Not
 
 
-class Together(msgspec.Struct, frozen=True):
+class Together(msgspec.Struct, frozen=True, tag=True):
     """Steps that are in one window in any order: how many of them, or which."""
 
     bounds: list[Bound] = []
@@ -165,7 +165,7 @@ class Link(msgspec.Struct, frozen=True):
     without: tuple[int, ...] = ()
 
 
-class Ordered(msgspec.Struct, frozen=True):
+class Ordered(msgspec.Struct, frozen=True, tag=True):
     """Events one after the other, all within the timespan: any of the paths, or (`bounds`) how many
     of the steps.
     """
@@ -174,11 +174,11 @@ class Ordered(msgspec.Struct, frozen=True):
     bounds: list[Bound] = []
 
 
-class Absent(msgspec.Struct, frozen=True):
+class Absent(msgspec.Struct, frozen=True, tag=True):
     """An event of the first step and then, within the timespan, none of the second."""
 
 
-class FirstSeen(msgspec.Struct, frozen=True):
+class FirstSeen(msgspec.Struct, frozen=True, tag=True):
     """A value that a group did not have within the timespan before. At first it is only watched."""
 
     fields: list[str]
@@ -210,7 +210,7 @@ class Step(msgspec.Struct, frozen=True):
     inner: "Correlation | None" = None
 
 
-class Correlation(msgspec.Struct, frozen=True):
+class Correlation(msgspec.Struct, frozen=True, tag=True):
     """A rule on several events of a group."""
 
     meta: Meta

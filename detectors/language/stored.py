@@ -1,10 +1,12 @@
 """Compiled rules as bytes and back, so that a large set need not be parsed again.
 
-Only what the classes of `conditions` hold is written, by their names; anything else in
+Only what the classes of `rule` and `conditions` hold is written, by their names; anything else in
 the bytes is an error, never code.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -15,7 +17,19 @@ from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or
 from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.language.fields import FieldMap
-from tachograph.detectors.language.rule import Detection, Stateless
+from tachograph.detectors.language.rule import (
+    AllOf,
+    AnyOf,
+    Asks,
+    Detection,
+    Expression,
+    Ordered,
+    Rule,
+    Seen,
+    Stateless,
+    Together,
+)
+from tachograph.detectors.language.rule import Not as Unseen
 from tachograph.detectors.reference.reference import Reference
 
 _NETWORKS: dict[str, type[IPv4Network] | type[IPv6Network]] = {
@@ -27,28 +41,25 @@ _NODES: dict[str, Any] = {
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    rules: list[Stateless]
+    rules: list[Rule]
     # Each with its condition apart.
     detections: list[tuple[dict[str, Any], Any]]
     rules_hash: str
     skipped: list[Problem]
     notes: list[Problem]
+    follows_sessions: bool
 
 
 def encode(rules: RuleSet) -> bytes:
-    """The rules, without the reference data they stand above. Raises ValueError where one looks at
-    more than one event: there are few of them, and they are compiled in no time.
-    """
-    single = [one for one in rules.rules if isinstance(one, Stateless)]
-    if len(single) < len(rules.rules):
-        raise ValueError("rules on several events are not kept")
+    """The rules, without the reference data they stand above."""
     return msgspec.msgpack.encode(
         _Kept(
-            single,
+            rules.rules,
             [(_around(one), _plain(one.condition)) for one in rules.detections],
             rules.rules_hash,
             rules.skipped,
             rules.notes,
+            rules.follows_sessions,
         )
     )
 
@@ -57,8 +68,8 @@ def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
     """The rules again. Raises ValueError when the bytes are none of ours."""
     try:
         kept = msgspec.msgpack.decode(stored, type=_Kept)
-        return RuleSet(
-            rules=list(kept.rules),
+        rules = RuleSet(
+            rules=kept.rules,
             detections=[
                 Detection(condition=_node(condition), **around)
                 for around, condition in kept.detections
@@ -68,9 +79,51 @@ def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
             skipped=kept.skipped,
             notes=kept.notes,
             reference=reference,
+            follows_sessions=kept.follows_sessions,
         )
+        for rule in rules.rules:
+            _check(rule, len(rules.detections))
     except (msgspec.MsgspecError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"no compiled rules: {error!r}") from error
+    return rules
+
+
+def _check(rule: Rule, detections: int) -> None:
+    """What a rule refers to is there."""
+    if isinstance(rule, Stateless):
+        _within([rule.detection], detections)
+        return
+    _within(rule.detections, detections)
+    _within(_steps(rule.asks), len(rule.steps))
+    for step in rule.steps:
+        if step.inner is not None:
+            _check(step.inner, detections)
+
+
+def _within(places: Iterable[int], size: int) -> None:
+    if not all(0 <= at < size for at in places):
+        raise IndexError("refers to what is not there")
+
+
+def _steps(asks: Asks) -> Iterator[int]:
+    """The steps that a correlation asks about, by number."""
+    match asks:
+        case Ordered(paths=paths):
+            for link in itertools.chain(*paths):
+                yield from (link.step, *link.without)
+        case Together(expression=expression) if expression is not None:
+            yield from _seen(expression)
+
+
+def _seen(expression: Expression) -> Iterator[int]:
+    match expression:
+        case Seen(step):
+            yield step
+        case Unseen(part):
+            yield from _seen(part)
+        case AllOf(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _seen(part)
 
 
 def _around(one: Detection) -> dict[str, Any]:

@@ -3,10 +3,30 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tachograph.detectors.language import stored
 from tachograph.detectors.language.fields import ACTIONS, RAW
+from tachograph.detectors.language.rule import (
+    Absent,
+    AllOf,
+    AnyOf,
+    Asks,
+    Bound,
+    Correlation,
+    Count,
+    Figure,
+    FirstSeen,
+    Leaf,
+    Link,
+    Ordered,
+    Seen,
+    Step,
+    Together,
+    Values,
+)
+from tachograph.detectors.language.rule import Not as Unseen
 from tachograph.detectors.language.rulefile import parse
 from tachograph.detectors.language.ruleset import RuleSet, build, load
 from tachograph.detectors.reference.reference import shipped
@@ -21,16 +41,69 @@ def test_rules_of_every_kind_come_back_as_they_were() -> None:
     assert stored.decode(stored.encode(rules), RAW, rules.reference) == rules
 
 
-def test_rules_on_several_events_are_not_kept() -> None:
+def test_the_shipped_rules_come_back_as_they_were() -> None:
     rules = load(fields=ACTIONS)
-    with pytest.raises(ValueError, match="several events"):
-        stored.encode(rules)
+    kept = stored.decode(stored.encode(rules), ACTIONS, rules.reference)
+    # Dates among the samples come back as the text they are written as.
+    assert msgspec.to_builtins(kept.rules) == msgspec.to_builtins(rules.rules)
+    assert msgspec.structs.replace(kept, rules=rules.rules) == rules
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        Count([Bound("gte", 3)]),
+        Values(["a", "b"], [Bound("gt", 2), Bound("lt", 9)]),
+        Figure("percentile", "a", [Bound("gte", 0.5)], 95),
+        Together([Bound("eq", 2)]),
+        Together(expression=AnyOf((AllOf((Seen(0), Unseen(Seen(1)))), Seen(1)))),
+        Ordered(((Link(0), Link(1, (0, 1))), (Link(1), Link(0)))),
+        Ordered(bounds=[Bound("gte", 2)]),
+        Absent(),
+        FirstSeen(["a"], 5),
+    ],
+    ids=lambda asks: type(asks).__name__,
+)
+def test_every_question_of_several_events_comes_back(asks: Asks) -> None:
+    rules = _asking(asks)
+    assert stored.decode(stored.encode(rules), RAW, rules.reference) == rules
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        lambda: _asking(Ordered(((Link(0), Link(2)),))),
+        lambda: _asking(Ordered(((Link(0, (-1,)),),))),
+        lambda: _asking(Together(expression=Unseen(AllOf((Seen(0), Seen(7)))))),
+        lambda: _asking(Count([Bound("gte", 3)]), detection=1),
+        lambda: _asking(Count([Bound("gte", 3)]), detection=-1),
+    ],
+)
+def test_rules_that_refer_to_what_is_not_there_are_refused(rules: Callable[[], RuleSet]) -> None:
+    made = rules()
+    with pytest.raises(ValueError, match="no compiled rules"):
+        stored.decode(stored.encode(made), RAW, made.reference)
+
+
+def _asking(asks: Asks, *, detection: int = 0) -> RuleSet:
+    """One correlation of two steps, the second a correlation itself."""
+    one = build(parse(RULE.format(1), "rules.yml"), fields=RAW)
+    leaf = Leaf(detection, ["a"], ["b"])
+    inner = Correlation(one.rules[0].meta, Absent(), [Step("x", [Leaf(0, [])])], [], 1)
+    steps = [Step("x", [leaf]), Step("y", [Leaf(0, ["c"])], inner)]
+    rule = Correlation(one.rules[0].meta, asks, steps, ["a"], 60, "session", 7, across=True)
+    return msgspec.structs.replace(one, rules=[rule, *one.rules], follows_sessions=True)
 
 
 @pytest.mark.parametrize(
     "broken",
-    [lambda blob: b"", lambda blob: blob[:-1], lambda blob: blob.replace(b"Text", b"exec")],
-    ids=["empty", "cut off", "of another kind"],
+    [
+        lambda blob: b"",
+        lambda blob: blob[:-1],
+        lambda blob: blob.replace(b"Text", b"exec"),
+        lambda blob: blob.replace(b"Stateless", b"Wstateful"),
+    ],
+    ids=["empty", "cut off", "of another kind", "a rule of another kind"],
 )
 def test_bytes_that_are_no_rules_are_refused(broken: Callable[[bytes], bytes]) -> None:
     rules = build(parse(RULE.format(1), "rules.yml"), fields=RAW)
