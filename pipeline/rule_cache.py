@@ -15,13 +15,14 @@ from tachograph.detectors.language import stored
 from tachograph.detectors.language.compiled import BUILTIN, RuleSet
 from tachograph.detectors.language.documents import Unreadable, files_of
 from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.matching import factors
 from tachograph.detectors.reference.reference import Reference
 from tachograph.pipeline.log import get
 
-# Fewer files are compiled sooner than they are worth a file of their own.
+# Fewer files are compiled sooner than they are worth a file of their own. The shipped pack is more.
 MANY_FILES = 20
 MAX_KEPT = 16
-_CODE = Path(stored.__file__).parent
+_CODE = (Path(stored.__file__).parent, Path(factors.__file__).parent)
 
 log = get("rules")
 
@@ -34,10 +35,10 @@ def load_kept(
         files = [file for root in paths for file in files_of(root)]
     except Unreadable:
         files = []
-    if len(files) < MANY_FILES:
-        return _load(paths, builtin=builtin, fields=fields, reference=reference)
     if builtin:
         files += files_of(BUILTIN)
+    if len(files) < MANY_FILES:
+        return _load(paths, builtin=builtin, fields=fields, reference=reference)
     name = _name(files, f"{fields.name} {builtin} {reference.version}")
     place = home / "cache" / f"rules-{name}.bin"
     with contextlib.suppress(OSError, ValueError):
@@ -58,7 +59,8 @@ def _load(paths: Sequence[Path], **how: Any) -> RuleSet:
 def _name(files: Iterable[Path], asked: str) -> str:
     """What the compiled rules depend on: these files, the code that compiles, pySigma's version."""
     digest = hashlib.blake2b(f"{asked} {version('pysigma')}".encode(), digest_size=16)
-    for file in [*files, *sorted(_CODE.glob("*.py"))]:
+    code = [file for folder in _CODE for file in sorted(folder.glob("*.py"))]
+    for file in [*files, *code]:
         content = file.read_bytes()
         digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -1,4 +1,5 @@
-"""Compiled rules as bytes and back, so that a large set need not be parsed again.
+"""Compiled rules as bytes and back, so that a large set need not be parsed again, nor the words be
+worked out that its expressions contain.
 
 Only what the classes of `rule` and `conditions` hold is written, by their names; anything else in
 the bytes is an error, never code.
@@ -14,7 +15,7 @@ import msgspec
 
 from tachograph.detectors.language import conditions
 from tachograph.detectors.language.compiled import RuleSet
-from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or
+from tachograph.detectors.language.conditions import And, Leaf, Node, Not, Or, Pattern, leaves
 from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.rule import (
@@ -30,6 +31,7 @@ from tachograph.detectors.language.rule import (
     Together,
 )
 from tachograph.detectors.language.rule import Not as Unseen
+from tachograph.detectors.matching.factors import Branches, branches_of, remember
 from tachograph.detectors.reference.reference import Reference
 
 _NETWORKS: dict[str, type[IPv4Network] | type[IPv6Network]] = {
@@ -48,20 +50,28 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     skipped: list[Problem]
     notes: list[Problem]
     follows_sessions: bool
+    # Of the expressions in the conditions.
+    branches: dict[str, Branches]
 
 
 def encode(rules: RuleSet) -> bytes:
-    """The rules, without the reference data they stand above."""
-    return msgspec.msgpack.encode(
-        _Kept(
-            rules.rules,
-            [(_around(one), _plain(one.condition)) for one in rules.detections],
-            rules.rules_hash,
-            rules.skipped,
-            rules.notes,
-            rules.follows_sessions,
+    """The rules, without the reference data they stand above. Raises ValueError for what has no
+    bytes, as a number of more than 64 bits.
+    """
+    try:
+        return msgspec.msgpack.encode(
+            _Kept(
+                rules.rules,
+                [(_around(one), _plain(one.condition)) for one in rules.detections],
+                rules.rules_hash,
+                rules.skipped,
+                rules.notes,
+                rules.follows_sessions,
+                {regex: branches_of(regex) for regex in _expressions(rules)},
+            )
         )
-    )
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"rules that cannot be kept: {error}") from error
 
 
 def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
@@ -85,7 +95,15 @@ def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
             _check(rule, len(rules.detections))
     except (msgspec.MsgspecError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"no compiled rules: {error!r}") from error
+    remember(kept.branches)
     return rules
+
+
+def _expressions(rules: RuleSet) -> Iterator[str]:
+    for one in rules.detections:
+        for leaf in leaves(one.condition):
+            if isinstance(leaf.test, Pattern):
+                yield leaf.test.regex
 
 
 def _check(rule: Rule, detections: int) -> None:

@@ -6,10 +6,9 @@ for one group of all of them, is sound; more of them leave fewer texts to be ask
 for any character that is not ASCII.
 """
 
-import functools
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tachograph.detectors.matching.regex_tree import (
@@ -49,6 +48,12 @@ _FOLDED = (0x17F, 0x212A)
 
 Group = frozenset[str]
 Branch = frozenset[Group]
+# The branches of an expression, each its groups, the rarest first.
+Branches = tuple[tuple[tuple[str, ...], ...], ...]
+
+# Branches already worked out, by the expression.
+MAX_KNOWN = 16_384
+_known: dict[str, Branches] = {}
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,24 @@ _NOTHING = _Part(frozenset({""}))
 _ANYTHING = _Part()
 
 
-@functools.lru_cache(maxsize=16_384)
-def branches_of(pattern: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """The branches, each its groups, the rarest first; none when nothing follows from the
-    expression.
-    """
+def branches_of(pattern: str) -> Branches:
+    """The branches; none when nothing follows from the expression."""
+    found = _known.get(pattern)
+    if found is None:
+        found = _worked_out(pattern)
+        remember({pattern: found})
+    return found
+
+
+def remember(branches: Mapping[str, Branches]) -> None:
+    """Take what `branches_of` gave in another process: working it out takes long."""
+    if len(_known) + len(branches) > MAX_KNOWN:
+        _known.clear()
+    if len(branches) <= MAX_KNOWN:
+        _known.update(branches)
+
+
+def _worked_out(pattern: str) -> Branches:
     try:
         part = _part(parse(pattern))
     except UnsupportedLook:

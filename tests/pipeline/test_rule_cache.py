@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from tachograph.detectors.language.rule import (
 from tachograph.detectors.language.rule import Not as Unseen
 from tachograph.detectors.language.rulefile import parse
 from tachograph.detectors.language.ruleset import RuleSet, build, load
+from tachograph.detectors.matching.factors import MAX_KNOWN, branches_of, remember
 from tachograph.detectors.reference.reference import shipped
 from tachograph.pipeline import rule_cache
 
@@ -36,14 +38,28 @@ ONE_OF_EACH = Path(__file__).parents[1] / "detectors" / "matching" / "rules.yml"
 RULE = "title: T{0}\ndetection:\n  s: {{a|contains: word{0}}}\n  condition: s\n"
 
 
+def _but_last(blob: bytes, *instead: Any) -> bytes:
+    return msgspec.msgpack.encode([*msgspec.msgpack.decode(blob)[:-1], *instead])
+
+
 def test_rules_of_every_kind_come_back_as_they_were() -> None:
     rules = build(parse(ONE_OF_EACH.read_text(), "rules.yml"), fields=RAW)
     assert stored.decode(stored.encode(rules), RAW, rules.reference) == rules
 
 
-def test_the_shipped_rules_come_back_as_they_were() -> None:
-    rules = load(fields=ACTIONS)
-    kept = stored.decode(stored.encode(rules), ACTIONS, rules.reference)
+def test_the_shipped_rules_come_back_as_they_were(tmp_path: Path) -> None:
+    how: dict[str, Any] = {
+        "builtin": True,
+        "fields": ACTIONS,
+        "reference": shipped(),
+        "home": tmp_path,
+    }
+    rules = rule_cache.load_kept([], **how)
+    (file,) = (tmp_path / "cache").iterdir()
+    kept = rule_cache.load_kept([], **how)
+    assert kept is not rules
+    assert file.read_bytes() == stored.encode(kept)
+    assert kept.follows_sessions
     # Dates among the samples come back as the text they are written as.
     assert msgspec.to_builtins(kept.rules) == msgspec.to_builtins(rules.rules)
     assert msgspec.structs.replace(kept, rules=rules.rules) == rules
@@ -102,13 +118,47 @@ def _asking(asks: Asks, *, detection: int = 0) -> RuleSet:
         lambda blob: blob[:-1],
         lambda blob: blob.replace(b"Text", b"exec"),
         lambda blob: blob.replace(b"Stateless", b"Wstateful"),
+        _but_last,
+        lambda blob: _but_last(blob, {"word1": "word1"}),
     ],
-    ids=["empty", "cut off", "of another kind", "a rule of another kind"],
+    ids=[
+        "empty",
+        "cut off",
+        "of another kind",
+        "a rule of another kind",
+        "of a format before",
+        "words of another shape",
+    ],
 )
 def test_bytes_that_are_no_rules_are_refused(broken: Callable[[bytes], bytes]) -> None:
     rules = build(parse(RULE.format(1), "rules.yml"), fields=RAW)
     with pytest.raises(ValueError, match="no compiled rules"):
         stored.decode(broken(stored.encode(rules)), RAW, rules.reference)
+
+
+def test_the_words_of_kept_expressions_are_not_worked_out_again() -> None:
+    text = RULE.format(1).replace("contains: word1", "re: 'kept words [0-9]'")
+    rules = build(parse(text, "rules.yml"), fields=RAW)
+    blob = stored.encode(rules)
+    assert msgspec.msgpack.decode(blob)[-1] == {"kept words [0-9]": [[["kept words "]]]}
+    other = {"kept words [a-z]": [[["words "]]]}
+    stored.decode(_but_last(blob, other), RAW, rules.reference)
+    assert branches_of("kept words [a-z]") == ((("words ",),),)
+
+
+def test_more_words_than_are_remembered_are_not() -> None:
+    remember({f"many {number}": () for number in range(MAX_KNOWN + 1)})
+    assert branches_of("many 1") == ((("many 1",),),)
+
+
+def test_what_has_no_bytes_is_compiled_every_time(tmp_path: Path) -> None:
+    folder, home = tmp_path / "rules", tmp_path / "home"
+    folder.mkdir()
+    for number in range(rule_cache.MANY_FILES):
+        text = RULE.format(number).replace(f"a|contains: word{number}", f"a|gt: {2**70}")
+        (folder / f"{number:04}.yml").write_text(text)
+    assert _loaded(folder, home) == _loaded(folder, home)
+    assert not (home / "cache").exists()
 
 
 def _loaded(folder: Path, home: Path) -> RuleSet:
@@ -123,8 +173,10 @@ def test_a_large_set_is_kept_and_a_changed_file_is_compiled_again(tmp_path: Path
     first = _loaded(folder, home)
     (kept,) = (home / "cache").iterdir()
     assert _loaded(folder, home) == first == load([folder], builtin=False, fields=RAW)
-    kept.write_bytes(b"rubbish")
-    assert _loaded(folder, home) == first
+    for content in (b"rubbish", _but_last(kept.read_bytes())):
+        kept.write_bytes(content)
+        assert _loaded(folder, home) == first
+        assert kept.read_bytes() == stored.encode(first)
     (folder / "0000.yml").write_text(RULE.format("changed"))
     assert _loaded(folder, home).rules_hash != first.rules_hash
 
