@@ -31,15 +31,10 @@ def load_kept(
     paths: Sequence[Path], *, builtin: bool, fields: FieldMap, reference: Reference, home: Path
 ) -> RuleSet:
     """As `load`, which it calls where it must. Raises RuleErrors."""
-    try:
-        files = [file for root in paths for file in files_of(root)]
-    except Unreadable:
-        files = []
-    if builtin:
-        files += files_of(BUILTIN)
-    if len(files) < MANY_FILES:
+    roots = [*paths, *([BUILTIN] if builtin else [])]
+    name = _name(roots, f"{fields.name} {builtin} {reference.version}")
+    if name is None:
         return _load(paths, builtin=builtin, fields=fields, reference=reference)
-    name = _name(files, f"{fields.name} {builtin} {reference.version}")
     place = home / "cache" / f"rules-{name}.bin"
     with contextlib.suppress(OSError, ValueError):
         return stored.decode(place.read_bytes(), fields, reference)
@@ -56,13 +51,21 @@ def _load(paths: Sequence[Path], **how: Any) -> RuleSet:
     return load(paths, **how)
 
 
-def _name(files: Iterable[Path], asked: str) -> str:
-    """What the compiled rules depend on: these files, the code that compiles, pySigma's version."""
+def _name(roots: Iterable[Path], asked: str) -> str | None:
+    """What the compiled rules depend on: these files, the code that compiles, pySigma's version.
+    None: not to be kept, being few, or because something cannot be read, which compiling tells.
+    """
     digest = hashlib.blake2b(f"{asked} {version('pysigma')}".encode(), digest_size=16)
     code = [file for folder in _CODE for file in sorted(folder.glob("*.py"))]
-    for file in [*files, *code]:
-        content = file.read_bytes()
-        digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+    try:
+        files = [file for root in roots for file in files_of(root)]
+        if len(files) < MANY_FILES:
+            return None
+        for file in [*files, *code]:
+            content = file.read_bytes()
+            digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+    except (Unreadable, OSError):
+        return None
     return digest.hexdigest()
 
 

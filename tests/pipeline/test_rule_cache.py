@@ -29,7 +29,7 @@ from tachograph.detectors.language.rule import (
 )
 from tachograph.detectors.language.rule import Not as Unseen
 from tachograph.detectors.language.rulefile import parse
-from tachograph.detectors.language.ruleset import RuleSet, build, load
+from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, build, load
 from tachograph.detectors.matching.factors import MAX_KNOWN, branches_of, remember
 from tachograph.detectors.reference.reference import shipped
 from tachograph.pipeline import rule_cache
@@ -58,6 +58,9 @@ def test_the_shipped_rules_come_back_as_they_were(tmp_path: Path) -> None:
     (file,) = (tmp_path / "cache").iterdir()
     kept = rule_cache.load_kept([], **how)
     assert kept is not rules
+    # What cannot be read is said, though the rest of the set is kept.
+    with pytest.raises(RuleErrors, match="no such file"):
+        rule_cache.load_kept([tmp_path / "none.yml"], **how)
     assert file.read_bytes() == stored.encode(kept)
     assert kept.follows_sessions
     # Dates among the samples come back as the text they are written as.
