@@ -79,4 +79,4 @@ def _keep(place: Path, content: bytes) -> None:
         for old in kept[:-MAX_KEPT]:
             old.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("compiled rules are not kept", reason=error.strerror)
+        log.debug("compiled rules are not kept", reason=error.strerror)
