@@ -18,6 +18,7 @@ from tachograph.detectors.provenance.words import (
     STOP,
     classes_of,
     content_words,
+    stems,
     tokens,
 )
 
@@ -67,6 +68,7 @@ NAMES = tuple(MEANINGS)
 MIN_FIT = 0.5
 _CAP = 2
 _NEAR_CHARS = 80
+_TOOL_CHARS = 200
 
 
 class Known(msgspec.Struct):
@@ -160,20 +162,31 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
     return Match(sentence, features, asked.foreign)
 
 
+class _Tool(msgspec.Struct, frozen=True):
+    name: frozenset[str]
+    objects: frozenset[str]
+    classes: frozenset[str]
+
+
 def tool_words(tool: str) -> frozenset[str]:
     """Words of a tool's name."""
-    return frozenset(one for one in tokens(tool[:200]) if one not in STOP)
+    return _tool(tool[:_TOOL_CHARS]).name
 
 
-@functools.lru_cache(maxsize=4_096)
 def looks_only(tool: str) -> bool:
     """Whether a tool only looks, by its name."""
-    classes = classes_of(tool_words(tool))
+    classes = _tool(tool[:_TOOL_CHARS]).classes
     return bool(classes) and classes <= {"see"}
 
 
+@functools.lru_cache(maxsize=4_096)
+def _tool(tool: str) -> _Tool:
+    name = stems(tool) - STOP
+    return _Tool(name, content_words(name), classes_of(name))
+
+
 def _asked(known: Known, tool: str, values: Values) -> _Asked:
-    name, wish = tool_words(tool), known.wish
+    named, wish = _tool(tool[:_TOOL_CHARS]), known.wish
     foreign, near = [], set()
     for value in values.short:
         if wish.said(value):
@@ -184,9 +197,9 @@ def _asked(known: Known, tool: str, values: Values) -> _Asked:
             at = text.index(value)
             near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
     return _Asked(
-        name=name,
-        objects=content_words(name),
-        classes=classes_of(name),
+        name=named.name,
+        objects=named.objects,
+        classes=named.classes,
         values=values.short,
         foreign=foreign,
         words=values.words,

@@ -38,6 +38,8 @@ class Live:
     def __init__(self, limits: Limits) -> None:
         self._max_chars, self._max_steps = limits.chars_per_session, limits.steps_per_session
         self.steps: list[Step] = []
+        # Of each step; looked up at every one that comes.
+        self._orders: list[tuple[int, str]] = []
         self.chars = 0
         self.said: dict[str, Signal] = {}
         # Said of steps that are partly forgotten: stands as it is.
@@ -62,9 +64,11 @@ class Live:
 
     def add(self, step: Step) -> None:
         """Put a step in its place; one that is there already changes nothing."""
-        at = bisect_left(self.steps, step.order, key=lambda one: one.order)
-        if at < len(self.steps) and self.steps[at].order == step.order:
+        order = step.order
+        at = bisect_left(self._orders, order)
+        if at < len(self._orders) and self._orders[at] == order:
             return
+        self._orders.insert(at, order)
         self.steps.insert(at, self._held(step))
         if at < self._read:
             self.reread()
@@ -79,12 +83,14 @@ class Live:
             if text is None:
                 text = self._texts[part.text] = part.text
                 self.chars += len(text)
-            parts.append(msgspec.structs.replace(part, text=text))
+            here = text is part.text
+            parts.append(part if here else msgspec.structs.replace(part, text=text))
         return Step(step.facts, parts)
 
     def _refill(self, steps: Iterable[Step]) -> None:
         self.chars, self._texts = 0, {}
         self.steps = [self._held(step) for step in steps]
+        self._orders = [step.order for step in self.steps]
         self.reread()
 
     def _shed(self) -> None:

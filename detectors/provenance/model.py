@@ -49,10 +49,10 @@ class Model(msgspec.Struct, frozen=True):
         row = [features[name] for name in self.features]
         total = self.baseline
         for tree in self.trees:
-            at = 0
-            while (feature := tree.feature[at]) != LEAF:
-                low = row[feature] <= tree.threshold[at]
-                at = tree.left[at] if low else tree.right[at]
+            at, numbers, threshold = 0, tree.feature, tree.threshold
+            left, right = tree.left, tree.right
+            while (feature := numbers[at]) != LEAF:
+                at = left[at] if row[feature] <= threshold[at] else right[at]
             total += tree.value[at]
         return 1.0 / (1.0 + math.exp(-total))
 

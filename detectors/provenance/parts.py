@@ -4,8 +4,9 @@ Read from a frame of actions; a chat request that carries the whole conversation
 same parts again, which count once when they are read.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,7 +17,6 @@ from tachograph.detectors.language.fields import ACTIONS
 from tachograph.schemas.batch import COLUMNS
 
 Role = Literal["user", "content", "trusted", "call"]
-Row = Mapping[str, Any]
 
 # Of one text; the middle of a longer one is left out.
 MAX_TEXT_CHARS = 16_000
@@ -26,12 +26,30 @@ MAX_MESSAGES = 200
 # Longer JSON is not read.
 MAX_JSON_CHARS = 1_000_000
 
-_READ = (
-    "kind", "tool_name", "tool_args", "tool_result", "tool_call_id", "content_text", "content_role",
-    "content_direction", "content_trust", "input_messages", "output_messages",
-    "system_instructions", "memory_value", "event_id", "late", "far", "session_id", "trace_id",
-    "process_command_line", "target_url",
-)  # fmt: skip
+
+class _Row(NamedTuple):
+    """What is read of an action."""
+
+    event_id: str
+    kind: str | None
+    tool_name: str | None
+    tool_args: str | None
+    tool_result: str | None
+    tool_call_id: str | None
+    content_text: str | None
+    content_role: str | None
+    content_direction: str | None
+    content_trust: str | None
+    input_messages: str | None
+    output_messages: str | None
+    system_instructions: str | None
+    memory_value: str | None
+    process_command_line: str | None
+    target_url: str | None
+    late: bool | None
+    far: bool | None
+
+
 # Kinds that are calls of themselves, by the column that says what is called for.
 _DEEDS = {"process": "process_command_line", "http": "target_url"}
 _TELLING = (
@@ -97,57 +115,58 @@ def steps_of(frame: pl.DataFrame) -> Steps:
         return Steps([], [])
     rows = np.arange(frame.height)
     facts = FactTable(frame, rows, ACTIONS).at(rows, [])
-    read = frame.select(
-        pl.col(name) if name in frame.columns else pl.lit(None, COLUMNS[name]).alias(name)
-        for name in _READ
+    have = frozenset(frame.columns)
+    columns = (
+        frame.get_column(name).to_list() if name in have else itertools.repeat(None)
+        for name in _Row._fields
     )
     steps, untimely = [], []
-    for row, fact in zip(read.iter_rows(named=True), facts, strict=True):
+    for row, fact in zip(map(_Row._make, zip(*columns, strict=False)), facts, strict=True):
         parts = list(_parts(row))
         if not parts:
             continue
-        if row["late"] or row["far"]:
+        if row.late or row.far:
             untimely.append(fact)
         else:
             steps.append(Step(fact, parts))
     return Steps(steps, untimely)
 
 
-def _parts(row: Row) -> Iterator[Part]:
+def _parts(row: _Row) -> Iterator[Part]:
     """What was said before what was done, what was done before what it brought in."""
-    if row["system_instructions"]:
-        yield _part("trusted", row["system_instructions"])
-    if row["input_messages"]:
-        yield from _messages(row["input_messages"], answers=False)
-    kind = row["kind"]
-    if kind == "prompt" and row["content_text"]:
-        system = row["content_role"] == "system"
-        yield _part("trusted" if system else "user", row["content_text"])
-    if row["output_messages"]:
-        yield from _messages(row["output_messages"], answers=True)
-    call_id = row["tool_call_id"] or row["event_id"]
-    tool = row["tool_name"] or kind or ""
+    if row.system_instructions:
+        yield _part("trusted", row.system_instructions)
+    if row.input_messages:
+        yield from _messages(row.input_messages, answers=False)
+    kind = row.kind
+    if kind == "prompt" and row.content_text:
+        system = row.content_role == "system"
+        yield _part("trusted" if system else "user", row.content_text)
+    if row.output_messages:
+        yield from _messages(row.output_messages, answers=True)
+    call_id = row.tool_call_id or row.event_id
+    tool = row.tool_name or kind or ""
     if kind == "tool_call":
-        yield _part("call", canonical(row["tool_args"]), tool, call_id)
-    elif kind in _DEEDS and row[_DEEDS[kind]]:
-        named = msgspec.json.encode({kind: row[_DEEDS[kind]]}).decode()
+        yield _part("call", canonical(row.tool_args), tool, call_id)
+    elif kind in _DEEDS and (deed := getattr(row, _DEEDS[kind])):
+        named = msgspec.json.encode({kind: deed}).decode()
         yield _part("call", named, tool, call_id)
-    brought = row["tool_result"] or _brought(row)
+    brought = row.tool_result or _brought(row)
     if brought:
-        role: Role = "trusted" if row["content_trust"] in _TRUSTED else "content"
+        role: Role = "trusted" if row.content_trust in _TRUSTED else "content"
         yield _part(role, brought, tool, call_id)
 
 
-def _brought(row: Row) -> str | None:
+def _brought(row: _Row) -> str | None:
     """Text of others that is no result of a tool."""
     text: str | None = None
-    match row["kind"]:
+    match row.kind:
         case "tool_result" | "retrieval":
-            text = row["content_text"]
+            text = row.content_text
         case "memory_read":
-            text = row["memory_value"] or row["content_text"]
-        case "message" | "agent_call" if row["content_direction"] != "out":
-            text = row["content_text"]
+            text = row.memory_value or row.content_text
+        case "message" | "agent_call" if row.content_direction != "out":
+            text = row.content_text
     return text
 
 

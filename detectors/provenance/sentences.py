@@ -18,10 +18,12 @@ _ONE_RECORD_CHARS = 200
 _ESCAPED = re.compile(r"\\{1,4}\n ?\\{0,2}|\\{1,4}[nrt]|\\{1,4}(?=[\"'/ ])")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n(?: ?\n)+ ?")
+# Each way to cut begins with one of a few characters: elsewhere none of them is tried.
 _CUT = re.compile(
-    r"""(?<=[.!?])["')\]]{0,3}\s|\n\n|\n(?= ?(?:[-*•#>]|\d{1,4}[.)]|\w[\w ]{0,24}:) ?)|; """
+    r"""(?=[\s"')\][;{(,:</>|])(?:(?<=[.!?])["')\]]{0,3}\s|\n\n"""
+    r"""|\n(?= ?(?:[-*•#>]|\d{1,4}[.)]|\w[\w ]{0,24}:) ?)|; """
     r"""|(?<=[:>]) ?\n|["'] ?[,:}\])]{1,9}\s?|[{\[(,:] ?["']|</?\w{1,20}(?: |/?>)|["'/]>"""
-    r"""|[<>]{2}|\s[|]\s|^[|]\s?"""
+    r"""|[<>]{2}|\s[|]\s|^[|]\s?)"""
 )
 _RECORD = re.compile(
     r"\n(?=- \w{1,40}:)"
@@ -48,10 +50,17 @@ _DATA = re.compile(r"[\w -]{0,24}(?:: \S|=)|[^A-Za-z0-9]*$|_")
 
 def evened(text: str) -> str:
     """Escapes undone, runs of white space cut down."""
-    plain = _SPACES.sub(" ", text)
+    plain = _spaced(text)
     if "\\" in plain:
-        plain = _SPACES.sub(" ", _ESCAPED.sub(_unescaped, plain))
-    return _LINES.sub("\n\n", plain)
+        plain = _spaced(_ESCAPED.sub(_unescaped, plain))
+    return _LINES.sub("\n\n", plain) if "\n\n" in plain or "\n \n" in plain else plain
+
+
+def _spaced(text: str) -> str:
+    """Most texts are as they should be. White space other than a blank is not printable."""
+    if "  " in text or not text.replace("\n", "").isprintable():
+        return _SPACES.sub(" ", text)
+    return text
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -62,10 +71,16 @@ def records(text: str) -> list[str]:
     """The mails, issues, messages or rows that a tool's answer is made of."""
     if len(text) <= _ONE_RECORD_CHARS:
         return [text] if text.strip() else []
-    found = [part for part in _RECORD.split(text) if part.strip()]
+    parts = _RECORD.split(text) if _may_split(text) else [text]
+    found = [part for part in parts if part.strip()]
     if len(found) > MAX_RECORDS:
         found[MAX_RECORDS - 1 :] = ["\n".join(found[MAX_RECORDS - 1 :])]
     return found
+
+
+def _may_split(text: str) -> bool:
+    """Without a bracket that closes and a comma, or a list, a text is one record."""
+    return "\n- " in text or ("," in text and any(end in text for end in "}])"))
 
 
 def units(text: str) -> list[str]:

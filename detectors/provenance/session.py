@@ -9,11 +9,10 @@ import msgspec
 from tachograph.detectors.provenance import content, values
 from tachograph.detectors.provenance.content import Source
 from tachograph.detectors.provenance.features import Known, Match, looks_only, of_call, tool_words
-from tachograph.detectors.provenance.parts import Part, Step
+from tachograph.detectors.provenance.parts import Part, Role, Step
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
 from tachograph.detectors.provenance.words import content_words
-from tachograph.schemas.identity import plain_id
 
 MAX_SENTENCES = 400
 MAX_CALLS = 2_000
@@ -22,6 +21,8 @@ PAUSE_S = 6 * 3600
 MICROS = 1_000_000
 # Without one of these a text has no address and no path.
 _ADDRESSES = frozenset("./@")
+
+_NOTHING = values.read("")
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -44,10 +45,12 @@ class Session:
     def _begin(self) -> None:
         self.known = Known(Wish(), [], [], {}, set())
         self.cut = False
-        self._heard: set[str] = set()
-        self._called: set[str] = set()
+        self._heard: set[tuple[Role, str]] = set()
+        self._called: set[tuple[str, str, str]] = set()
         # Arguments by call: what an answer was asked for by.
         self._arguments: dict[str, str] = {}
+        # The values of the latest arguments that were read: an answer mostly follows its call.
+        self._latest: tuple[str, Values] = "", _NOTHING
 
     def read(self, steps: Sequence[Step]) -> list[Judged]:
         """Take in what comes next; the calls in it that some sentence may have asked for."""
@@ -66,10 +69,10 @@ class Session:
 
     def _hear(self, step: Step, part: Part) -> None:
         """Words; the same ones, sent again with every request, count once."""
-        digest = plain_id(part.role, part.text)
-        if digest in self._heard:
+        said = part.role, part.text
+        if said in self._heard:
             return
-        self._heard.add(digest)
+        self._heard.add(said)
         match part.role:
             case "user":
                 self.known.wish.hear(part.text)
@@ -79,36 +82,45 @@ class Session:
                 self._bring_in(step, part)
 
     def _bring_in(self, step: Step, part: Part) -> None:
-        known = self.known
-        asked = values.read(self._arguments.get(part.call_id, ""))
-        source = Source(
-            event_id=step.facts.event_id,
-            tool=part.tool,
-            asked_for=any(map(known.wish.said, asked.short)),
-            handed_to=any(map(known.wish.handed_to, asked.short)),
-            tool_words=len(content_words(tool_words(part.tool)) & known.wish.words),
-        )
-        taken = content.take(part.text, source, known.wish)
+        known, event_id = self.known, step.facts.event_id
+        taken = content.take(part.text, lambda: self._source(event_id, part), known.wish)
         known.texts += taken.texts
         known.secrets.update(taken.secrets)
         for sentence in taken.sentences:
-            known.repeats.setdefault(sentence.key, set()).add((part.tool, source.event_id))
+            known.repeats.setdefault(sentence.key, set()).add((part.tool, event_id))
         known.sentences = [*known.sentences, *taken.sentences][-MAX_SENTENCES:]
+
+    def _source(self, event_id: str, part: Part) -> Source:
+        wish = self.known.wish
+        asked = self._values(self._arguments.get(part.call_id, ""))
+        return Source(
+            event_id=event_id,
+            tool=part.tool,
+            asked_for=any(map(wish.said, asked.short)),
+            handed_to=any(map(wish.handed_to, asked.short)),
+            tool_words=len(content_words(tool_words(part.tool)) & wish.words),
+        )
+
+    def _values(self, arguments: str) -> Values:
+        if self._latest[0] != arguments:
+            self._latest = arguments, values.read(arguments)
+        return self._latest[1]
 
     def _call(self, step: Step, part: Part) -> Judged | None:
         """A call that was told of twice (asked for, then done) counts at its first place."""
-        name = plain_id(part.call_id or step.facts.event_id, part.tool, part.text)
+        call_id = part.call_id or step.facts.event_id
+        name = call_id, part.tool, part.text
         if name in self._called:
             return None
         self._called.add(name)
         known = self.known
         known.calls += 1
-        self._arguments[part.call_id or step.facts.event_id] = part.text
+        self._arguments[call_id] = part.text
         if not known.sentences or known.calls > MAX_CALLS:
             return None
         if looks_only(part.tool) and _ADDRESSES.isdisjoint(part.text):
             # It changes nothing and reaches nobody.
             return None
-        named = values.read(part.text)
+        named = self._values(part.text)
         found = of_call(known, part.tool, named)
         return None if found is None else Judged(step, part, named, found, self.cut)

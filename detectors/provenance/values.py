@@ -1,12 +1,12 @@
 """The values of a call: what its arguments name, as it is compared with what others wrote."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from tachograph.detectors.provenance.words import STOP, tokens
+from tachograph.detectors.provenance.words import STOP, stems
 
 MAX_LEAVES = 64
 MAX_VALUES = 24
@@ -47,14 +47,17 @@ def leaves(value: Any, depth: int = 0) -> Iterator[str]:
     """The texts and numbers inside a JSON value."""
     if depth > _DEPTH:
         return
+    for part in _inside(value):
+        if isinstance(part, dict | list):
+            yield from leaves(part, depth + 1)
+        elif part is not None and depth < _DEPTH:
+            yield str(part)
+
+
+def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        for part in value.values():
-            yield from leaves(part, depth + 1)
-    elif isinstance(value, list):
-        for part in value:
-            yield from leaves(part, depth + 1)
-    elif value is not None:
-        yield str(value)
+        return value.values()
+    return value if isinstance(value, list) else (value,)
 
 
 def read(arguments: str) -> Values:
@@ -74,12 +77,13 @@ def read(arguments: str) -> Values:
         if len(value) < _SHORTEST_VALUE or value in _EMPTY:
             continue
         # No address without a dot.
-        named = ADDRESS.findall(leaf[:MAX_TEXT_CHARS]) if "." in leaf else []
-        found = [plain(one) for one in named]
-        addresses.update(dict.fromkeys(found))
-        short.update(dict.fromkeys([value, *found] if len(value) <= MAX_VALUE_CHARS else found))
-        if len(value) > MAX_VALUE_CHARS:
+        named = ADDRESS.findall(leaf[:MAX_TEXT_CHARS]) if "." in leaf else ()
+        if len(value) <= MAX_VALUE_CHARS:
+            short[value] = None
+        else:
             long.append(value)
+        for found in map(plain, named):
+            addresses[found] = short[found] = None
         texts.append(value[:_WORD_CHARS])
-    words = frozenset(one for one in tokens("\n".join(texts)) if len(one) > 1) - STOP
+    words = frozenset([one for one in stems("\n".join(texts)) - STOP if one[1:]])
     return Values(list(short)[:MAX_VALUES], words, list(addresses), " ".join(long))

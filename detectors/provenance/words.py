@@ -19,10 +19,11 @@ _SHORTEST_STEM = 3
 def stem(word: str) -> str:
     """A word without its ending, so that `sends`, `sending` and `send` are one."""
     low = word.lower()
-    for ending in _ENDINGS:
-        if low.endswith(ending) and len(low) - len(ending) >= _SHORTEST_STEM:
-            low = low[: -len(ending)]
-            break
+    if low.endswith(_ENDINGS):
+        for ending in _ENDINGS:
+            if low.endswith(ending) and len(low) - len(ending) >= _SHORTEST_STEM:
+                low = low[: -len(ending)]
+                break
     if len(low) > _SHORTEST_STEM and low[-1] == low[-2] and low[-1] in "tnplrgm":
         low = low[:-1]
     if len(low) > _SHORTEST_STEM and low.endswith("y"):
@@ -83,6 +84,8 @@ STOP = _stems(
 
 @functools.lru_cache(maxsize=65_536)
 def _parts(word: str) -> tuple[str, ...]:
+    if word.isdigit():
+        return (word,)
     if len(word) > _SHORTEST_STEM and not word.islower() and not word.isupper():
         return tuple(stem(part) for part in _CAMEL.split(word) if part)
     return (stem(word),)
@@ -93,10 +96,15 @@ def tokens(text: str) -> list[str]:
     return [part for word in _WORD.findall(text) for part in _parts(word)]
 
 
+def stems(text: str) -> frozenset[str]:
+    """The different `tokens` of a text."""
+    return frozenset().union(*map(_parts, _WORD.findall(text)))
+
+
 @functools.lru_cache(maxsize=8_192)
 def word_set(unit: str) -> frozenset[str]:
     """Stems of a unit; texts are read again and again, and much in them repeats."""
-    return frozenset(tokens(unit))
+    return stems(unit)
 
 
 def base_forms(low: str) -> list[tuple[int, int, str]]:

@@ -17,7 +17,7 @@ SOURCE = Source("e", "get_page", asked_for=False, tool_words=0)
 
 
 def asking(text: str) -> list[str]:
-    return [one.quote for one in take(text, SOURCE, Wish()).sentences]
+    return [one.quote for one in take(text, lambda: SOURCE, Wish()).sentences]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_any_text_is_cut_into_units_of_bounded_size(text: str) -> None:
         for unit in sentences.units(record):
             assert len(unit) <= sentences.MAX_UNIT_CHARS
             sentences.asked_verbs(unit)
-    take(text, SOURCE, Wish())
+    take(text, lambda: SOURCE, Wish())
     Wish().hear(text)
     values.read(text)
 
@@ -87,7 +87,7 @@ HOSTILE = [
 def test_text_made_to_be_slow_is_read_to_the_end(text: str) -> None:
     wish = Wish()
     wish.hear(text)
-    take(text, SOURCE, wish)
+    take(text, lambda: SOURCE, wish)
     values.read(json.dumps({"x": text}))
 
 
