@@ -108,3 +108,27 @@ def test_arguments_nested_without_end_are_one_text() -> None:
 
 def test_a_value_is_known_without_its_scheme_and_case() -> None:
     assert values.plain(" HTTPS://www.News.example/ ") == values.plain("news.example")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "passport", "secret", "token", "api key", "SSN", "social security", "card number",
+     "account-number", "bank", "iban", "private", "credential", "otp", "pin", "phone", "birth",
+     "id number", "license", "ssh", "rsa"],
+)  # fmt: skip
+def test_what_is_called_by_the_name_of_a_secret_is_one(name: str) -> None:
+    assert "xk42z99" in take(f"His {name}: xk42z99", lambda: SOURCE, Wish()).secrets
+
+
+def test_who_brought_a_text_in_is_asked_only_where_it_asks_for_something() -> None:
+    def nobody() -> Source:
+        raise AssertionError
+
+    assert take("The figures of the region are in.", nobody, Wish()).sentences == []
+
+
+@pytest.mark.parametrize(
+    "text", ["a\tb", "a  b", "a\u00a0b", "a\u3000 b", "a\x85b", "a\r b", "a b"]
+)
+def test_all_white_space_within_a_line_is_one_blank(text: str) -> None:
+    assert sentences.evened(text) == "a b"
