@@ -40,6 +40,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     matching: int = 30_000
     matched: int = 1_000_000
     correlated: int = 200_000
+    followed: int = 20_000
     atr: int = 7_000
     flood_s: int = 5
     whole: int = 300_000
@@ -53,6 +54,7 @@ QUICK: Final = Sizes(
     matching=6_000,
     matched=100_000,
     correlated=40_000,
+    followed=5_000,
     atr=3_000,
     flood_s=2,
     whole=60_000,
