@@ -144,10 +144,11 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
         if touching.isdisjoint(sentence.near) and asked.classes.isdisjoint(sentence.classes):
             continue
         fit = _fit(asked, sentence)
-        if fit.total < MIN_FIT:
+        total = fit.total
+        if total < MIN_FIT:
             continue
-        fitting += fit.total > 1.2
-        rank = fit.total - 0.8 * sentence.user_share
+        fitting += total > 1.2
+        rank = total - 0.8 * sentence.user_share
         if best is None or rank > best[0]:
             best = rank, sentence, fit
     if best is None:
@@ -211,10 +212,10 @@ def _asked(known: Known, tool: str, values: Values) -> _Asked:
 
 def _fit(asked: _Asked, sentence: Sentence) -> _Fit:
     text = sentence.near_text
-    foreign = sum(value in text for value in asked.foreign)
+    foreign = sum([value in text for value in asked.foreign])
     return _Fit(
         foreign=foreign,
-        any=sum(value in text for value in asked.values),
+        any=sum([value in text for value in asked.values]),
         object=_share(asked.objects, sentence.near),
         verb=not asked.name.isdisjoint(sentence.verbs),
         classes=len(asked.classes & sentence.classes),
