@@ -100,7 +100,7 @@ def test_the_answer_says_how_many_were_rejected_and_the_export_is_kept(door: Ope
     answer = plain.json()["partialSuccess"]
     assert answer["rejectedSpans"] == "1"
     assert answer["errorMessage"].startswith("1 of 2 rejected; number 1: ")
-    assert records(door.settings, "otlp_spans", 2)[0].value() == value
+    assert value in [record.value() for record in records(door.settings, "otlp_spans", 2)]
 
 
 def log(at_ns: int) -> dict[str, Any]:
