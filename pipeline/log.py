@@ -7,6 +7,7 @@ are cut.
 import logging
 import os
 import sys
+import traceback
 from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any, TextIO, cast
@@ -94,6 +95,15 @@ def _set_up() -> None:
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error that nobody expected came from, and its kind. Not its text, nor a traceback:
+    they may quote a payload.
+    """
+    kind = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{kind} at {frames[-1].filename}:{frames[-1].lineno}" if frames else kind
 
 
 def get(name: str) -> Any:

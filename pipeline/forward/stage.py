@@ -25,7 +25,7 @@ from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.reader import Reader
 from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.writer import Writer
-from tachograph.pipeline.log import get
+from tachograph.pipeline.log import get, place_of
 from tachograph.pipeline.settings import Settings
 
 # How many calls to a destination one read may cause, so that the membership outlives the slowest.
@@ -108,8 +108,10 @@ def keep_alive(name: str, body: Callable[[], None], stop: threading.Event) -> No
             return
         except TachoError as error:
             log.warning("starts again", of=name, error=str(error))
-        except Exception:
-            log.exception("starts again after a fault of ours", of=name)
+        except Exception as error:  # noqa: BLE001 - said with its place, and started again
+            log.error(  # noqa: TRY400 - a traceback may quote a payload
+                "starts again after a fault of ours", of=name, fault=place_of(error)
+            )
         tries = 0 if time.monotonic() - started_s > RESTART.most_s else tries + 1
         stop.wait(RESTART.wait_s(tries))
 

@@ -1,7 +1,6 @@
 """The door as one ASGI application: every path, and what holds for all of them."""
 
 import asyncio
-import traceback
 from collections.abc import MutableMapping
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tachograph.pipeline import metrics
-from tachograph.pipeline.log import get
+from tachograph.pipeline.log import get, place_of
 from tachograph.pipeline.serve.door import Door, answer
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import Gate
@@ -124,12 +123,7 @@ class Outer:
         try:
             await self._inner(scope, receive, sent)
         except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours answers 500, logged without payload
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            log.error(  # noqa: TRY400 - a traceback's last line may quote a payload
-                "fault",
-                kind=type(error).__name__,
-                at=f"{place.filename}:{place.lineno}",
-            )
+            log.error("fault", of=place_of(error))  # noqa: TRY400 - a traceback may quote a payload
             if status == 0:
                 await _json(500, {"error": "internal error"})(scope, receive, sent)
         finally:

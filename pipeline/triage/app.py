@@ -122,7 +122,7 @@ class Adapter:
                 self.failure = error
                 return
             except Exception as error:  # noqa: BLE001 - Faust would go on behind the lost batch
-                self.failure = RetryLater(f"a batch could not be finished: {error!r}")
+                self.failure = RetryLater(f"a batch could not be finished: {logs.place_of(error)}")
                 return
 
     async def _more_comes(self, queue: Any) -> bool:
@@ -285,7 +285,7 @@ class Adapter:
         except TachoError as error:
             self.failure = error
         except Exception as error:  # noqa: BLE001 - Faust would go on without the table
-            self.failure = RetryLater(f"the table could not be made ready: {error!r}")
+            self.failure = RetryLater(f"the table could not be made ready: {logs.place_of(error)}")
 
     async def _starts(self) -> dict[TP, int]:
         """Where reading starts in the partitions that are owned. Raises Refused."""

@@ -11,6 +11,7 @@ import msgspec
 
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.log import get, place_of
 from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of, says_more
 from tachograph.pipeline.triage.judgement import alert_of, stamped
 from tachograph.pipeline.triage.policy import Policy
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Any]] = {
     "capture_answer": CaptureAnswer,
 }
 
+log = get("triage")
 Lookup = Callable[[str], Entry | None]
 
 
@@ -69,7 +71,8 @@ def judge(arrivals: Iterable[Arrival], lookup: Lookup, policy: Policy) -> Outcom
         try:
             _judge_entry(key, group, lookup, policy, outcome)
         except Exception as error:  # noqa: BLE001 - one entry's fault must not stop the others
-            detail = f"{type(error).__name__}: no alert can be made of this entry"
+            detail = f"no alert can be made of this entry: {place_of(error)}"
+            log.error("fault", of=place_of(error), records=len(group))  # noqa: TRY400
             outcome.refusals += [Refusal(a, "judgement_failed", detail) for a, _ in group]
     return outcome
 
@@ -101,10 +104,11 @@ def _judge_entry(
     if entry is before:
         return
     alert = alert_of(entry, policy) if news and entry.opened else None
-    outcome.entries[key] = entry
     if alert and news:
         at = to_datetime(news.at_ms * _MS_IN_US)
         outcome.alerts.append(stamped(alert, news.offset, at))
+    # Kept last: an entry whose alert could not be made would make its records known, and it untold.
+    outcome.entries[key] = entry
 
 
 def _applied(

@@ -135,8 +135,8 @@ def _raise_for(
     if adapter.failure:
         raise adapter.failure
     for task in (starting, committing):
-        if task.done() and task.exception():
-            raise RetryLater(f"triage: {task.exception()!r}")
+        if task.done() and (error := task.exception()):
+            raise RetryLater(f"triage: {logs.place_of(error)}")
     if adapter.app.crashed:
         raise RetryLater(f"Faust stopped: {adapter.app.crash_reason!r}")
 

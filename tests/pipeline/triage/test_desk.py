@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +174,14 @@ def test_a_fault_in_one_entry_is_a_dead_letter_and_spares_the_others() -> None:
     assert [refusal.reason for refusal in outcome.refusals] == ["judgement_failed"]
     assert [alert.entity for alert in outcome.alerts] == ["y"]
     assert len(outcome.entries) == 1
+    assert "ZeroDivisionError at " in outcome.refusals[0].detail
+
+
+def test_an_entry_whose_alert_cannot_be_made_is_not_kept_so_that_a_replay_tells_it() -> None:
+    [sent] = arrivals([make.group("a")])
+    outcome = judge([msgspec.structs.replace(sent, at_ms=10**18)], nothing, POLICY)
+    assert [refusal.reason for refusal in outcome.refusals] == ["judgement_failed"]
+    assert (outcome.alerts, outcome.entries) == ([], {})
 
 
 @settings(max_examples=200, deadline=None)
