@@ -25,14 +25,16 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
 from tachograph.detectors.plan import Gate, Plan
 from tachograph.detectors.provenance.detector import ProvenanceDetector
-from tachograph.detectors.recent import LAST_ACTIONS, Recent, Session
+from tachograph.detectors.published import Published, bounded, joined
+from tachograph.detectors.recent import LAST_ACTIONS, Past, Recent, Session
 from tachograph.detectors.signals import across_entity, at
-from tachograph.schemas.alert import Signal, SignalGroup
+from tachograph.schemas.alert import Signal, SignalGroup, StateSnapshot
+from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Context, SessionLink
 
 # Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
-FORMAT = 6
+FORMAT = 7
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -56,6 +58,7 @@ class _State(msgspec.Struct, frozen=True):
     asleep: dict[str, int]
     # What other detectors hold, by name.
     beside: dict[str, bytes] = {}
+    published: list[StateSnapshot] = []
 
 
 class PartitionDetector:
@@ -73,6 +76,7 @@ class PartitionDetector:
         self.seen = Seen()
         self.links = Links()
         self.recent = Recent()
+        self.published = Published()
         self.firsts = Firsts()
         self.beside = self._made_beside()
 
@@ -172,8 +176,29 @@ class PartitionDetector:
             firsts = self.firsts.among(rows, MAX_CONTEXTS - len(asked))
             asked += [_of_match(row) for row in firsts.iter_rows(named=True)]
         sessions = {session for session, _ in asked if session[2]}
-        actions = self.recent.of_sessions({s: self.links.traces_of(*s) for s in sessions})
-        return [_filled(context, actions.get(session, [])) for session, context in asked]
+        pasts = self.recent.of_sessions({s: self.links.traces_of(*s) for s in sessions})
+        return [self._filled(context, pasts.get(session, Past())) for session, context in asked]
+
+    def _filled(self, context: Context, past: Past) -> Context:
+        """The context with what is known of its session and its agent."""
+        missing = []
+        if context.session_id is None:
+            missing.append("last actions: the matching action names no session")
+        elif len(past.actions) < LAST_ACTIONS:
+            missing.append("older actions: not in this session, or no longer held")
+        known = StateSnapshot(
+            snapshot_id=plain_id(context.group_id, "stream", context.session_id or ""),
+            tenant=context.tenant,
+            taken_at=context.taken_at,
+            agent_id=context.agent_id,
+            session_id=context.session_id,
+            **past.known,
+        )
+        if told := self.published.of(context.tenant, context.agent_id):
+            known = joined(known, told)
+        return msgspec.structs.replace(
+            context, actions=past.actions, missing=missing, state=bounded(known)
+        )
 
     @property
     def stats(self) -> dict[str, RuleStats]:
@@ -191,6 +216,7 @@ class PartitionDetector:
             "event_ids": self.seen.evicted,
             "session_links": self.links.evicted,
             "contexts": self.groups.untold,
+            "agent_states": self.published.evicted,
             "first_matches": self.firsts.evicted,
             "signals_not_in_force": self.gate.evicted,
         }
@@ -208,6 +234,7 @@ class PartitionDetector:
                 self.firsts.state(),
                 self.gate.state(),
                 {name: detector.dump() for name, detector in self.beside.items()},
+                self.published.dump(),
             )
         )
 
@@ -226,6 +253,7 @@ class PartitionDetector:
             self.recent.load(kept.recent)
             self.firsts.restore(kept.firsts)
             self.gate.restore(kept.asleep)
+            self.published.load(kept.published)
             for name in self.beside.keys() & kept.beside.keys():
                 self.beside[name].load(kept.beside[name])
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
@@ -265,12 +293,3 @@ def _of_match(row: dict[str, Any]) -> _Asked:
         actions=[],
     )
     return (tenant, row["partition_key"] or "", row["session_id"] or ""), context
-
-
-def _filled(context: Context, actions: list[dict[str, str]]) -> Context:
-    missing = []
-    if context.session_id is None:
-        missing.append("last actions: the matching action names no session")
-    elif len(actions) < LAST_ACTIONS:
-        missing.append("older actions: not in this session, or no longer held")
-    return msgspec.structs.replace(context, actions=actions, missing=missing)

@@ -1,4 +1,4 @@
-"""The last actions of sessions, short, for the captured state of an alert."""
+"""The last actions of sessions and what they tell of the agent: the captured state of alerts."""
 
 import io
 from collections import deque
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.schemas.batch import complete
+from tachograph.detectors import state
 
 LAST_ACTIONS = 20
 MAX_ROWS = 200_000
@@ -20,7 +20,7 @@ MAX_TEXT_CHARS = 160
 DEFAULT_TENANT = "default"
 # So many rows travel with a checkpoint: enough for the alerts that come right after it.
 MAX_DUMPED_ROWS = 20_000
-FORMAT = 3
+FORMAT = 4
 
 # (tenant, partition key, session): a session of one service is none of another's, whatever it is
 # called.
@@ -32,9 +32,25 @@ _KEPT = (
     "operation", "tool_name", "tool_risk", "outcome", "error_type", "target_resource",
     "target_domain", "file_path", "model_name", "policy_decision", "guardrail_verdict",
 )  # fmt: skip
+_PLACE = frozenset({"tenant", "partition_key", "event_id", "event_time", "session_id"})
 # What all actions of a session share.
 _OF_SESSION = frozenset({"session_id", "tenant", "partition_key"})
 _CUT = ("tool_args", "tool_result", "content_text", "process_command_line")
+# What is shown of one action; the rest tells of the session.
+_SHOWN = (
+    *(name for name in (*_KEPT, *_CUT) if name not in _OF_SESSION),
+    "attempt", "memory_op", "memory_key", "approval_decision",
+)  # fmt: skip
+_SHORT = (*_CUT, *state.SHORT)
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What is still held of one session."""
+
+    # The last actions, oldest first, short.
+    actions: list[dict[str, str]] = []
+    # Fields of a StateSnapshot.
+    known: dict[str, Any] = {}
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -50,6 +66,7 @@ class Recent:
         self._sizes: deque[int] = deque()
         # Hash of each row's session: what is looked at first.
         self._hashes: deque[npt.NDArray[np.uint64]] = deque()
+        self._digests = state.Digests()
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self.rows = 0
@@ -61,10 +78,15 @@ class Recent:
             return
         have = set(frame.columns)
         kept = frame.select(
-            *(pl.col(name) for name in _KEPT if name in have),
-            *(pl.col(name).str.head(MAX_TEXT_CHARS) for name in _CUT if name in have),
+            *(pl.col(name) for name in (*_KEPT, *state.WHOLE) if name in have),
+            *(pl.col(name).str.head(MAX_TEXT_CHARS) for name in _SHORT if name in have),
+        ).with_columns(self._digests.made(frame))
+        # Most columns of most batches have no value: they cost nothing.
+        self._append(
+            kept.select(
+                one.name for one in kept if one.name in _PLACE or one.null_count() < len(one)
+            )
         )
-        self._append(kept)
 
     def _append(self, kept: pl.DataFrame) -> None:
         self._frames.append(kept)
@@ -85,20 +107,23 @@ class Recent:
 
     def of_sessions(
         self, sessions: Mapping[Session, Iterable[str]], number: int = LAST_ACTIONS
-    ) -> dict[Session, list[dict[str, str]]]:
-        """The last actions of sessions, oldest first, by session.
+    ) -> dict[Session, Past]:
+        """What is held of sessions, by session.
 
         `sessions`: session → traces that are known to belong to it.
         """
-        owner = {
-            (tenant, place, name): (tenant, place, session)
-            for (tenant, place, session), traces in sessions.items()
-            for name in (session, *traces)
-        }
-        if not owner or not self._frames:
+        owners = pl.DataFrame(
+            [
+                (tenant, place, name, number)
+                for number, ((tenant, place, session), traces) in enumerate(sessions.items())
+                for name in (session, *traces)
+            ],
+            schema=_OWNERS,
+            orient="row",
+        )
+        if owners.is_empty() or not self._frames:
             return {}
-        names = pl.Series(list({name for _, _, name in owner}))
-        wanted = np.unique(names.hash().to_numpy())
+        wanted = np.unique(owners["session_id"].hash().to_numpy())
         found = []
         for frame, hashes in zip(self._frames, self._hashes, strict=True):
             rows = np.flatnonzero(_among(hashes, wanted))
@@ -106,14 +131,7 @@ class Recent:
                 found.append(frame[rows])
         if not found:
             return {}
-        whole = pl.concat(found, how="diagonal").unique("event_id", keep="first")
-        actions = whole.sort("event_time", "event_id").to_dicts()
-        out: dict[Session, list[dict[str, str]]] = {}
-        for row in actions:
-            session = owner.get(_session(row))
-            if session is not None:
-                out.setdefault(session, []).append(row)
-        return {session: [_short(row) for row in own[-number:]] for session, own in out.items()}
+        return _pasts(pl.concat(found, how="diagonal"), owners, list(sessions), number)
 
     def dump(self) -> bytes:
         frames: list[pl.DataFrame] = []
@@ -123,11 +141,10 @@ class Recent:
             spare -= frames[-1].height
             if spare <= 0:
                 break
-        columns = [*_KEPT, *_CUT]
-        whole = [complete(frame, columns) for frame in reversed(frames)]
         sink = io.BytesIO()
-        if whole:
-            pl.concat(whole).write_ipc_stream(sink, compression="zstd")
+        if frames:
+            whole = pl.concat(reversed(frames), how="diagonal")
+            whole.write_ipc_stream(sink, compression="zstd")
         return msgspec.msgpack.encode(_State(FORMAT, sink.getvalue()))
 
     def load(self, state: bytes) -> None:
@@ -150,16 +167,39 @@ def _among(hashes: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> np
     return found
 
 
-def _session(row: Mapping[str, Any]) -> Session:
-    """Whose an action is, as its frame names it."""
-    tenant = row.get("tenant") or DEFAULT_TENANT
-    return tenant, row.get("partition_key") or "", row["session_id"]
+_OWNERS = {
+    "tenant": pl.String, "partition_key": pl.String, "session_id": pl.String, "~owner": pl.Int64,
+}  # fmt: skip
+
+
+def _pasts(
+    rows: pl.DataFrame, owners: pl.DataFrame, sessions: list[Session], number: int
+) -> dict[Session, Past]:
+    """`owners`: number of the session that tenant, partition key and session or trace belong to."""
+    absent = [name for name in ("tenant", "partition_key") if name not in rows.columns]
+    whole = (
+        rows.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+        .with_columns(
+            pl.col("tenant").fill_null(DEFAULT_TENANT), pl.col("partition_key").fill_null("")
+        )
+        .join(owners, on=["tenant", "partition_key", "session_id"])
+        .unique("event_id", keep="first")
+        .sort("event_time", "event_id")
+    )
+    owner = whole["~owner"]
+    shown = [name for name in _SHOWN if name in whole.columns]
+    last = whole.select("~owner", *shown).group_by("~owner", maintain_order=True).tail(number)
+    actions: dict[int, list[dict[str, str]]] = {}
+    for row in last.iter_rows(named=True):
+        actions.setdefault(row.pop("~owner"), []).append(_short(row))
+    known = state.states(whole.drop("~owner"), owner)
+    return {sessions[one]: Past(told, known[one]) for one, told in actions.items()}
 
 
 def _short(row: dict[str, Any]) -> dict[str, str]:
     out: dict[str, str] = {}
     for name, value in row.items():
-        if value is None or name in _OF_SESSION:
+        if value is None:
             continue
         out[name] = value.isoformat().replace("+00:00", "Z") if name == "event_time" else str(value)
     return out

@@ -144,6 +144,7 @@ class StateSnapshot(Record, frozen=True, kw_only=True):
     system_prompt_hash: Annotated[str | None, doc("hash of the system prompt")] = None
     completeness: Annotated[int, doc("share of the parts that were present", "percent")] = 0
     missing: Annotated[list[str], doc("parts that were not known, and why")] = []
+    delegates: Annotated[list[str], doc("agents that this one called or started")] = []
 
 
 class RuleHit(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.fields import Record, doc
 
 DirectiveKind = Literal["capture", "throttle", "require_approval", "quarantine", "release"]
@@ -57,6 +58,9 @@ class Context(Record, frozen=True, kw_only=True):
     taken_at: Annotated[datetime, doc("time of the matching event", "UTC")]
     actions: Annotated[list[dict[str, str]], doc("last actions, oldest first, short")]
     missing: Annotated[list[str], doc("what is not here, and why")] = []
+    state: Annotated[
+        StateSnapshot | None, doc("what the agent was, as its actions and snapshots told so far")
+    ] = None
 
 
 class Directive(Record, frozen=True, kw_only=True):
@@ -75,6 +79,8 @@ class Directive(Record, frozen=True, kw_only=True):
     dry_run: Annotated[bool, doc("report what would be done, do nothing")] = False
     key_id: Annotated[str | None, doc("key of the signature")] = None
     signature: Annotated[str | None, doc("Ed25519 over the canonical record, base64")] = None
+    entity: Annotated[str | None, doc("who the alert is about")] = None
+    bucket_start: Annotated[datetime | None, doc("the alert's bucket", "UTC")] = None
 
 
 class DirectiveAck(Record, frozen=True, kw_only=True):
@@ -99,6 +105,7 @@ class CaptureAnswer(Record, frozen=True, kw_only=True):
     answered: Annotated[bool, doc("false: timed out")]
     snapshot_id: Annotated[str | None, doc("snapshot that answers")] = None
     decided_at: Annotated[datetime, doc("when", "UTC")]
+    snapshot: Annotated[StateSnapshot | None, doc("the snapshot itself, cut short")] = None
 
 
 class Disposition(Record, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from tachograph.detectors.warming import Warmer
 from tachograph.pipeline.detect.milestones import Milestones
 from tachograph.pipeline.detect.ticks import TickBook
 from tachograph.schemas import batch, codec, contracts
-from tachograph.schemas.alert import Signal
+from tachograph.schemas.alert import Signal, StateSnapshot
 from tachograph.schemas.records import SessionLink, Tick
 
 ACTIONS = "agent.actions"
@@ -197,6 +197,8 @@ class ActionJudge(_Base):
                 return self._take_frame(payload)
             case b"session_link":
                 self._links.append(codec.decode(SessionLink, payload))
+            case b"state_snapshot":
+                self._detector.published.learn([codec.decode(StateSnapshot, payload)])
             case b"tick":
                 return self._take_tick(payload)
         return 0

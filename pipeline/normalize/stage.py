@@ -113,10 +113,11 @@ class Normalize:
                 ACTIONS, record.value, partition=record.partition, headers=record.headers
             )
         for snapshot in found.snapshots:
-            key = f"{snapshot.tenant}/{snapshot.agent_id or ''}".encode()
-            self._writer.send(
-                STATE, codec.encode(snapshot), key=key, headers=_headers("state_snapshot")
-            )
+            agent, value = snapshot.agent_id or "", codec.encode(snapshot)
+            key = f"{snapshot.tenant}/{agent}".encode()
+            self._writer.send(STATE, value, key=key, headers=_headers("state_snapshot"))
+            # Among the agent's actions too, for who judges them.
+            self._control("state_snapshot", value, snapshot.tenant, agent)
         for letter in found.dead:
             self._dead.send(letter)
 

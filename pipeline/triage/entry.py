@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from tachograph.detectors.published import bounded as bounded_state
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.triage.policy import rank
 from tachograph.schemas.alert import Severity, Signal, SignalGroup, Witness
@@ -23,7 +24,7 @@ MAX_GROUPS = 64
 MAX_GROUP_BYTES = 8_000
 MAX_SAMPLES = 5
 MAX_CONTEXTS = 4
-MAX_CONTEXT_BYTES = 16_000
+MAX_CONTEXT_BYTES = 24_000
 MAX_CONTEXT_ACTIONS = 20
 MAX_ANSWERS = 16
 MAX_NAME_CHARS = 512
@@ -71,7 +72,7 @@ def apply(entry: Entry, record: TriageRecord) -> Entry:
         return _with_group(entry, _bounded_group(record))
     if isinstance(record, Context):
         return _with_context(entry, _bounded_context(record))
-    return _with_answer(entry, record)
+    return _with_answer(entry, _bounded_answer(record))
 
 
 def says_more(before: Entry, after: Entry) -> bool:
@@ -210,13 +211,23 @@ def _bounded_map(found: dict[str, str]) -> dict[str, str]:
 def _bounded_context(context: Context) -> Context:
     actions = [_bounded_map(action) for action in context.actions[-MAX_CONTEXT_ACTIONS:]]
     missing = [text[:MAX_TEXT_CHARS] for text in context.missing[:MAX_LIST]]
+    state = bounded_state(context.state) if context.state else None
     while True:
         whole = len(actions) == len(context.actions)
         bounded = msgspec.structs.replace(
-            context, actions=actions, missing=missing if whole else [*missing, f"actions: {CUT}"]
+            context,
+            actions=actions,
+            missing=missing if whole else [*missing, f"actions: {CUT}"],
+            state=state,
         )
         if len(encode(bounded)) <= MAX_CONTEXT_BYTES:
             return bounded
         if not actions:
             raise Refused(f"the context is larger than {MAX_CONTEXT_BYTES} bytes without actions")
         actions = actions[(len(actions) + 1) // 2 :]
+
+
+def _bounded_answer(answer: CaptureAnswer) -> CaptureAnswer:
+    if answer.snapshot is None:
+        return answer
+    return msgspec.structs.replace(answer, snapshot=bounded_state(answer.snapshot))

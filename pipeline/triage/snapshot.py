@@ -2,26 +2,30 @@
 
 import msgspec
 
+from tachograph.detectors.published import joined
 from tachograph.pipeline.triage.entry import Entry
 from tachograph.schemas.alert import Signal, Stage, StateSnapshot
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import CaptureAnswer, Context
 
-# What a full picture of an agent has, and who could tell what is not here.
+# What a full picture of an agent has, and who could tell what is not here. What may well be empty
+# (approvals, open calls, delegates) is told and not scored.
+_NEITHER = "neither in the telemetry of the session nor published by the agent"
 PARTS: dict[str, str] = {
     "agent_id": "not named in the telemetry",
-    "agent_version": "not named in the telemetry",
+    "agent_version": _NEITHER,
     "session_id": "not named in the telemetry",
-    "principal_id": "not named in the telemetry",
+    "principal_id": _NEITHER,
     "last_actions": "none are known any more",
     "goals": "not published by the agent",
-    "memory": "not published by the agent",
-    "tools": "not published by the agent",
-    "policies": "not published by the agent",
-    "model": "not published by the agent",
-    "system_prompt_hash": "not published by the agent",
-    "delegation_chain": "not published by the agent",
-    "usage": "not published by the agent",
+    "memory": _NEITHER,
+    "tools": _NEITHER,
+    "policies": _NEITHER,
+    "model": _NEITHER,
+    "credentials": _NEITHER,
+    "system_prompt_hash": _NEITHER,
+    "delegation_chain": _NEITHER,
+    "usage": _NEITHER,
 }
 NO_CONTEXT = "no context has come for this entity yet"
 
@@ -47,7 +51,11 @@ def snapshot_of(
     ordered = sorted(entry.contexts.items(), key=lambda item: (item[1].taken_at, item[0]))
     name, context = next((pair for pair in ordered if pair[1].group_id == group_id), ordered[0])
     answer = _answer(entry)
-    bare = StateSnapshot(
+    known = context.state or StateSnapshot(
+        snapshot_id="", tenant=entry.tenant, taken_at=context.taken_at
+    )
+    whole = msgspec.structs.replace(
+        known,
         snapshot_id=plain_id(alert_id, "stream", name),
         tenant=entry.tenant,
         taken_at=context.taken_at,
@@ -55,10 +63,18 @@ def snapshot_of(
         directive_id=answer.directive_id if answer else None,
         agent_id=context.agent_id or gravest.agent_id,
         session_id=context.session_id or gravest.session_id,
-        principal_id=_principal(context, gravest),
+        principal_id=known.principal_id or _principal(context, gravest),
         last_actions=context.actions,
     )
-    return _scored(bare, context.missing)
+    if answer and answer.snapshot and answer.snapshot.agent_id == whole.agent_id:
+        whole = joined(whole, answer.snapshot)
+    return _scored(whole, [*context.missing, *known.missing, *_unheard(entry)])
+
+
+def _unheard(entry: Entry) -> list[str]:
+    if stage_of(entry) != "unanswered":
+        return []
+    return ["published state: the agent was asked for it and did not answer in time"]
 
 
 def _principal(context: Context, gravest: Signal) -> str | None:

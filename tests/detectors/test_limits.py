@@ -192,6 +192,7 @@ def test_recent_actions_are_short_and_bounded() -> None:
     other = Recent()
     other.load(recent.dump())
     for one in (recent, other):
-        last = one.of_sessions({("default", "place", "s"): []}, number=5)["default", "place", "s"]
+        session = ("default", "place", "s")
+        last = one.of_sessions({session: []}, number=5)[session].actions
         assert [row["event_id"] for row in last] == [f"{place:032x}" for place in range(95, 100)]
         assert len(last[0]["tool_args"]) == MAX_TEXT_CHARS
