@@ -1,9 +1,11 @@
-"""`tacho forward`: run the stage, list destinations, try one.
+"""`tacho forward`: run the stage, list destinations, try one, show a format.
 
 What a command needs is imported when it runs, so that help comes at once.
 """
 
 import os
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -79,3 +81,37 @@ def test(
         destination.close()
     typer.echo(f"{name}: delivered {record.key} ({len(body)} bytes of {chosen.format.NAME})")
     typer.echo(f"{name}: the other end said: {answer}")
+
+
+@app.command()
+def render(
+    form: Annotated[
+        str,
+        typer.Argument(metavar="FORMAT", help="cef, leef, ocsf, ecs, hec, otlp, sentinel, …"),
+    ],
+    file: Annotated[Path, typer.Argument(help="NDJSON of alerts, or of findings; - is stdin")],
+) -> None:
+    """Print the alerts of a file as a destination of this format would get them, byte for byte."""
+    from tachograph.pipeline.errors import ConfigError
+    from tachograph.pipeline.forward.formats import formats
+    from tachograph.pipeline.forward.from_file import Unreadable
+    from tachograph.pipeline.forward.rendering import rendered
+
+    chosen = formats().get(form)
+    if chosen is None:
+        raise ConfigError(f"no format {form!r}; there is {', '.join(sorted(formats()))}")
+    unreadable = 0
+    with ExitStack() as stack:
+        try:
+            source = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}") from None
+        for part in rendered(source, chosen):
+            if isinstance(part, Unreadable):
+                unreadable += 1
+                typer.echo(f"{file}:{part.line}: {part.reason}", err=True)
+            else:
+                sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+    if unreadable:
+        raise typer.Exit(1)

@@ -7,6 +7,7 @@ hostile value.
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -30,8 +31,11 @@ class Format(Protocol):
         what a destination adds for this format (`render_options`), as syslog its hostname.
         """
 
-    def render_health(self, health: Health) -> bytes:
+    def render_health(self, health: Health, **extra: Any) -> bytes:
         """One health record, for receivers that want to know that we are alive."""
+
+    def pack(self, records: Sequence[tuple[str, bytes]]) -> bytes:
+        """Records, each with its key, as the receiver takes several at once: often lines."""
 
 
 @cache

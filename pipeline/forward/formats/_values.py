@@ -1,13 +1,17 @@
 """What every format needs: names, clocks, severities, and values that stay inside their record."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+import msgspec
 
 from tachograph.pipeline.clock import to_us
 from tachograph.schemas.alert import SEVERITIES, Alert, RuleHit
+from tachograph.schemas.records import Health
 
 VENDOR = "Tachograph"
 PRODUCT = "tacho"
@@ -19,6 +23,14 @@ _BREAKS = {
     0x7F: "␡",
     **dict.fromkeys((0x85, 0x2028, 0x2029), "␤"),
 }
+
+
+# Fields of an alert that may be long: they come last, for readers that look at a beginning only.
+_BULKY = ("reasons", "observables", "signal_ids", "event_ids", "versions", "scores", "witness")
+_BULKIEST = ("state",)
+
+# A record's key (alert id:revision) and its bytes.
+Keyed = tuple[str, bytes]
 
 
 @cache
@@ -89,7 +101,9 @@ def observed(alert: Alert, *types: str) -> str | None:
 
 
 def ip_version(text: str) -> int | None:
-    """4 or 6 for an address, None for anything else."""
+    """4 or 6 for an address, None for anything else, also for one with a zone (`%eth0`)."""
+    if "%" in text:
+        return None
     try:
         return ip_address(text).version
     except ValueError:
@@ -99,3 +113,61 @@ def ip_version(text: str) -> int | None:
 def reasons_text(alert: Alert, most: int = 10) -> str:
     """The alert's title and reasons, one a line."""
     return "\n".join([alert.title, *(reason.text for reason in alert.reasons[:most])])
+
+
+def iso_ms(at: datetime) -> str:
+    """RFC 3339 in milliseconds, UTC."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def lines(records: Sequence[Keyed]) -> bytes:
+    """Records as lines, each ended by a newline."""
+    return b"".join(body + b"\n" for _, body in records)
+
+
+def record_of(alert: Alert, change: str) -> dict[str, Any]:
+    """The alert as we write it ourselves, with what happened to it; what may be long is last."""
+    fields = msgspec.to_builtins(alert)
+    late = {name: fields.pop(name) for name in (*_BULKY, *_BULKIEST) if name in fields}
+    return {
+        "alert_id": alert.alert_id,
+        "revision": alert.revision,
+        "change": change,
+        **fields,
+        **late,
+    }
+
+
+def health_record(health: Health) -> dict[str, Any]:
+    """The health record as we write it ourselves."""
+    return {"event": HEALTH_EVENT, **msgspec.to_builtins(health)}
+
+
+def health_key(health: Health) -> str:
+    """What tells one health record from another: component and time."""
+    return f"{health.component}:{epoch_ms(health.at)}"
+
+
+class Attack(NamedTuple):
+    """Ids of a framework of attacks; `sub_technique` stands beside its technique."""
+
+    tactic: str = ""
+    technique: str = ""
+    sub_technique: str = ""
+
+
+def attack_of(tag: str) -> Attack | None:
+    """What an ATLAS or ATT&CK tag (`atlas.AML.T0051.001`) names; None for other frameworks."""
+    family, _, rest = tag.partition(".")
+    uid = rest.upper()
+    if family not in {"atlas", "attack"} or not any(char.isdigit() for char in uid):
+        return None
+    bare = uid.removeprefix("AML.")
+    if bare.startswith("TA"):
+        return Attack(tactic=uid)
+    technique, _, sub = bare.partition(".")
+    if not technique.startswith("T"):
+        return None
+    return Attack(
+        technique=uid.removesuffix(f".{sub}") if sub else uid, sub_technique=uid if sub else ""
+    )

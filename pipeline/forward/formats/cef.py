@@ -7,6 +7,7 @@ breaks in values are `\\n`.
 
 from collections.abc import Iterator
 
+from tachograph.pipeline.forward.formats._pairs import OMITTED, Pair, line
 from tachograph.pipeline.forward.formats._values import (
     HEALTH_EVENT,
     PRODUCT,
@@ -17,6 +18,7 @@ from tachograph.pipeline.forward.formats._values import (
     gravest,
     ip_version,
     joined,
+    lines,
     observed,
     product_version,
     reasons_text,
@@ -30,6 +32,7 @@ NAME = "cef"
 CONTENT_TYPE = "text/plain; charset=utf-8"
 # With a syslog header before it a record stays under 8 KiB, where rsyslog cuts by default.
 MAX_BYTES = 7_168
+pack = lines
 
 SEVERITY: dict[Severity, int] = {
     "informational": 1,
@@ -48,12 +51,11 @@ _LIMITS = {
     **dict.fromkeys(("msg", "request"), 1023),
     **dict.fromkeys(("fname", "cs4", "cs5", "tachoRunbook", "tachoBlindSpots"), 512),
     **dict.fromkeys(("tachoEvidence", "tachoObservables", "tachoSources", "tachoDrops"), 1000),
+    OMITTED: 140,
 }
-# Room for the key that lists what did not fit.
-_OMITTED_BYTES = 160
 _MOST_LISTED = 20
 
-Pairs = Iterator[tuple[str, str | int | None]]
+Pairs = Iterator[Pair]
 
 
 def render(alert: Alert, *, update: bool = False) -> bytes:
@@ -172,28 +174,11 @@ def _header_value(text: str, limit_bytes: int) -> str:
 
 
 def _line(head: str, pairs: Pairs) -> bytes:
-    room = MAX_BYTES - len(head.encode()) - _OMITTED_BYTES
-    parts: list[str] = []
-    omitted: list[str] = []
-    for key, value in pairs:
-        if value in {None, ""}:
-            continue
-        part = f"{key}={_value(str(value), _LIMITS.get(key, _DEFAULT_LIMIT))}"
-        size = len(part.encode()) + 1
-        # Once one is out, so is the rest: what is there is always the most needed part.
-        if omitted or size > room:
-            omitted.append(key)
-            continue
-        room -= size
-        parts.append(part)
-    if omitted:
-        if parts[-1].startswith(f"{omitted[0]}Label="):
-            parts.pop()
-        parts.append(f"tachoOmitted={_value(joined(omitted, 10), _OMITTED_BYTES - 20)}")
-    return (head + " ".join(parts)).encode()
+    return line(head, pairs, " ", MAX_BYTES, _value)
 
 
-def _value(text: str, limit_bytes: int) -> str:
+def _value(key: str, text: str) -> str:
+    limit_bytes = _LIMITS.get(key, _DEFAULT_LIMIT)
     bounded = cut(text, limit_bytes, lambda part: visible(part, keep="\n\r\t"))
     return (
         bounded.replace("\\", "\\\\").replace("=", "\\=").replace("\n", "\\n").replace("\r", "\\r")

@@ -4,23 +4,24 @@
 every revision. What OCSF has no name for (captured state, blind spots …) is under `unmapped`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from tachograph.pipeline.forward.formats._bounded import fitting
 from tachograph.pipeline.forward.formats._values import (
     HEALTH_EVENT,
     PRODUCT,
     VENDOR,
+    attack_of,
     change_of,
-    cut,
     epoch_ms,
     gravest,
+    lines,
     product_version,
     reasons_text,
     risk_points,
 )
-from tachograph.schemas import codec
 from tachograph.schemas.alert import (
     Alert,
     Observable,
@@ -35,6 +36,7 @@ from tachograph.schemas.records import Health
 NAME = "ocsf"
 CONTENT_TYPE = "application/json"
 MAX_BYTES = 262_144
+pack = lines
 VERSION = "1.8.0"
 
 SEVERITY: dict[Severity, tuple[int, str]] = {
@@ -95,30 +97,6 @@ _MAPPED = frozenset(
     | {"first_seen", "last_seen", "created_at", "updated_at", "observables", "signal_count"}
     | {"witness"}
 )
-# Line ends beyond ASCII and marks that turn the reading direction: escaped, so equal once read.
-_ESCAPED = [
-    (chr(code).encode(), f"\\u{code:04x}".encode())
-    for code in (0x7F, 0x85, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
-]
-_DEPTH = 8
-_FOREIGN = frozenset(
-    {"data", "state", "versions", "scores", "window", "reasons", "sources", "drops"}
-)
-_TRUNCATED = b'"is_truncated":true,'
-
-
-class Limits(NamedTuple):
-    """How much of an alert goes into a record."""
-
-    text_bytes: int
-    items: int
-
-    def smaller(self) -> "Limits":
-        """A quarter of it."""
-        return Limits(max(64, self.text_bytes // 4), max(1, self.items // 4))
-
-
-_WHOLE = Limits(text_bytes=8_192, items=256)
 
 
 def render(alert: Alert, *, update: bool = False) -> bytes:
@@ -132,60 +110,12 @@ def render_health(health: Health) -> bytes:
     return _fitting(_heartbeat(health))
 
 
-def _encoded(value: Any) -> bytes:
-    """JSON on one line for every reader, also for those that end lines at U+2028."""
-    body = codec.canonical(value)
-    for char, escape in _ESCAPED:
-        body = body.replace(char, escape)
-    return body
-
-
 def _fitting(event: dict[str, Any]) -> bytes:
-    limits = _WHOLE
-    whole = _Bounded(limits)
-    body = _encoded(whole.of(event))
-    cut_short = whole.cut
-    while len(body) > MAX_BYTES - len(_TRUNCATED):
-        limits, cut_short = limits.smaller(), True
-        body = _encoded(_Bounded(limits).of(event))
-    if not cut_short:
-        return body
+    return fitting(event, MAX_BYTES, _mark)
+
+
+def _mark(event: dict[str, Any]) -> None:
     event["metadata"]["is_truncated"] = True
-    return _encoded(_Bounded(limits).of(event))
-
-
-class _Bounded:
-    """A copy of JSON values in which no text, list or depth is over the limits.
-
-    Dicts that this module made keep all keys; those from outside (`_FOREIGN`) are cut as lists are.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.cut = False
-
-    def of(self, value: Any, depth: int = 0, *, foreign: bool = False) -> Any:
-        """The value, cut where it must be; `cut` says whether it was."""
-        if isinstance(value, str):
-            return self._text(value)
-        if not isinstance(value, dict | list):
-            return value
-        if depth >= _DEPTH:
-            self.cut = True
-            return "…"
-        most = self.limits.items if foreign or isinstance(value, list) else len(value)
-        self.cut |= len(value) > most
-        if isinstance(value, list):
-            return [self.of(item, depth + 1, foreign=foreign) for item in value[:most]]
-        return {
-            self._text(key): self.of(item, depth + 1, foreign=foreign or key in _FOREIGN)
-            for key, item in list(value.items())[:most]
-        }
-
-    def _text(self, text: str) -> str:
-        bounded = cut(text, self.limits.text_bytes)
-        self.cut |= bounded != text
-        return bounded
 
 
 def _finding(alert: Alert, change: str) -> dict[str, Any]:
@@ -314,19 +244,10 @@ def _analytic(rule: RuleHit) -> dict[str, Any]:
 
 def _attack(tag: str) -> dict[str, Any] | None:
     """ATLAS and ATT&CK ids as tactic, technique or sub-technique; None for other frameworks."""
-    family, _, rest = tag.partition(".")
-    uid = rest.upper()
-    if family not in {"atlas", "attack"} or not any(char.isdigit() for char in uid):
+    found = attack_of(tag)
+    if found is None:
         return None
-    bare = uid.removeprefix("AML.")
-    if bare.startswith("TA"):
-        return {"tactic": {"uid": uid}}
-    technique, _, sub = bare.partition(".")
-    parent = uid.removesuffix(f".{sub}") if sub else uid
-    found: dict[str, Any] = {"technique": {"uid": parent}}
-    if sub:
-        found["sub_technique"] = {"uid": uid}
-    return found if technique.startswith("T") else None
+    return {level: {"uid": uid} for level, uid in found._asdict().items() if uid}
 
 
 def _tag(tag: str) -> dict[str, Any]:

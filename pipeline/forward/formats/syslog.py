@@ -1,13 +1,15 @@
-"""RFC 5424 syslog carrying CEF: a header with time and severity, then the CEF line.
+"""RFC 5424 syslog: a header with time and severity, then the alert as CEF or LEEF.
 
 No byte order mark before the message, although the RFC asks for one: rsyslog keeps it as text.
 """
 
 import re
+from collections.abc import Callable
 from datetime import datetime
+from typing import Literal
 
-from tachograph.pipeline.forward.formats import cef
-from tachograph.pipeline.forward.formats._values import PRODUCT, cut, visible
+from tachograph.pipeline.forward.formats import cef, leef
+from tachograph.pipeline.forward.formats._values import PRODUCT, cut, lines, visible
 from tachograph.schemas.alert import Alert, Severity
 from tachograph.schemas.records import Health
 
@@ -15,6 +17,14 @@ NAME = "syslog"
 CONTENT_TYPE = "application/syslog"
 # rsyslog, syslog-ng and most appliances cut at 8 KiB unless told otherwise.
 MAX_BYTES = 8_000
+# What several are in a file: framing without a count (RFC 6587) ends each with a newline.
+pack = lines
+Message = Literal["cef", "leef"]
+_RENDER: dict[Message, Callable[..., bytes]] = {"cef": cef.render, "leef": leef.render}
+_HEALTH: dict[Message, Callable[[Health], bytes]] = {
+    "cef": cef.render_health,
+    "leef": leef.render_health,
+}
 
 NIL = "-"
 # 32473 is the number that IANA keeps for examples; we have none of our own.
@@ -32,7 +42,9 @@ _HOSTNAME_BYTES = 255
 _PARAMETER_BYTES = 64
 
 
-def render(alert: Alert, *, update: bool = False, hostname: str = NIL) -> bytes:
+def render(
+    alert: Alert, *, update: bool = False, hostname: str = NIL, message: Message = "cef"
+) -> bytes:
     """One alert as one syslog message, without the framing of TCP."""
     identity = {
         "alertId": alert.alert_id,
@@ -41,14 +53,14 @@ def render(alert: Alert, *, update: bool = False, hostname: str = NIL) -> bytes:
         "severity": alert.severity,
     }
     head = _header(SEVERITY[alert.severity], alert.updated_at, "ALERT", hostname)
-    return head + _structured(identity) + cef.render(alert, update=update)
+    return head + _structured(identity) + _RENDER[message](alert, update=update)
 
 
-def render_health(health: Health, *, hostname: str = NIL) -> bytes:
+def render_health(health: Health, *, hostname: str = NIL, message: Message = "cef") -> bytes:
     """One health record as one syslog message."""
     identity = {"component": health.component, "status": health.status, "tenant": health.tenant}
     head = _header(_HEALTH_SEVERITY[health.status], health.at, "HEALTH", hostname)
-    return head + _structured(identity) + cef.render_health(health)
+    return head + _structured(identity) + _HEALTH[message](health)
 
 
 def _header(severity: int, at: datetime, message_id: str, hostname: str) -> bytes:

@@ -25,8 +25,18 @@ def assert_one_record(form: Format, record: bytes) -> None:
     assert not re.search(r"[\x00\r\n]", text)
 
 
-def test_the_three_formats_are_found() -> None:
-    assert {"cef", "ocsf", "syslog"} <= set(FORMATS)
+def test_the_formats_are_found() -> None:
+    promised = "cef ecs hec leef ndjson ocsf otlp sentinel slack syslog"
+    assert set(promised.split()) <= set(FORMATS)
+
+
+@every_format
+def test_a_pack_holds_every_record_as_it_is(form: Format) -> None:
+    records = [(f"{n:032x}:{n}", form.render(alerts.alert(n))) for n in (1, 2, 3)]
+    packed = form.pack(records)
+    places = [packed.index(body) for _, body in records]
+    assert places == sorted(places)
+    assert len(packed) >= sum(len(body) for _, body in records)
 
 
 @every_format
