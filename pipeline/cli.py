@@ -171,6 +171,7 @@ def migrate() -> None:
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
+    from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.rules.command import backtest
@@ -180,6 +181,7 @@ def _register() -> None:
 
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command()(replay)
+    app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
     app.command(short_help="Print the JSON Schema of a record.")(schema)
     app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
     app.add_typer(

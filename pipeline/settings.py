@@ -61,6 +61,8 @@ class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 # In TACHO_HOME while `tacho up` runs on the stand-in: where its broker listens.
 BROKER_FILE = "broker.address"
+# In TACHO_HOME while an embedded ClickHouse serves what is in it: where it listens.
+CLICKHOUSE_FILE = "clickhouse.address"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

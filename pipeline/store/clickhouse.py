@@ -90,7 +90,7 @@ class Connection:
     ) -> None:
         """`reads_only`: as a reader, who may not set limits and is held to those of the server."""
         self._limits = {} if reads_only else _STATEMENT
-        host, port, secure, path = _address(settings.url)
+        host, port, secure, path = address(settings.url)
         self._pool = httputil.get_pool_manager(maxsize=1, num_pools=1)
         try:
             self._client = clickhouse_connect.get_client(
@@ -171,7 +171,8 @@ class Connection:
         self.close()
 
 
-def _address(url: str) -> tuple[str, int, bool, str]:
+def address(url: str) -> tuple[str, int, bool, str]:
+    """Host, port, whether TLS, and path of an URL. Raises ConfigError."""
     parts = urlsplit(url)
     try:
         port = parts.port

@@ -18,7 +18,7 @@ from tachograph.pipeline.errors import ConfigError, RetryLater, TachoError
 from tachograph.pipeline.kafka.groups import unread
 from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.migrate import apply_migrations
-from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.settings import BROKER_FILE, CLICKHOUSE_FILE, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.up import demo
 from tachograph.pipeline.up.board import Board
@@ -77,11 +77,12 @@ def servers(options: Options) -> Iterator[Servers]:
             engine = standins.clickhouse(home / "clickhouse", options.clickhouse_port)
             changes |= {"CLICKHOUSE_URL": engine.url, "CLICKHOUSE_USER": engine.writer_user}
             changes["CLICKHOUSE_PASSWORD"] = engine.writer_password
+            stack.enter_context(told(home / CLICKHOUSE_FILE, engine.url))
         if "KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
             broker = standins.broker()
             changes["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
             changes["TACHO_STANDIN_BROKER"] = "1"
-            stack.enter_context(told(home, broker.bootstrap_servers))
+            stack.enter_context(told(home / BROKER_FILE, broker.bootstrap_servers))
         environment = child_environment(os.environ, home, changes)
         embedded = "TACHO_STANDIN_BROKER" in changes
         yield Servers(Settings.from_env(environment), environment, standins, embedded)
@@ -214,7 +215,10 @@ def serve_clickhouse(port: int) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with EmbeddedClickHouse(path, port=port) as engine:
+    with (
+        EmbeddedClickHouse(path, port=port) as engine,
+        told(path.parent / CLICKHOUSE_FILE, engine.url),
+    ):
         _say(f"ClickHouse on {engine.url}; try, in another terminal:")
         _say(f"curl {engine.url} -d '{FIRST_QUESTION}'")
         while not stop.wait(1.0) and engine.alive():

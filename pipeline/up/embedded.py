@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.log import get
-from tachograph.pipeline.settings import BROKER_FILE
 from tachograph.pipeline.standins.broker import EmbeddedBroker
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
@@ -94,10 +93,9 @@ class StandIns:
 
 
 @contextlib.contextmanager
-def told(home: Path, bootstrap_servers: str) -> Iterator[None]:
-    """While inside, `tacho tail` and `tacho replay` on the same home find the broker."""
-    place = home / BROKER_FILE
-    place.write_text(bootstrap_servers + "\n", "ascii")
+def told(place: Path, address: str) -> Iterator[None]:
+    """While inside, a file says to other verbs on the same home where a server of ours listens."""
+    place.write_text(address + "\n", "ascii")
     try:
         yield
     finally:

@@ -14,6 +14,10 @@ import httpx
 import pytest
 
 from infra.kafka.broker import free_ports
+from tachograph.pipeline.query.hunts import hunts
+from tachograph.pipeline.query.place import served
+from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.settings import Settings
 from tests.transcripts import ROOT, says, transcripts
 
 FOR_S = 25
@@ -90,6 +94,16 @@ def _ports() -> tuple[str, str]:
     return f"--door-port={door}", f"--clickhouse-port={clickhouse}"
 
 
+def _every_hunt_runs(folder: Path) -> None:
+    """What a run stored is asked, while nothing else runs, with every hunt that ships."""
+    settings = Settings.from_env({"TACHO_HOME": str(folder / ".tacho")})
+    with served(settings, {}) as place, Reader(place) as reader:
+        for hunt in hunts().values():
+            rows = reader.rows(hunt.sql, {one.name: one.default for one in hunt.parameters})
+            assert [row for row in rows if list(row) != hunt.columns] == [], hunt.name
+        assert reader.rows(hunts()["alerts-open"].sql, {"hours": "1", "severity": "low"})
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_of_some_seconds_stores_alerts_and_what_it_stored_can_be_asked_for_again(
@@ -103,6 +117,7 @@ def test_a_run_of_some_seconds_stores_alerts_and_what_it_stored_can_be_asked_for
     [shown] = [one for one in transcripts(ROOT / "README.md") if one.command.startswith("make run")]
     says(said, shown.output)
     _ended(tmp_path)
+    _every_hunt_runs(tmp_path)
 
     [port] = free_ports(1)
     with _tacho(tmp_path, "clickhouse", "--port", str(port)) as server:

@@ -1,0 +1,1 @@
+"""`tacho query`: hunts that ship as files, and plain SQL, asked as a reader."""

@@ -1,0 +1,39 @@
+/*
+description = "Tokens and money by agent and hour, for a curve: runaway loops and hidden work show here first."
+risk_categories = ["agent_operation", "governance"]
+plot = { x = "time", y = "tokens", by = "agent_id" }
+
+[parameters.hours]
+type = "UInt32"
+default = "168"
+description = "so many hours back from now"
+
+[parameters.agent]
+type = "String"
+default = ""
+description = "one agent, by id; empty: all"
+
+[example]
+time = "2026-11-26 02:00:00"
+agent_id = "billing-helper"
+model = "model-a"
+calls = 1
+tokens_in = 900
+tokens_out = 60
+tokens = 960
+cost_usd = 0
+*/
+SELECT
+    toStartOfHour(event_time) AS time,
+    agent_id,
+    any(model_name) AS model,
+    count() AS calls,
+    sum(ifNull(usage_input_tokens, 0)) AS tokens_in,
+    sum(ifNull(usage_output_tokens, 0)) AS tokens_out,
+    tokens_in + tokens_out AS tokens,
+    round(sum(ifNull(usage_cost_usd, 0)), 4) AS cost_usd
+FROM tacho.actions
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND (usage_input_tokens IS NOT NULL OR usage_output_tokens IS NOT NULL)
+GROUP BY time, agent_id
+ORDER BY tokens DESC, time, agent_id
+LIMIT 20000

@@ -1,0 +1,30 @@
+"""docs/hunting.md is true: its commands say over the world what the page shows."""
+
+import pytest
+from typer.testing import CliRunner
+
+from tachograph.pipeline.cli import app
+from tachograph.pipeline.query.hunts import hunts
+from tachograph.pipeline.settings import ClickHouseSettings
+from tests.transcripts import ROOT, Transcript, missing_links, says, transcripts
+
+PAGE = ROOT / "docs" / "hunting.md"
+
+
+@pytest.mark.parametrize("transcript", transcripts(PAGE), ids=lambda t: t.command)
+def test_a_command_says_what_the_page_shows(
+    world: ClickHouseSettings, transcript: Transcript
+) -> None:
+    tacho, *words = transcript.command.replace('"', "").split()
+    assert tacho == "tacho"
+    environment = {"CLICKHOUSE_URL": world.url, "COLUMNS": "100"}
+    says(CliRunner().invoke(app, words, env=environment).output, transcript.output)
+
+
+def test_the_page_names_every_hunt() -> None:
+    text = PAGE.read_text("utf-8")
+    assert [name for name in hunts() if f"`{name}`" not in text] == []
+
+
+def test_every_link_leads_to_a_file() -> None:
+    assert missing_links(PAGE) == []

@@ -1,0 +1,132 @@
+"""Hunts run with their defaults, find what is there and give what they promise."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.query.hunts import (
+    RISK_CATEGORIES,
+    Hunt,
+    found,
+    hunts,
+    parsed,
+    placeholders,
+    values,
+)
+from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.settings import ClickHouseSettings
+
+HUNTS = list(hunts().values())
+# The world is as old as the test: whether it is night there, nobody knows.
+GIVEN = {"at-night": ["to_hour=0"]}
+TEXT = """/*
+description = "Actions of an agent."
+risk_categories = ["governance"]
+
+[parameters.agent]
+type = "String"
+default = ""
+description = "whose"
+
+[example]
+n = 3
+*/
+SELECT count() AS n FROM tacho.actions WHERE agent_id = {agent:String};
+"""
+
+
+@pytest.fixture(scope="module")
+def reader(world: ClickHouseSettings) -> Iterator[Reader]:
+    with Reader(world) as reader:
+        yield reader
+
+
+def test_each_risk_category_is_served_by_several_hunts() -> None:
+    served = Counter(category for hunt in HUNTS for category in hunt.risk_categories)
+    assert set(served) == set(RISK_CATEGORIES)
+    assert min(served.values()) >= 4
+    assert len(HUNTS) >= 25
+
+
+@pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.name)
+def test_a_hunt_finds_something_in_the_world_and_gives_the_columns_of_its_example(
+    reader: Reader, hunt: Hunt
+) -> None:
+    defaults = {one.name: one.default for one in hunt.parameters}
+    rows = reader.rows(hunt.sql, values(hunt.sql, GIVEN.get(hunt.name, []), defaults))
+    assert rows
+    assert list(rows[0]) == hunt.columns
+
+
+@pytest.mark.parametrize("hunt", [h for h in HUNTS if h.plot], ids=lambda hunt: hunt.name)
+def test_what_a_hunt_plots_are_columns_of_it(hunt: Hunt) -> None:
+    assert hunt.plot is not None
+    assert {hunt.plot.x, hunt.plot.y, hunt.plot.by or hunt.plot.x} <= set(hunt.columns)
+
+
+def test_a_secret_is_followed_from_where_it_was_read_to_where_it_went(reader: Reader) -> None:
+    hunt = found("value-journey")
+    rows = reader.rows(hunt.sql, {"hours": "1", "value": "5f2c90aa17d3"})
+    assert [(row["tool_name"], row["seen_in"]) for row in rows] == [
+        ("read_file", "answer"),
+        ("http_post", "arguments"),
+        ("git_push", "target"),
+    ]
+
+
+def test_a_file_says_all_that_a_list_shows() -> None:
+    hunt = parsed("count", TEXT)
+    assert [one.name for one in hunt.parameters] == ["agent"]
+    assert hunt.columns == ["n"]
+    assert hunt.sql.endswith("{agent:String}")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("/*\n", "-- ", "begins with no"),
+        ('type = "String"', 'type = "UInt8"', "differ in parameters"),
+        ("{agent:String}", "{other:String}", "differ in parameters"),
+        ('["governance"]', '["weather"]', "Invalid enum value"),
+        ("description", "what", "unknown field"),
+        ("[example]", "[example", "Expected"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_name(before: str, after: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"hunt odd: .*{said}"):
+        parsed("odd", TEXT.replace(before, after, 1))
+
+
+def test_a_name_that_is_not_there_names_those_near() -> None:
+    with pytest.raises(ConfigError, match="action-rates"):
+        found("actions-rate")
+
+
+def test_braces_in_strings_and_comments_are_no_parameters() -> None:
+    sql = "SELECT '{a:String}', {b:Array(String)}, /* {c:UInt8} */ {d : UInt8} -- {e:UInt8}"
+    assert placeholders(sql) == {"b": "Array(String)", "d": "UInt8"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["b"], "write name=value"),
+        (["b=1"], "no such parameter; it has a"),
+        ([], "add --param a=…"),
+        (["a=" + "x" * 70_000], "longer than"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_told(given: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        values("SELECT {a:String}", given, {})
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_any_text_reaches_the_server_as_the_value_it_is(reader: Reader, value: str) -> None:
+    told = values("SELECT {a:String} AS a", [f"a={value}"], {})
+    assert reader.rows("SELECT {a:String} AS a", told) == [{"a": value}]
