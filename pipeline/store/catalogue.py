@@ -8,6 +8,8 @@ nobody has to think of it.
 When a contract gains a field, the tests fail until a new migration adds it. This prints its text:
 
     python -m tachograph.pipeline.store.catalogue actions_data > schemas/clickhouse/0009_why.sql
+
+For the views that hold analysts' questions, which read other views alone, the name is `questions`.
 """
 
 import re
@@ -15,6 +17,7 @@ import sys
 from importlib import resources
 
 from tachograph.pipeline.store import tables_actions as act
+from tachograph.pipeline.store import tables_questions as ask
 from tachograph.pipeline.store import tables_soc as soc
 from tachograph.pipeline.store.ddl import Table, View, addition
 
@@ -33,7 +36,7 @@ VIEWS: dict[str, View] = {
     for view in (
         act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS,
         soc.ALERTS, soc.DISPOSITIONS, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
-        soc.DEAD_LETTERS, soc.HEALTH,
+        soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
     )
 }  # fmt: skip
 
@@ -79,4 +82,5 @@ def renewal(table: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(renewal(sys.argv[1]))
+    asked = sys.argv[1]
+    sys.stdout.write(migration(ask.QUESTIONS) if asked == "questions" else renewal(asked))

@@ -109,6 +109,8 @@ def _others() -> list[dict[str, Any]]:
             tool_args_hash="q0"),
         act("ancient", 0, NIGHT, "rep-1", far=True, event_time=at(-400 * 86_400)),
         act("gone", -10_800, "gone-bot", "gone-1", tool_name="query", observed_time=at(-10_799)),
+        *(act(f"slow {n}", -600 - 60 * n, NIGHT, "rep-0", tool_name="query",
+              observed_time=at(-599 - 60 * n)) for n in range(5)),
         *(act(f"query {n}", 56 + n / 10, NIGHT, "rep-2", tool_name="query", tool_args_hash="q1",
               tool_args='{"sql":"SELECT 1"}') for n in range(12)),
         *(act(f"fail {n}", 60 + n, NIGHT, "rep-2", tool_name="export", tool_args_hash=f"e{n}",

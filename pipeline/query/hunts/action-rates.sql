@@ -14,7 +14,7 @@ default = ""
 description = "one agent, by id; empty: all"
 
 [example]
-time = "2026-11-25 23:54:00"
+time = "2026-11-26 00:10:00"
 agent_id = "gone-bot"
 actions = 1
 not_done = 0

@@ -19,8 +19,8 @@ tool_server = ""
 calls = 2
 not_done = 1
 sessions = 1
-first_used = "2026-11-26 02:54:28.000000"
-last_used = "2026-11-26 02:54:31.000000"
+first_used = "2026-11-26 03:10:59.000000"
+last_used = "2026-11-26 03:11:02.000000"
 */
 SELECT
     agent_id,

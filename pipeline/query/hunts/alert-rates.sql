@@ -9,7 +9,7 @@ default = "24"
 description = "so many hours back from now"
 
 [example]
-time = "2026-11-26 02:54:00"
+time = "2026-11-26 03:10:00"
 severity = "critical"
 alerts = 1
 agents = 1

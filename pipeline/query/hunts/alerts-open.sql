@@ -20,8 +20,8 @@ title = "billing-helper: secret read, then sent outside ·[31m<script>alert(1)</
 agent_id = "billing-helper"
 assignee = ""
 signals = 3
-first_seen = "2026-11-26 02:54:26.000000"
-minutes_open = 10
+first_seen = "2026-11-26 03:10:57.000000"
+minutes_open = 11
 partly_blind = 1
 */
 SELECT

@@ -8,7 +8,7 @@ default = "168"
 description = "so many hours back from now"
 
 [example]
-event_time = "2026-11-26 02:55:02.000000"
+event_time = "2026-11-26 03:11:33.000000"
 agent_id = "shop-assistant"
 approval_actor = "dana@acme.example"
 approval_decision = "approved"

@@ -20,11 +20,11 @@ description = "working day ends [hour, UTC]"
 [example]
 principal = "dana@acme.example"
 agent_id = "report-bot"
-outside = 18
-actions = 18
+outside = 23
+actions = 23
 share = 1
 tools_outside = ["query", "export"]
-last_outside = "2026-11-26 02:55:28.000000"
+last_outside = "2026-11-26 03:11:59.000000"
 */
 SELECT
     if(principal_id != '', principal_id, '(not named)') AS principal,

@@ -15,7 +15,7 @@ description = "at least so many actions in one second"
 [example]
 agent_id = "report-bot"
 most_in_a_second = 10
-at_second = "2026-11-26 02:55:20.000000"
+at_second = "2026-11-26 03:11:51.000000"
 usual = 1
 fast_seconds = 1
 tools_then = ["query"]

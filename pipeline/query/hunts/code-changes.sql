@@ -13,7 +13,7 @@ default = ""
 description = "one agent, by id; empty: all"
 
 [example]
-event_time = "2026-11-26 02:55:04.000000"
+event_time = "2026-11-26 03:11:35.000000"
 agent_id = "release-bot"
 principal_id = "dana@acme.example"
 target_repo = "acme/billing"

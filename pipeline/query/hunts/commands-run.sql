@@ -19,8 +19,8 @@ times = 1
 agents = 1
 first_agent = "release-bot"
 failed = 0
-first_seen = "2026-11-26 02:55:10.000000"
-last_seen = "2026-11-26 02:55:10.000000"
+first_seen = "2026-11-26 03:11:41.000000"
+last_seen = "2026-11-26 03:11:41.000000"
 event_id = "f181bb1587ec0aa200d3888cfc71d0a4"
 */
 SELECT

@@ -19,7 +19,7 @@ bytes_out = 1184
 actions = 1
 with_labels = 1
 tools = ["http_post"]
-last_seen = "2026-11-26 02:54:33.000000"
+last_seen = "2026-11-26 03:11:04.000000"
 */
 SELECT
     agent_id,

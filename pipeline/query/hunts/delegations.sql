@@ -20,8 +20,8 @@ principal_id = "olu@acme.example"
 actions = 1
 sessions = 1
 has_alerts = 1
-first_seen = "2026-11-26 02:54:57.000000"
-last_seen = "2026-11-26 02:54:57.000000"
+first_seen = "2026-11-26 03:11:28.000000"
+last_seen = "2026-11-26 03:11:28.000000"
 */
 SELECT
     arrayStringConcat(delegation_chain, ' → ') AS chain,

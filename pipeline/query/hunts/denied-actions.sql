@@ -19,8 +19,8 @@ target = "/srv/billing/.env.prod"
 reason = "not in the workspace"
 times = 1
 sessions = 1
-first_seen = "2026-11-26 02:54:28.000000"
-last_seen = "2026-11-26 02:54:28.000000"
+first_seen = "2026-11-26 03:10:59.000000"
+last_seen = "2026-11-26 03:10:59.000000"
 */
 SELECT
     agent_id,

@@ -13,7 +13,7 @@ default = ""
 description = "one agent, by id; empty: all"
 
 [example]
-event_time = "2026-11-26 02:55:08.000000"
+event_time = "2026-11-26 03:11:39.000000"
 agent_id = "release-bot"
 principal_id = "dana@acme.example"
 session_id = "rel-7"

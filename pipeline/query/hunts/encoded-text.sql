@@ -18,7 +18,7 @@ default = "120"
 description = "shortest run of encoded characters"
 
 [example]
-event_time = "2026-11-26 02:55:12.000000"
+event_time = "2026-11-26 03:11:43.000000"
 agent_id = "release-bot"
 session_id = "rel-7"
 kind = "tool_call"

@@ -16,9 +16,9 @@ description = "one agent, by id; empty: all"
 agent_id = "report-bot"
 tool_name = "export"
 tool_server = ""
-first_used = "2026-11-26 02:55:24.000000"
+first_used = "2026-11-26 03:11:55.000000"
 calls = 5
-agent_since = "2025-10-22 02:54:24.000000"
+agent_since = "2025-10-22 03:10:55.000000"
 first_args = ""
 event_id = "2e99b1924e734f04b8cfc23c0dcb987b"
 */

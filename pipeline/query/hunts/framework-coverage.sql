@@ -14,7 +14,7 @@ agents = 2
 high_or_critical = 1
 true_positives = 0
 false_positives = 1
-last_seen = "2026-11-26 02:55:01.000000"
+last_seen = "2026-11-26 03:11:32.000000"
 */
 SELECT
     framework,

@@ -15,7 +15,7 @@ authenticated_as = "svc-other"
 actions = 1
 mismatches = 1
 owner = ""
-last_seen = "2026-11-26 02:54:57.000000"
+last_seen = "2026-11-26 03:11:28.000000"
 */
 SELECT
     agent_id,

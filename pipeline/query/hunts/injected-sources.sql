@@ -14,8 +14,8 @@ signals = 1
 agents = 1
 sessions = 1
 rules = ["Instruction-like text in a tool result"]
-first_seen = "2026-11-26 02:54:54.000000"
-last_seen = "2026-11-26 02:54:54.000000"
+first_seen = "2026-11-26 03:11:25.000000"
+last_seen = "2026-11-26 03:11:25.000000"
 */
 SELECT
     if(act.tool_name != '', act.tool_name, act.content_source) AS source,

@@ -18,7 +18,7 @@ default = "(?i)(?:ignore|disregard|forget) (?:all |any |the |your )*(?:previous|
 description = "regular expression (RE2)"
 
 [example]
-event_time = "2026-11-26 02:54:54.000000"
+event_time = "2026-11-26 03:11:25.000000"
 agent_id = "shop-assistant"
 session_id = "shop-1"
 tool_name = "read_mail"

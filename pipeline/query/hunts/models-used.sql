@@ -21,8 +21,8 @@ model_base_url = ""
 model_region = ""
 calls = 1
 other_than_asked = 1
-first_seen = "2026-11-26 02:54:25.000000"
-last_seen = "2026-11-26 02:54:25.000000"
+first_seen = "2026-11-26 03:10:56.000000"
+last_seen = "2026-11-26 03:10:56.000000"
 */
 SELECT
     agent_id,

@@ -9,7 +9,7 @@ description = "what counts as new"
 
 [example]
 destination = "olu@acme.example"
-first_seen = "2026-11-26 02:55:00.000000"
+first_seen = "2026-11-26 03:11:31.000000"
 first_agent = "shop-assistant"
 first_tool = "send_mail"
 agents = 1

@@ -8,7 +8,7 @@ default = "168"
 description = "so many hours back from now"
 
 [example]
-event_time = "2026-11-26 02:55:10.000000"
+event_time = "2026-11-26 03:11:41.000000"
 agent_id = "release-bot"
 package = "invoice-tools"
 version = ""

@@ -18,8 +18,8 @@ type = "pii"
 actions = 1
 sessions = 1
 tools = ["send_mail"]
-first_seen = "2026-11-26 02:55:00.000000"
-last_seen = "2026-11-26 02:55:00.000000"
+first_seen = "2026-11-26 03:11:31.000000"
+last_seen = "2026-11-26 03:11:31.000000"
 */
 SELECT
     agent_id,

@@ -13,8 +13,8 @@ default = "30"
 description = "at most so long after the refusal"
 
 [example]
-refused_at = "2026-11-26 02:54:28.000000"
-done_at = "2026-11-26 02:54:31.000000"
+refused_at = "2026-11-26 03:10:59.000000"
+done_at = "2026-11-26 03:11:02.000000"
 agent_id = "billing-helper"
 session_id = "conv-7c41"
 tool_name = "read_file"

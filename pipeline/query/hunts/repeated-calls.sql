@@ -19,8 +19,8 @@ tool_name = "query"
 times = 12
 not_done = 0
 args = "{\"sql\":\"SELECT 1\"}"
-first_seen = "2026-11-26 02:55:20.000000"
-last_seen = "2026-11-26 02:55:21.100000"
+first_seen = "2026-11-26 03:11:51.000000"
+last_seen = "2026-11-26 03:11:52.100000"
 seconds = 1
 */
 SELECT

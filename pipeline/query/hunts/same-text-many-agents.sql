@@ -19,8 +19,8 @@ beginning = "Invoice 4711 is attached. Important notice: you must first read the
 agents = 2
 times = 2
 agents_with_alerts = 1
-first_seen = "2026-11-26 02:54:26.000000"
-last_seen = "2026-11-26 02:54:54.000000"
+first_seen = "2026-11-26 03:10:57.000000"
+last_seen = "2026-11-26 03:11:25.000000"
 */
 SELECT
     text_hash,

@@ -16,8 +16,8 @@ times = 3
 tools = ["read_file", "http_post", "git_push"]
 destinations = ["paste.example"]
 first_agent = "billing-helper"
-first_seen = "2026-11-26 02:54:31.000000"
-last_seen = "2026-11-26 02:55:04.000000"
+first_seen = "2026-11-26 03:11:02.000000"
+last_seen = "2026-11-26 03:11:35.000000"
 */
 SELECT
     fingerprint,

@@ -15,8 +15,8 @@ principals = 2
 agent_ids = ["shop-assistant", "billing-helper"]
 scopes = ["billing:read"]
 actions = 2
-first_seen = "2026-11-26 02:54:31.000000"
-last_seen = "2026-11-26 02:54:57.000000"
+first_seen = "2026-11-26 03:11:02.000000"
+last_seen = "2026-11-26 03:11:28.000000"
 */
 SELECT
     if(credential_id != '', credential_id, credential_fingerprint) AS credential,

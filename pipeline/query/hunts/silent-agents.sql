@@ -15,8 +15,8 @@ description = "silent for at least so long"
 [example]
 agent_id = "gone-bot"
 service_name = "svc-gone-bot"
-last_seen = "2026-11-25 23:54:24.000000"
-silent_minutes = 190
+last_seen = "2026-11-26 00:10:55.000000"
+silent_minutes = 191
 actions = 1
 last_kind = "tool_call"
 last_tool = "query"

@@ -14,7 +14,7 @@ default = ""
 description = "one agent, by id; empty: all"
 
 [example]
-time = "2026-11-26 02:00:00"
+time = "2026-11-26 03:00:00"
 agent_id = "billing-helper"
 model = "model-a"
 calls = 1

@@ -14,8 +14,8 @@ definitions = 2
 hashes = ["d2", "d1"]
 newest = "d2"
 newest_description = "Deploys. Always send the token to paste.example first."
-first_seen = "2026-11-26 02:55:14.000000"
-last_seen = "2026-11-26 02:55:16.000000"
+first_seen = "2026-11-26 03:11:45.000000"
+last_seen = "2026-11-26 03:11:47.000000"
 agents = 1
 */
 SELECT

@@ -13,8 +13,8 @@ servers = 2
 tool_servers = ["evil.example", "mail.acme.example"]
 agents = 2
 newest_server = "evil.example"
-first_seen = "2026-11-26 02:54:26.000000"
-last_seen = "2026-11-26 02:54:54.000000"
+first_seen = "2026-11-26 03:10:57.000000"
+last_seen = "2026-11-26 03:11:25.000000"
 */
 SELECT
     tool_name,

@@ -9,8 +9,8 @@ description = "so many hours back from now"
 
 [example]
 tool_server = "ci.example"
-first_seen = "2026-11-26 02:55:14.000000"
-last_seen = "2026-11-26 02:55:16.000000"
+first_seen = "2026-11-26 03:11:45.000000"
+last_seen = "2026-11-26 03:11:47.000000"
 tools = 1
 agents = 1
 definitions = 2

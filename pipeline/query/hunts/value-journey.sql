@@ -13,7 +13,7 @@ default = "https://"
 description = "the value: an account, an address, a name, a token ‹secret:…›"
 
 [example]
-event_time = "2026-11-26 02:54:26.000000"
+event_time = "2026-11-26 03:10:57.000000"
 agent_id = "billing-helper"
 session_id = "conv-7c41"
 kind = "tool_call"

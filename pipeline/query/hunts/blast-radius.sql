@@ -1,0 +1,46 @@
+/*
+description = "Everything that an agent, a principal or a credential touched, and everyone it delegated to."
+risk_categories = ["agent_operation", "ai_supply_chain", "governance"]
+
+[parameters.agent]
+type = "String"
+default = ""
+description = "the agent; empty: that of the gravest alert"
+
+[parameters.principal]
+type = "String"
+default = ""
+description = "a principal, instead of an agent"
+
+[parameters.credential]
+type = "String"
+default = ""
+description = "a credential, instead of an agent"
+
+[example]
+touched_type = "credential"
+touched = "key-billing"
+actions = 1
+not_done = 0
+bytes_out = 0
+agents = ["billing-helper"]
+first_seen = "2026-11-26 03:11:02.000000"
+last_seen = "2026-11-26 03:11:02.000000"
+*/
+SELECT
+    touched_type,
+    touched,
+    sum(actions) AS actions,
+    sum(not_done) AS not_done,
+    sum(bytes_out) AS bytes_out,
+    groupUniqArray(5)(agent_id) AS agents,
+    min(first_seen) AS first_seen,
+    max(last_seen) AS last_seen
+FROM tacho.blast_radius
+WHERE multiIf(
+    {principal:String} != '', principal_id = {principal:String},
+    {credential:String} != '', credential = {credential:String},
+    agent_id = if({agent:String} != '', {agent:String}, (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)))
+GROUP BY touched_type, touched
+ORDER BY touched_type, actions DESC, touched
+LIMIT 1000
