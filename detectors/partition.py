@@ -18,6 +18,7 @@ from tachograph.detectors.detector import Detector
 from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
 from tachograph.detectors.groups import Groups, plain_group_id
+from tachograph.detectors.intent.detector import MisuseDetector
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Correlation
@@ -27,6 +28,7 @@ from tachograph.detectors.plan import Gate, Plan
 from tachograph.detectors.provenance.detector import ProvenanceDetector
 from tachograph.detectors.published import Published, bounded, joined
 from tachograph.detectors.recent import LAST_ACTIONS, Past, Recent, Session
+from tachograph.detectors.reference.reference import Reference
 from tachograph.detectors.signals import across_entity, at
 from tachograph.schemas.alert import Signal, SignalGroup, StateSnapshot
 from tachograph.schemas.identity import plain_id
@@ -87,7 +89,13 @@ class PartitionDetector:
         return {
             "provenance": ProvenanceDetector(limits=self._limits),
             "behaviour": Behaviour(limits=self._limits),
+            "intent": MisuseDetector(limits=self._limits, known=self._known),
         }
+
+    @property
+    def _known(self) -> list[tuple[int, Reference]]:
+        """Reference data, and from which observed time on each holds."""
+        return self.rules.known_since or [(0, self.rules.reference)]
 
     def adopt(self, plan: Plan) -> None:
         """Judge by another plan from now on; rules that ask the same keep what they have seen."""
@@ -97,6 +105,9 @@ class PartitionDetector:
         self.rules, self.engine, self.gate = plan.rules, engine, gate
         if self.rules.follows_sessions and not self.beside:
             self.beside = self._made_beside()
+        for detector in self.beside.values():
+            if isinstance(detector, MisuseDetector):
+                detector.refer(self._known)
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that

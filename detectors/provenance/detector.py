@@ -16,13 +16,13 @@ from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.facts import Facts
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
+from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
 from tachograph.detectors.provenance.live import Live, Say, Stored
 from tachograph.detectors.provenance.model import Model, shipped
 from tachograph.detectors.provenance.parts import Step, split, steps_of
 from tachograph.detectors.provenance.session import MICROS, PAUSE_S, Judged
 from tachograph.detectors.provenance.telling import Verdict, blind_spots, signal_of
 from tachograph.detectors.provenance.waiting import Waiting, key_text
-from tachograph.detectors.signals import changed
 from tachograph.schemas.alert import Signal
 
 FORMAT = 1
@@ -30,9 +30,6 @@ FORMAT = 1
 MAX_READ = 256
 MAX_FORGOTTEN = 100_000
 _SWEEP_US = 60 * MICROS
-
-# (tenant, partition key, session): the session of one service is none of another's.
-Key = tuple[str, str, str]
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -79,7 +76,7 @@ class ProvenanceDetector:
         if do.height:
             touched |= self._called(self._asking, newest=True)
         for facts in found.untimely:
-            live = self._sessions.get(key := _key(facts))
+            live = self._sessions.get(key := key_of(facts))
             if live is not None:
                 live.late += 1
                 live.reread()
@@ -100,7 +97,7 @@ class ProvenanceDetector:
                 self._chars += live.chars - before
                 touched[key] = None
                 for step in moved:
-                    touched[self._add(_linked(step, link))] = None
+                    touched[self._add(Step(linked_facts(step.facts, link), step.parts))] = None
         return self._judged(touched, revision)
 
     def advance(self, watermark_us: int, revision: int) -> Outcome:
@@ -163,7 +160,7 @@ class ProvenanceDetector:
 
     def _add(self, step: Step) -> Key:
         """Put a step into its session; the session."""
-        key = _key(step.facts)
+        key = key_of(step.facts)
         live = self._sessions.get(key)
         if live is None:
             live = self._sessions[key] = Live(self._limits)
@@ -203,7 +200,7 @@ class ProvenanceDetector:
             if not self._sessions[key].steps:
                 self._drop(key)
         self._hold_to_limits()
-        return Outcome(_differences(before, after, revision))
+        return Outcome(differences(before, after, revision))
 
     def _opened(self, keys: Iterable[Key]) -> dict[str, Key]:
         """Read on in these sessions; those in which something asks for the first time."""
@@ -267,38 +264,3 @@ class ProvenanceDetector:
                 keys.discard(key)
                 if not keys:
                     del self._waiting[trace]
-
-
-def _differences(
-    before: Mapping[str, Signal], after: Mapping[str, Signal], revision: int
-) -> list[Signal]:
-    found = [
-        changed(signal, "retracted", revision)
-        for signal_id, signal in before.items()
-        if signal_id not in after
-    ]
-    for signal_id, signal in after.items():
-        old = before.get(signal_id)
-        if old is None:
-            found.append(changed(signal, "new", revision))
-        elif old != signal:
-            found.append(changed(signal, "revised", revision))
-    return found
-
-
-def _key(facts: Facts) -> Key:
-    session = facts.session_id or facts.trace_id or ""
-    return facts.tenant, facts.partition_key or "", session
-
-
-def _linked(step: Step, link: Linked) -> Step:
-    facts = step.facts
-    fell_back = facts.session_id is None or facts.session_id == facts.trace_id
-    known = msgspec.structs.replace(
-        facts,
-        session_id=link.session_id if fell_back else facts.session_id,
-        agent_id=facts.agent_id or link.agent_id,
-        agent_name=facts.agent_name or link.agent_name,
-        principal_id=facts.principal_id or link.principal_id,
-    )
-    return Step(known, step.parts)

@@ -13,15 +13,17 @@ from tachograph.schemas.batch import COLUMNS
 
 MAX_ROWS = 100_000
 MAX_BYTES = 32 * 1024 * 1024
+MAX_FRAMES = 64
 # Who and what of a call, as far as it is looked at later.
-_KEPT = [
-    *(name for name in FACT_COLUMNS if name in COLUMNS),
-    *("tool_args", "tool_call_id", "process_command_line"),
-]
+_KEPT = {
+    name: COLUMNS[name]
+    for name in (*FACT_COLUMNS, "tool_args", "tool_call_id", "process_command_line")
+    if name in COLUMNS
+}
 KEY = "~session"
 _SEPARATOR = "\x1f"
 # The session of a row, as one text: (tenant, partition key, session or trace).
-_KEY = pl.concat_str(
+SESSION = pl.concat_str(
     pl.col("tenant").fill_null("default"),
     pl.col("partition_key").fill_null(""),
     pl.coalesce("session_id", "trace_id"),
@@ -37,7 +39,14 @@ def key_text(key: tuple[str, str, str]) -> str:
 class Waiting:
     """The newest such calls of a partition."""
 
-    def __init__(self, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+        columns: Mapping[str, pl.DataType] | None = None,
+    ) -> None:
+        """`columns`: what is kept of a call, if not what provenance needs."""
+        self._columns = columns or _KEPT
         self._frames: list[pl.DataFrame] = []
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self.evicted = 0
@@ -57,10 +66,13 @@ class Waiting:
         if frame.is_empty():
             return
         kept = frame.select(
-            pl.col(name) if name in frame.columns else pl.lit(None, COLUMNS[name]).alias(name)
-            for name in _KEPT
+            pl.col(name) if name in frame.columns else pl.lit(None, kind).alias(name)
+            for name, kind in self._columns.items()
         )
-        self._frames.append(kept.with_columns(_KEY))
+        self._frames.append(kept.with_columns(SESSION))
+        if len(self._frames) > MAX_FRAMES:
+            # Each frame costs something whenever anything is looked for.
+            self._frames = [pl.concat(self._frames)]
         spare = self.rows - self._max_rows
         while spare > 0:
             first = self._frames.pop(0)
@@ -68,8 +80,13 @@ class Waiting:
                 self._frames.insert(0, first[spare:])
             self.evicted += min(first.height, spare)
             spare -= first.height
-        while len(self._frames) > 1 and self.size_bytes > self._max_bytes:
-            self.evicted += self._frames.pop(0).height
+        while self.size_bytes > self._max_bytes:
+            # The older half of the oldest.
+            first = self._frames.pop(0)
+            gone = -(-first.height // 2)
+            self.evicted += gone
+            if first.height > gone:
+                self._frames.insert(0, first[gone:].rechunk())
 
     def take(self, keys: Collection[str], *, newest: bool = False) -> pl.DataFrame | None:
         """The calls of these sessions, which then wait no longer; `newest`: only of the frame that
@@ -90,6 +107,16 @@ class Waiting:
         self._frames = [*(self._frames[:-1] if newest else ()), *kept]
         return pl.concat(found) if found else None
 
+    def marks(self, keys: Collection[str], column: str) -> dict[str, int]:
+        """All bits of a column that the waiting rows of these sessions have, by session."""
+        wanted = pl.Series(list(keys), dtype=pl.String).implode()
+        found: dict[str, int] = {}
+        for frame in self._frames:
+            of = frame.filter(pl.col(KEY).is_in(wanted)).group_by(KEY)
+            for key, bits in of.agg(pl.col(column).bitwise_or()).rows():
+                found[key] = found.get(key, 0) | bits
+        return found
+
     def relink(self, links: Mapping[Trace, Linked]) -> set[str]:
         """Sessions and agents of traces became known; the sessions that their calls now are of."""
         traces = pl.Series([trace for _, _, trace in links], dtype=pl.String).implode()
@@ -97,7 +124,7 @@ class Waiting:
         for at, frame in enumerate(self._frames):
             mask = frame.get_column("trace_id").is_in(traces)
             if mask.any():
-                self._frames[at] = linked(frame.drop(KEY), links).with_columns(_KEY)
+                self._frames[at] = linked(frame.drop(KEY), links).with_columns(SESSION)
                 moved |= set(self._frames[at].filter(mask).get_column(KEY).to_list())
         return moved
 

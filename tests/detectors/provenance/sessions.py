@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from tachograph.detectors.provenance.features import NAMES
 from tachograph.detectors.provenance.model import FORMAT, LEAF, Model, Tree
@@ -28,7 +28,7 @@ class Told:
         self.rows: list[Row] = []
         self._session, self._trace = session, trace or f"trace of {session}"
 
-    def _row(self, kind: str, **more: Any) -> "Told":
+    def _row(self, kind: str, **more: Any) -> Self:
         at = len(self.rows)
         self.rows.append(
             {
@@ -43,11 +43,11 @@ class Told:
         )
         return self
 
-    def user(self, text: str) -> "Told":
+    def user(self, text: str) -> Self:
         """The user says something."""
         return self._row("prompt", content_text=text, content_role="user")
 
-    def asks(self, text: str, **called: Any) -> "Told":
+    def asks(self, text: str, **called: Any) -> Self:
         """A chat request with the user's words, and the calls that the model asks for."""
         said = [{"role": "user", "parts": [{"type": "text", "content": text}]}]
         calls = [
@@ -59,7 +59,7 @@ class Told:
             "completion", input_messages=json.dumps(said), output_messages=json.dumps(answer)
         )
 
-    def call(self, tool: str, result: str = "", **arguments: Any) -> "Told":
+    def call(self, tool: str, result: str = "", **arguments: Any) -> Self:
         """A tool is called, and answers."""
         return self._row(
             "tool_call",

@@ -1,0 +1,302 @@
+"""The detector: most sessions hold nothing that is worth a look, so their actions only wait, as
+columns, until something does. Then all of the session is read in the order of its events.
+
+What stands after any calls is a function of the set of actions; all of it is bounded, and what is
+forgotten is counted, and stated on what is said of the session afterwards.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import polars as pl
+import zstandard
+
+from tachograph.detectors.correlation.bank import END_US, Outcome
+from tachograph.detectors.facts import Facts
+from tachograph.detectors.intent import marks
+from tachograph.detectors.intent.course import HELD_US
+from tachograph.detectors.intent.live import Live, Stored
+from tachograph.detectors.intent.marks import LATE, MARKS, Step
+from tachograph.detectors.intent.verdicts import VERSION
+from tachograph.detectors.language.fields import ACTIONS
+from tachograph.detectors.limits import Limits
+from tachograph.detectors.links import Linked, Trace
+from tachograph.detectors.prepare import InTime, Preparation
+from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
+from tachograph.detectors.provenance.waiting import Waiting, key_text
+from tachograph.detectors.reference.reference import Reference, shipped
+from tachograph.schemas.alert import Signal
+
+FORMAT = 1
+# Sessions whose course is at hand; the others are read again when something comes.
+MAX_READ = 256
+MAX_FORGOTTEN = 100_000
+MAX_MARKED = 100_000
+MAX_WAITING_BYTES = 24 * 1024 * 1024
+# Bits that wait for each other; one whole set of them and a session is worth a look.
+_WORTH_A_LOOK = (
+    marks.PRESSES,
+    marks.REFUSED,
+    marks.OUTSIDE,
+    marks.SENSITIVE | marks.SINK,
+    marks.CODE | marks.RUN,
+)
+# Actions without any of these mean nothing by themselves, only after what makes them worth a look.
+_LASTING = marks.USER | marks.SENSITIVE | marks.CODE
+_SWEEP_US = 60_000_000
+
+
+class _State(msgspec.Struct, frozen=True):
+    format: int
+    version: str
+    sessions: list[tuple[Key, Stored]]
+    forgotten: list[Key]
+    marked: list[tuple[str, int]]
+    words: bytes
+    calls: bytes
+
+
+class MisuseDetector:
+    """Whether the sessions of a partition are put to what they are not for. Not thread-safe, no
+    I/O, no clock; the caller gives each action once.
+    """
+
+    def __init__(
+        self, *, limits: Limits | None = None, known: Sequence[tuple[int, Reference]] = ()
+    ) -> None:
+        """`known`: reference data, and from which observed time (µs) on each holds."""
+        self._limits = limits or Limits()
+        self.refer(known)
+        self._evicted = {"intent_sessions": 0, "intent_texts": 0, "intent_marks": 0}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sessions: OrderedDict[Key, Live] = OrderedDict()
+        # The same sessions by their text, as it stands in frames.
+        self._looked: dict[str, Key] = {}
+        self._read: OrderedDict[Key, None] = OrderedDict()
+        # Sessions with actions whose session or agent may still become known, by trace.
+        self._waiting: dict[Trace, set[Key]] = {}
+        # Sessions that were given up; they may come back.
+        self._forgotten: OrderedDict[Key, None] = OrderedDict()
+        self._chars = self._swept_us = 0
+        # Actions that count for an hour, and those that count only after something that makes
+        # their session worth a look: kept as long as that may still come.
+        self._words = Waiting(max_bytes=MAX_WAITING_BYTES, columns=marks.KEPT)
+        self._calls = Waiting(max_bytes=MAX_WAITING_BYTES, columns=marks.KEPT)
+        # Bits of sessions that are not looked at.
+        self._marked: OrderedDict[str, int] = OrderedDict()
+
+    def refer(self, known: Sequence[tuple[int, Reference]]) -> None:
+        """Judge by this reference data from now on."""
+        known = known or [(0, shipped())]
+        if len(known) > 1:
+            self._prepared: InTime | Preparation = InTime(marks.NEEDED, ACTIONS, known)
+        else:
+            self._prepared = Preparation(marks.NEEDED, ACTIONS, known[0][1])
+
+    def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
+        """See Detector."""
+        prepared = self._prepared(actions)
+        found = prepared if prepared.is_empty() else marks.marked(prepared)
+        if found.is_empty():
+            return Outcome()
+        late = found.get_column(LATE)
+        untimely, found = found.filter(late), found.filter(~late)
+        lasting = (found.get_column(MARKS) & _LASTING) > 0
+        lasts, passes = found.filter(lasting), found.filter(~lasting)
+        self._words.push(lasts)
+        self._calls.push(passes)
+        pushed = ((self._words, lasts), (self._calls, passes))
+        new = [one.take(self._looked, newest=True) for one, frame in pushed if frame.height]
+        touched = self._taken(*new) | self._opened(marks.by_session(found))
+        return self._judged(touched | self._untimely(untimely), revision)
+
+    def _untimely(self, late: pl.DataFrame) -> dict[Key, None]:
+        """Actions that came too late for their session are only counted."""
+        touched: dict[Key, None] = {}
+        for step in marks.steps_of(late):
+            live = self._sessions.get(key := key_of(step.facts))
+            if live is not None:
+                live.late += 1
+                live.reread()
+                touched[key] = None
+        return touched
+
+    def _opened(self, bits: Mapping[str, int]) -> dict[Key, None]:
+        """Sessions that have become worth a look: what waits of them is read."""
+        worth: list[str] = []
+        for text, mask in bits.items():
+            if text in self._looked:
+                continue
+            whole = self._marked.pop(text, 0) | mask
+            if any(whole & asked == asked for asked in _WORTH_A_LOOK):
+                worth.append(text)
+            elif whole & (_LASTING | marks.SINK | marks.RUN):
+                self._marked[text] = whole
+        while len(self._marked) > MAX_MARKED:
+            self._marked.popitem(last=False)
+            self._evicted["intent_marks"] += 1
+        return self._taken(*(one.take(worth) for one in (self._words, self._calls)))
+
+    def _taken(self, *frames: pl.DataFrame | None) -> dict[Key, None]:
+        """Put actions that waited into their sessions."""
+        here = [frame for frame in frames if frame is not None]
+        return dict.fromkeys(map(self._add, marks.steps_of(pl.concat(here)))) if here else {}
+
+    def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
+        """See Detector."""
+        if not links:
+            return Outcome()
+        touched: dict[Key, None] = {}
+        for trace, link in links.items():
+            for key in sorted(self._waiting.pop(trace, ())):
+                live = self._sessions[key]
+                before = live.chars
+                taken = live.take_out(trace[2])
+                self._chars += live.chars - before
+                touched[key] = None
+                for step in taken:
+                    known = linked_facts(step.facts, link)
+                    touched[self._add(msgspec.structs.replace(step, facts=known))] = None
+        both = (self._words, self._calls)
+        moved = both[0].relink(links) | both[1].relink(links)
+        # What waited for a session that is looked at now, whichever of the two came first.
+        here = {key_text(key) for key in touched} | (moved & self._looked.keys())
+        touched |= self._taken(*(one.take(here) for one in both))
+        bits: dict[str, int] = {}
+        for waiting in both if moved else ():
+            for text, mask in waiting.marks(moved, MARKS).items():
+                bits[text] = bits.get(text, 0) | mask
+        return self._judged(touched | self._opened(bits), revision)
+
+    def advance(self, watermark_us: int, revision: int) -> Outcome:
+        """See Detector. Forgets what nothing can be held against any more."""
+        del revision
+        recent = watermark_us - self._limits.allowed_lateness_us
+        if recent - self._swept_us >= _SWEEP_US:
+            self._swept_us = recent
+            self._calls.forget(recent)
+            self._words.forget(recent - HELD_US)
+            floor = recent - HELD_US
+            for key in [key for key, live in self._sessions.items() if live.last_us < floor]:
+                self._drop(key)
+        return Outcome()
+
+    def close(self, revision: int) -> Outcome:
+        """See Detector."""
+        return self.advance(END_US, revision)
+
+    def evicted(self) -> dict[str, int]:
+        """What was forgotten at a limit since the start, by kind."""
+        return {**self._evicted, "intent_actions": self._words.evicted + self._calls.evicted}
+
+    def dump(self) -> bytes:
+        """The whole state."""
+        state = _State(
+            FORMAT,
+            VERSION,
+            [(key, live.stored()) for key, live in self._sessions.items()],
+            list(self._forgotten),
+            list(self._marked.items()),
+            self._words.dump(),
+            self._calls.dump(),
+        )
+        return zstandard.compress(msgspec.msgpack.encode(state), 1)
+
+    def load(self, state: bytes) -> None:
+        """Take up a dump; another version's starts empty. Raises ValueError when it is none of
+        ours.
+        """
+        try:
+            kept = msgspec.msgpack.decode(zstandard.decompress(state), type=_State)
+        except (msgspec.MsgspecError, zstandard.ZstdError) as error:
+            raise ValueError(f"no state of sessions: {error}") from error
+        if kept.format != FORMAT:
+            raise ValueError(f"state of sessions of format {kept.format}, not {FORMAT}")
+        self._begin()
+        if kept.version != VERSION:
+            return
+        self._forgotten = OrderedDict.fromkeys(kept.forgotten)
+        self._marked = OrderedDict(kept.marked)
+        self._words.load(kept.words)
+        self._calls.load(kept.calls)
+        for key, stored in kept.sessions:
+            live = self._sessions[key] = Live.of(stored, self._limits)
+            self._looked[key_text(key)] = key
+            self._chars += live.chars
+            for step in live.steps:
+                self._wait(key, step.facts)
+
+    def _add(self, step: Step) -> Key:
+        """Put a step into its session; the session."""
+        key = key_of(step.facts)
+        live = self._sessions.get(key)
+        if live is None:
+            live = self._sessions[key] = Live(self._limits)
+            self._looked[key_text(key)] = key
+            live.shed = key in self._forgotten
+            self._forgotten.pop(key, None)
+        else:
+            self._sessions.move_to_end(key)
+        before, shed = live.chars, live.shed
+        live.add(step)
+        self._chars += live.chars - before
+        self._evicted["intent_texts"] += live.shed and not shed
+        self._wait(key, step.facts)
+        return key
+
+    def _wait(self, key: Key, facts: Facts) -> None:
+        fell_back = facts.session_id is None or facts.session_id == facts.trace_id
+        if facts.trace_id and (fell_back or facts.agent_id is None):
+            self._waiting.setdefault((*key[:2], facts.trace_id), set()).add(key)
+
+    def _judged(self, touched: Iterable[Key], revision: int) -> Outcome:
+        """What changed in what is to be said of these sessions."""
+        before: dict[str, Signal] = {}
+        after: dict[str, Signal] = {}
+        looked = [key for key in touched if key in self._sessions]
+        for key in looked:
+            live = self._sessions[key]
+            before |= live.said
+            if live.steps:
+                live.judge()
+                self._read[key] = None
+                self._read.move_to_end(key)
+            else:
+                live.said = {}
+        for key in looked:
+            after |= self._sessions[key].said
+            if not self._sessions[key].steps:
+                self._drop(key)
+        self._hold_to_limits()
+        return Outcome(differences(before, after, revision))
+
+    def _hold_to_limits(self) -> None:
+        limits = self._limits
+        while len(self._read) > MAX_READ:
+            key, _ = self._read.popitem(last=False)
+            self._sessions[key].reread()
+        while self._sessions and (
+            len(self._sessions) > limits.live_sessions or self._chars > limits.session_chars
+        ):
+            key = next(iter(self._sessions))
+            self._drop(key)
+            self._forgotten[key] = None
+            self._evicted["intent_sessions"] += 1
+        while len(self._forgotten) > MAX_FORGOTTEN:
+            self._forgotten.popitem(last=False)
+
+    def _drop(self, key: Key) -> None:
+        live = self._sessions.pop(key)
+        self._looked.pop(key_text(key), None)
+        self._read.pop(key, None)
+        self._chars -= live.chars
+        for step in live.steps:
+            trace = (*key[:2], step.facts.trace_id or "")
+            keys = self._waiting.get(trace)
+            if keys is not None:
+                keys.discard(key)
+                if not keys:
+                    del self._waiting[trace]

@@ -1,0 +1,384 @@
+"""What each action may mean for the intent of its session, as bits of a number, found a column at a
+time: most actions mean nothing and go no further.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import re2
+
+from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
+from tachograph.detectors.intent import answers, vocabulary
+from tachograph.detectors.language.fields import ACTIONS
+from tachograph.detectors.provenance.waiting import KEY, SESSION
+from tachograph.schemas.batch import COLUMNS
+
+USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16
+SENSITIVE, SINK, OUTSIDE, RUN, CODE = 32, 64, 128, 256, 512
+# What an action weighs that is looked at later, in any case.
+MAX_WORDS_CHARS, MAX_ARGS_CHARS, MAX_BROUGHT_CHARS = 8_000, 16_000, 16_000
+MAX_ANSWER_CHARS = 4_000
+MARKS, LATE = "~marks", "~late"
+# Texts of an action, by what they are to its session.
+TEXTS = USERS, ANSWERS, ARGS, BROUGHT = "~user", "~answer", "~args", "~brought"
+# Data classes that are to stay where they are.
+KEPT_IN = ("secret", "pii", "phi", "confidential", "restricted", "financial", "credential")
+_JOINED = (
+    *("tool_risk", "tool_sink", "tool_sensitivity", "source_sensitivity", "register_purpose"),
+    *("register_risk_tier", "register_tool_allowed", "register_action_allowed"),
+    *("register_data_class_allowed", "register_destination_allowed"),
+)
+_READ = (
+    *("kind", "outcome", "tool_name", "tool_args", "tool_call_id", "tool_result", "content_text"),
+    *("content_role", "content_direction", "content_labels", "input_messages", "memory_value"),
+    *("guardrail_verdict", "guardrail_name", "policy_decision", "policy_reason", "late", "far"),
+    *("approval_decision", "process_command_line", "target_url", "finish_reasons", "recipients"),
+    *("http_method", "session_id", "trace_id"),
+)
+# Columns that a prepared frame must have.
+NEEDED = (*_JOINED, *_READ)
+
+_NO = pl.lit(value=False)
+_BAD = ["deny", "denied", "block", "blocked", "refuse", "refused", "reject", "rejected"]
+Bools = npt.NDArray[np.bool_]
+_USER_MESSAGE = r'(?s).*(\{[^{}]{0,40}"role"\s*:\s*"user".*)'
+_BLOB = r"[A-Za-z0-9+/_-]{24}|(?:[0-9a-fA-F]{2}[ :]?){16}|(?:\b[A-Za-z][ .\-_*]){7}"
+_REDACTED = "‹secret:"
+# A value beside a word that says it is nobody else's business; with digits, for words alone are
+# prose.
+PRIVATE = (
+    r"(?i)\b(?:passport|ssn|social security|iban|routing|card|cvv|cvc|pin|licen[cs]e|birth"
+    r"|private.?key|secret|api.?key|tax.?id|id.?number|phone|medical|diagnosis|salary|account)\b"
+    r"[^\n:=]{0,30}[:=][\s\"'\\]{0,4}"
+    r"([A-Za-z+/_.@#-][A-Za-z+/_.@# -]{0,40}?[0-9][A-Za-z0-9+/_.@# -]{2,62}[A-Za-z0-9]"
+    r"|[0-9][A-Za-z0-9+/_.@# -]{3,62}[A-Za-z0-9])"
+)
+# Files whose content opens doors, as a call names them.
+CREDENTIAL_FILES = (
+    r"(?i)/\.?ssh/id_[a-z0-9]+|\bid_(?:rsa|dsa|ecdsa|ed25519)\b|\.aws/credentials|/etc/shadow"
+    r"|\.netrc\b|\.git-credentials|\.kube/config|\.pgpass|\.npmrc\b|\.pypirc|\.env\b"
+    r"|\.(?:pem|p12|pfx|jks|kdbx|keytab)\b|/private.?key"
+)
+_CODE = r"```|(?m)^\s{0,8}(?:\$ |sudo |curl |select |insert |update |delete |drop )"
+
+
+class Step(msgspec.Struct, array_like=True):
+    """One action of a session that is looked at."""
+
+    facts: Facts
+    marks: int
+    user: str = ""
+    answer: str = ""
+    tool: str = ""
+    args: str = ""
+    call_id: str = ""
+    brought: str = ""
+    risk: str = ""
+    # What reference data and controls say of it, by name.
+    notes: dict[str, str] = {}
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its place in the session."""
+        return self.facts.time_us, self.facts.event_id
+
+    @property
+    def chars(self) -> int:
+        """What it weighs."""
+        texts = (self.user, self.answer, self.args, self.brought)
+        return 1_000 + sum(map(len, texts))
+
+
+@functools.cache
+def _ready(regex: str) -> Any:
+    """Linear in the text, whatever it is."""
+    return re2.compile(regex)
+
+
+@functools.cache
+def _hints() -> str:
+    """Matches every text that `asks` may find pressing or harmful, and not many others."""
+    stems = {*vocabulary.SET_ASIDE, *vocabulary.UNBOUND, *vocabulary.RULES}
+    for acts, things in vocabulary.HARMS.values():
+        rarer = min((one for one in (acts, things) if one), key=_common)
+        stems |= rarer
+    words = "|".join(sorted(stems))
+    return rf"(?i:\b(?:{words}))|{_BLOB}"
+
+
+def _common(stems: frozenset[str]) -> int:
+    """How common words are, roughly: short ones are."""
+    return sum(4 ** max(0, 6 - len(one)) for one in stems)
+
+
+def marked(frame: pl.DataFrame) -> pl.DataFrame:
+    """Actions that mean something, with their texts cut to size.
+
+    `frame`: prepared, with those of NEEDED columns that hold anything.
+    """
+    bits = _Bits(frame)
+    rows = np.flatnonzero(bits.found)
+    if not len(rows):
+        return pl.DataFrame(schema=KEPT | {LATE: pl.Boolean()})
+    texts = {name: text for name, text in bits.texts.items() if text.null_count() < len(text)}
+    columns = [frame[name] for name in KEPT if name in frame.columns]
+    whole = pl.DataFrame([*columns, *texts.values()])[rows]
+    return whole.with_columns(
+        pl.Series(MARKS, bits.found[rows]),
+        pl.Series(LATE, bits.late[rows]),
+        *(
+            pl.lit(None, KEPT[name]).alias(name)
+            for name in KEPT
+            if name not in (*whole.columns, MARKS)
+        ),
+    )
+
+
+def _kind(name: str) -> pl.DataType:
+    if name in COLUMNS:
+        return COLUMNS[name]
+    if name.endswith("_allowed") or name == "tool_sink":
+        return pl.Boolean()
+    return pl.List(pl.String) if name.endswith("sensitivity") else pl.String()
+
+
+class _Bits:
+    """The marks of a frame's rows. Text is only looked at where there is any."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame, self._have = frame, set(frame.columns)
+        self.found = np.zeros(frame.height, np.uint32)
+        asked = {**self._texts(), **self._conditions()}
+        made = frame.select(value.alias(name) for name, value in asked.items())
+        if made.height != frame.height:
+            # Nothing but constants was asked for.
+            made = frame.select(
+                pl.lit(value[0], made.schema[name]).alias(name)
+                for name, value in made.to_dict().items()
+            )
+        self.texts = {name: made[name] for name in TEXTS}
+        self._is = {name: made[name].to_numpy() for name in asked if name not in TEXTS}
+        self.late = self._is["late"]
+        self._words()
+        self._calls()
+        self._brought()
+        self._mark(REFUSED, self._is["denied"])
+        self._mark(OUTSIDE, self._is["outside"])
+        self.found[~self._is["here"]] = 0
+
+    def _valued(self, name: str) -> pl.Expr:
+        return pl.col(name).is_not_null() if name in self._have else _NO
+
+    def _flag(self, name: str) -> pl.Expr:
+        return pl.col(name).fill_null(value=False) if name in self._have else _NO
+
+    def _in(self, name: str, values: Sequence[str]) -> pl.Expr:
+        if name not in self._have:
+            return _NO
+        return pl.col(name).is_in(values).fill_null(value=False)
+
+    def _of(self, *names: str) -> pl.Expr:
+        """The first of these columns that has a value."""
+        here = [name for name in names if name in self._have]
+        return pl.coalesce(here) if here else pl.lit(None, pl.String)
+
+    def _texts(self) -> dict[str, pl.Expr]:
+        """Words of the user, answers of the model, what tools were given and what they brought."""
+        text = self._of("content_text")
+        outward = self._in("content_direction", ["out"]) | self._in("content_role", ["assistant"])
+        outward |= ~self._valued("content_direction") & self._in("kind", ["completion"])
+        said = self._in("kind", ["prompt"]) & ~self._in("content_role", ["system", "assistant"])
+        asked = self._of("input_messages")
+        of_user = pl.when(asked.str.contains('"user"', literal=True)).then(asked)
+        brought = [
+            self._of("tool_result"),
+            pl.when(self._in("kind", ["tool_result", "retrieval"])).then(text),
+            pl.when(self._in("kind", ["memory_read"])).then(self._of("memory_value")),
+        ]
+        given = self._of("tool_args", "process_command_line", "target_url")
+        last = pl.coalesce(of_user.str.extract(_USER_MESSAGE), of_user)
+        answers = self._in("kind", ["completion", "message"]) & outward
+        return {
+            USERS: pl.coalesce(pl.when(said).then(text), last).str.head(MAX_WORDS_CHARS),
+            ANSWERS: pl.when(answers).then(text).str.head(MAX_ANSWER_CHARS),
+            ARGS: given.str.head(MAX_ARGS_CHARS),
+            BROUGHT: pl.coalesce(brought).str.head(MAX_BROUGHT_CHARS),
+        }
+
+    def _conditions(self) -> dict[str, pl.Expr]:
+        done = ~self._in("outcome", ["denied", "cancelled", "failed"])
+        call = self._in("kind", ["tool_call", "http", "process"]) & done
+        upload = self._in("http_method", ["POST", "PUT", "PATCH"])
+        return {
+            "here": self._valued("session_id") | self._valued("trace_id"),
+            "late": self._flag("late") | self._flag("far"),
+            "call": call,
+            "run": (self._in("kind", ["process"]) | self._in("tool_risk", ["execute"])) & call,
+            "sink": (self._flag("tool_sink") | upload) & call,
+            "denied": self._denied(),
+            "outside": self._outside(),
+            "kept in": self._kept_in(),
+        }
+
+    def _denied(self) -> pl.Expr:
+        found = self._in("outcome", ["denied"])
+        for name in ("guardrail_verdict", "policy_decision", "approval_decision"):
+            found |= self._in(name, _BAD)
+        if "finish_reasons" in self._have:
+            filtered = pl.col("finish_reasons").list.contains("content_filter")
+            found |= filtered.fill_null(value=False)
+        return found
+
+    def _outside(self) -> pl.Expr:
+        names = [f"register_{name}_allowed" for name in ("tool", "action", "data_class")]
+        found = _NO
+        for name in names:
+            if name in self._have and self._frame[name].null_count() < self._frame.height:
+                found |= ~pl.col(name).fill_null(value=True)
+        return found
+
+    def _kept_in(self) -> pl.Expr:
+        found = _NO
+        for name in ("content_labels", "tool_sensitivity", "source_sensitivity"):
+            if name in self._have and self._frame[name].null_count() < self._frame.height:
+                labels = pl.col(name).list.eval(pl.element().str.to_lowercase().is_in(KEPT_IN))
+                found |= labels.list.any().fill_null(value=False)
+        return found
+
+    def _mark(self, bit: int, rows: Bools) -> None:
+        self.found[rows] |= np.uint32(bit)
+
+    def _matching(self, name: str, regex: str, among: Bools | None = None, head: int = 0) -> Bools:
+        """Rows (of these) whose text matches; `head`: so much of it is looked at."""
+        text = self.texts[name]
+        rows = text.is_not_null().to_numpy()
+        at = np.flatnonzero(rows if among is None else rows & among)
+        found = np.zeros(len(text), np.bool_)
+        if len(at):
+            # Few texts: an expression made ready once is quicker than a column's.
+            search = _ready(regex).search
+            texts = text.gather(at).to_list()
+            found[at] = [search(one[:head] if head else one) is not None for one in texts]
+        return found
+
+    def _words(self) -> None:
+        user, answer = (self.texts[name].is_not_null().to_numpy() for name in (USERS, ANSWERS))
+        self._mark(USER, user)
+        self._mark(ANSWER, answer)
+        self._mark(PRESSES, self._matching(USERS, _hints()))
+        self._mark(REFUSED, self._matching(ANSWERS, answers.REFUSES, head=answers.HEAD_CHARS))
+        self._mark(CODE, self._matching(ANSWERS, _CODE))
+
+    def _calls(self) -> None:
+        run = self._is["run"]
+        self._mark(CALL, self._is["call"])
+        self._mark(RUN, run)
+        self._mark(SINK, self._is["sink"] | self._matching(ARGS, UPLOADS, run))
+
+    def _brought(self) -> None:
+        brought = self.texts[BROUGHT].is_not_null().to_numpy()
+        private = self._matching(BROUGHT, _REDACTED) | self._matching(BROUGHT, PRIVATE)
+        private |= self._matching(ARGS, CREDENTIAL_FILES, brought) | self._is["kept in"] & brought
+        self._mark(SENSITIVE, private)
+
+
+# Commands that hand something over to another machine.
+UPLOADS = (
+    r"(?i)\bcurl\b[^|;&]*\s(?:-d|-F|-T|--data[a-z-]*|--form|--upload-file|-X\s*(?:POST|PUT))(?:\s|=|$)"
+    r"|\bwget\b[^|;&]*--post-(?:data|file)|\b(?:scp|rsync|sftp)\b[^|;&]*\s[a-z0-9_.@-]+:"
+    r"|\baws\s+s3\s+(?:cp|sync|mv)\b|\b(?:rclone|gsutil)\s+(?:copy|cp|sync)\s|\bnc\s+\S+\s+\d+"
+    r"|requests\.(?:post|put)\("
+)
+
+_TEXT_PART = re.compile(r'"(?:content|text)"\s*:\s*"((?:[^"\\]|\\.)*)')
+_JSON = json.JSONDecoder()
+
+
+def user_words(text: str) -> list[str]:
+    """What the user says: a prompt as it is, or the texts of a message of a chat request, whatever
+    follows it or was cut off.
+    """
+    if not text.startswith(("{", "[")):
+        return [text]
+    try:
+        message, _ = _JSON.raw_decode(text)
+    except (ValueError, RecursionError):
+        return [found for found in _TEXT_PART.findall(text)[:1] if found]
+    messages = message if isinstance(message, list) else [message]
+    spoken = [one for one in messages if isinstance(one, dict) and one.get("role") == "user"]
+    if not spoken:
+        return [text]
+    found = []
+    for one in spoken:
+        parts = one.get("parts", one.get("content"))
+        for part in parts if isinstance(parts, list) else [parts]:
+            words = part.get("content", part.get("text")) if isinstance(part, dict) else part
+            found += [words] if isinstance(words, str) and words else []
+    return found
+
+
+# Columns that are kept of actions that wait to be looked at.
+KEPT: dict[str, pl.DataType] = {
+    **{name: COLUMNS[name] for name in FACT_COLUMNS if name in COLUMNS},
+    **dict.fromkeys((*TEXTS, "tool_call_id"), pl.String()),
+    **{name: _kind(name) for name in _JOINED if name != "tool_sink"},
+    **{name: COLUMNS[name] for name in ("content_labels", "guardrail_verdict", "guardrail_name",
+                                        "policy_decision", "policy_reason", "outcome",
+                                        "approval_decision")},
+    MARKS: pl.UInt32(),
+}  # fmt: skip
+
+
+def by_session(frame: pl.DataFrame) -> dict[str, int]:
+    """All bits that the actions of a session have, by session."""
+    of = frame.select(SESSION, pl.col(MARKS)).group_by(KEY).agg(pl.col(MARKS).bitwise_or())
+    return dict(of.rows())
+
+
+_TEXTS = (USERS, ANSWERS, "tool_name", ARGS, "tool_call_id", BROUGHT, "tool_risk")
+_NOTED = (
+    *("guardrail_verdict", "guardrail_name", "policy_decision", "policy_reason", "outcome"),
+    *("approval_decision", "register_purpose", "register_risk_tier"),
+)
+_LISTS = ("content_labels", "tool_sensitivity", "source_sensitivity")
+_FLAGS = tuple(name for name in _JOINED if name.endswith("_allowed"))
+
+
+def steps_of(frame: pl.DataFrame) -> list[Step]:
+    """Held actions, one by one."""
+    if frame.is_empty():
+        return []
+    rows = np.arange(frame.height)
+    facts = FactTable(frame, rows, ACTIONS).at(rows, [])
+    texts = zip(*(frame[name].fill_null("").to_list() for name in _TEXTS), strict=True)
+    bits = frame[MARKS].to_list()
+    steps = [Step(fact, bit, *text) for fact, bit, text in zip(facts, bits, texts, strict=True)]
+    for step, notes in zip(steps, _notes(frame), strict=True):
+        step.notes = notes
+    return steps
+
+
+def _notes(frame: pl.DataFrame) -> Sequence[dict[str, str]]:
+    found: list[dict[str, str]] = [{} for _ in range(frame.height)]
+    for name in _NOTED:
+        _note(found, name, frame[name])
+    for name in _LISTS:
+        _note(found, name, frame[name].list.join(", "))
+    for name in _FLAGS:
+        _note(found, name, frame[name].cast(pl.String))
+    return found
+
+
+def _note(found: list[dict[str, str]], name: str, values: pl.Series) -> None:
+    if values.null_count() == len(values):
+        return
+    for note, value in zip(found, values.to_list(), strict=True):
+        if value:
+            note[name] = value
