@@ -25,6 +25,7 @@ _STAGES = {
     "detect": "Actions in; signals and signal groups out.",
     "triage": "Signal groups in; alerts with captured state out.",
     "store": "Everything into ClickHouse, each row once.",
+    "notarize": "Signed leaves over alerts, captured state, directives and dispositions.",
 }
 
 
@@ -171,6 +172,7 @@ def migrate() -> None:
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
+    from tachograph.pipeline.notarize.keys_command import app as keys
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.rules.command import app as rules
@@ -189,6 +191,7 @@ def _register() -> None:
     )
     app.add_typer(rules, name="rules", short_help="Rules: write, test, put in force, explain.")
     app.add_typer(silence, name="silence")
+    app.add_typer(keys, name="keys")
 
 
 _register()

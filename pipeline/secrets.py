@@ -35,17 +35,17 @@ def operator_key(home: Path, environ: Mapping[str, str] | None = None) -> bytes:
         return _parse(environ[ENVIRONMENT], ENVIRONMENT)
     named = environ.get(f"{ENVIRONMENT}_FILE")
     try:
-        return _read(Path(named)) if named else _read_or_make(home)
+        return kept_key(Path(named)) if named else made_key(home / KEY_FILE)
     except OSError as error:
         raise ConfigError(f"operator's key: {error.strerror or error}: {error.filename}") from error
 
 
-def _read_or_make(home: Path) -> bytes:
-    path = home / KEY_FILE
+def made_key(path: Path) -> bytes:
+    """The 32-byte key kept in a file, which is made at first use. Raises OSError, ConfigError."""
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         _make(path)
-    return _read(path)
+    return kept_key(path)
 
 
 def _make(path: Path) -> None:
@@ -67,7 +67,8 @@ def _make(path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> bytes:
+def kept_key(path: Path) -> bytes:
+    """The 32-byte key kept in a file that only its owner can read. Raises OSError, ConfigError."""
     mode = path.stat().st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO) and os.name == "posix":
         raise ConfigError(f"{path} can be read by others: chmod 600 {path}")

@@ -182,13 +182,41 @@ class Health(Record, frozen=True, kw_only=True):
 class TreeHead(Record, frozen=True, kw_only=True):
     """Signed head of the evidence tree of one partition."""
 
+    cluster: Annotated[str, doc("id of the Kafka cluster whose log this is")] = ""
     topic: Annotated[str, doc("topic")]
     partition: Annotated[int, doc("partition", ge=0)]
     size: Annotated[int, doc("leaves", ge=0)]
     root: Annotated[str, doc("root hash, hex")]
+    next_offset: Annotated[int, doc("the tree covers every offset before it", ge=0)] = 0
+    edge: Annotated[list[str], doc("roots of the full subtrees, largest first, hex")] = []
     signed_at: Annotated[datetime, doc("when", "UTC")]
     key_id: Annotated[str, doc("key of the signature")]
     signature: Annotated[str, doc("Ed25519 over the canonical head, base64")]
+
+
+class NotaryKey(Record, frozen=True, kw_only=True):
+    """A public key of the notary, vouched for by the key before it; the first by itself."""
+
+    key_id: Annotated[str, doc("first 16 hex digits of the SHA-256 of the public key")]
+    public_key: Annotated[str, doc("Ed25519 public key, 32 bytes, base64")]
+    made_at: Annotated[datetime, doc("when it was made", "UTC")]
+    signed_by: Annotated[str, doc("key of the signature")]
+    signature: Annotated[str, doc("Ed25519 over the canonical record, base64")]
+
+
+class Deletion(Record, frozen=True, kw_only=True):
+    """Signed note that records were deleted from their log; their leaves stay."""
+
+    cluster: Annotated[str, doc("id of the Kafka cluster whose log this is")] = ""
+    topic: Annotated[str, doc("topic")]
+    partition: Annotated[int, doc("partition", ge=0)]
+    offsets: Annotated[list[list[int]], doc("stretches [first, last] of what was deleted")]
+    count: Annotated[int, doc("records deleted", ge=0)]
+    reason: Annotated[str, doc("why: the rule of retention, or a person's words")]
+    by: Annotated[str, doc("who asked for it")]
+    signed_at: Annotated[datetime, doc("when", "UTC")]
+    key_id: Annotated[str, doc("key of the signature")]
+    signature: Annotated[str, doc("Ed25519 over the canonical record, base64")]
 
 
 class DeadLetter(Record, frozen=True, kw_only=True):

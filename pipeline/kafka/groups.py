@@ -1,6 +1,6 @@
 """Who reads what: the consumer groups of our stages, and how far behind they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -23,18 +23,25 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "agent.state": ("tacho.store",),
     "agent.dead_letters": ("tacho.store",),
 }
+# Topic → who makes its leaves.
+NOTARIZED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("agent.alerts", "agent.state", "agent.control", "agent.acks", "agent.dispositions"),
+    ("tacho.notarize",),
+)
 TIMEOUT_S = 5.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
-def unread(settings: Settings) -> dict[tuple[str, str], int]:
+def unread(
+    settings: Settings, readers: Mapping[str, tuple[str, ...]] = READERS
+) -> dict[tuple[str, str], int]:
     """Records not read yet, by (group, topic); only what is above 0. Raises RetryLater, Refused."""
     admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})  # type: ignore[dict-item]
     try:
-        ends = _ends(admin)
+        ends = _ends(admin, readers)
         found: dict[tuple[str, str], int] = {}
-        for group in sorted({group for groups in READERS.values() for group in groups}):
-            mine = [place for place in ends if group in READERS[place[0]]]
+        for group in sorted({group for groups in readers.values() for group in groups}):
+            mine = [place for place in ends if group in readers[place[0]]]
             committed = _committed(settings, group, mine)
             for place in mine:
                 behind = ends[place] - committed.get(place, 0)
@@ -48,11 +55,11 @@ def unread(settings: Settings) -> dict[tuple[str, str], int]:
     return found
 
 
-def _ends(admin: AdminClient) -> dict[Place, int]:
+def _ends(admin: AdminClient, readers: Iterable[str]) -> dict[Place, int]:
     present = admin.list_topics(timeout=TIMEOUT_S).topics
     asked = {
         TopicPartition(topic, partition): _LATEST
-        for topic in READERS
+        for topic in readers
         if topic in present
         for partition in present[topic].partitions
     }

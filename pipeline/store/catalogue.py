@@ -17,6 +17,7 @@ import sys
 from importlib import resources
 
 from tachograph.pipeline.store import tables_actions as act
+from tachograph.pipeline.store import tables_evidence as evidence
 from tachograph.pipeline.store import tables_questions as ask
 from tachograph.pipeline.store import tables_soc as soc
 from tachograph.pipeline.store.ddl import Table, View, addition
@@ -29,6 +30,7 @@ TABLES: dict[str, Table] = {
         soc.AGENT_STATE_DATA, soc.SNAPSHOTS_LOG,
         soc.DIRECTIVES_LOG, soc.ACKS_LOG,
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
+        evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -36,7 +38,7 @@ VIEWS: dict[str, View] = {
     for view in (
         act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS,
         soc.ALERTS, soc.DISPOSITIONS, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
-        soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
+        soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS, evidence.LEAVES, evidence.TREE_HEADS,
     )
 }  # fmt: skip
 

@@ -25,6 +25,10 @@ PLACE = (
     Column("log_partition", "Int64", pa.int64(), "ZSTD(1)", "partition of the record"),
     Column("log_offset", "Int64", pa.int64(), "Delta(8), ZSTD(1)", "offset of the record"),
 )
+# Another cluster is another log: the embedded broker's is one a start.
+CLUSTER = Column(
+    "log_cluster", "LowCardinality(String)", pa.string(), "ZSTD(1)", "cluster whose log it is"
+)
 
 
 class Table(NamedTuple):

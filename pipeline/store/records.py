@@ -40,6 +40,7 @@ class Origin(NamedTuple):
     place: Place
     offset: int
     value: bytes
+    cluster: str = ""
 
 
 class Row(NamedTuple):
@@ -153,7 +154,7 @@ def _snapshot(origin: Origin, _redact: Redact) -> Rows:
 def _logged(table: str, record: Record, origin: Origin) -> Values:
     columns = {column.name for column in TABLES[table].columns}
     kept = {name: value for name, value in _values(record).items() if name in columns}
-    return {**kept, **_place(origin), "record": origin.value}
+    return {**kept, **_place(origin), "record": origin.value, "log_cluster": origin.cluster}
 
 
 def _log(kind: type[Record], table: str) -> Callable[[Origin, Redact], Rows]:

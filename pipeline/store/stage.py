@@ -21,6 +21,7 @@ from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
+from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.redact import Secrets
@@ -71,6 +72,7 @@ class Store:
         clock: Clock = system_us,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._settings, self._cluster = settings, ""
         self._stop, self._ended = stop, threading.Event()
         self._clock, self._now_s = clock, now_s
         self._tenant, self._redact = settings.tenant, redactor(settings)
@@ -99,6 +101,7 @@ class Store:
 
     def _assigned(self, _places: list[Place]) -> None:
         self._sink.forget()
+        self._cluster = self._cluster or cluster_id(self._settings)
         # A new assignment starts unpaused.
         self._paused = []
 
@@ -132,7 +135,7 @@ class Store:
         place = (message.topic() or "", message.partition() or 0)
         metrics.RECORDS_READ.labels(STAGE, place[0]).inc()
         kind = headers_of(message).get(RECORD_HEADER, b"").decode("utf-8", "replace")
-        origin = Origin(place, message.offset() or 0, message.value() or b"")
+        origin = Origin(place, message.offset() or 0, message.value() or b"", self._cluster)
         self._pending.add(origin, kind, self._now_s())
         self._pending.newest_ms = max(self._pending.newest_ms, message.timestamp()[1])
 

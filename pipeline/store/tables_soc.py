@@ -5,7 +5,7 @@ evidence rests on.
 import pyarrow as pa
 
 from tachograph.pipeline.store.columns import Column, columns_of
-from tachograph.pipeline.store.ddl import PLACE, STORED_AT, Table, View
+from tachograph.pipeline.store.ddl import CLUSTER, PLACE, STORED_AT, Table, View
 from tachograph.schemas.alert import Alert, StateSnapshot
 from tachograph.schemas.records import DeadLetter, Directive, DirectiveAck, Disposition, Health
 
@@ -33,9 +33,9 @@ def _log(name: str, what: str, extracted: list[Column]) -> Table:
     return Table(
         name,
         f"{what} as they stand in Kafka.\n{LOG_WHY}",
-        [*PLACE, *extracted, RECORD, STORED_AT],
+        [*PLACE, *extracted, RECORD, STORED_AT, CLUSTER],
         "ReplacingMergeTree",
-        "(log_topic, log_partition, log_offset)",
+        "(log_topic, log_partition, log_offset, log_cluster)",
         expires=False,
         settings=("non_replicated_deduplication_window = 100",),
     )

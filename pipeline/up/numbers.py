@@ -12,7 +12,7 @@ from tachograph.pipeline import metrics
 # From what has been counted so far, the rate over the last samples.
 WINDOW_SAMPLES = 8
 
-STAGES = ("serve", "normalize", "detect", "triage", "store", "forward")
+STAGES = ("serve", "normalize", "detect", "triage", "store", "forward", "notarize")
 
 
 class StageNumbers(msgspec.Struct, frozen=True):
