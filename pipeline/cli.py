@@ -63,7 +63,17 @@ def up(
 def scan(  # noqa: PLR0913 - an argument for each option
     files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
     *,
-    format_: Annotated[str, typer.Option("--format", help="auto, actions, otlp or raw")] = "auto",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="auto, actions, otlp, raw, or that of another system (`tacho map list`)",
+        ),
+    ] = "auto",
+    mapping: Annotated[
+        list[Path] | None,
+        typer.Option(envvar="TACHO_MAPPINGS", help="mapping files for other JSON"),
+    ] = None,
     rules: Annotated[
         list[Path] | None,
         typer.Option(help="rule files or folders beside the shipped ones"),
@@ -100,8 +110,8 @@ def scan(  # noqa: PLR0913 - an argument for each option
 
     options = Options(
         files=files, format=format_, rules=rules or [], builtin=builtin, tuning=tuning,
-        pipelines=pipeline or [], reference=reference or [], time_field=time_field, out=out,
-        format_out=format_out, fail_on=fail_on,
+        pipelines=pipeline or [], reference=reference or [], mappings=mapping or [],
+        time_field=time_field, out=out, format_out=format_out, fail_on=fail_on,
     )  # fmt: skip
     raise typer.Exit(run_scan(options.sorted_out()))
 

@@ -14,12 +14,12 @@ from tachograph.pipeline.normalize import derive, identity, rows, times, unpack
 from tachograph.pipeline.normalize.assurance import Assured, Sender
 from tachograph.pipeline.normalize.columns import Redaction, cut
 from tachograph.pipeline.normalize.decode import decode, rewrapped
+from tachograph.pipeline.normalize.formats.reading import Context
 from tachograph.pipeline.normalize.parts import Part
 from tachograph.pipeline.normalize.raw import (
     BadInput,
     Decoded,
     Fault,
-    Format,
     Item,
     Normalized,
     RawRecord,
@@ -27,15 +27,14 @@ from tachograph.pipeline.normalize.raw import (
     dead_letter,
 )  # fmt: skip
 from tachograph.pipeline.normalize.redact import Secrets
+from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.normalize.span_batch import SpanDecoder
 from tachograph.pipeline.normalize.wire import Ints
 from tachograph.pipeline.secrets import derive as sub_key
 from tachograph.schemas.batch import COLUMNS, TIME
-from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
 
-_FORMATS: Final[dict[str, Format]] = {"otlp_spans": "otlp_spans", "otlp_logs": "otlp_logs"}
 US: Final = pl.Int64
 
 
@@ -70,8 +69,9 @@ class Normalizer:
     """Turns raw records into actions. One thread; keeps nothing but the links it has announced.
 
     `secret` is the operator's key. `observed_from_event`: for files, where no hop of ours saw the
-    record: observed time is what the file says, else the event's own time. `assured`: what the
-    operator says of senders and agents.
+    record: observed time is what the file says, else the event's own time; `undated_us`: when what
+    has no time at all happened. `assured`: what the operator says of senders and agents. `sources`:
+    formats of other systems.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class Normalizer:
         *,
         observed_from_event: bool = False,
         assured: Assured | None = None,
+        sources: Sources | None = None,
+        undated_us: int | None = None,
     ) -> None:
         self._secret, self._tenant = secret, tenant
         self._ids = identity.Ids(Key(sub_key(secret, "ids")))
@@ -90,6 +92,8 @@ class Normalizer:
         self._links = identity.LinkBook()
         self._spans = SpanDecoder()
         self._assured = assured or Assured()
+        self._sources = sources or Sources()
+        self._undated_us = undated_us
 
     def normalize(self, records: Sequence[RawRecord]) -> Normalized:
         """Actions, links, snapshots and dead letters of the records. Never raises on any bytes."""
@@ -98,7 +102,7 @@ class Normalizer:
         items: list[tuple[int, Item]] = []
         spans: list[tuple[int, bytes]] = []
         for number, origin in enumerate(origins):
-            form = _format(origin.record)
+            form = self._sources.format_of(origin.record)
             value = self._unpacked(origin, out)
             if value is None:
                 continue
@@ -147,10 +151,11 @@ class Normalizer:
         _count(out, origin, usable=False)
 
     def _decoded(
-        self, value: bytes, form: Format, origin: _Origin, out: Normalized
+        self, value: bytes, form: str, origin: _Origin, out: Normalized
     ) -> Decoded | None:
+        context = Context(self._when(origin), origin.record.headers)
         try:
-            decoded = decode(value, form)
+            decoded = decode(value, form, self._sources.formats, context)
         except BadInput as problem:
             self._refused(origin, problem, out)
             return None
@@ -160,6 +165,12 @@ class Normalizer:
         self._announce(origin, pairs, _newest(decoded.items) if pairs else 0, out)
         self._snapshots(decoded, origin, out)
         return decoded
+
+    def _when(self, origin: _Origin) -> int | None:
+        """When what says nothing of its time is taken to be."""
+        if origin.observed_us is None and self._undated_us is not None:
+            return self._undated_us + origin.record.offset
+        return origin.observed_us
 
     def _took(self, origin: _Origin, size: int, faults: Sequence[Fault], out: Normalized) -> None:
         """A record that could be read, with so many items, some of them bad."""
@@ -405,11 +416,3 @@ def _count(out: Normalized, origin: _Origin, *, usable: bool) -> None:
     else:
         source = topic, origin.principal
         out.refused[source] = out.refused.get(source, 0) + 1
-
-
-def _format(record: RawRecord) -> Format:
-    if record.format != "auto":
-        return record.format
-    if record.headers.get(RECORD_HEADER) == b"state_snapshot":
-        return "state"
-    return _FORMATS.get(record.topic, "actions")

@@ -4,18 +4,47 @@ in a good batch. Spans are decoded many records at a time (span_batch).
 
 import msgspec
 
-from tachograph.pipeline.normalize import genai, limits, logs, native, otlp, rewrap
+from tachograph.pipeline.normalize import foreign, genai, limits, logs, native, otlp, rewrap
+from tachograph.pipeline.normalize.formats import cloudevents
+from tachograph.pipeline.normalize.formats.decoder import Decoder
+from tachograph.pipeline.normalize.formats.reading import Context
+from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.forms import Group, Log
-from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Format, Item, Row
+from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item, Row
 
+NO_CONTEXT = Context()
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-def decode(value: bytes, form: Format) -> Decoded:
-    """Decode the unpacked bytes of one record. Raises BadInput when nothing of it can be used."""
+def decode(
+    value: bytes, form: str, formats: Formats | None = None, context: Context = NO_CONTEXT
+) -> Decoded:
+    """Decode the unpacked bytes of one record. `form`: of raw.FORMATS, or the name of one of
+    `formats`. Raises BadInput when nothing of it can be used.
+    """
     if form == "otlp_logs":
         return _exploded(otlp.logs(value))
-    return native.snapshot(value) if form == "state" else native.actions(value)
+    if form == "state":
+        return native.snapshot(value)
+    formats = formats or Formats()
+    if cloudevents.binary(context.headers):
+        form = cloudevents.SOURCE
+    if form != "actions" and (decoder := formats.get(form)) is not None:
+        return _of_format(value, decoder, context)
+    decoded, others = native.actions(value, lambda item: formats.of(foreign.undumped(item)))
+    first = decoded.size + sum(map(len, others.values())) if decoded.size else 0
+    for name, items in others.items():
+        foreign.take(items, formats.named(name), context, decoded, first)
+    return decoded
+
+
+def _of_format(value: bytes, decoder: Decoder, context: Context) -> Decoded:
+    found, faults = native.items_of(value)
+    if len(found) + len(faults) > limits.ITEMS:
+        raise BadInput("too_many", f"a record may hold {limits.ITEMS} items")
+    decoded = Decoded(faults=faults)
+    foreign.take(found, decoder, context, decoded, 0)
+    return decoded
 
 
 class _Source(msgspec.Struct, gc=False):

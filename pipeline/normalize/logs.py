@@ -1,4 +1,4 @@
-"""Log records of agents → actions: GenAI events, Claude Code, and others that name a session or an
+"""Log records of agents → actions: GenAI events, coding agents, and others that name a session or an
 agent.
 
 A log record that does none of this tells nothing of an agent and is counted, not kept.
@@ -6,7 +6,7 @@ A log record that does none of this tells nothing of an agent and is counted, no
 
 from typing import Any, Final
 
-from tachograph.pipeline.normalize import messages
+from tachograph.pipeline.normalize import coding_clis, messages
 from tachograph.pipeline.normalize.forms import Log
 from tachograph.pipeline.normalize.genai import fields, keep, put
 from tachograph.pipeline.normalize.raw import BadInput, Row
@@ -23,44 +23,6 @@ _GENAI: Final[dict[str, tuple[str, str | None, str | None]]] = {
     "gen_ai.tool.message": ("tool_result", "tool", "in"),
     "gen_ai.choice": ("completion", "assistant", "out"),
 }
-CLAUDE_SCOPE: Final = "com.anthropic.claude_code"
-_CLAUDE: Final[dict[str, str]] = {
-    "user_prompt": "prompt",
-    "assistant_response": "completion",
-    "tool_decision": "policy_decision",
-    "tool_result": "tool_call",
-    "api_request": "completion",
-    "api_error": "completion",
-    "api_retries_exhausted": "completion",
-    "api_refusal": "guardrail",
-    "permission_mode_changed": "config_change",
-    "mcp_server_connection": "other",
-    "hook_registered": "config_change",
-    "plugin_installed": "artifact",
-    "subagent_completed": "agent_call",
-}
-# Claude Code's own names → fields.
-_CLAUDE_FIELDS: Final[dict[str, str]] = {
-    "tool_name": "tool_name",
-    "tool_use_id": "tool_call_id",
-    "tool_input": "tool_args",
-    "tool_result_size_bytes": "tool_result_bytes",
-    "prompt.id": "turn_id",
-    "event.sequence": "sequence",
-    "model": "model_name",
-    "input_tokens": "usage_input_tokens",
-    "output_tokens": "usage_output_tokens",
-    "cache_read_tokens": "usage_cached_tokens",
-    "cost_usd": "usage_cost_usd",
-    "duration_ms": "duration_ms",
-    "error": "error_message",
-    "error_type": "error_type",
-    "status_code": "http_status",
-    "app.version": "agent_version",
-    "mcp_server.name": "tool_server",
-    "server_name": "tool_server",
-    "request_id": "gateway_request_id",
-}
 _SESSIONS: Final = ("gen_ai.conversation.id", "session.id", "conversation.id")
 
 
@@ -70,8 +32,10 @@ def row_of(log: Log, resource: Row, scope: str) -> Row | None:
     """
     attributes = log.attributes
     name = _event_name(log)
-    if scope.startswith(CLAUDE_SCOPE):
-        row, extra = _claude(log, name.removeprefix("claude_code."))
+    cli = coding_clis.cli_of(scope, name)
+    if cli is not None and name not in _GENAI:
+        row, extra = fields(attributes)
+        coding_clis.row_of(cli, name, row, extra)
     elif name in _GENAI:
         row, extra = _genai(log, name)
     elif (
@@ -143,56 +107,6 @@ def _body_words(body: Any) -> str | None:
         return body if body.__class__ is str else None
     inner = body.get("message", body)
     return messages.words([inner] if inner.__class__ is dict else inner)
-
-
-def _claude(log: Log, name: str) -> tuple[Row, Row]:
-    row, extra = fields(log.attributes)
-    for source, field in _CLAUDE_FIELDS.items():
-        if source in extra and put(row, field, extra[source]):
-            del extra[source]
-    row["kind"] = _CLAUDE.get(name, "other")
-    row["agent_kind"] = "coding"
-    row["operation"] = name
-    success = extra.pop("success", None)
-    if success is not None:
-        row["outcome"] = "succeeded" if str(success).lower() == "true" else "failed"
-    if name == "tool_decision":
-        _claude_decision(row, extra)
-    elif name == "tool_result":
-        row["attempt"] = "executed"
-    elif name in ("user_prompt", "assistant_response"):
-        said = "prompt" if name == "user_prompt" else "response"
-        if put(row, "content_text", extra.pop(said, None)):
-            asks = name == "user_prompt"
-            row["content_role"] = "user" if asks else "assistant"
-            row["content_direction"] = "in" if asks else "out"
-    elif name in ("api_error", "api_retries_exhausted"):
-        row["outcome"] = "failed"
-    _claude_parameters(row, extra)
-    return row, extra
-
-
-def _claude_decision(row: Row, extra: Row) -> None:
-    accepted = extra.get("decision") == "accept"
-    row["attempt"] = "requested"
-    row["policy_decision"] = "allow" if accepted else "deny"
-    put(row, "policy_reason", extra.get("source"))
-    if not accepted:
-        row["outcome"] = "denied"
-    if str(extra.get("source", "")).startswith("user_"):
-        row["approval_decision"] = "approved" if accepted else "refused"
-
-
-def _claude_parameters(row: Row, extra: Row) -> None:
-    """tool_parameters stand in for tool_input, and name the MCP server and tool."""
-    given = messages.parsed(extra.get("tool_parameters"))
-    if given.__class__ is not dict:
-        return
-    put(row, "tool_server", row.get("tool_server") or given.get("mcp_server_name"))
-    if given.get("mcp_tool_name"):
-        put(row, "tool_name", given["mcp_tool_name"])
-    if "tool_args" not in row:
-        put(row, "tool_args", extra.pop("tool_parameters"))
 
 
 def _other(log: Log, name: str) -> tuple[Row, Row]:

@@ -7,7 +7,7 @@ producer says it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -38,22 +38,31 @@ _snapshot = msgspec.json.Decoder(StateSnapshot).decode
 _TWICE: Final = object()
 
 
-def actions(value: bytes) -> Decoded:
-    """Decode one record of native actions. Raises BadInput when nothing of it can be used."""
-    found, faults = _items(value)
+def actions(
+    value: bytes, other: Callable[[Any], str | None] = lambda _: None
+) -> tuple[Decoded, dict[str, list[tuple[int, Any]]]]:
+    """Decode one record of native actions; and its items that are none, by the format that `other`
+    says they are of. Raises BadInput when nothing of it can be used.
+    """
+    found, faults = items_of(value)
     if len(found) + len(faults) > limits.ITEMS:
         raise BadInput("too_many", f"a record may hold {limits.ITEMS} actions")
     decoded = Decoded(faults=faults)
+    others: dict[str, list[tuple[int, Any]]] = {}
     colons = 0
     for index, item in found:
+        if item.__class__ is dict and "kind" not in item and (form := other(item)) is not None:
+            others.setdefault(form, []).append((index, item))
+            continue
         try:
-            meaning = _meaning(item)
+            meaning = meaning_of(item)
             decoded.items.append(_item(item, index, meaning))
             colons += meaning.count(b":")
         except BadInput as problem:
             decoded.faults.append(Fault(index, problem, _original(value, index, item)))
-    _refuse_duplicates(value, decoded, colons)
-    return decoded
+    if not others:
+        _refuse_duplicates(value, decoded, colons)
+    return decoded, others
 
 
 def snapshot(value: bytes) -> Decoded:
@@ -69,7 +78,7 @@ def snapshot(value: bytes) -> Decoded:
     return decoded
 
 
-def _items(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:
+def items_of(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:
     """Decoded items with their places, and the lines that are no JSON."""
     try:
         whole = _decode(value)
@@ -122,7 +131,7 @@ def _stands_alone(line: bytes) -> bool:
     return True
 
 
-def _meaning(item: Any) -> bytes:
+def meaning_of(item: Any) -> bytes:
     """Canonical bytes of what the producer sent, within the limits of one action."""
     if item.__class__ is not dict:
         raise BadInput("mistyped", "an action is a JSON object")
@@ -164,7 +173,7 @@ def _item(item: Row, index: int, meaning: bytes) -> Item:
     producer = item.get("producer_id")
     if producer is not None and producer.__class__ is not str:
         raise BadInput("mistyped", "producer_id: expected text")
-    return Item(item, index, _place(item), producer, meaning)
+    return Item(item, index, place_of(item), producer, meaning)
 
 
 # Sets of names that need nothing done, as producers send the same ones again and again.
@@ -190,7 +199,8 @@ def renamed(item: Row) -> bool:
     return True
 
 
-def _place(item: Row) -> str:
+def place_of(item: Row) -> str:
+    """Partition key: who the record says it is of."""
     for name in _PLACES:
         value = item.get(name)
         if value and value.__class__ is str:

@@ -4,7 +4,7 @@ dead letters.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -13,7 +13,8 @@ from tachograph.pipeline.clock import to_datetime
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.records import DeadLetter, SessionLink
 
-Format = Literal["auto", "otlp_spans", "otlp_logs", "actions", "state"]
+# Formats that are no module of `formats`; auto: by topic, header and content.
+FORMATS = ("auto", "otlp_spans", "otlp_logs", "actions", "state")
 # An action as a mapping of Action field → value, before it becomes a row of a frame.
 Row = dict[str, Any]
 
@@ -32,7 +33,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     headers: Mapping[str, bytes] = {}
     timestamp_us: int | None = None  # LogAppendTime; None: a file
-    format: Format = "auto"  # auto: by topic and header
+    format: str = "auto"
 
 
 class BadInput(Exception):

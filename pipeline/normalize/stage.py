@@ -25,6 +25,7 @@ from tachograph.pipeline.normalize.batches import Batches
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.hopeless import Hopeless
 from tachograph.pipeline.normalize.raw import STAGE, Normalized, RawRecord
+from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.normalize.ticks import Ticks
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
@@ -52,16 +53,20 @@ class Normalize:
     def __init__(self, settings: Settings, clock: Clock = system_us) -> None:
         self._clock = clock
         key = secrets.operator_key(settings.home)
-        self._core = Normalizer(key, settings.tenant, assured=assurance.load(os.environ))
+        sources = Sources.from_env(os.environ)
+        self._core = Normalizer(
+            key, settings.tenant, assured=assurance.load(os.environ), sources=sources
+        )
+        topics = [*SOURCES, *sources.topics]
         self._writer = Writer(settings, overrides=WRITER_OVERRIDES)
         self._generations = Generations(settings, STAGE, self._writer, [ACTIONS])
         self._count = self._generations.counts[ACTIONS]
         self._batches = Batches(self._count)
-        self._raw_counts = {topic: self._writer.partitions(topic) for topic in SOURCES}
+        self._raw_counts = {topic: self._writer.partitions(topic) for topic in topics}
         self._checked_us = clock()
         self._dead = DeadLetters(self._writer, STAGE)
         self._hopeless = Hopeless()
-        self._reader = Reader(settings, GROUP, SOURCES, on_revoke=self._revoked)
+        self._reader = Reader(settings, GROUP, topics, on_revoke=self._revoked)
         self._ticks = Ticks(self._reader, self._raw_partitions, clock)
         self._health = HealthReporter(settings, STAGE, clock=clock)
         self._drops: dict[str, int] = {}

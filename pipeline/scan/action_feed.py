@@ -1,35 +1,73 @@
-"""Lines of native actions or OTLP exports as batches, by the core of `normalize`."""
+"""Lines of native actions, OTLP exports or records of other systems as batches, by the core of
+`normalize`.
+"""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tachograph.pipeline import secrets
+from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.core import Normalizer
+from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.raw import RawRecord
+from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.scan.feed import Fed
-from tachograph.pipeline.scan.inputs import Chunk, Format
+from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format
 
 _TOPICS = {"actions": "agent.raw", "otlp": "otlp_spans"}
+# Lines of other systems that are read together, since one may complete another.
+TOGETHER_LINES = 500
+_ROOM_BYTES = limits.RECORD_BYTES // 2
 
 
 class ActionFeeder:
-    """Native actions or OTLP exports, a record a line, through the core of `normalize`."""
+    """Native actions or OTLP exports, a record a line, and records of other systems, some lines
+    together.
+    """
 
-    def __init__(self, kind: Format, home: Path, tenant: str) -> None:
+    def __init__(
+        self, kind: Format, home: Path, tenant: str, formats: Formats, path: Path = STDIN
+    ) -> None:
+        """`path`: of the file; what has no time of its own is of when it was written."""
         self._kind = kind
-        self._core = Normalizer(secrets.operator_key(home), tenant=tenant, observed_from_event=True)
+        self._formats = formats
+        written_s = time.time() if path == STDIN else path.stat().st_mtime
+        self._core = Normalizer(
+            secrets.operator_key(home),
+            tenant=tenant,
+            observed_from_event=True,
+            undated_us=int(written_s * 1_000_000),
+            sources=Sources(formats=formats),
+        )
 
     def feed(self, chunk: Chunk) -> Fed:
         """See Feeder."""
-        records = [
-            RawRecord(topic=self._topic(line), partition=0, offset=number, value=line)
-            for number, line in enumerate(chunk.lines, chunk.first)
-            if line.strip()
-        ]
-        found = self._core.normalize(records)
+        records = self._together(chunk) if self._kind in self._formats else self._each(chunk)
+        found = self._core.normalize(list(records))
         faults: dict[str, int] = {}
         for letter in found.dead:
             faults[letter.reason] = faults.get(letter.reason, 0) + 1
         return Fed(found.frame, found.links, faults)
+
+    def _each(self, chunk: Chunk) -> Iterator[RawRecord]:
+        for number, line in enumerate(chunk.lines, chunk.first):
+            if line.strip():
+                yield RawRecord(self._topic(line), 0, number, line)
+
+    def _together(self, chunk: Chunk) -> Iterator[RawRecord]:
+        held: list[bytes] = []
+        size = first = 0
+        for number, line in enumerate(chunk.lines, chunk.first):
+            if held and (len(held) == TOGETHER_LINES or size + len(line) > _ROOM_BYTES):
+                yield RawRecord("agent.raw", 0, first, b"\n".join(held), format=self._kind)
+                held, size = [], 0
+            if line.strip():
+                first = first if held else number
+                held.append(line)
+                size += len(line)
+        if held:
+            yield RawRecord("agent.raw", 0, first, b"\n".join(held), format=self._kind)
 
     def _topic(self, line: bytes) -> str:
         # One file may hold traces and logs; a request says which it is by its first key.

@@ -21,7 +21,7 @@ from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.rule_cache import load_kept
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
-from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, chunks, detect
+from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, as_lines, chunks, detect
 from tachograph.pipeline.scan.outputs import Ndjson, Output, TableOutput
 from tachograph.pipeline.scan.raw_judge import RawJudge, is_plain
 from tachograph.pipeline.settings import Settings
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tachograph.detectors.across import WholeDetector
+    from tachograph.pipeline.normalize.formats.registry import Formats
 
 # What a scan may do without is imported where it is needed: a large file of raw events is read in
 # the time that all of it takes to load.
 FORMATS = ("auto", "actions", "otlp", "raw")
-FIELDS = {"actions": ACTIONS, "otlp": ACTIONS, "raw": RAW}
 RULE_SUFFIXES = (".yml", ".yaml")
 OUTPUTS = ("ndjson", "table")
 
@@ -50,10 +50,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     pipelines: list[Path] = []
     builtin: bool = True
     reference: list[Path] = []
+    mappings: list[Path] = []
     time_field: str | None = None
     out: Path | None = None
     format_out: str = "ndjson"
     fail_on: str | None = None
+
+    def _known_formats(self) -> tuple[str, ...]:
+        # Formats of other systems take time to load: only where one is asked for.
+        return FORMATS if self.format in FORMATS else (*FORMATS, *self.formats().names)
+
+    def formats(self) -> "Formats":
+        """Formats of other systems: those that ship and the operator's. Raises ConfigError."""
+        from tachograph.pipeline.normalize.formats.mapping import BadMapping
+        from tachograph.pipeline.normalize.formats.registry import Formats
+
+        try:
+            return Formats(self.mappings)
+        except BadMapping as error:
+            raise ConfigError(str(error)) from error
 
     def sorted_out(self) -> "Options":
         """With `--rules A B` the words after the first look like files to judge: folders and
@@ -68,7 +83,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises ConfigError naming the option."""
         for option, value, known in (
-            ("--format", self.format, FORMATS),
+            ("--format", self.format, self._known_formats()),
             ("--format-out", self.format_out, OUTPUTS),
             ("--fail-on", self.fail_on, (None, *SEVERITIES)),
         ):
@@ -133,7 +148,7 @@ class Tally(msgspec.Struct):
 def _rules(options: Options, kind: Format, home: Path) -> RuleSet:
     reference = reference_in_force(home, options.reference)
     try:
-        rules = _loaded(options, FIELDS[kind], reference, home)
+        rules = _loaded(options, RAW if kind == "raw" else ACTIONS, reference, home)
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
     for line in [*logsources.in_words(rules.skipped), *logsources.notes_in_words(rules.notes)]:
@@ -169,10 +184,14 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     first, rest = _with_first(path)
     if first is None:
         return
-    kind: Format = detect(first.lines) if options.format == "auto" else options.format  # type: ignore[assignment]
+    first = as_lines(first)
+    formats = None if options.format == "raw" else options.formats()
+    kind: Format = detect(first.lines, formats) if options.format == "auto" else options.format
     rules = _rules(options, kind, settings.home)
     asked = None if rules.anywhere else rules.columns
-    made_by = feeder(kind, settings.home, settings.tenant, options.time_field, asked)
+    made_by = feeder(
+        kind, settings.home, settings.tenant, options.time_field, asked, formats=formats, path=path
+    )
     judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
     if judge is not None:
         rules = rules.only([rule for rule in rules.rules if not is_plain(rule)])

@@ -6,14 +6,17 @@ as they are.
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import polars as pl
 
-from tachograph.pipeline.scan.inputs import Chunk, Format
+from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format
 from tachograph.pipeline.scan.raw_lines import RawLines
 from tachograph.schemas.records import SessionLink
+
+if TYPE_CHECKING:
+    from tachograph.pipeline.normalize.formats.registry import Formats
 
 
 class Fed(msgspec.Struct):
@@ -55,15 +58,19 @@ def feeder(
     tenant: str,
     time_field: str | None,
     asked: Collection[str] | None = None,
+    *,
+    formats: "Formats | None" = None,
+    path: Path = STDIN,
 ) -> Feeder:
     """The feeder of a kind of lines. `asked`: names of the fields that rules read in raw objects;
-    None: all.
+    None: all. `formats`: of other systems; None: those that ship.
     """
     if kind == "raw":
         return RawFeeder(time_field, asked)
+    from tachograph.pipeline.normalize.formats.registry import Formats
     from tachograph.pipeline.scan.action_feed import ActionFeeder
 
-    return ActionFeeder(kind, home, tenant)
+    return ActionFeeder(kind, home, tenant, formats or Formats(), path)
 
 
 def batches(chunks: Iterator[Chunk], made_by: Feeder) -> Iterator[Fed]:

@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -15,7 +15,8 @@ import zstandard
 
 from tachograph.pipeline.errors import ConfigError
 
-Format = Literal["actions", "otlp", "raw"]
+# actions, otlp, raw, or the name of a format of other systems.
+Format = str
 STDIN = Path("-")
 END = ord("\n")
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -133,22 +134,57 @@ def _position(stream: BinaryIO) -> int:
         return 0
 
 
-def detect(lines: list[bytes]) -> Format:
+def as_lines(chunk: Chunk) -> Chunk:
+    """A file that is one JSON document, pretty-printed or an array, as a line an item; any other
+    chunk as it is.
+    """
+    text = b"\n".join(chunk.blocks).strip()
+    if chunk.first or chunk.oversized or (text[:1] != b"[" and _stands_alone(text)):
+        return chunk
+    try:
+        whole = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return chunk
+    items = whole if isinstance(whole, list) else [whole]
+    lines = [msgspec.json.encode(item) for item in items]
+    return Chunk(0, [b"\n".join(lines)], [], chunk.position)
+
+
+def _stands_alone(text: bytes) -> bool:
+    """Whether the first line is a JSON value by itself."""
+    try:
+        msgspec.json.decode(text.partition(b"\n")[0])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+class Known(Protocol):
+    """Formats of other systems, as `detect` asks them."""
+
+    def of(self, item: object) -> str | None:
+        """The format that recognises an object."""
+        ...
+
+
+def detect(lines: list[bytes], known: Known | None = None) -> Format:
     """What kind of lines these are, told from the first one that is a JSON object."""
     for line in lines:
         try:
             value = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             continue
         if isinstance(value, dict):
-            return _format_of(value)
+            return _format_of(value, known)
     return "raw"
 
 
-def _format_of(value: dict[str, object]) -> Format:
+def _format_of(value: dict[str, object], known: Known | None) -> Format:
     if any(key in value for key in _OTLP_KEYS):
         return "otlp"
     named = any(
         key in value for key in ("agent_id", "agent", "agent.id", "session_id", "tool_name")
     )
-    return "actions" if "kind" in value and "event_time" in value and named else "raw"
+    if "kind" in value and "event_time" in value and named:
+        return "actions"
+    return (known.of(value) if known is not None else None) or "raw"

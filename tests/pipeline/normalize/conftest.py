@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tachograph.pipeline.normalize.core import Normalizer
-from tachograph.pipeline.normalize.raw import Format, RawRecord
+from tachograph.pipeline.normalize.raw import RawRecord
 
 KEY = bytes(range(32))
 NOON_US = 1_795_370_400_000_000  # 2026-11-22T18:00:00Z
@@ -77,7 +77,7 @@ def rows(core: Normalizer) -> Callable[..., list[dict[str, Any]]]:
     """Normalise one value and give the actions, nulls left out."""
 
     def normalized(
-        value: Any, topic: str = "agent.raw", form: Format = "auto"
+        value: Any, topic: str = "agent.raw", form: str = "auto"
     ) -> list[dict[str, Any]]:
         found = core.normalize([record(value, topic, format=form)])
         assert found.dead == []

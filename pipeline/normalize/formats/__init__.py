@@ -1,0 +1,3 @@
+"""What gateways, SDKs and other systems write of agents, one module a format; plain JSON by mapping
+files.
+"""

@@ -1,0 +1,192 @@
+"""LiteLLM proxy: StandardLoggingPayload of the generic_api logger, one object a call."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from tachograph.pipeline.normalize.formats.reading import (
+    Context,
+    Object,
+    at,
+    filled,
+    first,
+    hexadecimal,
+    objects,
+    said_in,
+    time_us,
+)
+from tachograph.pipeline.normalize.formats.decoder import Read, Told
+from tachograph.pipeline.normalize.identity import RESPONSE
+from tachograph.pipeline.normalize.messages import words
+from tachograph.pipeline.normalize.raw import Row
+
+# What a guardrail of LiteLLM says → a verdict.
+_VERDICTS: Final = {
+    "success": "pass",
+    "guardrail_flagged": "flag",
+    "guardrail_intervened": "block",
+    "guardrail_failed_to_respond": "error",
+}
+_EMBEDDINGS: Final = ("embedding", "aembedding")
+_TOOL: Final = "metadata.mcp_tool_call_metadata"
+
+
+class LiteLlm:
+    """See Decoder."""
+
+    name = "litellm"
+    title = "LiteLLM proxy, generic_api logger (StandardLoggingPayload)"
+
+    def recognises(self, item: Object) -> bool:
+        """See Decoder."""
+        return "litellm_call_id" in item and "call_type" in item
+
+    def read(self, items: Sequence[Object], context: Context) -> Read:
+        """See Decoder."""
+        del context
+        return Read([list(_told(item)) for item in items])
+
+
+FORMAT = LiteLlm()
+
+
+def _told(item: Object) -> Iterator[Told]:
+    call = str(item.get("litellm_call_id"))
+    shared = _shared(item)
+    yield Told(_call(item, shared), f"{call}/{item.get('status')}")
+    for number, guardrail in enumerate(objects(item.get("guardrail_information"))):
+        yield Told(_guardrail(guardrail, shared), f"{call}/guardrail/{number}")
+
+
+def _shared(item: Object) -> Row:
+    """Who and where, of everything that one payload tells."""
+    session = first(item, "session_id", "trace_id")
+    tags = item.get("request_tags")
+    environment = next(
+        (t[4:] for t in tags or () if t.__class__ is str and t.startswith("env:")), None
+    )
+    row: Row = {"source_kind": "litellm", "source_id": "litellm"}
+    return filled(
+        row,
+        agent_id=first(item, "metadata.user_api_key_alias", "metadata.requester_metadata.agent",
+                       "metadata.user_api_key_team_alias", "user_agent"),
+        agent_name=first(item, "metadata.requester_metadata.agent_name",
+                         "metadata.requester_metadata.agent"),
+        agent_owner=first(item, "metadata.user_api_key_team_alias",
+                          "metadata.user_api_key_team_id"),
+        principal_id=first(item, "metadata.user_api_key_user_id", "end_user",
+                           "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_email"),
+        credential_fingerprint=at(item, "metadata.user_api_key_hash"),
+        credential_owner=at(item, "metadata.user_api_key_alias"),
+        src_ip=first(item, "requester_ip_address", "metadata.requester_ip_address"),
+        user_agent=first(item, "user_agent", "metadata.user_agent"),
+        session_id=session,
+        trace_id=session if hexadecimal(session, 32) else None,
+        environment=environment,
+        tags=tags if tags else None,
+        gateway_request_id=item.get("litellm_call_id"),
+    )  # fmt: skip
+
+
+def _times(row: Row, begin: Any, end: Any) -> None:
+    began, ended = time_us(begin, "s"), time_us(end, "s")
+    row["event_time"] = ended or began
+    if began is not None:
+        row["start_time"] = began
+    if began is not None and ended is not None:
+        row["duration_ms"] = (ended - began) / 1000
+
+
+def _call(item: Object, shared: Row) -> Row:
+    row = dict(shared)
+    _times(row, item.get("startTime"), item.get("endTime"))
+    good = item.get("status") == "success"
+    filled(
+        row,
+        operation=item.get("call_type"),
+        outcome="succeeded" if good else "failed",
+        error_type=first(item, "error_information.error_class", "error_information.error_code"),
+        error_message=first(item, "error_information.error_message", "error_str"),
+        usage_cost_usd=item.get("response_cost"),
+    )
+    if at(item, "status_fields.guardrail_status") == "guardrail_intervened":
+        row["outcome"] = "denied"
+    tool = at(item, _TOOL)
+    if tool.__class__ is dict:
+        return _tool(row, tool)
+    return _completion(row, item)
+
+
+def _tool(row: Row, tool: Object) -> Row:
+    """A tool of an MCP server, called through the proxy. That the call returned says nothing yet of
+    what the tool did: `isError` does.
+    """
+    result = tool.get("result")
+    if at(result, "isError") is True:
+        row["outcome"] = "failed"
+        row.setdefault("error_type", "tool_error")
+    return filled(
+        row,
+        kind="tool_call",
+        attempt="executed",
+        tool_type="mcp",
+        tool_name=first(tool, "name", "namespaced_tool_name"),
+        tool_server=tool.get("mcp_server_name"),
+        tool_args=tool.get("arguments"),
+        tool_result=said_in(at(result, "content")) or result,
+    )
+
+
+def _completion(row: Row, item: Object) -> Row:
+    answers = [one["message"] for one in objects(at(item, "response.choices")) if "message" in one]
+    said = words(answers)
+    operation = item.get("call_type")
+    listing = operation == "list_mcp_tools"
+    row["kind"] = "index" if operation in _EMBEDDINGS else "completion"
+    if listing:
+        row["kind"] = "tool_listing"
+    if said:
+        row.update(content_text=said, content_role="assistant", content_direction="out")
+    response = at(item, "response.id") or item.get("id")
+    if response and not listing:
+        row["attributes"] = {RESPONSE: str(response)}
+    return filled(
+        row,
+        model_name=item.get("model"),
+        model_served=at(item, "response.model"),
+        model_provider=item.get("custom_llm_provider"),
+        model_base_url=item.get("api_base"),
+        model_settings=item.get("model_parameters") or None,
+        usage_input_tokens=item.get("prompt_tokens"),
+        usage_output_tokens=item.get("completion_tokens"),
+        input_messages=item.get("messages") or None,
+        output_messages=answers or None,
+        finish_reasons=[
+            str(one["finish_reason"])
+            for one in objects(at(item, "response.choices"))
+            if one.get("finish_reason")
+        ]
+        or None,
+    )
+
+
+def _guardrail(guardrail: Object, shared: Row) -> Row:
+    row = dict(shared)
+    _times(row, guardrail.get("start_time"), guardrail.get("end_time"))
+    status = guardrail.get("guardrail_status")
+    verdict = _VERDICTS.get(status) if status.__class__ is str else None
+    if verdict == "error":
+        row["guardrail_error"] = "it did not respond"
+    return filled(
+        row,
+        kind="guardrail",
+        outcome="denied" if verdict == "block" else "succeeded",
+        guardrail_name=guardrail.get("guardrail_name"),
+        guardrail_verdict=None if verdict == "error" else verdict,
+        guardrail_score=first(guardrail, "risk_score", "confidence_score"),
+        guardrail_mode="enforce" if verdict == "block" else None,
+        content_category=_joined(guardrail.get("violation_categories")),
+    )
+
+
+def _joined(value: Any) -> Any:
+    return ", ".join(map(str, value)) if value.__class__ is list else value

@@ -1,0 +1,327 @@
+"""Mapping files: plain JSON of any system as actions, by paths, without code.
+
+    name: my_proxy
+    title: Egress proxy of the head office
+    recognise: {present: [cs-host, sc-status], equals: {product: proxy}}
+    each: events                     # where one object holds many
+    actions:
+      - when: {present: [cs-host]}
+        fields:
+          kind: {value: http}
+          event_time: {at: ts, unit: s}
+          target_domain: cs-host
+          outcome: {at: sc-status, map: {2xx: succeeded, 4xx: denied, "*": failed}}
+    samples: [{…}]                   # objects of the system, each with what it gives
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import yaml
+
+from tachograph.pipeline.normalize.formats.decoder import Read, Told
+from tachograph.pipeline.normalize.formats.reading import (
+    TIMES,
+    UNITS_US,
+    Context,
+    Object,
+    at,
+    filled,
+    first,
+    objects,
+    rest,
+    said_in,
+    spoken,
+    time_us,
+    within,
+)
+from tachograph.pipeline.normalize.messages import words
+from tachograph.pipeline.normalize.native import SERVER_FILLED
+from tachograph.pipeline.normalize.raw import Row
+from tachograph.schemas.batch import COLUMNS
+
+MAX_FILE_BYTES: Final = 200_000
+MAX_EACH: Final = 10_000
+_PLACES: Final = re.compile(r"\{([^{}]{1,200})\}")
+
+
+class BadMapping(ValueError):
+    """A mapping file cannot be used: every problem of it, a line each."""
+
+
+class Value(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How a field gets its value."""
+
+    # Path, or paths of which the first that says something holds.
+    at: str | list[str] = []
+    # The same whatever the object says.
+    value: Any = None
+    # A text with {paths} in it; nothing where one of them is not there.
+    text: str | None = None
+    # JSON text at this path, in which the other paths lie.
+    inside: str | None = None
+    # Of a number that is a time. µs of RFC 3339 text need none.
+    unit: Literal["s", "ms", "us", "ns"] | None = None
+    # A time: so much later, by the number at this path.
+    plus: str | None = None
+    plus_unit: Literal["s", "ms", "us", "ns"] = "ms"
+    # Other words for what is there; `4xx` stands for a class of statuses, `*` for anything else.
+    map: dict[str, Any] = {}
+    # Of messages, their words; of a list of objects, this of each.
+    words: bool = False
+    each: str | None = None
+    # Without this end.
+    strip_suffix: str | None = None
+    # A time that names no zone is UTC.
+    utc: bool = False
+    split: str | None = None
+
+
+class When(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What must hold of an object: all of it."""
+
+    present: list[str] = []
+    absent: list[str] = []
+    # Path → the value, or several of which one must be there.
+    equals: dict[str, Any] = {}
+    starts: dict[str, str] = {}
+
+    def holds(self, item: Object) -> bool:
+        """Whether it holds."""
+        return (
+            all(at(item, path) is not None for path in self.present)
+            and all(at(item, path) is None for path in self.absent)
+            and all(_is(at(item, path), wanted) for path, wanted in self.equals.items())
+            and all(str(at(item, p) or "").startswith(text) for p, text in self.starts.items())
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether it asks nothing."""
+        return not (self.present or self.absent or self.equals or self.starts)
+
+
+def _is(found: Any, wanted: Any) -> bool:
+    return found in wanted if wanted.__class__ is list else found == wanted
+
+
+class MappedAction(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One action that an object tells of."""
+
+    fields: dict[str, str | list[str] | Value]
+    when: When = When()
+
+
+class Sample(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An object of the system, and fields of the actions that it gives."""
+
+    object: dict[str, Any]
+    gives: list[dict[str, Any]] = []
+
+
+class MappingFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"of_each": "each"}):
+    """A mapping file."""
+
+    name: str
+    title: str
+    actions: list[MappedAction]
+    recognise: When = When()
+    about: str = ""
+    # Where one object holds many: the path of the list. `^` before a path leads out of it again.
+    of_each: str | None = None
+    # Names of OpenTelemetry's conventions are understood without being mapped.
+    conventions: bool = False
+    # What is mapped nowhere is kept as attributes.
+    keep: bool = True
+    # The source's own id of an object, so that one that is sent twice counts once.
+    id: str | list[str] = []
+    samples: list[Sample] = []
+
+
+def load(path: Path) -> MappingFile:
+    """A mapping file. Raises BadMapping, which names the file and every problem."""
+    try:
+        content = path.read_bytes()
+        if len(content) > MAX_FILE_BYTES:
+            raise BadMapping(f"{path}: a mapping file may have {MAX_FILE_BYTES} bytes")
+        mapping = msgspec.convert(yaml.safe_load(content), MappingFile)
+    except OSError as error:
+        raise BadMapping(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMapping(f"{path}: {error}") from error
+    problems = list(_problems(mapping))
+    if problems:
+        raise BadMapping("\n".join(f"{path}: {problem}" for problem in problems))
+    return mapping
+
+
+def _problems(mapping: MappingFile) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", mapping.name):
+        yield "name: small letters, digits and _, as my_proxy"
+    if not mapping.actions:
+        yield "actions: none is given"
+    for number, action in enumerate(mapping.actions):
+        place = f"actions[{number}].fields"
+        for name, value in action.fields.items():
+            if name not in COLUMNS:
+                yield f"{place}.{name}: no field of an action (`tacho schema action` lists them)"
+            elif name in SERVER_FILLED:
+                yield f"{place}.{name}: only Tachograph itself fills this field"
+            if isinstance(value, Value) and not (
+                value.at or value.text or value.value is not None or value.inside
+            ):
+                yield f"{place}.{name}: one of at, text, value is needed"
+        for needed in ("kind", "event_time"):
+            if needed not in action.fields and not (needed == "kind" and mapping.conventions):
+                yield f"{place}: {needed} is needed"
+
+
+class Mapped:
+    """A format by its mapping file: see Decoder."""
+
+    def __init__(self, mapping: MappingFile) -> None:
+        self.mapping = mapping
+        self.name, self.title = mapping.name, mapping.title
+        self._used = [list(_used(action)) for action in mapping.actions]
+
+    def recognises(self, item: Object) -> bool:
+        """See Decoder. A mapping that says nothing of it is used by its name only."""
+        return not self.mapping.recognise.empty and self.mapping.recognise.holds(item)
+
+    def read(self, items: Sequence[Object], context: Context) -> Read:
+        """See Decoder."""
+        return Read([list(self._told(item, context)) for item in items])
+
+    def _told(self, item: Object, context: Context) -> Iterator[Told]:
+        mapping = self.mapping
+        parts = [item]
+        if mapping.of_each is not None:
+            parts = [{**one, "^": item} for one in _each(item, mapping.of_each)[:MAX_EACH]]
+        for number, part in enumerate(parts):
+            for which, action in enumerate(mapping.actions):
+                if action.when.holds(part):
+                    row = self._row(action, part, self._used[which], context)
+                    yield Told(row, self._producer(part, number, which))
+
+    def _producer(self, part: Object, number: int, which: int) -> str | None:
+        paths = [self.mapping.id] if self.mapping.id.__class__ is str else list(self.mapping.id)
+        known = [at(part, path) for path in paths]
+        if not known or any(one is None for one in known):
+            return None
+        more = f"/{number}" if self.mapping.of_each is not None else ""
+        return f"{'/'.join(map(str, known))}{more}/{which}"
+
+    def _row(
+        self, action: MappedAction, part: Object, used: Sequence[str], context: Context
+    ) -> Row:
+        row: Row = {"source_kind": self.name}
+        left: Mapping[str, Any] = {n: v for n, v in part.items() if n != "^"}
+        if self.mapping.conventions:
+            named, left = spoken(left)
+            row |= named
+        for name, how in action.fields.items():
+            found = _value(_as_value(how), part)
+            if name in TIMES:
+                found = _time(_as_value(how), part, found)
+            filled(row, **{name: found})
+        if row.get("event_time") is None and context.observed_us is not None:
+            row["event_time"] = context.observed_us
+        _span(row)
+        if self.mapping.keep:
+            kept = rest(left, used)
+            if kept:
+                row["attributes"] = {**kept, **row.get("attributes", {})}
+        return row
+
+
+def _span(row: Row) -> None:
+    """Start, end and duration tell each other."""
+    begin, end, took = row.get("start_time"), row.get("event_time"), row.get("duration_ms")
+    if begin is not None and end is not None and took is None and end >= begin:
+        row["duration_ms"] = (end - begin) / 1000
+    elif end is not None and took is not None and begin is None:
+        row["start_time"] = end - int(took * 1000)
+
+
+def _each(item: Any, path: str) -> list[Object]:
+    """The objects at a path through lists: `runs.results` goes through every run."""
+    head, _, tail = path.partition(".")
+    found = objects(at(item, head))
+    if not tail:
+        return found
+    return [{**inner, "^": outer} for outer in found for inner in _each(outer, tail)]
+
+
+def _used(action: MappedAction) -> Iterator[str]:
+    """Paths that an action reads."""
+    for how in action.fields.values():
+        value = _as_value(how)
+        if value.inside:
+            yield value.inside
+        else:
+            yield from [value.at] if isinstance(value.at, str) else value.at
+            yield from _PLACES.findall(value.text or "")
+
+
+def _as_value(how: str | list[str] | Value) -> Value:
+    """A path, or several, stands for itself."""
+    return how if isinstance(how, Value) else Value(at=how)
+
+
+def _value(how: Value, part: Object) -> Any:
+    if how.value is not None:
+        return how.value
+    source: Any = within(at(part, how.inside)) if how.inside else part
+    if how.text is not None:
+        return _shaped(how, _told_text(how.text, source))
+    paths = [how.at] if isinstance(how.at, str) else how.at
+    found = first(source, *paths) if paths else source
+    if found is None:
+        return None
+    if how.each is not None:
+        found = [one for one in (at(o, how.each) for o in objects(found)) if one is not None]
+    if how.words:
+        found = words(found) or said_in(found)
+    return _shaped(how, found)
+
+
+def _shaped(how: Value, found: Any) -> Any:
+    if how.strip_suffix and found.__class__ is str:
+        found = found.removesuffix(how.strip_suffix)
+    if how.split and found.__class__ is str:
+        found = [one.strip() for one in found.split(how.split) if one.strip()]
+    if how.map and found is not None:
+        return _translated(how.map, found)
+    return found
+
+
+def _translated(known: Mapping[str, Any], found: Any) -> Any:
+    text = str(found).lower() if found.__class__ is bool else str(found)
+    if text in known:
+        return known[text]
+    if len(text) == 3 and text.isdigit() and (kind := f"{text[0]}xx") in known:
+        return known[kind]
+    return known.get("*")
+
+
+def _told_text(text: str, source: Any) -> str | None:
+    values = {path: first(source, path) for path in _PLACES.findall(text)}
+    if any(value is None for value in values.values()):
+        return None
+    return _PLACES.sub(lambda place: str(values[place[1]]), text)
+
+
+def _time(how: Value, part: Object, found: Any) -> int | None:
+    if how.utc and found.__class__ is str and found[-6:-5] not in ("+", "-"):
+        found = found.removesuffix("Z") + "Z"
+    when = time_us(found, how.unit)
+    if when is None or how.plus is None:
+        return when
+    more = first(part, how.plus)
+    try:
+        return when + int(float(more) * UNITS_US[how.plus_unit])
+    except (TypeError, ValueError, OverflowError):
+        return when

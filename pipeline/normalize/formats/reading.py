@@ -1,0 +1,196 @@
+"""Reading JSON of other systems: a value by its path, times of all units, outcomes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from tachograph.pipeline.normalize import vocabulary
+from tachograph.pipeline.normalize.genai import fields, put
+from tachograph.pipeline.normalize.messages import parsed, words
+from tachograph.pipeline.normalize.raw import Row
+from tachograph.schemas.batch import COLUMNS, TIME
+
+Object = dict[str, Any]
+
+UNITS_US: Final = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
+TIMES: Final = frozenset(name for name, dtype in COLUMNS.items() if dtype == TIME)
+MAX_PATH: Final = 12
+MAX_KEPT: Final = 64
+MAX_KEPT_CHARS: Final = 2_000
+_FIRST_FAILURE: Final = 400
+_DENIED: Final = (401, 403)
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What is known of a record beside its bytes."""
+
+    # When the first hop of ours had it; None: nobody says.
+    observed_us: int | None = None
+    headers: Mapping[str, bytes] = {}
+
+
+def at(value: Any, path: str) -> Any:
+    """The value at a dotted path, None where there is none. A key may have dots of its own; a
+    number is a place in a list.
+    """
+    return _at(value, path, 0)
+
+
+def _at(value: Any, path: str, depth: int) -> Any:
+    if not path or depth > MAX_PATH:
+        return value if not path else None
+    if value.__class__ is list:
+        head, _, rest = path.partition(".")
+        number = int(head) if head.isascii() and head.isdigit() and len(head) < MAX_PATH else -1
+        return _at(value[number], rest, depth + 1) if 0 <= number < len(value) else None
+    if value.__class__ is not dict:
+        return None
+    if path in value:
+        return value[path]
+    dot = path.find(".")
+    while dot > 0:
+        if path[:dot] in value:
+            found = _at(value[path[:dot]], path[dot + 1 :], depth + 1)
+            if found is not None:
+                return found
+        dot = path.find(".", dot + 1)
+    return None
+
+
+def first(value: Any, *paths: str) -> Any:
+    """The first of these that is there and says something."""
+    for path in paths:
+        found = at(value, path)
+        if found is not None and found != "" and found != "-":
+            return found
+    return None
+
+
+def objects(value: Any) -> list[Object]:
+    """The objects in a list, or the one that stands alone."""
+    if value.__class__ is dict:
+        return [value]
+    return [one for one in value if one.__class__ is dict] if value.__class__ is list else []
+
+
+def within(value: Any) -> Any:
+    """The JSON inside a text; anything else as it is."""
+    return parsed(value)
+
+
+def said_in(content: Any) -> str | None:
+    """The words of a result's content parts."""
+    return words([{"content": content}])
+
+
+def time_us(value: Any, unit: str | None = None) -> int | None:
+    """Microseconds since 1970 of a number in that unit, or of RFC 3339 text; None where it is
+    neither. A number without a unit is taken for seconds, ms, µs or ns by its size.
+    """
+    if value.__class__ is str:
+        if value.isascii() and value.replace(".", "", 1).isdigit():
+            return time_us(float(value), unit)
+        return _iso_us(value)
+    if value.__class__ not in (int, float) or not 0 < value < 1e20:
+        return None
+    return int(value * UNITS_US[unit or _unit(value)])
+
+
+def _unit(value: float) -> str:
+    for unit, below in (("s", 1e11), ("ms", 1e14), ("us", 1e17)):
+        if value < below:
+            return unit
+    return "ns"
+
+
+def _iso_us(text: str) -> int | None:
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            return None
+        return int(found.timestamp() * 1_000_000 + 0.5)
+    except (ValueError, OverflowError):
+        return None
+
+
+def trace_of(traceparent: Any) -> tuple[str, str] | None:
+    """(trace id, span id) of a W3C traceparent."""
+    parts = traceparent.split("-") if traceparent.__class__ is str else []
+    if len(parts) >= 4 and hexadecimal(parts[1], 32) and hexadecimal(parts[2], 16):
+        return parts[1].lower(), parts[2].lower()
+    return None
+
+
+def hexadecimal(text: Any, size: int) -> bool:
+    """Whether a text is so many hex digits, as ids of traces and spans are."""
+    if text.__class__ is not str or len(text) != size:
+        return False
+    return all(c in "0123456789abcdefABCDEF" for c in text)
+
+
+def outcome_of_status(status: Any) -> str | None:
+    """Outcome by an HTTP status."""
+    try:
+        code = int(status)
+    except (TypeError, ValueError):
+        return None
+    if code in _DENIED:
+        return "denied"
+    return "failed" if code >= _FIRST_FAILURE else "succeeded"
+
+
+def filled(row: Row, **values: Any) -> Row:
+    """Set fields that fit; what does not goes into attributes. In place."""
+    extra = {name: value for name, value in values.items() if not _set(row, name, value)}
+    if extra:
+        row["attributes"] = {**extra, **row.get("attributes", {})}
+    return row
+
+
+def _set(row: Row, name: str, value: Any) -> bool:
+    if name in TIMES:
+        if value.__class__ is int:
+            row[name] = value
+        return value is None or value.__class__ is int
+    return put(row, name, value)
+
+
+def spoken(item: Mapping[str, Any]) -> tuple[Row, Row]:
+    """Keys that are names of OpenTelemetry's conventions, as fields; and all others."""
+    row, extra = fields({name: v for name, v in item.items() if v is not None and v != "-"})
+    kind = kind_of(row.get("operation"), row.get("mcp_method"))
+    if kind:
+        row["kind"] = kind
+    return row, extra
+
+
+def kind_of(operation: Any, method: Any = None) -> str | None:
+    """Kind of action by a GenAI operation or an MCP method."""
+    known = vocabulary.OPERATIONS.get(operation) if operation.__class__ is str else None
+    if known is None and method.__class__ is str:
+        return vocabulary.METHODS.get(method)
+    return known
+
+
+def rest(item: Mapping[str, Any], used: Sequence[str] = ()) -> dict[str, str]:
+    """Scalars that no field holds, by their paths, within limits: kept as attributes. `used`: paths
+    whose values, and all beneath them, are held already.
+    """
+    found: dict[str, str] = {}
+    for path, value in _scalars(item, "", 0):
+        if len(found) >= MAX_KEPT:
+            break
+        if not any(path == one or path.startswith(f"{one}.") for one in used):
+            text = value if value.__class__ is str else msgspec.json.encode(value).decode()
+            found[path] = text[:MAX_KEPT_CHARS]
+    return found
+
+
+def _scalars(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    if value.__class__ is dict and depth < MAX_PATH:
+        for key, inner in value.items():
+            yield from _scalars(inner, f"{path}.{key}" if path else key, depth + 1)
+    elif value.__class__ in (str, int, float, bool) and value != "":
+        yield path, value
