@@ -182,6 +182,7 @@ def migrate() -> None:
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
+    from tachograph.pipeline.map_command import app as mapping
     from tachograph.pipeline.notarize.keys_command import app as keys
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
@@ -202,6 +203,7 @@ def _register() -> None:
     app.add_typer(rules, name="rules", short_help="Rules: write, test, put in force, explain.")
     app.add_typer(silence, name="silence")
     app.add_typer(keys, name="keys")
+    app.add_typer(mapping, name="map", short_help="Formats of other systems; mapping files tried.")
 
 
 _register()

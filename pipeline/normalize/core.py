@@ -150,9 +150,7 @@ class Normalizer:
         out.dead.append(_dead(origin, problem))
         _count(out, origin, usable=False)
 
-    def _decoded(
-        self, value: bytes, form: str, origin: _Origin, out: Normalized
-    ) -> Decoded | None:
+    def _decoded(self, value: bytes, form: str, origin: _Origin, out: Normalized) -> Decoded | None:
         context = Context(self._when(origin), origin.record.headers)
         try:
             decoded = decode(value, form, self._sources.formats, context)

@@ -73,4 +73,6 @@ def _add(
         raise BadInput("too_many", f"a record may hold {limits.ITEMS} actions")
     # Actions of one item are told apart by their number.
     said = meaning if number == 0 else b"%s#%d" % (meaning, number)
-    decoded.items.append(Item(row, place, told.place or native.place_of(row), told.producer, said, own_id=False))
+    decoded.items.append(
+        Item(row, place, told.place or native.place_of(row), told.producer, said, own_id=False)
+    )

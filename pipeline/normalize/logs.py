@@ -1,5 +1,5 @@
-"""Log records of agents → actions: GenAI events, coding agents, and others that name a session or an
-agent.
+"""Log records of agents → actions: GenAI events, coding agents, and others that name a session
+or an agent.
 
 A log record that does none of this tells nothing of an agent and is counted, not kept.
 """

@@ -27,13 +27,14 @@ from tachograph.detectors.reference.reference import above_shipped, of_tenant
 from tachograph.detectors.sql.correlations import ahead_us, lead_us
 from tachograph.pipeline.backtest.actions import StoredActions
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.rules.asked import Asked, asked_by
 from tachograph.pipeline.rules.events import Events, Explained
 from tachograph.pipeline.rules.loading import Sources, find
 from tachograph.pipeline.rules.windows import Watched, Windows, check_names, wanted_groups
 from tachograph.pipeline.rules.windows_text import windows_text
 from tachograph.pipeline.scan.feed import Fed, feeder
-from tachograph.pipeline.scan.inputs import Format, chunks, detect
+from tachograph.pipeline.scan.inputs import Format, as_lines, chunks, detect
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
 
@@ -170,8 +171,9 @@ def _batches(path: Path, kind: str) -> tuple[Format, Iterator[Fed]]:
     first = next(read, None)
     if first is None:
         raise ConfigError(f"{path} is empty")
-    found: Format = detect(first.lines) if kind == "auto" else kind  # type: ignore[assignment]
-    made_by = feeder(found, settings.home, settings.tenant, None)
+    first, formats = as_lines(first), Formats()
+    found: Format = detect(first.lines, formats) if kind == "auto" else kind
+    made_by = feeder(found, settings.home, settings.tenant, None, formats=formats, path=path)
     return found, map(made_by.feed, itertools.chain([first], read))
 
 

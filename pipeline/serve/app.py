@@ -30,6 +30,7 @@ _SECURITY: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 POSTS: Final = ("/v1/traces", "/v1/logs", "/v1/metrics", "/v1/actions", "/v1/state")
+INGEST: Final = "/v1/ingest/"
 GETS: Final = ("/alerts", "/healthz", "/readyz", "/metrics")
 
 
@@ -72,6 +73,7 @@ def application(door: Door, views: Views) -> ASGIApp:
     posts = [door.traces, door.logs, door.metrics, door.actions, door.state]
     gets = [views.alerts, views.healthz, views.readyz, views.metrics]
     routes = [Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)]
+    routes.append(Route(INGEST + "{format}", door.ingest, methods=["POST"]))
     routes += [Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)]
     inner = Starlette(
         exception_handlers={
@@ -129,6 +131,8 @@ class Outer:
         finally:
             path = scope["path"]
             route = path if path in POSTS or path in GETS else "other"
+            if path.startswith(INGEST):
+                route = INGEST
             metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
 
 

@@ -14,7 +14,9 @@ from starlette.responses import Response
 from tachograph.pipeline.clock import Clock
 from tachograph.pipeline.door_headers import sign
 from tachograph.pipeline.metrics import ACTIONS, DROPPED, RECORDS_READ
-from tachograph.pipeline.serve import native, otlp
+from tachograph.pipeline.normalize.formats.registry import Formats
+from tachograph.pipeline.normalize.sources import FORMAT_HEADER
+from tachograph.pipeline.serve import ingest, native, otlp
 from tachograph.pipeline.serve.backlog import Backlog
 from tachograph.pipeline.serve.body import Intake, Lease, declared_too_large, read_body
 from tachograph.pipeline.serve.errors import RequestError
@@ -50,10 +52,12 @@ class Door:
         tenant: str,
         backlog: Backlog,
         clock_us: Clock,
+        formats: Formats,
     ) -> None:
         self._gate, self._publisher, self._limits = gate, publisher, limits
         self._key, self._tenant = key, tenant
         self._backlog, self._clock_us = backlog, clock_us
+        self._formats = formats
         self._intake = Intake(limits.buffered_bytes)
         self.turned_away = 0  # posts, because the pipeline is behind
 
@@ -87,6 +91,30 @@ class Door:
     async def state(self, request: Request) -> Response:
         """POST /v1/state: state snapshots."""
         return await self._native(request, "state_snapshot")
+
+    async def ingest(self, request: Request) -> Response:
+        """POST /v1/ingest/{format}: records of another system, as it sends them."""
+        caller, _ = self._admit(request, native.CONTENT_TYPES)
+        name = request.path_params["format"]
+        with self._intake.lease() as lease:
+            body = await self._body(request, lease)
+            checked = ingest.check(self._formats, name, body, self._clock_us())
+            if checked.items:
+                value = await self._fitted(body, checked.items)
+                facts = {"content-type": otlp.JSON.encode()}
+                if name != ingest.AUTO:
+                    facts[FORMAT_HEADER] = name.encode()
+                headers = self._signed(caller, value, facts)
+                await self._publish([Outgoing(native.TOPIC, value, None, headers)])
+                RECORDS_READ.labels("serve", native.TOPIC).inc()
+                ACTIONS.labels("serve").inc(checked.accepted)
+        said: dict[str, object] = {
+            "accepted": checked.accepted,
+            "passed_over": checked.passed_over,
+        }
+        if checked.rejected:
+            said |= {"rejected": checked.rejected, "reason": checked.reason}
+        return Response(msgspec.json.encode(said), media_type=otlp.JSON)
 
     async def _otlp(self, request: Request, signal: otlp.Signal) -> Response:
         caller, content_type = self._admit(request, _OTLP_TYPES)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tachograph.pipeline.clock import system_us
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.health import TURNED_AWAY, HealthReporter
 from tachograph.pipeline.log import get
+from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.serve.app import Views, application
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
 from tachograph.pipeline.serve.door import Door
@@ -95,6 +97,7 @@ async def _serve(
     door = Door(
         gate, publisher, limits,
         key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
+        formats=Sources.from_env(os.environ).formats,
     )  # fmt: skip
     views = Views(gate, publisher, Desk(settings, feed, limits))
     health = HealthReporter(settings, "serve")

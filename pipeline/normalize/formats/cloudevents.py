@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tachograph.pipeline.normalize.formats.decoder import Read, Told
+from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
 from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
@@ -30,7 +30,7 @@ _KNOWN: Final = frozenset({*_REQUIRED, "time", "subject", "datacontenttype", "da
                            "data_base64", "partitionkey", "traceparent", "tracestate"})  # fmt: skip
 
 
-class CloudEvents:
+class CloudEvents(Written):
     """See Decoder."""
 
     name = SOURCE

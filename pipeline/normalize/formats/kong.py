@@ -8,6 +8,7 @@ one that is neither and is kept as HTTP.
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
 from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
@@ -17,19 +18,18 @@ from tachograph.pipeline.normalize.formats.reading import (
     hexadecimal,
     kind_of,
     objects,
-    said_in,
     outcome_of_status,
+    said_in,
     time_us,
     within,
 )
-from tachograph.pipeline.normalize.formats.decoder import Read, Told
 from tachograph.pipeline.normalize.messages import words
 from tachograph.pipeline.normalize.raw import Row
 
 _DECISIONS: Final = {"allow": "allow", "deny": "deny"}
 
 
-class Kong:
+class Kong(Written):
     """See Decoder."""
 
     name = "kong"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
 from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
@@ -14,7 +15,6 @@ from tachograph.pipeline.normalize.formats.reading import (
     said_in,
     time_us,
 )
-from tachograph.pipeline.normalize.formats.decoder import Read, Told
 from tachograph.pipeline.normalize.identity import RESPONSE
 from tachograph.pipeline.normalize.messages import words
 from tachograph.pipeline.normalize.raw import Row
@@ -30,7 +30,7 @@ _EMBEDDINGS: Final = ("embedding", "aembedding")
 _TOOL: Final = "metadata.mcp_tool_call_metadata"
 
 
-class LiteLlm:
+class LiteLlm(Written):
     """See Decoder."""
 
     name = "litellm"
@@ -82,7 +82,7 @@ def _shared(item: Object) -> Row:
         session_id=session,
         trace_id=session if hexadecimal(session, 32) else None,
         environment=environment,
-        tags=tags if tags else None,
+        tags=tags or None,
         gateway_request_id=item.get("litellm_call_id"),
     )  # fmt: skip
 

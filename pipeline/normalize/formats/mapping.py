@@ -1,17 +1,17 @@
 """Mapping files: plain JSON of any system as actions, by paths, without code.
 
-    name: my_proxy
-    title: Egress proxy of the head office
-    recognise: {present: [cs-host, sc-status], equals: {product: proxy}}
-    each: events                     # where one object holds many
-    actions:
-      - when: {present: [cs-host]}
-        fields:
-          kind: {value: http}
-          event_time: {at: ts, unit: s}
-          target_domain: cs-host
-          outcome: {at: sc-status, map: {2xx: succeeded, 4xx: denied, "*": failed}}
-    samples: [{…}]                   # objects of the system, each with what it gives
+name: my_proxy
+title: Egress proxy of the head office
+recognise: {present: [cs-host, sc-status], equals: {product: proxy}}
+each: events                     # where one object holds many
+actions:
+  - when: {present: [cs-host]}
+    fields:
+      kind: {value: http}
+      event_time: {at: ts, unit: s}
+      target_domain: cs-host
+      outcome: {at: sc-status, map: {2xx: succeeded, 4xx: denied, "*": failed}}
+samples: [{…}]                   # objects of the system, each with what it gives
 """
 
 import re
@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 import msgspec
 import yaml
 
-from tachograph.pipeline.normalize.formats.decoder import Read, Told
+from tachograph.pipeline.normalize.formats.decoder import Read, Sample, Told
 from tachograph.pipeline.normalize.formats.reading import (
     TIMES,
     UNITS_US,
@@ -115,14 +115,9 @@ class MappedAction(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     when: When = When()
 
 
-class Sample(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """An object of the system, and fields of the actions that it gives."""
-
-    object: dict[str, Any]
-    gives: list[dict[str, Any]] = []
-
-
-class MappingFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"of_each": "each"}):
+class MappingFile(
+    msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"of_each": "each"}
+):
     """A mapping file."""
 
     name: str
@@ -184,8 +179,13 @@ class Mapped:
 
     def __init__(self, mapping: MappingFile) -> None:
         self.mapping = mapping
-        self.name, self.title = mapping.name, mapping.title
+        self.name, self.title, self.about = mapping.name, mapping.title, mapping.about
         self._used = [list(_used(action)) for action in mapping.actions]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """See Decoder."""
+        return self.mapping.samples
 
     def recognises(self, item: Object) -> bool:
         """See Decoder. A mapping that says nothing of it is used by its name only."""
@@ -199,7 +199,7 @@ class Mapped:
         mapping = self.mapping
         parts = [item]
         if mapping.of_each is not None:
-            parts = [{**one, "^": item} for one in _each(item, mapping.of_each)[:MAX_EACH]]
+            parts = _each(item, mapping.of_each)[:MAX_EACH]
         for number, part in enumerate(parts):
             for which, action in enumerate(mapping.actions):
                 if action.when.holds(part):
@@ -246,13 +246,15 @@ def _span(row: Row) -> None:
         row["start_time"] = end - int(took * 1000)
 
 
-def _each(item: Any, path: str) -> list[Object]:
-    """The objects at a path through lists: `runs.results` goes through every run."""
+def _each(item: Object, path: str) -> list[Object]:
+    """The objects at a path through lists, each with the one around it as `^`: `runs.results` goes
+    through every run.
+    """
     head, _, tail = path.partition(".")
     found = objects(at(item, head))
-    if not tail:
-        return found
-    return [{**inner, "^": outer} for outer in found for inner in _each(outer, tail)]
+    if tail:
+        return [inner for outer in found for inner in _each(outer, tail)]
+    return [{**one, "^": item} for one in found]
 
 
 def _used(action: MappedAction) -> Iterator[str]:

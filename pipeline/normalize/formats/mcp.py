@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tachograph.pipeline.normalize.formats.decoder import Read, Told
+from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
 from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
@@ -23,11 +23,15 @@ from tachograph.pipeline.normalize.formats.reading import (
     trace_of,
     within,
 )
-from tachograph.pipeline.normalize.messages import words
 from tachograph.pipeline.normalize.raw import Row
 from tachograph.pipeline.normalize.vocabulary import METHODS
 
 SOURCE: Final = "mcp"
+# What a listing says of each tool in it.
+_OF_ALL: Final = (
+    "source_kind", "event_time", "session_id", "agent_id", "agent_name", "principal_id",
+    "tool_server", "transport", "trace_id", "mcp_protocol_version", "source_id",
+)  # fmt: skip
 # Where an envelope of somebody's keeps the message.
 _MESSAGES: Final = ("message", "msg", "raw", "jsonrpc_message", "payload")
 _META: Final = "io.modelcontextprotocol/"
@@ -59,7 +63,7 @@ class _Said(msgspec.Struct):
         return first(self.envelope, "session_id", "session", "mcp-session-id", "mcp_session_id")
 
 
-class Mcp:
+class Mcp(Written):
     """See Decoder."""
 
     name = SOURCE
@@ -235,9 +239,7 @@ def _suffixed(producer: str | None, number: int) -> str | None:
 
 
 def _listed(row: Row, tool: Object) -> Row:
-    kept = ("source_kind", "event_time", "session_id", "agent_id", "agent_name", "principal_id",
-            "tool_server", "transport", "trace_id", "mcp_protocol_version", "source_id")  # fmt: skip
-    made = {name: row[name] for name in kept if name in row}
+    made: Row = {name: row[name] for name in _OF_ALL if name in row}
     made |= {"kind": "tool_listing", "operation": "tools/list", "mcp_method": "tools/list",
              "tool_type": "mcp", "outcome": "succeeded"}  # fmt: skip
     hints = tool.get("annotations")

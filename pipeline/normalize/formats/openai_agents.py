@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
 from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
@@ -13,7 +14,6 @@ from tachograph.pipeline.normalize.formats.reading import (
     objects,
     time_us,
 )
-from tachograph.pipeline.normalize.formats.decoder import Read, Told
 from tachograph.pipeline.normalize.messages import words
 from tachograph.pipeline.normalize.raw import Row
 
@@ -23,7 +23,7 @@ ANCESTORS: Final = 64
 Spans = Mapping[str, Object]
 
 
-class OpenAiAgents:
+class OpenAiAgents(Written):
     """See Decoder."""
 
     name = SOURCE
@@ -82,7 +82,7 @@ def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Ite
     if made is None:
         return
     trace = _trace(span.get("trace_id"))
-    about = named.get(trace, {})
+    of_trace = named.get(trace, {})
     begin, end = time_us(span.get("started_at")), time_us(span.get("ended_at"))
     row: Row = {"source_kind": SOURCE, "source_id": SOURCE, "service_name": SOURCE,
                 "agent_framework": "openai-agents", "event_time": end or begin}  # fmt: skip
@@ -97,15 +97,18 @@ def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Ite
     filled(
         row,
         trace_id=trace,
-        session_id=about.get("group_id"),
+        session_id=of_trace.get("group_id"),
         agent_name=agent,
         agent_id=agent,
         error_message=at(error, "message"),
         error_type="error" if error else None,
     )
-    extra = {f"metadata.{n}": v for n, v in objects(about.get("metadata"))[0].items()} if (
-        about.get("metadata").__class__ is dict
-    ) else {}  # fmt: skip
+    metadata = of_trace.get("metadata")
+    extra = (
+        {f"metadata.{name}": value for name, value in metadata.items()}
+        if metadata.__class__ is dict
+        else {}
+    )
     extra |= {"openai.span_id": span.get("id"), "openai.parent_id": span.get("parent_id")}
     row["attributes"] = {
         **{n: v for n, v in extra.items() if v is not None},
@@ -135,7 +138,9 @@ def _made(data: Object) -> Row | None:
             return row | {"attributes": {"agent.tools": data.get("tools") or []}}
         case "handoff":
             row = {"kind": "agent_call", "operation": "handoff"}
-            return filled(row, peer_agent_id=data.get("to_agent"), agent_name=data.get("from_agent"))
+            return filled(
+                row, peer_agent_id=data.get("to_agent"), agent_name=data.get("from_agent")
+            )
         case "guardrail":
             blocked = data.get("triggered") is True
             row = {"kind": "guardrail", "outcome": "denied" if blocked else "succeeded"}

@@ -63,7 +63,7 @@ def first(value: Any, *paths: str) -> Any:
     """The first of these that is there and says something."""
     for path in paths:
         found = at(value, path)
-        if found is not None and found != "" and found != "-":
+        if found is not None and found not in ("", "-"):
             return found
     return None
 

@@ -32,12 +32,17 @@ def programs(document: str) -> list[tuple[str, str]]:
     return re.findall(r"```python\n(.*?)```\n\n```\n(.*?)\n```", text, re.DOTALL)
 
 
-POSTS = [pair for pair in shown("door.md") if "-sN" not in pair[0] and "curl" in pair[0]]
+POSTS = [
+    pair
+    for page in ("door.md", "sources.md")
+    for pair in shown(page)
+    if "-sN" not in pair[0] and "curl" in pair[0]
+]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("number", range(len(POSTS)))
-def test_the_commands_of_the_doors_page_answer_as_shown(
+def test_the_commands_of_the_doors_pages_answer_as_shown(
     standing_door: OpenDoor, number: int
 ) -> None:
     command, output = POSTS[number]

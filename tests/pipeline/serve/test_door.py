@@ -185,7 +185,7 @@ def test_native_actions_of_one_agent_travel_together_in_their_order(door: OpenDo
     assert set(found) == {b"default/a-0", b"default/a-1"}
     for first, key in enumerate((b"default/a-0", b"default/a-1")):
         record = found[key]
-        decoded = normalize_native.actions(record.value() or b"")
+        decoded, _ = normalize_native.actions(record.value() or b"")
         numbers = [item.row["sequence"] for item in decoded.items]
         assert numbers == list(range(first, 100, 2))
         assert headers_of(record)["tacho-record"] == b"action"
@@ -201,7 +201,7 @@ def test_arrays_and_single_objects_are_taken_as_json(door: OpenDoor, body: Any) 
     count = len(body) if isinstance(body, list) else 1
     assert answer.json() == {"accepted": count}
     [record] = records(door.settings, "agent.raw", 1)
-    decoded = normalize_native.actions(record.value() or b"")
+    decoded, _ = normalize_native.actions(record.value() or b"")
     assert (len(decoded.items), decoded.faults) == (count, [])
 
 
