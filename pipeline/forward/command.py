@@ -20,13 +20,13 @@ app = typer.Typer(
 
 ConfigPath = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads the annotation
-    typer.Option("--config", help="this file instead of TACHO_HOME/forward.toml"),
+    typer.Option("--config", help="this file instead of TACHO_HOME/forward.yaml or forward.toml"),
 ]
 
 
 @app.callback()
 def forward(context: typer.Context, config: ConfigPath = None) -> None:
-    """Bring alerts to every destination of forward.toml; runs until it is told to stop."""
+    """Bring alerts to every configured destination; runs until it is told to stop."""
     context.obj = config
     if context.invoked_subcommand is None:
         from tachograph.pipeline.forward.config import PATH_VARIABLE
@@ -52,7 +52,7 @@ def list_destinations(context: typer.Context) -> None:
 @app.command()
 def test(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="a destination of forward.toml")],
+    name: Annotated[str, typer.Argument(help="the name of a destination")],
 ) -> None:
     """Send one sample alert, marked synthetic, and say what the other end answered."""
     from tachograph.pipeline.clock import system_us
@@ -66,11 +66,13 @@ def test(
     found = {configured.route.name: configured for configured in load(settings, context.obj)}
     chosen = found.get(name)
     if chosen is None:
-        known = ", ".join(found) or "none: write TACHO_HOME/forward.toml"
+        known = ", ".join(found) or "none: write TACHO_HOME/forward.yaml"
         raise ConfigError(f"no destination {name!r}; there is {known}")
     alert = sample_alert(settings.tenant, system_us())
     body = chosen.format.render(alert, **chosen.type.render_options(chosen.options))
-    record = Outgoing(f"{alert.alert_id}:{alert.revision}", body, chosen.format.CONTENT_TYPE)
+    record = Outgoing(
+        f"{alert.alert_id}:{alert.revision}", body, chosen.format.CONTENT_TYPE, alert.updated_at
+    )
     destination = chosen.type.open(chosen.options, chosen.secret)
     try:
         answer = destination.deliver([record])

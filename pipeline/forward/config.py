@@ -1,4 +1,5 @@
-"""`forward.toml`: which destinations there are, what each gets, and how. All problems come at once.
+"""`forward.yaml` or `forward.toml`: which destinations there are, what each gets, and how. All
+problems come at once.
 
 Secrets stand in the environment (`secret_env`) or a file (`secret_file`), never in this file: it
 can be shown, copied and committed.
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+import yaml
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.forward.destination import DestinationType, Options, Secret, types
@@ -19,7 +21,7 @@ from tachograph.pipeline.forward.formats import Format, formats
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas.alert import RiskCategory, Severity
 
-FILE_NAME = "forward.toml"
+FILE_NAMES = ("forward.yaml", "forward.yml", "forward.toml")
 PATH_VARIABLE = "TACHO_FORWARD_CONFIG"
 MAX_DESTINATIONS = 50
 MAX_FILE_BYTES = 1_048_576
@@ -63,8 +65,9 @@ class Configured(msgspec.Struct, frozen=True, kw_only=True):
     def shown(self) -> dict[str, Any]:
         """The configuration as a person may see it: no secret, no URL path (which may be one)."""
         options = msgspec.to_builtins(self.options)
-        if "url" in options:
-            options["url"] = re.sub(r"^(\w+://[^/?#]+).*", r"\1/…", options["url"])
+        for name in ("url", "login_url", "endpoint"):
+            if options.get(name):
+                options[name] = re.sub(r"^(\w+://[^/?#]+).*", r"\1/…", options[name])
         return {**msgspec.to_builtins(self.route), "format": self.format.NAME, **options}
 
 
@@ -72,14 +75,14 @@ def load(
     settings: Settings, path: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Configured]:
     """The destinations of `path`, else of the file that TACHO_FORWARD_CONFIG names, else of
-    TACHO_HOME/forward.toml; none when that last one does not exist.
+    forward.yaml or forward.toml in TACHO_HOME; none when there is no such file.
 
     Raises ConfigError that names every problem, one a line.
     """
     environ = os.environ if environ is None else environ
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
-    chosen = named or settings.home / FILE_NAME
-    if named is None and not chosen.exists():
+    chosen = named or _beside(settings.home)
+    if chosen is None:
         return []
     tables, problems = _tables(chosen)
     found = []
@@ -94,23 +97,45 @@ def load(
     return found
 
 
+def _beside(home: Path) -> Path | None:
+    found = [home / name for name in FILE_NAMES if (home / name).exists()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ConfigError(f"{home}: {names}: keep one of them")
+    return found[0] if found else None
+
+
 def _tables(path: Path) -> tuple[list[Any], list[str]]:
     try:
         content = path.read_bytes()
         if len(content) > MAX_FILE_BYTES:
             return [], [f"larger than {MAX_FILE_BYTES} bytes"]
-        document = tomllib.loads(content.decode())
+        document = _document(path, content.decode())
     except OSError as error:
         return [], [f"cannot be read: {error.strerror}"]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return [], [f"is no TOML: {error}"]
-    tables = document.pop("destination", [])
-    problems = [f"unknown key {name!r}; only [[destination]] is known" for name in document]
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        return [], [f"is no {_language(path)}: {error}"]
+    if not isinstance(document, dict):
+        return [], ["begins with destinations:"]
+    # TOML writers think of one table, YAML writers of a list: either word will do.
+    tables = document.pop("destinations", document.pop("destination", []))
+    problems = [f"unknown key {name!r}; only destinations is known" for name in document]
     if not isinstance(tables, list):
-        return [], [*problems, "destination is a table; write [[destination]]"]
+        return [], [*problems, "destinations is a list; in TOML write [[destination]]"]
     if len(tables) > MAX_DESTINATIONS:
         problems.append(f"more than {MAX_DESTINATIONS} destinations")
     return tables[:MAX_DESTINATIONS], problems
+
+
+def _language(path: Path) -> str:
+    return "TOML" if path.suffix == ".toml" else "YAML"
+
+
+def _document(path: Path, text: str) -> Any:
+    if _language(path) == "TOML":
+        return tomllib.loads(text)
+    document = yaml.safe_load(text)
+    return {} if document is None else document
 
 
 def _configured(table: Any, environ: Mapping[str, str]) -> tuple[Configured | None, list[str]]:

@@ -8,13 +8,14 @@ forward test` and the delivery loop know it by that alone.
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from types import ModuleType
 from typing import Any, Protocol, cast
 
 import msgspec
 
-from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.errors import Refused, RetryLater
 
 
 class Busy(RetryLater):
@@ -23,6 +24,16 @@ class Busy(RetryLater):
     def __init__(self, message: str, after_s: float) -> None:
         super().__init__(message)
         self.after_s = after_s
+
+
+class PartlyRefused(Refused):
+    """Of the records of one call, those before `at` were taken, `at` never will be, and those after
+    it were not looked at.
+    """
+
+    def __init__(self, message: str, at: int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class Secret:
@@ -45,6 +56,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     key: str  # alert id:revision; what a receiver de-duplicates by
     body: bytes
     content_type: str
+    # Time of the alert's state, for receivers that file by it.
+    at: datetime = datetime.fromtimestamp(0, UTC)
 
 
 class Destination(Protocol):
@@ -54,15 +67,17 @@ class Destination(Protocol):
     member of a consumer group.
     """
 
-    # Records of one call. 1 where the other end answers for each.
+    # Records of one call, and their bytes. 1 record where the other end answers for each.
     batch_records: int
+    batch_bytes: int
 
     def deliver(self, records: Sequence[Outgoing]) -> str:
         """Send the records, in order, and return what the other end said, in a few words.
 
         Returning means acknowledged, as far as the protocol can say (the docs state the class).
         Raises RetryLater (Busy with a pause) when all of them must be sent again, Refused when the
-        other end will never take them: then, for more than one, the caller tries each alone.
+        other end will never take them: then, for more than one, the caller tries each alone; or
+        PartlyRefused when the other end says which one stopped it.
         """
 
     def close(self) -> None:

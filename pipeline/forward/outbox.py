@@ -6,7 +6,7 @@ from may be put again as it is: the ledger leaves out what went through.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -15,7 +15,7 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.forward.config import Configured
-from tachograph.pipeline.forward.destination import Destination, Outgoing
+from tachograph.pipeline.forward.destination import Destination, Outgoing, PartlyRefused
 from tachograph.pipeline.forward.ledger import Ledger
 from tachograph.pipeline.forward.ratecap import RateCap, summaries
 from tachograph.pipeline.forward.selection import select
@@ -23,6 +23,8 @@ from tachograph.schemas.alert import Alert
 from tachograph.schemas.records import Health
 
 _MINUTE_US = 60 * SECOND_US
+
+Rendered = tuple[Alert, Outgoing]
 
 
 class Stopping(RetryLater):
@@ -67,10 +69,10 @@ class Outbox:
         selected = select(self._route, alerts, known)
         admitted, held = self._cap.split(selected.send, known, self._clock())
         refused: list[RefusedAlert] = []
-        for part in _slices(admitted, self._destination.batch_records):
+        for part in _slices(self._rendered(admitted, known), self._destination):
             if stop.is_set():
                 raise Stopping("stopping")
-            refused += self._deliver(part, known)
+            refused += self._deliver(part)
         self._ledger.hold(held)
         selected.skipped["rate_cap"] += len(held)
         self._count(selected.skipped)
@@ -81,14 +83,15 @@ class Outbox:
         """Send what earlier minutes held back, as one record a minute. Raises RetryLater."""
         held = self._ledger.held_before(self._clock() // _MINUTE_US)
         for summary in summaries(self._route.name, self._tenant, held):
-            self._deliver([summary], {})
+            self._deliver(list(self._rendered([summary], {})))
         if held:
             self._ledger.forget_held(held)
 
     def greet(self, health: Health) -> None:
         """Tell the destination how the pipeline is. Raises RetryLater, Refused."""
         key = f"health:{health.component}:{int(health.at.timestamp())}"
-        record = Outgoing(key, self._form.render_health(health), self._form.CONTENT_TYPE)
+        body = self._form.render_health(health, **self._extra)
+        record = Outgoing(key, body, self._form.CONTENT_TYPE, health.at)
         self.answer = self._destination.deliver([record])
 
     def close(self) -> None:
@@ -96,23 +99,34 @@ class Outbox:
         self._destination.close()
         self._ledger.close()
 
-    def _deliver(self, alerts: list[Alert], known: dict[str, int]) -> list[RefusedAlert]:
-        records = [self._record(alert, update=alert.alert_id in known) for alert in alerts]
+    def _rendered(self, alerts: Iterable[Alert], known: Mapping[str, int]) -> Iterator[Rendered]:
+        for alert in alerts:
+            body = self._form.render(alert, update=alert.alert_id in known, **self._extra)
+            key = f"{alert.alert_id}:{alert.revision}"
+            yield alert, Outgoing(key, body, self._form.CONTENT_TYPE, alert.updated_at)
+
+    def _deliver(self, batch: list[Rendered]) -> list[RefusedAlert]:
         try:
-            self.answer = self._destination.deliver(records)
+            self.answer = self._destination.deliver([record for _, record in batch])
+        except PartlyRefused as error:
+            self._acknowledge(batch[: error.at])
+            rest = batch[error.at + 1 :]
+            return self._refuse(batch[error.at], error) + (self._deliver(rest) if rest else [])
         except Refused as error:
-            if len(alerts) == 1:
-                self.drops["refused"] += 1
-                return [RefusedAlert(alerts[0], str(error))]
-            return [refused for alert in alerts for refused in self._deliver([alert], known)]
-        self._ledger.acknowledge((alert.alert_id, alert.revision) for alert in alerts)
-        self._cap.used(len(alerts), self._clock())
-        metrics.DELIVERED.labels(self._route.name).inc(len(alerts))
+            if len(batch) == 1:
+                return self._refuse(batch[0], error)
+            return [refused for one in batch for refused in self._deliver([one])]
+        self._acknowledge(batch)
         return []
 
-    def _record(self, alert: Alert, *, update: bool) -> Outgoing:
-        body = self._form.render(alert, update=update, **self._extra)
-        return Outgoing(f"{alert.alert_id}:{alert.revision}", body, self._form.CONTENT_TYPE)
+    def _refuse(self, rendered: Rendered, error: Refused) -> list[RefusedAlert]:
+        self.drops["refused"] += 1
+        return [RefusedAlert(rendered[0], str(error))]
+
+    def _acknowledge(self, batch: Sequence[Rendered]) -> None:
+        self._ledger.acknowledge((alert.alert_id, alert.revision) for alert, _ in batch)
+        self._cap.used(len(batch), self._clock())
+        metrics.DELIVERED.labels(self._route.name).inc(len(batch))
 
     def _count(self, skipped: Counter[str]) -> None:
         self.drops.update(skipped)
@@ -125,6 +139,17 @@ class Outbox:
             self.watermark = newest
 
 
-def _slices(alerts: list[Alert], size: int) -> Iterator[list[Alert]]:
-    for start in range(0, len(alerts), size):
-        yield alerts[start : start + size]
+def _slices(rendered: Iterable[Rendered], destination: Destination) -> Iterator[list[Rendered]]:
+    """Batches as the destination takes them: so many records, so many bytes, at least one."""
+    batch: list[Rendered] = []
+    size_bytes = 0
+    for one in rendered:
+        length = len(one[1].body)
+        full = len(batch) >= destination.batch_records
+        if batch and (full or size_bytes + length > destination.batch_bytes):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(one)
+        size_bytes += length
+    if batch:
+        yield batch

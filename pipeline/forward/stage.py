@@ -38,7 +38,7 @@ log = get("forward")
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Until `stop`. Raises ConfigError, with every problem, when forward.toml cannot be used."""
+    """Until `stop`. Raises ConfigError, with every problem, when their file cannot be used."""
     configured = load(settings)
     overview = Overview()
     threads = [_monitor(settings, overview, stop)]

@@ -35,7 +35,7 @@ def line(
         room -= size
         parts.append(part)
     if omitted:
-        if parts[-1].startswith(f"{omitted[0]}Label="):
+        if parts and parts[-1].startswith(f"{omitted[0]}Label="):
             parts.pop()
         parts.append(f"{OMITTED}={show(OMITTED, joined(omitted, _MOST_NAMED))}")
     return (head + separator.join(parts)).encode()

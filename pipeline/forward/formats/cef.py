@@ -43,8 +43,8 @@ SEVERITY: dict[Severity, int] = {
 }
 _HEALTH_SEVERITY = {"ok": 1, "degraded": 5, "silent": 8, "stalled": 8}
 
-_NAME_BYTES = 512
-_SIGNATURE_BYTES = 512
+_NAME_BYTES = 256
+_SIGNATURE_BYTES = 128
 # Names and ids are short, so that a hostile one cannot push the others out of the record.
 _DEFAULT_LIMIT = 256
 _LIMITS = {
@@ -58,17 +58,17 @@ _MOST_LISTED = 20
 Pairs = Iterator[Pair]
 
 
-def render(alert: Alert, *, update: bool = False) -> bytes:
-    """One alert as one CEF line, at most MAX_BYTES of UTF-8, no line break in it."""
+def render(alert: Alert, *, update: bool = False, max_bytes: int = MAX_BYTES) -> bytes:
+    """One alert as one CEF line, at most `max_bytes` of UTF-8, no line break in it."""
     rule = gravest(alert)
     head = _header(rule.rule_id if rule else "none", alert.title, SEVERITY[alert.severity])
-    return _line(head, _alert_pairs(alert, update=update))
+    return line(head, _alert_pairs(alert, update=update), " ", max_bytes, _value)
 
 
-def render_health(health: Health) -> bytes:
+def render_health(health: Health, *, max_bytes: int = MAX_BYTES) -> bytes:
     """One health record as one CEF line."""
     head = _header(HEALTH_EVENT, "Pipeline health", _HEALTH_SEVERITY[health.status])
-    return _line(head, _health_pairs(health))
+    return line(head, _health_pairs(health), " ", max_bytes, _value)
 
 
 def _alert_pairs(alert: Alert, *, update: bool) -> Pairs:
@@ -171,10 +171,6 @@ def _header(signature: str, name: str, severity: int) -> str:
 def _header_value(text: str, limit_bytes: int) -> str:
     harmless = cut(text, limit_bytes, lambda part: visible(part).replace("|", "/"))
     return harmless.replace("\\", "\\\\")
-
-
-def _line(head: str, pairs: Pairs) -> bytes:
-    return line(head, pairs, " ", MAX_BYTES, _value)
 
 
 def _value(key: str, text: str) -> str:

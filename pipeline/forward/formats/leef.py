@@ -34,7 +34,7 @@ pack = lines
 
 _HEALTH_SEVERITY = {"ok": 1, "degraded": 5, "silent": 8, "stalled": 8}
 _DELIMITER = "\t"
-_HEADER_BYTES = 512
+_HEADER_BYTES = 128
 _DEFAULT_LIMIT = 256
 _LIMITS = {
     **dict.fromkeys(("msg", "url", "tachoEvidence", "tachoObservables"), 1_000),
@@ -44,16 +44,16 @@ _LIMITS = {
 _MOST_LISTED = 20
 
 
-def render(alert: Alert, *, update: bool = False) -> bytes:
-    """One alert as one LEEF line, at most MAX_BYTES of UTF-8, no line break in it."""
+def render(alert: Alert, *, update: bool = False, max_bytes: int = MAX_BYTES) -> bytes:
+    """One alert as one LEEF line, at most `max_bytes` of UTF-8, no line break in it."""
     rule = gravest(alert)
     head = _header(rule.rule_id if rule else "none")
-    return line(head, _alert_pairs(alert, update=update), _DELIMITER, MAX_BYTES, _value)
+    return line(head, _alert_pairs(alert, update=update), _DELIMITER, max_bytes, _value)
 
 
-def render_health(health: Health) -> bytes:
+def render_health(health: Health, *, max_bytes: int = MAX_BYTES) -> bytes:
     """One health record as one LEEF line."""
-    return line(_header(HEALTH_EVENT), _health_pairs(health), _DELIMITER, MAX_BYTES, _value)
+    return line(_header(HEALTH_EVENT), _health_pairs(health), _DELIMITER, max_bytes, _value)
 
 
 def _alert_pairs(alert: Alert, *, update: bool) -> Pairs:

@@ -21,7 +21,7 @@ MAX_BYTES = 8_000
 pack = lines
 Message = Literal["cef", "leef"]
 _RENDER: dict[Message, Callable[..., bytes]] = {"cef": cef.render, "leef": leef.render}
-_HEALTH: dict[Message, Callable[[Health], bytes]] = {
+_HEALTH: dict[Message, Callable[..., bytes]] = {
     "cef": cef.render_health,
     "leef": leef.render_health,
 }
@@ -43,9 +43,14 @@ _PARAMETER_BYTES = 64
 
 
 def render(
-    alert: Alert, *, update: bool = False, hostname: str = NIL, message: Message = "cef"
+    alert: Alert,
+    *,
+    update: bool = False,
+    hostname: str = NIL,
+    message: Message = "cef",
+    max_bytes: int = MAX_BYTES,
 ) -> bytes:
-    """One alert as one syslog message, without the framing of TCP."""
+    """One alert as one syslog message of at most `max_bytes`, without the framing of TCP."""
     identity = {
         "alertId": alert.alert_id,
         "revision": str(alert.revision),
@@ -53,14 +58,26 @@ def render(
         "severity": alert.severity,
     }
     head = _header(SEVERITY[alert.severity], alert.updated_at, "ALERT", hostname)
-    return head + _structured(identity) + _RENDER[message](alert, update=update)
+    head += _structured(identity)
+    return head + _RENDER[message](alert, update=update, max_bytes=_room(head, max_bytes))
 
 
-def render_health(health: Health, *, hostname: str = NIL, message: Message = "cef") -> bytes:
+def render_health(
+    health: Health,
+    *,
+    hostname: str = NIL,
+    message: Message = "cef",
+    max_bytes: int = MAX_BYTES,
+) -> bytes:
     """One health record as one syslog message."""
     identity = {"component": health.component, "status": health.status, "tenant": health.tenant}
     head = _header(_HEALTH_SEVERITY[health.status], health.at, "HEALTH", hostname)
-    return head + _structured(identity) + _HEALTH[message](health)
+    head += _structured(identity)
+    return head + _HEALTH[message](health, max_bytes=_room(head, max_bytes))
+
+
+def _room(head: bytes, max_bytes: int) -> int:
+    return min(cef.MAX_BYTES, max_bytes - len(head))
 
 
 def _header(severity: int, at: datetime, message_id: str, hostname: str) -> bytes:

@@ -40,7 +40,7 @@ def rsyslogd() -> str | None:
 
 
 class Rsyslog:
-    """A real rsyslogd with one TCP input on loopback; writes each message as it came."""
+    """A real rsyslogd with a TCP and a UDP input on loopback; writes each message as it came."""
 
     def __init__(
         self, folder: Path, *, tls: dict[str, Path] | None = None, clients: str = "anon"
@@ -72,6 +72,8 @@ class Rsyslog:
             f'module(load="imtcp"{stream})\n'
             'template(name="raw" type="string" string="%rawmsg%\\n")\n'
             f'input(type="imtcp" port="{self.port}" address="127.0.0.1" ruleset="keep")\n'
+            f'module(load="imudp")\ninput(type="imudp" port="{self.port}"'
+            ' address="127.0.0.1" ruleset="keep")\n'
             'ruleset(name="keep") {'
             f' action(type="omfile" file="{self.output}" template="raw") }}\n'
         )

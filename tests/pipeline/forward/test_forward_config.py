@@ -84,7 +84,7 @@ colour = "red"
 name = "hook"
 type = "webhook"
 url = "http://siem.example/"
-format = "leef"
+format = "slack"
 rate_cap = 0
 secret_env = "UNSET"
 [[destination]]
@@ -107,10 +107,10 @@ address = "a:1"
         "min_severity: Invalid enum value 'huge'",
         "destination Bad Name: unknown option 'colour'",
         "destination Bad Name: address is missing",
-        "format: 'leef'; webhook carries ocsf, cef",
+        "format: 'slack'; webhook carries ocsf, ndjson, cef",
         "rate_cap: Expected `int` >= 1",
         "secret_env: UNSET is not set",
-        "destination pigeon: type: none of syslog, webhook",
+        "destination pigeon: type: none of elasticsearch, kafka, opensearch, otlp, s3, ",
         "name 'same' is given twice",
     ):
         assert part in told
@@ -135,6 +135,56 @@ def test_what_is_no_configuration_is_one_clear_error(tmp_path: Path, text: str) 
     (tmp_path / "forward.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"is no TOML|write \[\[destination\]\]"):
         load(Settings.from_env({"TACHO_HOME": str(tmp_path)}), environ={})
+
+
+YAML = """
+destinations:
+  - name: siem
+    type: syslog
+    address: siem.example:6514
+    tls: true
+    min_severity: medium
+  - name: hook
+    type: webhook
+    url: https://hooks.example/T00
+    secret_env: HOOK_SECRET
+    rules: ["secret-*"]
+"""
+
+
+def test_yaml_says_the_same_as_toml(tmp_path: Path) -> None:
+    (tmp_path / "forward.yaml").write_text(YAML)
+    settings = Settings.from_env({"TACHO_HOME": str(tmp_path)})
+    siem, hook = load(settings, environ={"HOOK_SECRET": SECRET})
+    assert (siem.route.min_severity, siem.type.TYPE) == ("medium", "syslog")
+    assert hook.route.rules == ["secret-*"]
+    (tmp_path / "forward.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match="keep one of them"):
+        load(settings, environ={"HOOK_SECRET": SECRET})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("destinations: [", "is no YAML"),
+        ("- name: x", "begins with destinations"),
+        ("destinations: x", "destinations is a list"),
+        ("destinations: !!python/object/apply:os.system [id]", "is no YAML"),
+        ("destinations: [7]", "destination 1: is no table"),
+        ("colour: red", "unknown key 'colour'"),
+    ],
+)
+def test_yaml_that_is_no_configuration_is_one_clear_error(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "forward.yml").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load(Settings.from_env({"TACHO_HOME": str(tmp_path)}), environ={})
+
+
+def test_an_empty_yaml_has_no_destinations(tmp_path: Path) -> None:
+    (tmp_path / "forward.yaml").write_text("# none yet\n")
+    assert load(Settings.from_env({"TACHO_HOME": str(tmp_path)}), environ={}) == []
 
 
 def test_there_is_a_bound_on_destinations_and_on_the_file(tmp_path: Path) -> None:

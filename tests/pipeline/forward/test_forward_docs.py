@@ -21,12 +21,16 @@ def blocks(language: str) -> list[str]:
 
 def test_the_configuration_shown_is_valid(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
-    [shown] = blocks("toml")
-    text = shown.replace("/etc/tacho/siem-ca.pem", str(tmp_path / "ca.pem"))
-    (tmp_path / "forward.toml").write_text(text)
+    (tmp_path / "token").write_text("token-of-the-test")
+    [shown] = blocks("yaml")
+    for path, beside in (("/etc/tacho/siem-ca.pem", "ca.pem"), ("/run/secrets/hec_token", "token")):
+        shown = shown.replace(path, str(tmp_path / beside))
+    (tmp_path / "forward.yaml").write_text(shown)
     settings = Settings.from_env({"TACHO_HOME": str(tmp_path)})
-    found = load(settings, environ={"TACHO_SOAR_SECRET": "a secret of some length"})
-    assert [one.route.name for one in found] == ["siem", "soar"]
+    secrets = dict.fromkeys(re.findall(r"secret_env: (\w+)", shown), "a secret of some length")
+    secrets["SLACK_WEBHOOK_URL"] = "https://hooks.slack.example/services/T0/B0/x"
+    found = load(settings, environ=secrets)
+    assert {one.type.TYPE for one in found} == set(destination.types()) - {"opensearch"}
 
 
 def test_the_signature_check_shown_accepts_ours_and_nothing_else() -> None:
@@ -44,7 +48,7 @@ def test_the_signature_check_shown_accepts_ours_and_nothing_else() -> None:
 def test_every_option_and_format_is_on_the_page() -> None:
     page = PAGE.read_text("utf-8")
     for kind in destination.types().values():
-        assert f'type = "{kind.TYPE}"' in page
+        assert f"`type: {kind.TYPE}`" in page
         for name in kind.Options.__struct_fields__:
             assert f"`{name}" in page
     siem = PAGE.with_name("siem.md").read_text("utf-8")

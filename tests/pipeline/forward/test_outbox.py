@@ -11,7 +11,7 @@ import pytest
 from tachograph.pipeline.clock import SECOND_US, to_us
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.forward.config import Configured, Route
-from tachograph.pipeline.forward.destination import Outgoing, types
+from tachograph.pipeline.forward.destination import Outgoing, PartlyRefused, types
 from tachograph.pipeline.forward.destinations.webhook import Options
 from tachograph.pipeline.forward.formats import formats
 from tachograph.pipeline.forward.ledger import Ledger
@@ -24,15 +24,23 @@ NEVER = threading.Event()
 class Recorder:
     """A destination that keeps what it takes; `refuse` and `fail` say which keys it does not."""
 
-    def __init__(self, batch_records: int = 1) -> None:
+    def __init__(self, batch_records: int = 1, batch_bytes: int = 1 << 30) -> None:
         self.batch_records = batch_records
+        self.batch_bytes = batch_bytes
         self.taken: list[Outgoing] = []
         self.calls = 0
+        self.sizes: list[int] = []
+        self.stop_at = ""
         self.refuse: set[str] = set()
         self.fail_calls: set[int] = set()
 
     def deliver(self, records: Sequence[Outgoing]) -> str:
         self.calls += 1
+        self.sizes.append(len(records))
+        if self.stop_at in [record.key for record in records]:
+            at = [record.key for record in records].index(self.stop_at)
+            self.taken.extend(records[:at])
+            raise PartlyRefused("never", at)
         if self.calls in self.fail_calls:
             raise RetryLater("away")
         if self.refuse & {record.key for record in records}:
@@ -119,6 +127,25 @@ def test_one_refused_record_does_not_take_its_batch_with_it(make: Make) -> None:
     [refused] = make(destination).put([alerts.alert(n) for n in range(1, 6)], NEVER)
     assert (refused.alert.alert_id, refused.reason) == (f"{3:032x}", "never")
     assert destination.keys == [key(n) for n in (1, 2, 4, 5)]
+
+
+def test_what_was_taken_before_a_refused_record_is_not_sent_again(make: Make) -> None:
+    destination = Recorder(batch_records=100)
+    destination.stop_at = key(3)
+    [refused] = make(destination).put([alerts.alert(n) for n in range(1, 6)], NEVER)
+    assert (refused.alert.alert_id, refused.reason) == (f"{3:032x}", "never")
+    assert destination.keys == [key(n) for n in (1, 2, 4, 5)]
+    assert destination.sizes == [5, 2]
+
+
+def test_a_batch_is_bounded_in_bytes_too_but_holds_one_at_least(make: Make) -> None:
+    length = len(formats()["ocsf"].render(alerts.alert(1)))
+    destination = Recorder(batch_records=100, batch_bytes=length * 2 + 10)
+    make(destination).put([alerts.alert(n) for n in range(1, 6)], NEVER)
+    assert destination.sizes == [2, 2, 1]
+    tiny = Recorder(batch_records=100, batch_bytes=1)
+    make(tiny).put([alerts.alert(n) for n in range(11, 14)], NEVER)
+    assert tiny.sizes == [1, 1, 1]
 
 
 def test_a_stop_between_two_deliveries_leaves_the_rest_for_the_next_start(make: Make) -> None:

@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.forward.destination import Outgoing
-from tachograph.pipeline.forward.destinations import syslog_tcp
-from tachograph.pipeline.forward.destinations.syslog_tcp import Options, SyslogTcp
+from tachograph.pipeline.forward.destinations import _syslog_tcp as syslog_tcp
+from tachograph.pipeline.forward.destinations import syslog as syslog_type
+from tachograph.pipeline.forward.destinations._syslog_tcp import Options, SyslogTcp
 from tachograph.pipeline.forward.formats import syslog
 from tachograph.schemas.alert import Alert
 from tests.pipeline.forward import alerts
@@ -186,7 +188,7 @@ def test_the_frame_counts_octets_not_characters() -> None:
     [
         ({"address": "siem"}, "address: 'siem' is not host:port"),
         ({"address": "siem:0"}, "address: 'siem:0' is not host:port"),
-        ({"address": "siem:514", "ca_file": "/nowhere"}, "ca_file: only with tls = true"),
+        ({"address": "siem:514", "ca_file": "/nowhere"}, 'ca_file: only with transport = "tls"'),
         ({"address": "siem:514", "tls": True, "ca_file": "/no/ca"}, "ca_file: no file /no/ca"),
         (
             {"address": "siem:514", "tls": True, "cert_file": __file__},
@@ -196,3 +198,49 @@ def test_the_frame_counts_octets_not_characters() -> None:
 )
 def test_options_that_cannot_work_are_named(options: dict[str, object], problem: str) -> None:
     assert problem in Options(**options).problems(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("confirm", ["close", "drain"])
+def test_records_ended_by_newlines_arrive_whole(start_rsyslog: StartRsyslog, confirm: str) -> None:
+    daemon = start_rsyslog()
+    records = [outgoing(alerts.hostile(alerts.HOSTILE[name])) for name in ("newlines", "json")]
+    destination = sender(daemon, framing="lf", confirm=confirm)
+    destination.deliver(records)
+    eventually(lambda: len(daemon.lines()) == 2, "2 lines")
+    destination.close()
+    assert daemon.lines() == [record.body.decode() for record in records]
+
+
+@pytest.mark.parametrize("message", ["cef", "leef"])
+def test_datagrams_arrive_whole_and_short_enough(start_rsyslog: StartRsyslog, message: str) -> None:
+    daemon = start_rsyslog()
+    options = Options(
+        address=f"127.0.0.1:{daemon.port}",
+        transport="udp",
+        message=message,  # type: ignore[arg-type]
+        hostname="gw-01",
+    )
+    destination = syslog_type.open(options, None)
+    extra = syslog_type.render_options(options)
+    found = [alerts.hostile("plain"), alerts.hostile("y" * 5_000), alerts.hostile("\\" * 999)]
+    bodies = [syslog.render(alert, **extra) for alert in found]
+    records = [Outgoing("a:1", body, "") for body in bodies]
+    assert max(len(body) for body in bodies) <= 2_048
+    assert "3 datagrams sent" in destination.deliver(records)
+    eventually(lambda: len(daemon.lines()) == 3, "3 datagrams")
+    destination.close()
+    # rsyslog writes the tab of LEEF, a control character, as #011.
+    assert daemon.lines() == [body.decode().replace("\t", "#011") for body in bodies]
+
+
+def test_a_datagram_to_a_port_where_nobody_listens_is_told_when_the_system_says_so() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    destination = syslog_type.open(Options(address=f"127.0.0.1:{port}", transport="udp"), None)
+    destination.deliver([outgoing(alerts.alert(1))])
+    # What the other machine answered to the first one is said at a later one.
+    time.sleep(0.1)
+    with pytest.raises(RetryLater, match="refused"):
+        destination.deliver([outgoing(alerts.alert(n)) for n in range(5)])
+    destination.close()

@@ -12,7 +12,8 @@ import pytest
 
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.forward.destination import Busy, Outgoing, Secret
-from tachograph.pipeline.forward.destinations.webhook import MAX_RETRY_AFTER_S, Options, Webhook
+from tachograph.pipeline.forward.destinations._http import MAX_RETRY_AFTER_S
+from tachograph.pipeline.forward.destinations.webhook import Options, Webhook
 from tachograph.pipeline.forward.formats import ocsf
 from tests.pipeline.forward import alerts
 from tests.pipeline.forward.receivers import WebhookReceiver

@@ -1,4 +1,4 @@
-"""RFC 5424 syslog over TCP with octet counting (RFC 6587), or over TLS (RFC 5425).
+"""Syslog over TCP with octet counting or newlines (RFC 6587), or over TLS (RFC 5425).
 
 TCP syslog has no acknowledgement. What it has is the end of a connection: we send a batch, wait
 until the other machine holds every byte, say that we are done, and wait for the other end to close.
@@ -21,16 +21,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.forward import destination
 from tachograph.pipeline.forward.destination import Outgoing, Secret
-
-TYPE = "syslog"
-FORMATS = ("syslog",)
+from tachograph.pipeline.forward.formats import syslog
 
 # In "drain": what is sent again after a break, because the receiver may not have read it.
 TAIL_S = 120.0
@@ -44,7 +42,12 @@ class Options(destination.Options, frozen=True, kw_only=True, forbid_unknown_fie
     """Options of `type = "syslog"`."""
 
     address: str  # host:port, [v6]:port
+    transport: Literal["tcp", "tls", "udp"] = "tcp"
+    # Another way to say transport = "tls".
     tls: bool = False
+    # How a record ends: counted before it (RFC 6587; RFC 5425 knows no other), or by a newline.
+    framing: Literal["octet_counting", "lf"] = "octet_counting"
+    message: syslog.Message = "cef"
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -52,32 +55,30 @@ class Options(destination.Options, frozen=True, kw_only=True, forbid_unknown_fie
     server_name: str | None = None
     hostname: str | None = None
     confirm: Literal["close", "drain"] = "close"
+    # udp: a record longer than this is shortened; RFC 5426 asks receivers for 2048.
+    max_bytes: Annotated[int, msgspec.Meta(ge=2_048, le=syslog.MAX_BYTES)] = 2_048
     deadline_s: Annotated[float, msgspec.Meta(gt=0, le=25)] = 15.0
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.tls or self.transport == "tls"
 
     def problems(self, secret: Secret | None) -> list[str]:
         """What is wrong with the address or the TLS files."""
         found = [] if secret is None else ["syslog takes no secret; it has cert_file and key_file"]
-        if _host_and_port(self.address) is None:
+        if host_and_port(self.address) is None:
             found.append(f"address: {self.address!r} is not host:port")
+        if self.tls and self.transport == "udp":
+            found.append("tls: not over udp")
         files = {"ca_file": self.ca_file, "cert_file": self.cert_file, "key_file": self.key_file}
         given = {name: path for name, path in files.items() if path}
-        if given and not self.tls:
-            found.append(f"{', '.join(given)}: only with tls = true")
+        if given and not self.secure:
+            found.append(f'{", ".join(given)}: only with transport = "tls"')
         if bool(self.cert_file) != bool(self.key_file):
             found.append("cert_file and key_file go together")
         missing = [f"{name}: no file {path}" for name, path in given.items() if not _is_file(path)]
         return found + missing
-
-
-def open(options: Options, secret: Secret | None) -> "SyslogTcp":  # noqa: A001 - name of the seam
-    """A sender from checked options. Raises ConfigError when a TLS file cannot be used."""
-    del secret
-    return SyslogTcp(options)
-
-
-def render_options(options: Options) -> dict[str, Any]:
-    """The host name that the records carry: as configured, else this machine's."""
-    return {"hostname": options.hostname or socket.gethostname()}
 
 
 def framed(record: bytes) -> bytes:
@@ -85,15 +86,21 @@ def framed(record: bytes) -> bytes:
     return b"%d %b" % (len(record), record)
 
 
+def ended(record: bytes) -> bytes:
+    """One record with a newline after it: no record of ours has one inside."""
+    return record + b"\n"
+
+
 class SyslogTcp:
     """Sends batches of syslog records; see the module for when one counts as delivered."""
 
     batch_records = 100
+    batch_bytes = 1_000_000
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._context = _tls(options) if options.tls else None
-        place = _host_and_port(options.address)
+        self._context = _tls(options) if options.secure else None
+        place = host_and_port(options.address)
         if place is None:
             raise ConfigError(f"address: {options.address!r} is not host:port")
         self._place = place
@@ -103,7 +110,8 @@ class SyslogTcp:
     def deliver(self, records: Sequence[Outgoing]) -> str:
         """Send the records and confirm them; see `Destination.deliver`. Never raises Refused."""
         end = time.monotonic() + self._options.deadline_s
-        frames = [framed(record.body) for record in records]
+        frame = framed if self._options.framing == "octet_counting" else ended
+        frames = [frame(record.body) for record in records]
         try:
             if self._options.confirm == "close":
                 self._send_and_close(frames, end)
@@ -253,7 +261,7 @@ def _left(end: float) -> float:
     return left
 
 
-def _host_and_port(address: str) -> tuple[str, int] | None:
+def host_and_port(address: str) -> tuple[str, int] | None:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
