@@ -3,7 +3,7 @@ that came to one place.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import polars as pl
@@ -68,12 +68,18 @@ class AcrossDetector:
             matches = matches_of(rows, self._rules)
             return self._found(self.bank.judge(matches.facts, matches.found, revision), revision)
 
-    def tick(self, watermark_us: int, revision: int, chained_us: int | None = None) -> Found:
+    def tick(
+        self,
+        watermark_us: int,
+        revision: int,
+        chained_us: int | None = None,
+        held: Collection[str] = (),
+    ) -> Found:
         """Every place that sends matches of actions reached this observed time, and every place
         that sends matches of signals `chained_us` (None: the same): close what can no longer
-        change.
+        change. `held`: as CorrelatorBank.advance.
         """
-        outcome = self.bank.advance(watermark_us, revision, chained_us)
+        outcome = self.bank.advance(watermark_us, revision, chained_us, held)
         found = self._found(outcome, revision)
         self.gate.forget(watermark_us - self._limits.allowed_lateness_us)
         closed = self.groups.close(watermark_us, revision)

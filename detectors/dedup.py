@@ -80,19 +80,23 @@ class _Table:
         used = (self.key != 0) | (self.value != 0)
         return self.key[used], self.value[used]
 
-    def grown(self) -> "_Table":
-        """A table of twice the room with the same in it."""
-        larger = _Table(2 * self.capacity)
+    def with_room(self, more: int) -> "_Table":
+        """This one, or a larger one with the same in it, that has room for so many keys more."""
+        if self.used + more <= self.capacity:
+            return self
+        larger = _Table(max(4 * self.capacity, self.used + more))
         larger.add(*self.pairs())
         return larger
 
 
 class _Generation:
-    """What was seen in one horizon: the first action of each producer's id, and the others."""
+    """What was seen in one horizon: the first action of each producer's id, and the others. Both
+    grow: a quiet partition has few, and a checkpoint looks through the whole tables.
+    """
 
-    def __init__(self, capacity: int) -> None:
-        self.first = _Table(capacity)
-        # Few, unless somebody is at it: it grows.
+    def __init__(self) -> None:
+        self.first = _Table(_SMALLEST)
+        # Few, unless somebody is at it.
         self.others = _Table(_SMALLEST)
 
     @property
@@ -115,10 +119,10 @@ class _Generation:
         fresh = np.zeros(len(named), np.bool_)
         fresh[np.unique(named, return_index=True)[1]] = True
         fresh &= ~found
+        self.first = self.first.with_room(int(fresh.sum()))
         self.first.add(named[fresh], rest[fresh])
         others = _both(named[~fresh], rest[~fresh])
-        while self.others.used + len(others) > self.others.capacity:
-            self.others = self.others.grown()
+        self.others = self.others.with_room(len(others))
         self.others.add(others, rest[~fresh])
 
 
@@ -147,8 +151,8 @@ class Seen:
     def __init__(self, horizon_s: int = DEDUP_HORIZON_S, limit: int = MAX_IDS) -> None:
         self._horizon_us = horizon_s * MICROS
         self._limit = limit
-        self._current = _Generation(limit)
-        self._previous = _Generation(1)
+        self._current = _Generation()
+        self._previous = _Generation()
         # Observed time at which the current generation began, and the newest seen.
         self._since_us: int | None = None
         self._newest_us: int | None = None
@@ -233,7 +237,7 @@ class Seen:
 
     def _rotate(self, since_us: int | None) -> None:
         self._previous = self._current
-        self._current = _Generation(self._limit)
+        self._current = _Generation()
         self._since_us = since_us
 
     def dump(self) -> bytes:
@@ -251,17 +255,19 @@ class Seen:
         if kept.format != FORMAT:
             raise ValueError(f"seen ids of format {kept.format}, not {FORMAT}")
         self._since_us, self._newest_us = kept.since_us, kept.newest_us
-        self._current = self._generation(kept.current)
-        self._previous = self._generation(kept.previous)
+        self._current = _generation(kept.current)
+        self._previous = _generation(kept.previous)
         return self
 
-    def _generation(self, columns: tuple[Pairs, Pairs]) -> _Generation:
-        first, others = (_unpacked(pairs) for pairs in columns)
-        made = _Generation(max(self._limit, len(first[0])))
-        made.first.add(*first)
-        made.others = _Table(max(_SMALLEST, len(others[0])))
-        made.others.add(*others)
-        return made
+
+def _generation(columns: tuple[Pairs, Pairs]) -> _Generation:
+    first, others = (_unpacked(pairs) for pairs in columns)
+    made = _Generation()
+    made.first = made.first.with_room(len(first[0]))
+    made.first.add(*first)
+    made.others = made.others.with_room(len(others[0]))
+    made.others.add(*others)
+    return made
 
 
 def _packed(table: _Table) -> Pairs:

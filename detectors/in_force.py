@@ -26,11 +26,14 @@ class Change(msgspec.Struct, frozen=True, order=True):
 
 
 class Period(msgspec.Struct, frozen=True):
-    """A stretch of observed time with one rule set and one reference: their hashes."""
+    """A stretch of observed time with one rule set and one reference: their hashes. `order`: of
+    the change that brought the rules; -1: they were there from the beginning.
+    """
 
     from_us: int
     rules: str
     reference: str
+    order: int = -1
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -49,8 +52,9 @@ class Timeline(msgspec.Struct, frozen=True):
             last = periods[-1]
             if getattr(last, change.subject) == change.content:
                 continue
+            order = change.order if change.subject == "rules" else last.order
             now = msgspec.structs.replace(
-                last, from_us=change.from_us, **{change.subject: change.content}
+                last, from_us=change.from_us, order=order, **{change.subject: change.content}
             )
             if change.from_us == last.from_us:
                 periods.pop()

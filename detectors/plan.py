@@ -12,6 +12,7 @@ from functools import cached_property
 
 import msgspec
 
+from tachograph.detectors.correlation.matched import chain_of, rule_key
 from tachograph.detectors.in_force import LONG_AGO_US, Period, Timeline
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.rule import MICROS, Correlation, Meta
@@ -57,6 +58,17 @@ class Plan:
         for older in reversed(self.sets[:-1]):
             whole = whole.joined(older)
         return msgspec.structs.replace(whole, known_since=self.references)
+
+    @cached_property
+    def since(self) -> dict[str, int]:
+        """Windowed rules and what they rest on, by key, and the first of the changes that brought
+        each.
+        """
+        found: dict[str, int] = {}
+        for period, rules in zip(self.timeline.periods, self.sets, strict=True):
+            for key in map(rule_key, chain_of(rules.correlations)):
+                found[key] = min(period.order, found.get(key, period.order))
+        return found
 
     @cached_property
     def remembered_us(self) -> int:

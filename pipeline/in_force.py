@@ -198,6 +198,11 @@ class InForce:
         """
         return len(self._said)
 
+    @property
+    def newest(self) -> int:
+        """Offset in agent.config of the newest activation that is known."""
+        return self._said[-1].offset if self._said else -1
+
     def without_past(self, since_us: int) -> Plan | None:
         """The plan without sets that were over before an observed time, if there are such."""
         if self.plan.timeline.since(since_us).periods == self.plan.timeline.periods:

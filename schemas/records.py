@@ -12,13 +12,18 @@ AckStatus = Literal["received", "applied", "refused", "expired"]
 
 
 class Tick(Record, frozen=True, kw_only=True):
-    """Observed time reached on a raw partition; written to every partition of agent.actions."""
+    """Observed time reached on a raw partition; written to every partition of agent.actions. In
+    agent.matches: that which a partition of agent.actions, or of agent.matches, reached.
+    """
 
     raw_topic: Annotated[str, doc("raw topic")]
     raw_partition: Annotated[int, doc("raw partition", ge=0)]
     raw_partitions: Annotated[int, doc("partitions of the raw topic", ge=1)]
     observed_time: Annotated[datetime, doc("all actions observed before it are in", "UTC")]
     by_clock: Annotated[bool, doc("the partition was at its end: the owner's clock")] = False
+    config_offset: Annotated[
+        int, doc("matches of all rules are sent that stand up to here in agent.config")
+    ] = -1
 
 
 class SessionLink(Record, frozen=True, kw_only=True):

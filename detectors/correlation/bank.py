@@ -5,7 +5,7 @@ It does not care: a group is the hash of its values, an event is known by its id
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -39,7 +39,7 @@ from tachograph.detectors.links import Linked, Trace, changed_rows, linked
 from tachograph.detectors.signals import SignalMaker
 from tachograph.schemas.alert import Signal
 
-FORMAT = 2
+FORMAT = 3
 SPARE_TABLES = 16
 # A watermark beyond all others: nothing comes any more.
 END_US = 2**60
@@ -65,7 +65,8 @@ class _State(msgspec.Struct, frozen=True):
     format: int
     polars: str
     seed: int
-    floors: Floors | None
+    # Of each rule, by its key; none where time has not begun for it.
+    floors: dict[str, Floors]
     facts: bytes
     # By rule id and semantic hash: a rule that asks something else starts anew.
     judges: dict[str, CorrelatorState]
@@ -101,7 +102,8 @@ class CorrelatorBank:
             for feed in feeds
         }
         self._speaking = {rule_key(rule) for rule in rule_set.correlations}
-        self._floors: Floors | None = None
+        # How far time has come for each rule: for one that is held it stands still.
+        self._floors: dict[str, Floors] = {}
         # Fact frames that may be held before those that nobody needs any more are looked for.
         self._tables_max = SPARE_TABLES
 
@@ -167,36 +169,60 @@ class CorrelatorBank:
                 moved[number] = (table, mask)
         return moved
 
-    def advance(self, watermark_us: int, revision: int, chained_us: int | None = None) -> Outcome:
+    def advance(
+        self,
+        watermark_us: int,
+        revision: int,
+        chained_us: int | None = None,
+        held: Collection[str] = (),
+    ) -> Outcome:
         """Say what had to wait until nothing could change it; forget what nothing can change.
 
         `watermark_us`: observed time that all sources of actions reached; END_US: nothing comes any
         more. `chained_us`: that which all places reached which send events of rules that rest on
-        groups across partitions (None: the same).
+        groups across partitions (None: the same). `held`: rules, by key, whose events of before
+        that may still come.
         """
         lateness = self._limits.allowed_lateness_us
         floors = Floors(watermark_us, watermark_us if chained_us is None else chained_us)
         floors = Floors(floors.plain_us - lateness, min(floors) - lateness)
-        floors = Floors(*map(max, floors, self._floors or floors))
-        if floors == self._floors:
+        moved = {
+            key: Floors(*map(max, floors, self._floors.get(key, floors)))
+            for key in self._judges
+            if key not in held
+        }
+        moved = {key: now for key, now in moved.items() if now != self._floors.get(key)}
+        if not moved:
             return Outcome()
-        self._floors = floors
-        judged = self._process({}, revision, floors)
+        self._floors |= moved
+        judged = self._process({}, revision, moved)
         for key, feeds in self._feeds.items():
             for feed in feeds:
-                held = self._judges.get(rule_key(feed.outer))
-                size = held.memory.blocks.size if held is not None else 0
-                before = floor_of(feed.outer, floors) - 3 * feed.outer.timespan_us
-                self._fed[_feed_key(key, feed)].forget(before, size)
+                self._forget_fed(key, feed, floors)
         if not any(judge.memory.blocks.size for judge in self._judges.values()):
             self._keep_used()
         return judged
 
+    def _forget_fed(self, inner: str, feed: Feed, floors: Floors) -> None:
+        """Forget what was handed on so long ago that the rule it was handed to needs it no more.
+        `floors`: of rules that are judged elsewhere.
+        """
+        outer = rule_key(feed.outer)
+        judge = self._judges.get(outer)
+        now = floors if judge is None else self._floors.get(outer)
+        if now is not None:
+            before = floor_of(feed.outer, now) - 3 * feed.outer.timespan_us
+            size = judge.memory.blocks.size if judge is not None else 0
+            self._fed[_feed_key(inner, feed)].forget(before, size)
+
     def _process(
-        self, changes: Mapping[str, "_Change"], revision: int, floors: "Floors | None" = None
+        self,
+        changes: Mapping[str, "_Change"],
+        revision: int,
+        floors: Mapping[str, Floors] | None = None,
     ) -> Outcome:
         """Bring events to their rules, and signals to the rules that rest on them: inner ones
-        first.
+        first. `floors`: of rules for which time has gone on.
         """
         out = Outcome([], [])
         arrived: dict[str, list[tuple[Feed, str, list[Fired]]]] = {}
@@ -207,8 +233,8 @@ class CorrelatorBank:
                 fired += judge.process(change.come, revision, gone=change.gone)
             for feed, inner, signals in arrived.get(key, ()):
                 fired += self._feed(judge, feed, inner, signals, revision)
-            if floors is not None:
-                fired += judge.advance(floor_of(judge.rule, floors), revision)
+            if floors is not None and key in floors:
+                fired += judge.advance(floor_of(judge.rule, floors[key]), revision)
             if not fired:
                 continue
             if key in self._speaking:
@@ -274,14 +300,12 @@ class CorrelatorBank:
         if kept.polars != pl.__version__:
             raise ValueError(f"correlations hashed by polars {kept.polars}, not {pl.__version__}")
         self._hasher = Hasher(kept.seed)
-        self._floors = kept.floors
+        self._floors = {key: kept.floors[key] for key in self._judges.keys() & kept.floors.keys()}
         self._store.load(kept.facts)
         for key, judge in self._judges.items():
-            found = kept.judges.get(key)
-            if found is not None and kept.floors is not None:
-                judge.restore(found, floor_of(judge.rule, kept.floors))
-            elif found is not None:
-                judge.restore(found, None)
+            found, floors = kept.judges.get(key), self._floors.get(key)
+            if found is not None:
+                judge.restore(found, None if floors is None else floor_of(judge.rule, floors))
         for key, fed in self._fed.items():
             if key in kept.fed:
                 fed.restore(kept.fed[key])
@@ -322,12 +346,17 @@ def _feed_key(inner: str, feed: Feed) -> str:
     return f"{inner}>{rule_key(feed.outer)}"
 
 
+def rests_across(rule: Correlation) -> bool:
+    """Whether it rests on rules whose groups lie in several partitions."""
+    return any(step.inner is not None and step.inner.across for step in rule.steps)
+
+
 def floor_of(rule: Correlation, floors: Floors) -> int:
     """No event of the rule before this time can come any more: signals that it rests on may come
     later than the actions they are about.
     """
     inner = [step.inner for step in rule.steps if step.inner is not None]
-    floor = floors.chained_us if any(one.across for one in inner) else floors.plain_us
+    floor = floors.chained_us if rests_across(rule) else floors.plain_us
     return min([floor, *(settled_us(one, floor) for one in inner)])
 
 

@@ -1,5 +1,6 @@
 """What a shard does with the records of its topic: decodes them into what waits, and judges it."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, Self
@@ -18,7 +19,8 @@ from tachograph.detectors.plan import Plan
 from tachograph.detectors.silences import Silences
 from tachograph.detectors.warming import Warmer
 from tachograph.pipeline.detect.milestones import Milestones
-from tachograph.pipeline.detect.ticks import TickBook
+from tachograph.pipeline.detect.openness import Openness
+from tachograph.pipeline.detect.ticks import TickBook, TickRow
 from tachograph.schemas import batch, codec, contracts
 from tachograph.schemas.alert import Signal, StateSnapshot
 from tachograph.schemas.records import SessionLink, Tick
@@ -54,6 +56,11 @@ class Judge(Protocol):
     @property
     def repeated(self) -> int:
         """Actions known already, since the start."""
+        ...
+
+    @property
+    def config_offset(self) -> int:
+        """What the rules ask for that stand so far in agent.config has come here."""
         ...
 
     def take(self, kind: bytes | None, payload: bytes) -> int:
@@ -115,9 +122,10 @@ class _State(msgspec.Struct, frozen=True):
     """What a checkpoint holds."""
 
     detector: bytes
-    ticks: list[tuple[str, int, int, int]]
+    ticks: list[TickRow]
     milestones: tuple[int | None, list[tuple[int, int]]]
-    chained: list[tuple[str, int, int, int]] = []
+    chained: list[TickRow]
+    since: dict[str, int]
 
 
 class _Base:
@@ -125,6 +133,7 @@ class _Base:
 
     def __init__(self, plan: Plan, topics: Sequence[str]) -> None:
         self.plan = plan
+        self.openness = Openness(plan)
         self.ticks = TickBook(topics)
         self.milestones = Milestones()
         self.actions = 0
@@ -132,6 +141,9 @@ class _Base:
         self._chained = TickBook([MATCHES])
         self._frames: list[pl.DataFrame] = []
         self._ticked = False
+
+    def _judge_by(self, plan: Plan) -> None:
+        self.plan, self.openness = plan, Openness(plan, self.openness.since)
 
     def _take_frame(self, payload: bytes) -> int:
         self._frames.append(batch.decode(payload))
@@ -162,7 +174,13 @@ class _Base:
 
     def _dumped(self, detector: bytes) -> bytes:
         return msgspec.msgpack.encode(
-            _State(detector, self.ticks.dump(), self.milestones.state(), self._chained.dump())
+            _State(
+                detector,
+                self.ticks.dump(),
+                self.milestones.state(),
+                self._chained.dump(),
+                self.openness.since,
+            )
         )
 
     def _loaded(self, state: bytes) -> bytes:
@@ -173,6 +191,7 @@ class _Base:
             raise ValueError(f"no state of a shard: {error}") from error
         self.ticks.load(kept.ticks)
         self._chained.load(kept.chained)
+        self.openness = Openness(self.plan, kept.since)
         self.milestones.restore(kept.milestones)
         return kept.detector
 
@@ -189,6 +208,11 @@ class ActionJudge(_Base):
     def repeated(self) -> int:
         """See Judge."""
         return self._detector.seen.repeated
+
+    @property
+    def config_offset(self) -> int:
+        """See Judge. Actions come whatever the rules are."""
+        return sys.maxsize
 
     def take(self, kind: bytes | None, payload: bytes) -> int:
         """See Judge."""
@@ -222,7 +246,7 @@ class ActionJudge(_Base):
     def adopt(self, plan: Plan) -> None:
         """See Judge."""
         self._detector.adopt(plan)
-        self.plan = plan
+        self._judge_by(plan)
 
     def silence(self, silences: Silences) -> None:
         """See Judge."""
@@ -295,6 +319,11 @@ class MatchJudge(_Base):
         self.repeated = 0
         self._detector = AcrossDetector(plan)
 
+    @property
+    def config_offset(self) -> int:
+        """See Judge."""
+        return self.ticks.config_offset()
+
     def take(self, kind: bytes | None, payload: bytes) -> int:
         """See Judge."""
         match kind:
@@ -311,9 +340,9 @@ class MatchJudge(_Base):
             found.append(self._detector.process(rows, revision))
         if (watermark := self._reached()) is not None:
             chained = self._chained.watermark_us()
-            found.append(
-                self._detector.tick(watermark, revision, LONG_AGO if chained is None else chained)
-            )
+            chained = LONG_AGO if chained is None else chained
+            held = self.openness.held(self.ticks.config_offset(), self._chained.config_offset())
+            found.append(self._detector.tick(watermark, revision, chained, held))
         return found
 
     def say(self, signals: Sequence[Signal], revision: int) -> Found:
@@ -323,7 +352,7 @@ class MatchJudge(_Base):
     def adopt(self, plan: Plan) -> None:
         """See Judge."""
         self._detector.adopt(plan)
-        self.plan = plan
+        self._judge_by(plan)
 
     def silence(self, silences: Silences) -> None:
         """See Judge."""
@@ -335,7 +364,9 @@ class MatchJudge(_Base):
 
     def fresh(self, plan: Plan) -> "MatchJudge":
         """See Judge."""
-        return MatchJudge(plan, self._source)
+        judge = MatchJudge(plan, self._source)
+        judge.openness = Openness(plan, self.openness.since)
+        return judge
 
     def warmer(self, rules: Sequence[Correlation]) -> Warming | None:
         """See Judge. Who owns actions may have learned of new rules before this place did, and

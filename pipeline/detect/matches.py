@@ -35,7 +35,8 @@ class Matches:
     ) -> None:
         """`partitions`: of agent.matches."""
         self._writer, self._partitions, self._now_s = writer, partitions, now_s
-        self._told: dict[Place, int] = {}
+        # Of each place the time reached and the offset in agent.config that were told last.
+        self._told: dict[Place, tuple[int, int]] = {}
         self._ticked_s = -TICK_EVERY_S
 
     def send(self, rows: pl.DataFrame) -> None:
@@ -47,9 +48,12 @@ class Matches:
                 headers = _headers(b"match_batch") | {ROWS_HEADER: str(count).encode()}
                 self._writer.send(TOPIC, payload, partition=partition, headers=headers)
 
-    def tick(self, shards: Iterable[Shard], sources: Mapping[str, int]) -> None:
+    def tick(
+        self, shards: Iterable[Shard], sources: Mapping[str, int], config_offset: int = -1
+    ) -> None:
         """Tell every partition how far these shards have come, at most once a second. All that
         they sent must be acknowledged. `sources`: partitions of the topics that the shards read.
+        `config_offset`: how far in agent.config stands what they judge by.
         """
         now_s = self._now_s()
         if now_s - self._ticked_s < TICK_EVERY_S:
@@ -57,14 +61,19 @@ class Matches:
         self._ticked_s = now_s
         for shard in shards:
             reached = shard.judge.ticks.watermark_us()
-            if shard.muted or reached is None or reached <= self._told.get(shard.place, 0):
+            # One that is behind has not sent what a new rule has to see.
+            if shard.muted or shard.behind or reached is None:
                 continue
-            self._told[shard.place] = reached
+            now = reached, min(config_offset, shard.judge.config_offset)
+            if now == self._told.get(shard.place):
+                continue
+            self._told[shard.place] = now
             tick = Tick(
                 raw_topic=shard.place[0],
                 raw_partition=shard.place[1],
                 raw_partitions=sources[shard.place[0]],
                 observed_time=to_datetime(reached),
+                config_offset=now[1],
             )
             for partition in range(self._partitions):
                 self._writer.send(

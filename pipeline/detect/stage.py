@@ -295,7 +295,8 @@ class Detect:
         """All that was sent is acknowledged; the ticks themselves go with the next flush."""
         topics = _ticking(self._plan)
         shards = [shard for place, shard in self._shards.items() if place[0] in topics]
-        self._matches.tick(shards, self._generations.counts)
+        newest = self._in_force.newest if self._in_force is not None else -1
+        self._matches.tick(shards, self._generations.counts, newest)
 
     def _commit(self, places: Iterable[Place]) -> None:
         """Commit what was judged; a shard that is still replaying leaves its offset where it is."""

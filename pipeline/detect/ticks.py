@@ -6,6 +6,7 @@ quiet.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from tachograph.pipeline.clock import to_us
 from tachograph.schemas.records import Tick
@@ -13,6 +14,16 @@ from tachograph.schemas.records import Tick
 # A raw partition this far behind the furthest one is stalled: its owner is away.
 STALLED_AFTER_US = 60_000_000
 MAX_RAW_PARTITIONS = 10_000
+
+
+class TickRow(NamedTuple):
+    """What is known of one place."""
+
+    topic: str
+    partition: int
+    partitions: int
+    reached_us: int
+    config_offset: int
 
 
 class TickBook:
@@ -25,6 +36,7 @@ class TickBook:
         self._expected = frozenset(topics)
         self._reached: dict[tuple[str, int], int] = {}
         self._partitions: dict[str, int] = {}
+        self._config: dict[tuple[str, int], int] = {}
 
     def note(self, tick: Tick) -> None:
         """Take a tick in; an older one than known changes nothing."""
@@ -35,6 +47,11 @@ class TickBook:
         known = self._partitions.get(tick.raw_topic, 0)
         self._partitions[tick.raw_topic] = max(known, tick.raw_partitions)
         self._reached[place] = max(self._reached.get(place, 0), to_us(tick.observed_time))
+        self._config[place] = max(self._config.get(place, -1), tick.config_offset)
+
+    def config_offset(self) -> int:
+        """So far in agent.config everybody has come who ticked here; -1: somebody has not begun."""
+        return min(self._config.values(), default=-1)
 
     def watermark_us(self) -> int | None:
         """Observed time that all raw partitions have reached; None while one never ticked."""
@@ -51,15 +68,16 @@ class TickBook:
         expected = [(topic, n) for topic, count in self._partitions.items() for n in range(count)]
         return [p for p in expected if self._reached.get(p, 0) < furthest - STALLED_AFTER_US]
 
-    def dump(self) -> list[tuple[str, int, int, int]]:
-        """(raw topic, raw partition, partitions of the topic, observed µs) of every place."""
+    def dump(self) -> list[TickRow]:
+        """What is known of every place."""
         return [
-            (topic, part, self._partitions[topic], at)
+            TickRow(topic, part, self._partitions[topic], at, self._config[topic, part])
             for (topic, part), at in sorted(self._reached.items())
         ]
 
-    def load(self, rows: list[tuple[str, int, int, int]]) -> None:
+    def load(self, rows: Iterable[TickRow]) -> None:
         """Take up what `dump` gave."""
-        for topic, part, count, at in rows:
-            self._partitions[topic] = count
-            self._reached[topic, part] = at
+        for row in rows:
+            self._partitions[row.topic] = row.partitions
+            self._reached[row.topic, row.partition] = row.reached_us
+            self._config[row.topic, row.partition] = row.config_offset

@@ -4,6 +4,7 @@ is what was in force when each event was observed.
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +15,10 @@ from hypothesis import strategies as st
 
 from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.in_force import Change, Period, Timeline
-from tachograph.detectors.partition import PartitionDetector
+from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect.catch_up import CatchUp
-from tachograph.pipeline.detect.judges import RAW_TOPICS, ActionJudge, MatchJudge
+from tachograph.pipeline.detect.judges import RAW_TOPICS, ActionJudge, Judge, MatchJudge
 from tachograph.pipeline.detect.shard import Shard, State
 from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import Signal
@@ -114,6 +115,9 @@ def expected(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Signal]:
 class Process:
     """A process of `detect` with one partition, that dies and starts again, and what it said."""
 
+    place = PLACE
+    judge_by: Callable[[Plan], Judge] = ActionJudge
+
     def __init__(self, log: list[Record], plans: list[Plan], chance: random.Random) -> None:
         self.log, self.plans, self.chance = log, plans, chance
         self.known = 0
@@ -124,14 +128,14 @@ class Process:
 
     def _started(self) -> Shard:
         """From the checkpoint, by what it knows now."""
-        judge = ActionJudge(self.plans[self.known])
+        judge = type(self).judge_by(self.plans[self.known])
         if self.checkpoint is None:
-            shard = Shard(PLACE, judge, start=0, muted_until=0)
+            shard = Shard(self.place, judge, start=0, muted_until=0)
             # From the first record on it is known by what it was judged.
             self.checkpoint = 0, shard.dump(self.known)
             return shard
         offset, packed = self.checkpoint
-        shard = Shard(PLACE, judge, start=offset, muted_until=self.committed)
+        shard = Shard(self.place, judge, start=offset, muted_until=self.committed)
         state = msgspec.msgpack.decode(packed, type=State)
         shard.load(state, self.plans[state.changes : self.known])
         return shard
@@ -147,13 +151,28 @@ class Process:
             self.known += 1
             self.shard.adopt(self.plans[self.known])
 
+    def note(self, found: list[Found]) -> None:
+        """What was said, and sent to others."""
+        self.said.note(found)
+
+    @property
+    def left(self) -> bool:
+        """There is something to read or to learn."""
+        unread = self.shard.next_offset < len(self.log)
+        return self.shard.behind or unread or self.known + 1 < len(self.plans)
+
+    def finish(self) -> None:
+        """Read what there is."""
+        while self.shard.behind or self.shard.next_offset < len(self.log):
+            self.round()
+
     def round(self) -> None:
         """Some records, as the stage reads them; what was said is acknowledged, then committed."""
         if self.shard.behind:
-            self.said.note(catch_up(self.shard, self.log, self.known))
+            self.note(catch_up(self.shard, self.log, self.known))
         begin = self.shard.next_offset
         end = min(len(self.log), begin + self.chance.randint(1, 5))
-        self.said.take(self.shard, self.log[begin:end])
+        self.note(self.shard.process(self.log[begin:end]))  # type: ignore[arg-type]
         if self.chance.random() < 0.9 and not self.shard.muted:
             self.committed = self.shard.committed = self.shard.next_offset
         if self.chance.random() < 0.4 and self.shard.settled:
@@ -175,13 +194,11 @@ def test_what_stands_is_what_was_in_force_whenever_it_was_learned(
     plans = [plan_of(said[:count], first) for count in range(len(said) + 1)]
     log = log_of(rows, chance)
     process = Process(log, plans, chance)
-    while process.shard.next_offset < len(log) or process.known + 1 < len(plans):
+    while process.left:
         if chance.random() < 0.15:
             process.learn()
         if chance.random() < 0.15:
             process.die()
-        process.round()
-    while process.shard.behind or process.shard.next_offset < len(log):
         process.round()
     found = {
         key: told(signal)
