@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 import polars as pl
 
+from tachograph.detectors.behaviour.models import NO_MODELS, Models
 from tachograph.detectors.collector import resting
 from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
 from tachograph.detectors.correlation.held import HeldGroups
@@ -140,8 +141,10 @@ class AcrossDetector:
 class WholeDetector:
     """A place that sees everything, as a file is read: what matches is judged where it is found."""
 
-    def __init__(self, rules: RuleSet | Plan, *, limits: Limits | None = None) -> None:
-        self._place = PartitionDetector(rules, limits=limits)
+    def __init__(
+        self, rules: RuleSet | Plan, *, limits: Limits | None = None, models: Models = NO_MODELS
+    ) -> None:
+        self._place = PartitionDetector(rules, limits=limits, models=models)
         self._across = AcrossDetector(rules, limits=limits)
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.behaviour.detector import Behaviour
+from tachograph.detectors.behaviour.models import NO_MODELS, Models
 from tachograph.detectors.collector import resting
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.correlation.matched import Matched
@@ -68,8 +69,12 @@ class PartitionDetector:
     no clock.
     """
 
-    def __init__(self, rules: RuleSet | Plan, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, rules: RuleSet | Plan, *, limits: Limits | None = None, models: Models = NO_MODELS
+    ) -> None:
+        """`models`: of behaviour, in force by time."""
         self._limits = limits = limits or Limits()
+        self._models = models
         plan = rules if isinstance(rules, Plan) else Plan.of(rules)
         self.rules = plan.rules
         self.engine = Engine(self.rules, limits=limits)
@@ -86,11 +91,19 @@ class PartitionDetector:
         """The detectors beside the rules, by the name of their state."""
         if not self.rules.follows_sessions:
             return {}
+        behaviour = Behaviour(limits=self._limits)
+        behaviour.models = self._models
         return {
             "provenance": ProvenanceDetector(limits=self._limits),
-            "behaviour": Behaviour(limits=self._limits),
+            "behaviour": behaviour,
             "intent": MisuseDetector(limits=self._limits, known=self._known),
         }
+
+    def judge_by(self, models: Models) -> None:
+        """These models of behaviour are in force from now on."""
+        self._models = models
+        if isinstance(behaviour := self.beside.get("behaviour"), Behaviour):
+            behaviour.models = models
 
     @property
     def _known(self) -> list[tuple[int, Reference]]:
@@ -146,7 +159,8 @@ class PartitionDetector:
     ) -> Found:
         """What follows from the outcomes, and from all sources having reached `closed_us`."""
         signals = self.gate.passed(s for outcome in outcomes for s in outcome.signals)
-        groups = self.groups.absorb(signals, revision)
+        # What is only tried is told, and no alert comes of it.
+        groups = self.groups.absorb([s for s in signals if not s.shadow], revision)
         if closed_us is not None:
             groups += self.groups.close(closed_us, revision)
             floor_us = closed_us - self._limits.allowed_lateness_us

@@ -191,11 +191,13 @@ def _register() -> None:
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
     from tachograph.pipeline.silence_command import app as silence
+    from tachograph.pipeline.train.command import train
 
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command()(replay)
     app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
     app.command(short_help="Print the JSON Schema of a record.")(schema)
+    app.command(short_help="Learn what honest behaviour is from past actions.")(train)
     app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
     app.add_typer(
         forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."

@@ -91,6 +91,7 @@ class Signal(Record, frozen=True, kw_only=True):
     observed_time: Annotated[
         datetime | None, doc("when the event that made it true was observed", "UTC")
     ] = None
+    shadow: Annotated[bool, doc("of a model that is only tried: no alert rests on it")] = False
 
 
 class SignalGroup(Record, frozen=True, kw_only=True):

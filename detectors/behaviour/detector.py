@@ -7,7 +7,7 @@ a function of the set of actions, whatever their order and batches. Nothing is r
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour import hands
-from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState
+from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState, Identity
 from tachograph.detectors.behaviour.baselines import (
     EPOCH_PANES,
     WARM,
@@ -32,6 +32,8 @@ from tachograph.detectors.behaviour.measures import (
     count_new,
     scores_of,
 )
+from tachograph.detectors.behaviour.model import Model
+from tachograph.detectors.behaviour.models import NO_MODELS, Models
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import (
@@ -42,14 +44,17 @@ from tachograph.detectors.behaviour.rows import (
     merged,
     panes_of,
 )
+from tachograph.detectors.behaviour.unlike import unlike
+from tachograph.detectors.behaviour.vectors import fit_for_models, vectors_of
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
-FORMAT: Final = 2
-_HAND, _CLOCK = len(FEATURES), len(FEATURES) + 1
-_WAYS = _CLOCK + 1
+FORMAT: Final = 3
+# Beside the features: what is said of hands, and by models.
+_HAND, _CLOCK, _UNLIKE, _SHADOW = range(len(FEATURES), len(FEATURES) + 4)
+_WAYS = _SHADOW + 1
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 _THERE_MS = np.array([scale.span_us // 1000 for scale in SCALES])
@@ -69,6 +74,7 @@ class _Crossing(msgspec.Struct, frozen=True, array_like=True):
     feature: int
     judged: Judged
     place: int
+    model: Model | None = None
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +103,8 @@ class Behaviour:
         self._reporter = Reporter(self.calibration)
         self._bars = self.calibration.bars() if bars is None else bars
         self._listener = listener
+        # Models in force; they judge, and change nothing of what is known.
+        self.models: Models = NO_MODELS
         self._lateness_us = limits.allowed_lateness_us
         self._agents = Agents(limits.behaviour_agents)
         self._pending = [
@@ -246,7 +254,8 @@ class Behaviour:
         # What an agent met while out of line is not held to be its own.
         met = (scales == 0) & (~suspect | (own < WARM[0]))
         np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
-        found = self._crossed(Judged(closed, scales, scores, known, own))
+        judged = Judged(closed, scales, scores, known, own)
+        found = self._crossed(judged) + self._unlike(judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
         return found + (self._added_up(closed.at(longest)) if len(longest) else [])
 
@@ -265,6 +274,23 @@ class Behaviour:
             self._listener(judged)
         bars = self._bars[judged.judgement][:, None]
         return _crossings_of(judged, *np.nonzero(judged.scores >= bars))
+
+    def _unlike(self, judged: Judged) -> list[_Crossing]:
+        """Windows that a model finds unlike honest work."""
+        if not self.models:
+            return []
+        rows = np.flatnonzero(fit_for_models(judged))
+        vectors, scales = vectors_of(judged, rows), judged.closed.scales[rows]
+        found: list[_Crossing] = []
+        for model, shadow, own in self.models.judging(judged.closed.ends[rows]):
+            high = model.scores(scales[own], vectors[own]).max(axis=1, initial=0) >= model.card.bar
+            places = rows[own][high]
+            way = np.full(len(places), _SHADOW if shadow else _UNLIKE)
+            found += [
+                msgspec.structs.replace(one, model=model)
+                for one in _crossings_of(judged, places, way)
+            ]
+        return found
 
     def _hands(self, closed: Closed) -> list[_Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""
@@ -298,16 +324,19 @@ class Behaviour:
             return [self._reporter.too_fast(who, judged, place, revision)]
         if crossing.feature == _CLOCK:
             return [self._reporter.too_regular(who, judged, place, revision)]
+        if crossing.model is not None:
+            shadow = crossing.feature == _SHADOW
+            return [unlike(who, judged, place, crossing.model, revision, shadow=shadow)]
         return [self._reporter.out_of_line(who, judged, place, crossing.feature, revision)]
 
     def _grow(self, size: int) -> None:
+        self._baselines.grow(size)
         more = size - len(self._said)
         if more <= 0:
             return
         more = max(more, len(self._said))
         self._said = np.concatenate([self._said, np.zeros((more, _WAYS), np.int64)])
         self._seen = np.concatenate([self._seen, np.zeros((2, more, KNOWN_WORDS), np.uint64)], 1)
-        self._baselines.grow(size)
 
     def _forget(self, slots: list[int]) -> None:
         if not slots:
@@ -317,6 +346,11 @@ class Behaviour:
         self._baselines.forget(slots)
         for pending in self._pending:
             pending.forget(slots)
+
+    @property
+    def agents(self) -> Sequence[Identity | None]:
+        """Who they are, by slot; None where nobody is any more."""
+        return self._agents.identities
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""

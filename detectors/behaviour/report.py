@@ -1,6 +1,6 @@
 """What is out of line, as signals that explain themselves in words and numbers."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,7 +30,7 @@ _HIGH_TIMES = 16
 _CONFIDENCE = 60
 
 
-class _Said(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True):
     """What is said of one window."""
 
     finding: Finding
@@ -58,7 +58,7 @@ class Reporter:
         own = int(judged.own[place])
         p_value = self._calibration.p_value(judgement, int(judged.scores[place, feature]))
         times = (amount + asked.grain) / (max(usual, most) + asked.grain)
-        said = _Said(
+        said = Said(
             asked.finding,
             "high" if times >= _HIGH_TIMES else "medium",
             f"{asked.finding.title}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}"
@@ -82,7 +82,7 @@ class Reporter:
         """A window that holds more than a hand can do."""
         scale, row = judged.scale(place), judged.row(place)
         needed_ms, there_ms = row["needed_ms"], scale.span_us // 1000
-        said = _Said(
+        said = Said(
             HAND,
             "high",
             f"{HAND.title}: {row['acts']:,} calls and what was typed in {scale.name} would take a "
@@ -102,7 +102,7 @@ class Reporter:
         panes = row["last_us"] // PANE_US - row["first_us"] // PANE_US + 1
         # Variance over mean.
         spread = row["squared"] / row["acts"] - row["acts"] / panes
-        said = _Said(
+        said = Said(
             CLOCKWORK,
             "medium",
             f"{CLOCKWORK.title}: {row['acts']:,} calls over {panes} windows of 10 s, as many in "
@@ -113,62 +113,80 @@ class Reporter:
         return self._signal(who, row, scale, said, revision)
 
     def _signal(
-        self, who: Identity, row: dict[str, Any], scale: Scale, said: _Said, revision: int
+        self, who: Identity, row: dict[str, Any], scale: Scale, said: Said, revision: int
     ) -> Signal:
-        finding, last_us = said.finding, int(row["last_us"])
-        bucket_us = last_us - last_us % BUCKET_US
-        named = (who.tenant, finding.rule_id, self._version, who.partition_key, who.agent, who.hand)
-        ids = [one for one in row["ids"] if one]
-        user = row["principal_id"]
-        return Signal(
-            signal_id=plain_id(*named, said.fields.get("feature", ""), str(bucket_us)),
-            revision=revision,
-            change="new",
-            tenant=who.tenant,
-            rule_id=finding.rule_id,
-            rule_version=self._version,
-            title=finding.title,
-            severity=said.severity,
-            confidence=_CONFIDENCE,
-            kind="anomaly",
-            risk_category=finding.risk_category,
-            frameworks=finding.tags,
-            event_time=at(last_us),
-            event_ids=ids,
-            event_count=max(int(row["acts"]), 1),
-            entity=who.agent,
-            bucket_start=at(bucket_us),
-            agent_id=who.agent_id or None,
-            agent_name=who.agent_name or None,
-            principal_id=user,
-            session_id=row["session_id"],
-            trace_id=row["trace_id"],
-            environment=row["environment"],
-            tool_name=row["tool_name"],
-            partition_key=who.partition_key or None,
-            group={"session.id": who.hand} if who.hand else {},
-            scores=said.scores,
-            reason=Reason(text=said.text, fields=said.fields | {"window": scale.name}),
-            observables=[Observable(type="user", value=user)] if user else [],
-            witness=self._witness(row, scale, said, ids),
-            runbook=finding.runbook,
-            owner_team="soc",
-            synthetic=bool(row["synthetic"]),
-            replay=bool(row["replay"]),
-        )
+        return signal_of(who, row, scale, said, Versions(self._version, revision))
 
-    def _witness(self, row: dict[str, Any], scale: Scale, said: _Said, ids: list[str]) -> Witness:
-        return Witness(
-            events=[{"event_id": one} for one in ids],
-            window=said.fields
-            | {
-                "window": f"{scale.name}@{row['window']}",
-                "first_us": str(row["first_us"]),
-                "last_us": str(row["last_us"]),
-            },
-            versions={"calibration": self._version, "features": str(FEATURE_SET)},
-            partial=int(row["acts"]) > len(ids),
-        )
+
+class Versions(NamedTuple):
+    """`judge`: the calibration or model that says it; `name`: what that is called in witnesses."""
+
+    judge: str
+    revision: int
+    name: str = "calibration"
+    shadow: bool = False
+
+
+def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: Versions) -> Signal:
+    """What is said of a window, as a signal."""
+    finding, last_us = said.finding, int(row["last_us"])
+    bucket_us = last_us - last_us % BUCKET_US
+    named = (who.tenant, finding.rule_id, by.judge, who.partition_key, who.agent, who.hand)
+    ids = [one for one in row["ids"] if one]
+    user = row["principal_id"]
+    return Signal(
+        signal_id=plain_id(*named, said.fields.get("feature", ""), str(bucket_us)),
+        revision=by.revision,
+        change="new",
+        tenant=who.tenant,
+        rule_id=finding.rule_id,
+        rule_version=by.judge,
+        title=finding.title,
+        severity=said.severity,
+        confidence=_CONFIDENCE,
+        kind="anomaly",
+        risk_category=finding.risk_category,
+        frameworks=finding.tags,
+        event_time=at(last_us),
+        event_ids=ids,
+        event_count=max(int(row["acts"]), 1),
+        entity=who.agent,
+        bucket_start=at(bucket_us),
+        agent_id=who.agent_id or None,
+        agent_name=who.agent_name or None,
+        principal_id=user,
+        session_id=row["session_id"],
+        trace_id=row["trace_id"],
+        environment=row["environment"],
+        tool_name=row["tool_name"],
+        partition_key=who.partition_key or None,
+        group={"session.id": who.hand} if who.hand else {},
+        scores=said.scores,
+        reason=Reason(text=said.text, fields=said.fields | {"window": scale.name}),
+        observables=[Observable(type="user", value=user)] if user else [],
+        witness=_witness(row, scale, said, ids, by),
+        runbook=finding.runbook,
+        owner_team="soc",
+        synthetic=bool(row["synthetic"]),
+        replay=bool(row["replay"]),
+        shadow=by.shadow,
+    )
+
+
+def _witness(
+    row: dict[str, Any], scale: Scale, said: Said, ids: list[str], by: Versions
+) -> Witness:
+    return Witness(
+        events=[{"event_id": one} for one in ids],
+        window=said.fields
+        | {
+            "window": f"{scale.name}@{row['window']}",
+            "first_us": str(row["first_us"]),
+            "last_us": str(row["last_us"]),
+        },
+        versions={by.name: by.judge, "features": str(FEATURE_SET)},
+        partial=int(row["acts"]) > len(ids),
+    )
 
 
 def _shares(judged: Judged, place: int) -> dict[str, float]:

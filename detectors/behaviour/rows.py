@@ -39,7 +39,7 @@ _TARGET = pl.coalesce(
     "target_domain", "target_host", "target_resource", "target_table", "target_url", "file_path",
     "peer_agent_id",
 )  # fmt: skip
-_ASKED: Final = (
+ASKED: Final = (
     "tenant", "partition_key", "agent_id", "agent_name", "agent_kind", "principal_type",
     "principal_id", "session_id", "session_trigger", "trace_id", "environment", "event_id",
     "event_time", "kind", "content_role", "content_text", "content_direction", "content_bytes",
@@ -50,7 +50,7 @@ _ASKED: Final = (
 )  # fmt: skip
 
 
-_NONE = {name: pl.lit(None, COLUMNS[name]).alias(name) for name in _ASKED}
+_NONE = {name: pl.lit(None, COLUMNS[name]).alias(name) for name in ASKED}
 
 
 def _amount(column: pl.Expr) -> pl.Expr:
@@ -119,7 +119,7 @@ def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
     """Actions that count in windows, with KEY (no nulls), `window`, and what each adds. `trace`:
     not empty where a link may still say whose action it is.
     """
-    missing = [_NONE[name] for name in _ASKED if name not in actions.columns]
+    missing = [_NONE[name] for name in ASKED if name not in actions.columns]
     made = actions.lazy().with_columns(missing).filter(_COUNTS).select(_MEASURES).collect()
     columns = [
         bits

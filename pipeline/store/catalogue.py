@@ -36,7 +36,7 @@ TABLES: dict[str, Table] = {
 VIEWS: dict[str, View] = {
     view.name: view
     for view in (
-        act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS,
+        act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS, act.SHADOW_SIGNALS,
         soc.ALERTS, soc.DISPOSITIONS, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
         soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS, evidence.LEAVES, evidence.TREE_HEADS,
     )

@@ -167,7 +167,14 @@ signal's time, and then two revisions would lie in two partitions and never meet
 )
 SIGNALS = View(
     "signals",
-    "What detectors say: each signal once, at its newest revision; retracted ones are not shown.",
+    """What detectors say: each signal once, at its newest revision; retracted ones are not shown.
+What a model says that is only tried stands in tacho.shadow_signals.""",
     [*SIGNAL, STORED_AT],
-    "FROM tacho.signals_data FINAL\nWHERE change != 'retracted'",
+    "FROM tacho.signals_data FINAL\nWHERE change != 'retracted' AND NOT shadow",
+)
+SHADOW_SIGNALS = View(
+    "shadow_signals",
+    "What a model in the shadow would have said; nobody is alerted by it.",
+    [*SIGNAL, STORED_AT],
+    "FROM tacho.signals_data FINAL\nWHERE change != 'retracted' AND shadow",
 )

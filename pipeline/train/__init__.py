@@ -1,0 +1,1 @@
+"""`tacho train`: a model of behaviour from stored actions or from files."""
