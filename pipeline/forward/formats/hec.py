@@ -1,7 +1,8 @@
 """Splunk HTTP Event Collector: an envelope with time, sourcetype and indexed fields, and the event.
 
 The event is the alert as in `ndjson`, its ids and short fields first: Splunk finds fields by itself
-only in the beginning of an event. Alert id and revision are indexed fields, for de-duplication.
+only in the beginning of an event. Alert id and revision are indexed fields, for de-duplication;
+their names differ from those of the event, or Splunk would show each value twice.
 """
 
 from datetime import datetime
@@ -39,10 +40,10 @@ def render(alert: Alert, *, update: bool = False, hostname: str = "", index: str
     event = record_of(alert, change_of(alert, update=update))
     event["risk_points"] = risk_points(alert)
     fields = {
-        "alert_id": alert.alert_id,
-        "revision": str(alert.revision),
-        "tenant": alert.tenant,
-        "severity": alert.severity,
+        "tacho_id": f"{alert.alert_id}:{alert.revision}",
+        "tacho_alert_id": alert.alert_id,
+        "tacho_tenant": alert.tenant,
+        "tacho_severity": alert.severity,
     }
     envelope = _envelope(ALERT_TYPE, alert.updated_at, hostname, index)
     return _record(envelope, event, fields)
@@ -50,7 +51,7 @@ def render(alert: Alert, *, update: bool = False, hostname: str = "", index: str
 
 def render_health(health: Health, *, hostname: str = "", index: str = "") -> bytes:
     """One health record as one HEC object."""
-    fields = {"component": health.component, "status": health.status, "tenant": health.tenant}
+    fields = {"tacho_component": health.component, "tacho_tenant": health.tenant}
     envelope = _envelope(HEALTH_TYPE, health.at, hostname, index)
     return _record(envelope, {**health_record(health), "event": HEALTH_EVENT}, fields)
 

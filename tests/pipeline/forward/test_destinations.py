@@ -163,7 +163,7 @@ def test_splunk_indexes_a_batch_and_acknowledges_it() -> None:
         said = destination.deliver(outgoing("splunk_hec", *some(3)))
         destination.close()
     assert said == "3 events, acknowledged by the indexers"
-    assert [e["fields"]["alert_id"] for e in stub.indexed] == [f"{n:032x}" for n in (1, 2, 3)]
+    assert [e["fields"]["tacho_alert_id"] for e in stub.indexed] == [f"{n:032x}" for n in (1, 2, 3)]
     assert len({r.headers["x-splunk-request-channel"] for r in stub.requests}) == 1
 
 

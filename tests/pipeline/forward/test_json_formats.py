@@ -221,7 +221,7 @@ def test_hec_says_time_type_and_indexed_fields_that_are_flat_texts() -> None:
     assert record["time"] == to_us(EXAMPLE.updated_at) // 1000 / 1000
     assert (record["host"], record["index"]) == ("gw-01", "agents")
     assert (record["source"], record["sourcetype"]) == ("tacho", "tacho:alert")
-    assert record["fields"]["alert_id"] == EXAMPLE.alert_id
+    assert record["fields"]["tacho_id"] == f"{EXAMPLE.alert_id}:42"
     assert all(isinstance(value, str) for value in record["fields"].values())
     assert "index" not in json.loads(hec.render(EXAMPLE))
 
