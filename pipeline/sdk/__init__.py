@@ -8,9 +8,12 @@
         with recorder.tool_call("book_flight", {"to": "VIE"}) as call:
             call.result(book_flight(to="VIE"))
 
-It needs confluent-kafka and msgspec, and imports nothing of the stages.
+It needs confluent-kafka and msgspec, to be told something cryptography besides, and imports nothing
+of the stages.
 """
 
+from tachograph.pipeline.sdk.control import Control
+from tachograph.pipeline.sdk.holding import Contained
 from tachograph.pipeline.sdk.recorder import Recorder, Stats, ToolCall
 
-__all__ = ["Recorder", "Stats", "ToolCall"]
+__all__ = ["Contained", "Control", "Recorder", "Stats", "ToolCall"]

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from typing import Literal, NamedTuple
 
-Kind = Literal["action", "state_snapshot"]
+Kind = Literal["action", "state_snapshot", "directive_ack"]
 Drop = Literal["oldest", "newest"]
 
 

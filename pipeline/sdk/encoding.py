@@ -10,6 +10,7 @@ import msgspec
 
 from tachograph.schemas.action import Action
 from tachograph.schemas.alert import StateSnapshot
+from tachograph.schemas.records import DirectiveAck
 
 # What the pipeline takes as one record and as one text (it cuts there as well).
 MAX_RECORD_BYTES: Final = 250_000
@@ -20,11 +21,12 @@ CUT: Final = "sdk_truncated"
 
 _ACTION_FIELDS: Final = frozenset(Action.__struct_fields__)
 _SNAPSHOT_FIELDS: Final = frozenset(StateSnapshot.__struct_fields__)
-_TIMES: Final = ("event_time", "start_time", "taken_at")
+_TIMES: Final = ("event_time", "start_time", "taken_at", "acked_at")
 _JSON_TEXT: Final = frozenset({
     "tool_args", "tool_result", "tool_schema", "tool_definitions", "system_instructions",
     "input_messages", "output_messages", "model_settings", "memory_value", "content_text",
 })  # fmt: skip
+_check_ack: Final = msgspec.json.Decoder(DirectiveAck).decode
 _TEXT_MAPS: Final = ("memory", "tools", "policies", "model", "credentials")
 _check_action: Final = msgspec.json.Decoder(Action).decode
 _check_snapshot: Final = msgspec.json.Decoder(StateSnapshot).decode
@@ -69,6 +71,12 @@ def snapshot(fields: Mapping[str, Any]) -> bytes:
         else:
             row[name] = _value(name, value, cut)
     return _encoded(row, _check_snapshot)
+
+
+def ack(fields: Mapping[str, Any]) -> bytes:
+    """One answer to a directive as JSON. Raises Unusable."""
+    row = {name: _value(name, value, []) for name, value in fields.items() if value is not None}
+    return _encoded(row, _check_ack)
 
 
 def _encoded(row: dict[str, Any], check: Any) -> bytes:

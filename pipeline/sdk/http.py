@@ -12,7 +12,11 @@ import msgspec
 from tachograph.pipeline.sdk.buffer import Kind, Queued
 from tachograph.pipeline.sdk.transport import Outcome
 
-PATHS: Final[dict[Kind, str]] = {"action": "/v1/actions", "state_snapshot": "/v1/state"}
+PATHS: Final[dict[Kind, str]] = {
+    "action": "/v1/actions",
+    "state_snapshot": "/v1/state",
+    "directive_ack": "/v1/acks",
+}
 MAX_ANSWER_BYTES: Final = 65_536
 # The batch itself is at fault: half of it may pass.
 _SPLIT: Final = 413

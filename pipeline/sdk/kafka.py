@@ -10,6 +10,7 @@ from tachograph.pipeline.sdk.buffer import Kind, Queued
 from tachograph.pipeline.sdk.transport import Outcome
 
 TOPIC: Final = "agent.raw"
+ACKS: Final = "agent.acks"
 JOINED_BYTES: Final = 65_536
 # A handle of librdkafka that was forked can be neither used nor freed: its threads are elsewhere.
 _ABANDONED: Final[list[Any]] = []
@@ -23,6 +24,9 @@ class _Silent:
         """Say nothing."""
 
     debug = info = warning = error = critical = log
+
+
+SILENT: Final = _Silent()
 
 
 class KafkaTransport:
@@ -41,7 +45,7 @@ class KafkaTransport:
             "partitioner": "murmur2_random",
             "linger.ms": 5,
             "delivery.timeout.ms": int(timeout_s * 1000),
-            "logger": _Silent(),
+            "logger": SILENT,
             **config,
         }
         try:
@@ -52,12 +56,14 @@ class KafkaTransport:
     def send(self, kind: Kind, records: Sequence[Queued]) -> Outcome:
         """Write a batch and wait until it is acknowledged; what was not is to be sent again."""
         failed: list[tuple[int, KafkaError]] = []
-        groups = list(_joined(records))
+        acks = kind == "directive_ack"
+        # Answers are read one a record.
+        groups = [[record] for record in records] if acks else list(_joined(records))
         try:
             producer = self._producer = self._producer or Producer(self._config)
             for number, group in enumerate(groups):
                 producer.produce(
-                    TOPIC,
+                    ACKS if acks else TOPIC,
                     b"\n".join(record.payload for record in group),
                     f"{self._tenant}/{group[0].agent}".encode(),
                     headers={"tacho-record": kind.encode(), "content-type": b"application/json"},

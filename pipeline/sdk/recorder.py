@@ -6,19 +6,23 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Self
 
 import msgspec
 
 from tachograph.pipeline.sdk import encoding
 from tachograph.pipeline.sdk.buffer import Buffer, Drop, Kind, Queued
+from tachograph.pipeline.sdk.control import Approve, Control, State
 from tachograph.pipeline.sdk.http import HttpTransport
 from tachograph.pipeline.sdk.ids import new_id
 from tachograph.pipeline.sdk.kafka import KafkaTransport
+from tachograph.pipeline.sdk.listening import DoorListening, KafkaListening, Listening
 from tachograph.pipeline.sdk.sender import Sender
+from tachograph.pipeline.sdk.signing import key_of
 from tachograph.pipeline.sdk.transport import Transport
 
 log = logging.getLogger("tachograph.sdk")
@@ -82,6 +86,7 @@ class Recorder:
             raise ValueError("give endpoint or bootstrap_servers, not both")
         self._agent_id = agent_id
         self._tenant = tenant or os.environ.get("TACHO_TENANT") or "default"
+        self._listening: Callable[[], Listening] | None = None
         self._fields = dict(fields or {})
         self._bounds = (max_records, max_bytes, drop)
         self._transport = transport or self._chosen(
@@ -104,9 +109,12 @@ class Recorder:
             servers = None if endpoint else os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         if servers:
             config = {"bootstrap.servers": servers, **kafka}
+            self._listening = partial(KafkaListening, config, self._tenant, self._agent_id)
             return KafkaTransport(config, self._tenant, timeout_s)
         token = token or os.environ.get("TACHO_TOKEN")
-        return HttpTransport(endpoint or DEFAULT_ENDPOINT, token, timeout_s)
+        door = endpoint or DEFAULT_ENDPOINT
+        self._listening = partial(DoorListening, door, token, self._agent_id)
+        return HttpTransport(door, token, timeout_s)
 
     def _begin(self) -> None:
         """Start empty: at construction, and in a process that was forked from this one."""
@@ -151,6 +159,54 @@ class Recorder:
             **fields,
         }
         self._record("state_snapshot", row)
+
+    def ack(self, directive_id: str, status: str, detail: str | None = None) -> None:
+        """Answer a directive. `listen` does this."""
+        row = {
+            "directive_id": directive_id,
+            "tenant": self._tenant,
+            "agent_id": self._agent_id,
+            "status": status,
+            "acked_at": datetime.now(UTC),
+            "detail": detail,
+        }
+        self._record("directive_ack", row)
+
+    def listen(
+        self,
+        *,
+        state: State | None = None,
+        approve: Approve | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> Control:
+        """Hear what this agent is told, from where its records go, and keep to it: see Control.
+
+        `state` gives the fields of a snapshot when it is asked for. `approve` is asked before a
+        call that a person has to agree to. `keys` (id → base64) are the only ones that are believed
+        then; without them those that the door gives out are. Raises ValueError where there is
+        nothing to listen to, or a key is none; ImportError without the package `cryptography`.
+        """
+        import cryptography  # noqa: F401 - better told now than when it is needed
+
+        if self._listening is None:
+            raise ValueError("a recorder with a transport of its own has nothing to listen to")
+        if keys is None and isinstance(self._transport, KafkaTransport):
+            raise ValueError("Kafka gives out no keys: say which to believe, keys={id: base64}")
+        return Control(
+            self,
+            self._listening(),
+            agent_id=self._agent_id,
+            # The door knows whose token it is.
+            tenant=self._tenant if isinstance(self._transport, KafkaTransport) else None,
+            state=state,
+            approve=approve,
+            keys={name: key_of(text) for name, text in keys.items()} if keys else None,
+        )
+
+    @property
+    def session_id(self) -> str | None:
+        """The session of this thread or task."""
+        return _context.get().get("session_id")
 
     @contextlib.contextmanager
     def session(self, session_id: str, **fields: Any) -> Iterator[None]:
@@ -201,6 +257,8 @@ class Recorder:
     def _encoded(self, kind: Kind, row: dict[str, Any]) -> bytes:
         if kind == "state_snapshot":
             return encoding.snapshot(row)
+        if kind == "directive_ack":
+            return encoding.ack(row)
         numbered = {"sequence": self._sequence + 1, "sequence_epoch": self._instance, **row}
         dropped = self._buffer.dropped
         payload = encoding.action(numbered, {"sdk_dropped": str(dropped)} if dropped else {})

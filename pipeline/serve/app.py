@@ -8,17 +8,20 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tachograph.pipeline import metrics
+from tachograph.pipeline.control.keys import public_key
 from tachograph.pipeline.log import get, place_of
+from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door, answer
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import Gate
 from tachograph.pipeline.serve.publisher import Publisher
 from tachograph.pipeline.serve.watch import Desk, Wanted
+from tachograph.pipeline.settings import Settings
 
 log = get("serve")
 
@@ -29,16 +32,46 @@ _SECURITY: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-POSTS: Final = ("/v1/traces", "/v1/logs", "/v1/metrics", "/v1/actions", "/v1/state")
+POSTS: Final = ("/v1/traces", "/v1/logs", "/v1/metrics", "/v1/actions", "/v1/state", "/v1/acks")
 INGEST: Final = "/v1/ingest/"
-GETS: Final = ("/alerts", "/healthz", "/readyz", "/metrics")
+GETS: Final = ("/v1/directives", "/v1/keys", "/alerts", "/healthz", "/readyz", "/metrics")
 
 
 class Views:
     """The endpoints that people, watchers and monitoring ask."""
 
-    def __init__(self, gate: Gate, publisher: Publisher, desk: Desk) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        publisher: Publisher,
+        desk: Desk,
+        directives: Directives,
+        settings: Settings,
+    ) -> None:
         self._gate, self._publisher, self._desk = gate, publisher, desk
+        self._directives, self._settings = directives, settings
+
+    async def directives(self, request: Request) -> Response:
+        """GET /v1/directives?agent_id=…: what an agent is told, as a stream of events; as one
+        answer for who asks for JSON.
+        """
+        caller = self._gate.admit(request, "publish")
+        agent_id = request.query_params.get("agent_id", "")
+        if not agent_id:
+            raise RequestError(400, "say whose directives: ?agent_id=")
+        agent = (caller.tenant or self._settings.tenant, agent_id)
+        if "application/json" in request.headers.get("accept", ""):
+            held = [msgspec.Raw(line) for line in self._directives.in_force(agent)]
+            return _json(200, {"directives": held})
+        events = self._directives.listen(agent)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+
+    async def keys(self, request: Request) -> Response:
+        """GET /v1/keys: by which keys directives are signed."""
+        self._gate.admit(request, "publish")
+        key = await asyncio.to_thread(public_key, self._settings.home)
+        return _json(200, {"keys": [key] if key else []})
 
     async def alerts(self, request: Request) -> Response:
         """GET /alerts: the feed. A browser that reconnects names its place in Last-Event-ID."""
@@ -70,8 +103,8 @@ def _json(status: int, content: dict[str, Any]) -> Response:
 
 def application(door: Door, views: Views) -> ASGIApp:
     """All paths, inside what holds for all of them."""
-    posts = [door.traces, door.logs, door.metrics, door.actions, door.state]
-    gets = [views.alerts, views.healthz, views.readyz, views.metrics]
+    posts = [door.traces, door.logs, door.metrics, door.actions, door.state, door.acks]
+    gets = [views.directives, views.keys, views.alerts, views.healthz, views.readyz, views.metrics]
     routes = [Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)]
     routes.append(Route(INGEST + "{format}", door.ingest, methods=["POST"]))
     routes += [Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)]

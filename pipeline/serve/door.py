@@ -16,7 +16,7 @@ from tachograph.pipeline.door_headers import sign
 from tachograph.pipeline.metrics import ACTIONS, DROPPED, RECORDS_READ
 from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.sources import FORMAT_HEADER
-from tachograph.pipeline.serve import ingest, native, otlp
+from tachograph.pipeline.serve import acks, ingest, native, otlp
 from tachograph.pipeline.serve.backlog import Backlog
 from tachograph.pipeline.serve.body import Intake, Lease, declared_too_large, read_body
 from tachograph.pipeline.serve.errors import RequestError
@@ -24,7 +24,7 @@ from tachograph.pipeline.serve.gate import Gate
 from tachograph.pipeline.serve.limits import Limits
 from tachograph.pipeline.serve.publisher import Outgoing, Publisher
 from tachograph.pipeline.serve.tokens import Caller
-from tachograph.schemas.contracts import RECORD_HEADER
+from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
 
 _OTLP_TYPES: Final = (otlp.PROTOBUF, otlp.JSON)
 # One a call: a compressor serves one thread.
@@ -58,6 +58,7 @@ class Door:
         self._key, self._tenant = key, tenant
         self._backlog, self._clock_us = backlog, clock_us
         self._formats = formats
+        self._acks = acks.Acks(key)
         self._intake = Intake(limits.buffered_bytes)
         self.turned_away = 0  # posts, because the pipeline is behind
 
@@ -133,6 +134,22 @@ class Door:
                 await self._publish([Outgoing(topic, value, key, headers)])
                 RECORDS_READ.labels("serve", topic).inc()
         return Response(otlp.success(signal, content_type, checked), media_type=content_type)
+
+    async def acks(self, request: Request) -> Response:
+        """POST /v1/acks: what receivers did with directives."""
+        caller, content_type = self._admit(request, native.CONTENT_TYPES)
+        with self._intake.lease() as lease:
+            body = await self._body(request, lease)
+            found = native.lines(
+                "directive_ack", content_type, body, self._limits, self._clock_us()
+            )
+            if found:
+                records = self._acks.records(found, caller.tenant or self._tenant)
+                headers = {RECORD_HEADER: b"directive_ack", VERSION_HEADER: b"1"}
+                await self._publish(
+                    [Outgoing(acks.TOPIC, value, key, headers) for key, value in records]
+                )
+        return Response(msgspec.json.encode({"accepted": len(found)}), media_type=otlp.JSON)
 
     async def _native(self, request: Request, kind: native.RecordKind) -> Response:
         caller, content_type = self._admit(request, native.CONTENT_TYPES)

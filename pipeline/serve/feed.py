@@ -87,7 +87,8 @@ def item_of(message: Message) -> Item:
     return Item(partition, offset, value, facts)
 
 
-def _consumer(settings: Settings, **overrides: Any) -> Consumer:
+def consumer_of(settings: Settings, **overrides: Any) -> Consumer:
+    """A reader of a whole topic, in no group."""
     return Consumer(
         {
             **settings.kafka.client_config(),
@@ -234,7 +235,7 @@ class Feed:
     # --- on the reader's thread ---------------------------------------------------------------
 
     def _tail(self) -> None:
-        consumer = _consumer(self._settings, **{"topic.metadata.refresh.interval.ms": 10_000})
+        consumer = consumer_of(self._settings, **{"topic.metadata.refresh.interval.ms": 10_000})
         try:
             while not self._stop.is_set():
                 try:
@@ -295,7 +296,7 @@ class History:
     """
 
     def __init__(self, settings: Settings, cursor: Cursor) -> None:
-        self._consumer = _consumer(
+        self._consumer = consumer_of(
             settings, **{"enable.partition.eof": True, "queued.max.messages.kbytes": 1024}
         )
         self.cursor = dict(cursor)

@@ -49,3 +49,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 15.0
     send_timeout_s: float = 30.0
     catch_up_send_timeout_s: float = 5.0
+
+    # Directives, and those who listen for them.
+    listeners: int = 500
+    directives: int = 50_000

@@ -1,4 +1,5 @@
-"""Native records at the door: actions and state snapshots, one a line, in an array, or alone.
+"""Native records at the door: actions, state snapshots and answers to directives, one a line, in
+an array, or alone.
 
 A record is checked against its contract and forwarded with the bytes it came with. Records of one
 agent travel together, a JSON object a line.
@@ -22,6 +23,7 @@ from tachograph.schemas.action import KINDS, Action
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.fields import Record
 from tachograph.schemas.identity import plain_id
+from tachograph.schemas.records import AckStatus, DirectiveAck
 
 TOPIC: Final = "agent.raw"
 ONE_JSON: Final = "application/json"
@@ -30,7 +32,7 @@ CONTENT_TYPES: Final = (
 )  # fmt: skip
 MAX_ERRORS_TOLD = 20
 
-RecordKind = Literal["action", "state_snapshot"]
+RecordKind = Literal["action", "state_snapshot", "directive_ack"]
 
 
 class Line(NamedTuple):
@@ -76,6 +78,9 @@ _DECODERS: Final[dict[RecordKind, msgspec.json.Decoder[Any]]] = {
     ),
     "state_snapshot": msgspec.json.Decoder(
         _posted(StateSnapshot, {"taken_at": _Time, "agent_id": str}, {"tenant", "snapshot_id"})
+    ),
+    "directive_ack": msgspec.json.Decoder(
+        _posted(DirectiveAck, {"acked_at": _Time, "status": AckStatus}, {"tenant"})
     ),
 }
 _ANY: Final = msgspec.json.Decoder()
@@ -134,7 +139,7 @@ def _line(kind: RecordKind, payload: bytes, now_us: int) -> Line:
         raise ValueError(times.IMPOSSIBLE)
     if b"\n" in payload:  # an item of a pretty-printed array: records are joined by line ends
         payload = msgspec.json.format(payload, indent=-1)
-    if kind == "state_snapshot":
+    if kind != "action":
         return Line(_named(record, payload), record.agent_id)
     return Line(payload, record.agent_id or record.service_name or record.agent_name)
 
@@ -164,13 +169,13 @@ def _gives_twice(payload: bytes) -> bool:
 
 
 def _named(record: Any, payload: bytes) -> bytes:
-    """The snapshot with what its contract asks for and a producer may leave out."""
+    """The record with what its contract asks for and a producer may leave out."""
     added = {}
-    if record.snapshot_id is None:
+    if getattr(record, "snapshot_id", "") is None:
         # The same bytes get the same id: sent twice, it is one snapshot.
         added["snapshot_id"] = plain_id("snapshot", payload.decode())
     if record.tenant is None:
-        added["tenant"] = ""  # `normalize` takes the tenant from the door's word
+        added["tenant"] = ""  # it is the tenant of who posts, as the door says it
     if not added:
         return payload
     given = {key: value for key, value in _ANY.decode(payload).items() if value is not None}

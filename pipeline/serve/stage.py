@@ -19,6 +19,7 @@ from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.serve.app import Views, application
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
+from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door
 from tachograph.pipeline.serve.feed import Feed
 from tachograph.pipeline.serve.gate import Gate
@@ -99,7 +100,8 @@ async def _serve(
         key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
         formats=Sources.from_env(os.environ).formats,
     )  # fmt: skip
-    views = Views(gate, publisher, Desk(settings, feed, limits))
+    directives = Directives(settings, limits, system_us)
+    views = Views(gate, publisher, Desk(settings, feed, limits), directives, settings)
     health = HealthReporter(settings, "serve")
     server = _Server(_config(options, application(door, views)))
     reloading = asyncio.create_task(_reload(tokens))
@@ -114,6 +116,7 @@ async def _serve(
             await asyncio.to_thread(health.beat, drops={TURNED_AWAY: door.turned_away})
     finally:
         feed.close()  # watchers leave, or the server would wait for them
+        directives.close()
         server.should_exit = True
         reloading.cancel()
         await serving

@@ -21,6 +21,7 @@ from faust.types import TP
 
 from tachograph.pipeline import log as logs
 from tachograph.pipeline import metrics
+from tachograph.pipeline.control.keys import Signer
 from tachograph.pipeline.errors import Refused, RetryLater, TachoError
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage.desk import Arrival, Outcome, Refusal, judge
@@ -34,11 +35,13 @@ from tachograph.pipeline.triage.table import JUDGED_HEADER, Entries
 from tachograph.schemas.alert import Alert
 from tachograph.schemas.codec import InvalidRecord, decode, encode
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
+from tachograph.schemas.records import Directive
 
 GROUP = "tacho.triage"
 GROUPS_TOPIC = "agent.signal_groups"
 ALERTS_TOPIC = "agent.alerts"
 LETTERS_TOPIC = "agent.dead_letters"
+CONTROL_TOPIC = "agent.control"
 TABLE = "entries"
 CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
 
@@ -63,6 +66,7 @@ Headers = Mapping[str, bytes]
 Sending = tuple[str, bytes | None, bytes | None, int | None, Headers | None]
 
 _ALERT: Headers = {RECORD_HEADER: b"alert", VERSION_HEADER: b"1"}
+_DIRECTIVE: Headers = {RECORD_HEADER: b"directive", VERSION_HEADER: b"1"}
 _LETTER: Headers = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
 
 
@@ -77,12 +81,18 @@ class Adapter:
     """
 
     def __init__(
-        self, settings: Settings, policy: Policy, *, partitions: int, session_s: float = SESSION_S
+        self,
+        settings: Settings,
+        policy: Policy,
+        signer: Signer,
+        *,
+        partitions: int,
+        session_s: float = SESSION_S,
     ) -> None:
         """`partitions`: of agent.signal_groups and of the table's changelog alike."""
         self.failure: TachoError | None = None
         self.app = _faust_app(settings, session_s)
-        self._policy = policy
+        self._policy, self._signer = policy, signer
         self.letters = Letters(GROUPS_TOPIC)
         self._shelf = Shelf()
         self._cache: OrderedDict[str, Entry] = OrderedDict()
@@ -183,7 +193,8 @@ class Adapter:
             (LETTERS_TOPIC, _place(refusal), self.letters.write(refusal), None, _LETTER)
             for refusal in outcome.refusals
         ]
-        return [*letters, *map(_alert, outcome.alerts)]
+        directives = [_directive(self._signer.signed(told)) for told in outcome.directives]
+        return [*letters, *map(_alert, outcome.alerts), *directives]
 
     def lag(self) -> int:
         """Records that are there and not judged yet, as far as the client knows."""
@@ -383,6 +394,11 @@ def _alert(alert: Alert) -> Sending:
     return ALERTS_TOPIC, key, encode(alert), None, _ALERT
 
 
+def _directive(directive: Directive) -> Sending:
+    key = f"{directive.tenant}/{directive.agent_id}".encode()
+    return CONTROL_TOPIC, key, encode(directive), None, _DIRECTIVE
+
+
 def _change(key: bytes, value: bytes | None, partition: int, entry: Entry | None) -> Sending:
     """A record of the changelog; without a value the entry is gone."""
     judged = str(entry.last_offset if entry else -1).encode()
@@ -406,6 +422,8 @@ def _count(outcome: Outcome, records: int, took_s: float) -> None:
     metrics.RECORDS_READ.labels("triage", GROUPS_TOPIC).inc(records)
     metrics.DUPLICATES.labels("triage").inc(outcome.known)
     metrics.BATCH_SECONDS.labels("triage").observe(took_s)
+    for directive in outcome.directives:
+        metrics.DIRECTIVES.labels(directive.kind, str(directive.dry_run).lower()).inc()
     now = time.time()
     for alert in outcome.alerts:
         metrics.ALERTS.labels(alert.severity, alert.status).inc()

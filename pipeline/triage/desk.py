@@ -15,9 +15,10 @@ from tachograph.pipeline.log import get, place_of
 from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of, says_more
 from tachograph.pipeline.triage.judgement import alert_of, stamped
 from tachograph.pipeline.triage.policy import Policy
+from tachograph.pipeline.triage.respond import directives_of, with_directives
 from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import InvalidRecord, decode
-from tachograph.schemas.records import CaptureAnswer, Context
+from tachograph.schemas.records import CaptureAnswer, Context, Directive
 
 _MS_IN_US = 1_000
 KINDS: dict[str, type[Any]] = {
@@ -52,6 +53,7 @@ class Outcome(msgspec.Struct):
     """What a batch amounts to: at most one alert an entry, the newest."""
 
     alerts: list[Alert] = []
+    directives: list[Directive] = []  # not signed yet
     entries: dict[str, Entry] = {}
     refusals: list[Refusal] = []
     known: int = 0  # records that changed nothing
@@ -107,6 +109,9 @@ def _judge_entry(
     if alert and news:
         at = to_datetime(news.at_ms * _MS_IN_US)
         outcome.alerts.append(stamped(alert, news.offset, at))
+        told = directives_of(alert, entry, policy, at)
+        outcome.directives += told
+        entry = with_directives(entry, told)
     # Kept last: an entry whose alert could not be made would make its records known, and it untold.
     outcome.entries[key] = entry
 

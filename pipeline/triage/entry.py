@@ -52,6 +52,7 @@ class Entry(Record, frozen=True, kw_only=True):
     overflow: Severity | None = None  # gravest severity among the groups left out
     contexts: dict[str, Context] = {}  # noqa: RUF012
     answers: dict[str, CaptureAnswer] = {}  # noqa: RUF012
+    directives: list[str] = []  # noqa: RUF012 - ids of what the agents were told
 
 
 def key_of(record: TriageRecord) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from tachograph.schemas.identity import plain_id
 PATH_VARIABLE = "TACHO_TRIAGE_POLICY"
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
+Scoped = Literal["tool", "target", "per_minute"]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 # Thousandths of risk that one signal adds while it is new.
@@ -55,6 +56,35 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
 
+class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of which alerts the agent is asked for its state, and how long an answer may take."""
+
+    enabled: bool = True
+    min_severity: Severity = "high"
+    answer_within_s: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 20
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a gateway or agent is told when an alert fits: all that is stated must.
+
+    `tenant`, `rule` (any rule of the alert that counts), `entity` and `agent` are shell patterns.
+    """
+
+    kind: Literal["throttle", "require_approval", "quarantine"]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    min_severity: Severity = "critical"
+    tenant: str = "*"
+    rule: str = "*"
+    entity: str = "*"
+    agent: str = "*"
+    # Whether it holds for the session of the alert only.
+    session_only: bool = True
+    expires_after_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 900
+    # Limits it further: tool, target (shell patterns); per_minute of a throttle.
+    scope: dict[Scoped, Annotated[str, msgspec.Meta(min_length=1, max_length=200)]] = {}
+    dry_run: bool = False
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """How groups become an alert. Its name is part of every alert id; its content is not."""
 
@@ -62,6 +92,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     half_life_s: Positive = 900
     weights: dict[Severity, Weight] = msgspec.field(default_factory=DEFAULT_WEIGHTS.copy)
     suppressions: list[Suppression] = []
+    capture: Capture = Capture()
+    # What is done to agents: nothing, unless it is stated.
+    respond: Annotated[list[Response], msgspec.Meta(max_length=32)] = []
+    # Nothing is done, everything is told: each directive is a dry run.
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         """Weights that are not stated are the default ones. Raises ValueError on a naive time."""

@@ -10,6 +10,9 @@ from pathlib import Path
 from tachograph.pipeline import log as logs
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
+from tachograph.pipeline.control import answers
+from tachograph.pipeline.control.beside import Beside
+from tachograph.pipeline.control.keys import signer
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.generations import Generations
@@ -43,9 +46,16 @@ def run(settings: Settings, stop: threading.Event) -> None:
     generations = Generations(settings, "triage", Writer(settings), placed)
     _make_home(settings.home)
     adapter_of = functools.partial(
-        faust_app.Adapter, settings, policy, partitions=partitions, session_s=session_s
+        faust_app.Adapter,
+        settings,
+        policy,
+        signer(settings.home),
+        partitions=partitions,
+        session_s=session_s,
     )
-    asyncio.run(_serve(adapter_of, stop, HealthReporter(settings, "triage"), generations))
+    with Beside(functools.partial(answers.run, settings), "capture-answers") as beside:
+        health = HealthReporter(settings, "triage")
+        asyncio.run(_serve(adapter_of, stop, health, generations, beside))
 
 
 def _make_home(home: Path) -> None:
@@ -80,7 +90,7 @@ def matching_partitions(settings: Settings) -> int:
     writer = Writer(settings)
     names = (faust_app.GROUPS_TOPIC, faust_app.CHANGELOG_TOPIC)
     counts = {name: writer.partitions(name) for name in names}
-    for name in (faust_app.ALERTS_TOPIC, faust_app.LETTERS_TOPIC):
+    for name in (faust_app.ALERTS_TOPIC, faust_app.LETTERS_TOPIC, faust_app.CONTROL_TOPIC):
         writer.partitions(name)
     if len(set(counts.values())) != 1:
         said = ", ".join(f"{name} has {count}" for name, count in counts.items())
@@ -93,12 +103,14 @@ async def _serve(
     stop: threading.Event,
     health: HealthReporter,
     generations: Generations,
+    beside: Beside,
 ) -> None:
     adapter = adapter_of()
     starting = asyncio.create_task(adapter.app.start())
     committing = asyncio.create_task(_commit_regularly(adapter, health, generations))
     try:
         while not stop.is_set():
+            beside.check()
             _raise_for(adapter, starting, committing)
             await asyncio.sleep(LOOK_EVERY_S)
         if adapter.failure is None:

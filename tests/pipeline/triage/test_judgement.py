@@ -76,8 +76,10 @@ def test_any_order_and_repetition_gives_the_same_alert(
 ) -> None:
     again = records + shuffled.choices(records, k=len(records) // 2)
     shuffled.shuffle(again)
-    assert entry_of(again) == entry_of(records)
-    assert alert_of(entry_of(again), POLICY) == alert_of(entry_of(records), POLICY)
+    # Whether anybody has heard of the alert does depend on the order: a retraction may come first.
+    one, other = (msgspec.structs.replace(entry_of(told), opened=True) for told in (again, records))
+    assert one == other
+    assert alert_of(one, POLICY) == alert_of(other, POLICY)
 
 
 @settings(max_examples=150, deadline=None)

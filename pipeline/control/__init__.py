@@ -1,0 +1,1 @@
+"""Directives to agents and gateways: signed, answered, and what comes of them."""
