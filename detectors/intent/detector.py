@@ -40,6 +40,7 @@ _WORTH_A_LOOK = (
     marks.REFUSED,
     marks.OUTSIDE,
     marks.SENSITIVE | marks.SINK,
+    marks.KEYS,
     marks.CODE | marks.RUN,
 )
 # Actions without any of these mean nothing by themselves, only after what makes them worth a look.

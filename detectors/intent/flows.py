@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 import msgspec
 
-from tachograph.detectors.intent.marks import CREDENTIAL_FILES, PRIVATE, Step
+from tachograph.detectors.intent.marks import CREDENTIAL_FILES, KEYS, PRIVATE, Step
 from tachograph.detectors.provenance.values import ADDRESS, leaves, plain
 from tachograph.schemas.identity import plain_id
 
-Form = Literal["as it is", "encoded", "reversed", "in pieces"]
+Form = Literal["as a file", "as it is", "encoded", "reversed", "in pieces"]
 # Bounds of one session.
 MAX_VALUES = 300
 MAX_RUNS = 4_000
@@ -43,6 +43,7 @@ _CREDENTIAL_FILE = re.compile(CREDENTIAL_FILES)
 # What in such a file is no word.
 _KEY_LIKE = re.compile(r"[A-Za-z0-9+/_=.-]{16,200}")
 MAX_KEYS = 40
+MAX_NAMED = 100
 # A value handed over under such a name opens a door; it does not leave.
 _USED_AS = re.compile(
     r"(?i)pass|pwd|token|secret|key|credential|auth|otp|pin\b|code|cvv|login|card"
@@ -131,7 +132,7 @@ class Flows:
     def taken(self, step: Step) -> Leak | None:
         """What a call that sends something out takes along: the gravest."""
         floor = step.facts.time_us - self._held_us
-        best: Leak | None = None
+        best = _handed_over(step)
         texts, to = readings(step.args), destinations(step)
         for value in self._values.values():
             other = value.source.event_id != step.facts.event_id
@@ -187,11 +188,28 @@ class Flows:
         return None
 
 
+def _handed_over(step: Step) -> Leak | None:
+    """A credential file that a call takes along by its name."""
+    if not step.marks & KEYS:
+        return None
+    try:
+        named = [one for one in leaves(msgspec.json.decode(step.args)) if " " not in one]
+    except (msgspec.DecodeError, RecursionError):
+        # A command line, which is a sink for the upload in it.
+        named = [step.args]
+    for one in named[:MAX_NAMED]:
+        if (file := _CREDENTIAL_FILE.search(one)) is not None:
+            facts = step.facts
+            source = Source(facts.event_id, facts.time_us, step.tool, file[0][-40:], certain=True)
+            return Leak(source, "as a file", file[0][-40:])
+    return None
+
+
 def _labelled(source: Source, label: str, *, certain: bool) -> Source:
     return msgspec.structs.replace(source, label=label[-40:], certain=certain or source.certain)
 
 
-_GRAVITY = {"as it is": 0, "in pieces": 1, "reversed": 2, "encoded": 2}
+_GRAVITY = {"as a file": 0, "as it is": 0, "in pieces": 1, "reversed": 2, "encoded": 2}
 
 
 def _graver(one: Leak | None, other: Leak | None) -> Leak | None:

@@ -21,7 +21,7 @@ from tachograph.detectors.provenance.waiting import KEY, SESSION
 from tachograph.schemas.batch import COLUMNS
 
 USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16
-SENSITIVE, SINK, OUTSIDE, RUN, CODE = 32, 64, 128, 256, 512
+SENSITIVE, SINK, OUTSIDE, RUN, CODE, KEYS = 32, 64, 128, 256, 512, 1024
 # What an action weighs that is looked at later, in any case.
 MAX_WORDS_CHARS, MAX_ARGS_CHARS, MAX_BROUGHT_CHARS = 8_000, 16_000, 16_000
 MAX_ANSWER_CHARS = 4_000
@@ -280,7 +280,9 @@ class _Bits:
         run = self._is["run"]
         self._mark(CALL, self._is["call"])
         self._mark(RUN, run)
-        self._mark(SINK, self._is["sink"] | self._matching(ARGS, UPLOADS, run))
+        sink = self._is["sink"] | self._matching(ARGS, UPLOADS, run)
+        self._mark(SINK, sink)
+        self._mark(KEYS, self._matching(ARGS, CREDENTIAL_FILES, sink))
 
     def _brought(self) -> None:
         brought = self.texts[BROUGHT].is_not_null().to_numpy()

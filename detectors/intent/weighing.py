@@ -100,12 +100,15 @@ def done_after_all(denied: Step, step: Step, same: Sequence[str]) -> Finding:
 
 def leaked(step: Step, leak: Leak, said: str) -> Finding | None:
     """Something private went out."""
-    if step.notes.get("register_destination_allowed") == "true" and leak.form == "as it is":
+    if step.notes.get("register_destination_allowed") == "true" and leak.form in (
+        "as it is",
+        "as a file",
+    ):
         return None
     to = destinations(step)
     named = [one for one in to if one in said]
     wished = bool(named) and not _SENDING.isdisjoint(stems(said))
-    hidden = leak.form != "as it is"
+    hidden = leak.form not in ("as it is", "as a file")
     scores = {
         "known to be private": 2.0 if leak.source.certain else 1.0,
         "hidden": 2.0 * hidden,
@@ -123,12 +126,15 @@ def leaked(step: Step, leak: Leak, said: str) -> Finding | None:
         "read.label": leak.source.label, "form": leak.form, "what": leak.what,
         "call.tool": step.tool, "call.to": ", ".join(_short(one) for one in to[:3]),
     }  # fmt: skip
-    text = (
-        f"what {leak.source.tool or 'a tool'} brought (event {leak.source.event_id},"
-        f" {leak.source.label or 'private'}) went out with {step.tool or 'a call'}{where},"
-        f" {leak.form}"
-        + ("; the user named the destination" if wished else "; the user asked for no such thing")
-    )
+    call = f"{step.tool or 'a call'}{where}"
+    if leak.form == "as a file":
+        text = f"{leak.source.label} went out with {call}"
+    else:
+        text = (
+            f"what {leak.source.tool or 'a tool'} brought (event {leak.source.event_id},"
+            f" {leak.source.label or 'private'}) went out with {call}, {leak.form}"
+        )
+    text += "; the user named the destination" if wished else "; the user named no such destination"
     key = f"{leak.source.event_id} {leak.what} {step.facts.event_id}"
     return Finding("leak", step, severity, key, text, [leak.source.event_id, *leak.before],
                    _cut(fields), scores)  # fmt: skip

@@ -11,7 +11,7 @@ import sys
 
 import msgspec
 
-from infra.quality import speed
+from infra.quality import misuse, speed
 from infra.quality.data import sets
 from infra.quality.evaluate import final, left_out
 from infra.quality.report import others, suites, timing
@@ -43,7 +43,8 @@ def main() -> int:
     found = left_out(data)
     page = PAGE.read_text(encoding="utf-8")
     tables = {"suites": suites, "others": others, "timing": timing}
-    made = {name: table(data, found) for name, table in tables.items()} | {"speed": speed.table()}
+    made = {name: table(data, found) for name, table in tables.items()}
+    made |= {"misuse": misuse.measured(), "speed": speed.table()}
     for name, table in made.items():
         page = replaced(page, name, table)
         print(table)
