@@ -16,6 +16,7 @@ _PLAIN: Final = {
     name: {"String": str, "Int64": int, "Float64": float}.get(str(dtype))
     for name, dtype in COLUMNS.items()
 }
+_LISTS: Final = frozenset(name for name, dtype in COLUMNS.items() if dtype == TEXTS)
 _TODAY: Final = {name: (field, _PLAIN[field]) for name, field in vocabulary.NEW.items()}
 
 
@@ -58,8 +59,7 @@ def fitted(field: str, value: Any) -> Any:
     """The value as one of that field, None where it does not fit. JSON may stay as it is where the
     field is JSON text.
     """
-    dtype = COLUMNS[field]
-    if dtype == TEXTS:
+    if field in _LISTS:
         texts = value if value.__class__ is list else [value]
         return [text if text.__class__ is str else json_text(text) for text in texts]
     plain = _PLAIN[field]

@@ -29,11 +29,11 @@ from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
     at,
-    filled,
     first,
     objects,
     rest,
     said_in,
+    set_field,
     spoken,
     time_us,
     within,
@@ -180,7 +180,12 @@ class Mapped:
     def __init__(self, mapping: MappingFile) -> None:
         self.mapping = mapping
         self.name, self.title, self.about = mapping.name, mapping.title, mapping.about
-        self._used = [list(_used(action)) for action in mapping.actions]
+        self._used = [frozenset(_used(action)) for action in mapping.actions]
+        self._fields = [
+            [(name, _as_value(how), name in TIMES) for name, how in action.fields.items()]
+            for action in mapping.actions
+        ]
+        self._ids = [mapping.id] if isinstance(mapping.id, str) else mapping.id
 
     @property
     def samples(self) -> list[Sample]:
@@ -203,37 +208,38 @@ class Mapped:
         for number, part in enumerate(parts):
             for which, action in enumerate(mapping.actions):
                 if action.when.holds(part):
-                    row = self._row(action, part, self._used[which], context)
+                    row = self._row(which, part, context)
                     yield Told(row, self._producer(part, number, which))
 
     def _producer(self, part: Object, number: int, which: int) -> str | None:
-        paths = [self.mapping.id] if self.mapping.id.__class__ is str else list(self.mapping.id)
-        known = [at(part, path) for path in paths]
+        known = [at(part, path) for path in self._ids]
         if not known or any(one is None for one in known):
             return None
         more = f"/{number}" if self.mapping.of_each is not None else ""
         return f"{'/'.join(map(str, known))}{more}/{which}"
 
-    def _row(
-        self, action: MappedAction, part: Object, used: Sequence[str], context: Context
-    ) -> Row:
+    def _row(self, which: int, part: Object, context: Context) -> Row:
         row: Row = {"source_kind": self.name}
-        left: Mapping[str, Any] = {n: v for n, v in part.items() if n != "^"}
+        left: Mapping[str, Any] = part
+        if "^" in part:
+            left = {name: value for name, value in part.items() if name != "^"}
         if self.mapping.conventions:
             named, left = spoken(left)
             row |= named
-        for name, how in action.fields.items():
-            found = _value(_as_value(how), part)
-            if name in TIMES:
-                found = _time(_as_value(how), part, found)
-            filled(row, **{name: found})
+        extra: Row = {}
+        for name, how, timed in self._fields[which]:
+            found = _value(how, part)
+            if timed:
+                found = _time(how, part, found)
+            if found is not None and not set_field(row, name, found):
+                extra[name] = found
         if row.get("event_time") is None and context.observed_us is not None:
             row["event_time"] = context.observed_us
         _span(row)
         if self.mapping.keep:
-            kept = rest(left, used)
-            if kept:
-                row["attributes"] = {**kept, **row.get("attributes", {})}
+            extra = {**rest(left, self._used[which]), **extra}
+        if extra:
+            row["attributes"] = extra
         return row
 
 
@@ -279,18 +285,18 @@ def _value(how: Value, part: Object) -> Any:
     source: Any = within(at(part, how.inside)) if how.inside else part
     if how.text is not None:
         return _shaped(how, _told_text(how.text, source))
-    paths = [how.at] if isinstance(how.at, str) else how.at
-    found = first(source, *paths) if paths else source
-    if found is None:
+    paths = how.at
+    found = at(source, paths) if paths.__class__ is str else first(source, *paths)
+    if found is None or found in ("", "-"):
         return None
-    if how.each is not None:
-        found = [one for one in (at(o, how.each) for o in objects(found)) if one is not None]
-    if how.words:
-        found = words(found) or said_in(found)
     return _shaped(how, found)
 
 
 def _shaped(how: Value, found: Any) -> Any:
+    if how.each is not None:
+        found = [one for one in (at(o, how.each) for o in objects(found)) if one is not None]
+    if how.words:
+        found = words(found) or said_in(found)
     if how.strip_suffix and found.__class__ is str:
         found = found.removesuffix(how.strip_suffix)
     if how.split and found.__class__ is str:

@@ -1,6 +1,7 @@
 """Reading JSON of other systems: a value by its path, times of all units, outcomes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from tachograph.schemas.batch import COLUMNS, TIME
 Object = dict[str, Any]
 
 UNITS_US: Final = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
+_encoded = msgspec.json.Encoder().encode
 TIMES: Final = frozenset(name for name, dtype in COLUMNS.items() if dtype == TIME)
 MAX_PATH: Final = 12
 MAX_KEPT: Final = 64
@@ -31,20 +33,33 @@ class Context(msgspec.Struct, frozen=True):
     headers: Mapping[str, bytes] = {}
 
 
+_split = functools.lru_cache(maxsize=4_096)(str.split)
+
+
 def at(value: Any, path: str) -> Any:
     """The value at a dotted path, None where there is none. A key may have dots of its own; a
     number is a place in a list.
     """
-    return _at(value, path, 0)
+    if value.__class__ is dict:
+        found = value.get(path)
+        if found is not None or "." not in path:
+            return found
+    found = value
+    for part in _split(path, "."):
+        if found.__class__ is not dict or part not in found:
+            return _searched(value, path)
+        found = found[part]
+    return found
 
 
-def _at(value: Any, path: str, depth: int) -> Any:
+def _searched(value: Any, path: str, depth: int = 0) -> Any:
+    """The same, whatever parts of the path are one key."""
     if not path or depth > MAX_PATH:
         return value if not path else None
     if value.__class__ is list:
         head, _, rest = path.partition(".")
         number = int(head) if head.isascii() and head.isdigit() and len(head) < MAX_PATH else -1
-        return _at(value[number], rest, depth + 1) if 0 <= number < len(value) else None
+        return _searched(value[number], rest, depth + 1) if 0 <= number < len(value) else None
     if value.__class__ is not dict:
         return None
     if path in value:
@@ -52,7 +67,7 @@ def _at(value: Any, path: str, depth: int) -> Any:
     dot = path.find(".")
     while dot > 0:
         if path[:dot] in value:
-            found = _at(value[path[:dot]], path[dot + 1 :], depth + 1)
+            found = _searched(value[path[:dot]], path[dot + 1 :], depth + 1)
             if found is not None:
                 return found
         dot = path.find(".", dot + 1)
@@ -143,13 +158,14 @@ def outcome_of_status(status: Any) -> str | None:
 
 def filled(row: Row, **values: Any) -> Row:
     """Set fields that fit; what does not goes into attributes. In place."""
-    extra = {name: value for name, value in values.items() if not _set(row, name, value)}
+    extra = {name: value for name, value in values.items() if not set_field(row, name, value)}
     if extra:
         row["attributes"] = {**extra, **row.get("attributes", {})}
     return row
 
 
-def _set(row: Row, name: str, value: Any) -> bool:
+def set_field(row: Row, name: str, value: Any) -> bool:
+    """Set one field; False when the value does not fit."""
     if name in TIMES:
         if value.__class__ is int:
             row[name] = value
@@ -174,23 +190,27 @@ def kind_of(operation: Any, method: Any = None) -> str | None:
     return known
 
 
-def rest(item: Mapping[str, Any], used: Sequence[str] = ()) -> dict[str, str]:
+def rest(item: Mapping[str, Any], used: Collection[str] = ()) -> dict[str, str]:
     """Scalars that no field holds, by their paths, within limits: kept as attributes. `used`: paths
     whose values, and all beneath them, are held already.
     """
     found: dict[str, str] = {}
-    for path, value in _scalars(item, "", 0):
-        if len(found) >= MAX_KEPT:
-            break
-        if not any(path == one or path.startswith(f"{one}.") for one in used):
-            text = value if value.__class__ is str else msgspec.json.encode(value).decode()
-            found[path] = text[:MAX_KEPT_CHARS]
+    _gather(item, "", 0, used, found)
     return found
 
 
-def _scalars(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    if value.__class__ is dict and depth < MAX_PATH:
-        for key, inner in value.items():
-            yield from _scalars(inner, f"{path}.{key}" if path else key, depth + 1)
-    elif value.__class__ in (str, int, float, bool) and value != "":
-        yield path, value
+def _gather(
+    value: Mapping[str, Any], path: str, depth: int, used: Collection[str], found: dict[str, str]
+) -> None:
+    for key, inner in value.items():
+        place = f"{path}.{key}" if path else key
+        if inner is None or inner == "" or place in used:
+            continue
+        if inner.__class__ is dict:
+            if depth < MAX_PATH:
+                _gather(inner, place, depth + 1, used, found)
+        elif inner.__class__ is not list:
+            if len(found) >= MAX_KEPT:
+                return
+            text = inner if inner.__class__ is str else _encoded(inner).decode()
+            found[place] = text[:MAX_KEPT_CHARS]
