@@ -187,7 +187,7 @@ def _register() -> None:
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.rules.command import app as rules
-    from tachograph.pipeline.rules.command import backtest
+    from tachograph.pipeline.rules.command import backtest, coverage
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.command import serve
     from tachograph.pipeline.silence_command import app as silence
@@ -198,6 +198,7 @@ def _register() -> None:
     app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
     app.command(short_help="Print the JSON Schema of a record.")(schema)
     app.command(short_help="Learn what honest behaviour is from past actions.")(train)
+    app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)
     app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
     app.add_typer(
         forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."

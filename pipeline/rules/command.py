@@ -356,3 +356,29 @@ def state(
 
     settings = Settings.beside_up()
     run_state(rule, group or [], settings, most=most, as_json=as_json, sink=sys.stdout)
+
+
+def coverage(
+    rules: Beside = None,
+    *,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="what each kind of source can feed")
+    ] = False,
+    blind: Annotated[
+        str | None,
+        typer.Option(help="detections that are blind with this source alone", show_default=False),
+    ] = None,
+    builtin: Builtin = True,
+    as_json: AsJson = False,
+) -> None:
+    """Which ids of the frameworks the rules cover; or what each kind of source can feed, and which
+    detections are blind without another one.
+    """
+    from tachograph.pipeline.rules.listing import run_list
+    from tachograph.pipeline.rules.reach import run_reach
+
+    chosen = _sources(rules, None, None, None, builtin=builtin)
+    if sources or blind:
+        run_reach(chosen, name=blind, as_json=as_json, sink=sys.stdout)
+    else:
+        run_list(chosen, coverage=True, as_json=as_json, sink=sys.stdout)
