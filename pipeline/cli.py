@@ -184,6 +184,7 @@ def _register() -> None:
     from tachograph.pipeline.forward.command import app as forward
     from tachograph.pipeline.map_command import app as mapping
     from tachograph.pipeline.notarize.keys_command import app as keys
+    from tachograph.pipeline.investigate_command import agent, alert, session
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.rules.command import app as rules
@@ -196,6 +197,9 @@ def _register() -> None:
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command()(replay)
     app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
+    app.command(short_help="One session on a page.")(session)
+    app.command(short_help="One agent on a page.")(agent)
+    app.add_typer(alert, name="alert", short_help="One alert on a page; close, assign, note.")
     app.command(short_help="Print the JSON Schema of a record.")(schema)
     app.command(short_help="Learn what honest behaviour is from past actions.")(train)
     app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)

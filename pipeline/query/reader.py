@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater, TachoError
+from tachograph.pipeline.query.hunts import placeholders
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.store.clickhouse import CONNECT_TIMEOUT_S, address, mapped
 
@@ -30,6 +31,7 @@ LIMITS = {
 # A reader waits longer than a stage: the server's own limit ends the query first.
 ANSWER_TIMEOUT_S = 90
 CHUNK_BYTES = 1 << 16
+Values = Mapping[str, str | list[str]]
 MAX_LINE_BYTES = 64 << 20
 _SAID_CHARS = 600
 _NOISE = re.compile(
@@ -71,15 +73,17 @@ class Reader:
         own = self._client.server_settings.get("readonly")
         self._settings = LIMITS if own is None or str(own.value) == "0" else {}
 
-    def stream(self, sql: str, values: Mapping[str, str], form: str) -> Iterator[bytes]:
+    def stream(self, sql: str, values: Values, form: str) -> Iterator[bytes]:
         """Pieces of a result in one of ClickHouse's formats. Raises Refused with the server's
         words, RetryLater.
         """
+        kinds = placeholders(sql)
+        sent = {name: _sent(value, kinds[name]) for name, value in values.items()}
         try:
             answer = self._client.raw_stream(
                 sql,
                 # Without a parameter the text is sent as it is.
-                parameters=dict(values) or None,
+                parameters=sent or None,
                 settings=dict(self._settings),
                 transport_settings={"X-ClickHouse-Format": form},
             )
@@ -91,7 +95,7 @@ class Reader:
         except (HTTPError, OSError) as error:
             raise RetryLater(f"the answer broke off: {mapped(error, 'ClickHouse')}") from error
 
-    def lines(self, sql: str, values: Mapping[str, str], form: str) -> Iterator[bytes]:
+    def lines(self, sql: str, values: Values, form: str) -> Iterator[bytes]:
         """The lines of a result, for formats that have a row on each. Raises as `stream` does."""
         rest = b""
         for piece in self.stream(sql, values, form):
@@ -102,7 +106,7 @@ class Reader:
         if rest:
             yield rest
 
-    def rows(self, sql: str, values: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    def rows(self, sql: str, values: Values | None = None) -> list[dict[str, Any]]:
         """A small result, each row by column. Raises as `stream` does."""
         lines = self.lines(sql, values or {}, "JSONEachRow")
         return [decoded(line) for line in lines if line]
@@ -117,6 +121,18 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _sent(value: str | list[str], kind: str) -> str | list[Any]:
+    """A value as the client takes it: it escapes texts, and what is in lists. Raises ConfigError
+    for an array that is not written as JSON.
+    """
+    if isinstance(value, list) or not kind.startswith("Array"):
+        return value
+    try:
+        return msgspec.json.decode(value, type=list[Any])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f'an {kind} is written as JSON: ["a", "b"]') from error
 
 
 def decoded(line: bytes) -> Any:

@@ -1,0 +1,1 @@
+"""`tacho alert`, `tacho session`, `tacho agent`: an investigation as one page."""

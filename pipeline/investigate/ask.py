@@ -1,0 +1,113 @@
+"""What pages ask ClickHouse for. Ids are given by a prefix that fits only one."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.investigate.origins import Turn
+from tachograph.pipeline.query.reader import Reader, Values
+from tachograph.schemas.alert import SEVERITIES
+
+Row = dict[str, Any]
+MAX_TURNS = 2_000
+MAX_EVENTS = 400
+
+Kind = Literal["alert", "session", "agent"]
+# Kind → where it is looked for, which column names it, and which shows a person what it is.
+_PLACES = {
+    "alert": ("tacho.alerts", "alert_id", "title"),
+    "session": ("tacho.actions", "session_id", "agent_id"),
+    "agent": ("tacho.actions", "agent_id", "agent_name"),
+}
+
+
+def one(reader: Reader, kind: Kind, prefix: str) -> str:
+    """The id that is this or begins so. Raises ConfigError when there is none, or more than one."""
+    table, column, shown = _PLACES[kind]
+    rows = reader.rows(
+        f"SELECT {column} AS id, any({shown}) AS shown FROM {table}"  # noqa: S608 - our own names
+        f" WHERE startsWith({column}, {{prefix:String}}) AND {column} != ''"
+        f" GROUP BY id ORDER BY id != {{prefix:String}}, id LIMIT 6",
+        {"prefix": prefix},
+    )
+    if not rows:
+        raise ConfigError(_none(reader, kind, prefix))
+    if len(rows) > 1 and rows[0]["id"] != prefix:
+        several = "\n".join(f"  {plain(row['id'])}  {plain(row['shown'])}" for row in rows[:5])
+        raise ConfigError(f"{plain(prefix)} begins several ids; say more of the one:\n{several}")
+    return str(rows[0]["id"])
+
+
+def _none(reader: Reader, kind: Kind, prefix: str) -> str:
+    if kind == "alert" and reader.rows(
+        "SELECT 1 FROM tacho.alerts_log WHERE startsWith(alert_id, {prefix:String}) LIMIT 1",
+        {"prefix": prefix},
+    ):
+        return f"alert {plain(prefix)} was retracted; every state of it is in tacho.alerts_log"
+    hint = {
+        "alert": "`tacho query alerts-open` lists alerts",
+        "session": '`tacho query "SELECT DISTINCT session_id FROM tacho.actions"` lists sessions',
+        "agent": "`tacho query agent-tools` lists agents",
+    }[kind]
+    return f"no {kind} begins with {plain(prefix)!r}; {hint}"
+
+
+def plain(value: Any) -> str:
+    """A value in a message: one line, no control characters."""
+    return "".join(c if c.isprintable() else "·" for c in str(value))[:200]
+
+
+def alert(reader: Reader, alert_id: str) -> Row:
+    """The alert, with its captured state as an object."""
+    [row] = reader.rows(
+        "SELECT * FROM tacho.alerts WHERE alert_id = {id:String} LIMIT 1", {"id": alert_id}
+    )
+    row["state"] = msgspec.json.decode(row["state"]) if row["state"] else {}
+    row["witness"] = msgspec.json.decode(row["witness"]) if row["witness"] else {}
+    return row
+
+
+def timeline(reader: Reader, where: str, values: Values) -> list[Row]:
+    """Rows of the timeline, oldest first, at most so many."""
+    return reader.rows(
+        "SELECT time, what, kind, title, leftUTF8(detail, 400) AS detail, outcome, severity,"  # noqa: S608
+        f" agent_id, id FROM tacho.agent_timeline WHERE {where}"
+        f" ORDER BY time, what, id LIMIT {MAX_EVENTS}",
+        values,
+    )
+
+
+def turns(reader: Reader, session_ids: list[str]) -> list[Turn]:
+    """The conversation of some sessions, in order."""
+    rows = reader.rows(
+        "SELECT time, part, speaker, text, tool_name, event_id FROM tacho.session_conversation"  # noqa: S608
+        f" WHERE session_id IN {{ids:Array(String)}} ORDER BY time, part LIMIT {MAX_TURNS}",
+        {"ids": session_ids},
+    )
+    return msgspec.convert(rows, list[Turn])
+
+
+def alerts_of(reader: Reader, where: str, values: Values) -> list[Row]:
+    """Alerts, newest first, as a grid shows them."""
+    return reader.rows(
+        "SELECT alert_id, severity, status, disposition, title, last_seen FROM tacho.alerts"  # noqa: S608
+        f" WHERE {where} ORDER BY last_seen DESC, alert_id LIMIT 20",
+        values,
+    )
+
+
+def gravest(alerts: list[Row]) -> str:
+    """The highest severity among alerts; empty without any."""
+    return max((row["severity"] for row in alerts), key=SEVERITIES.index, default="")
+
+
+def lost(reader: Reader, tenant: str, begin: str, end: str) -> list[str]:
+    """What was dropped, late or refused in the hours of a stretch of time."""
+    rows = reader.rows(
+        "SELECT what, source, sum(count) AS n FROM tacho.dropped_or_late"
+        " WHERE tenant = {tenant:String} AND hour >= toStartOfHour({begin:DateTime64(6, 'UTC')})"
+        " AND hour <= {end:DateTime64(6, 'UTC')} GROUP BY what, source ORDER BY n DESC LIMIT 10",
+        {"tenant": tenant, "begin": begin, "end": end},
+    )
+    return [f"{row['what']}: {row['n']} from {row['source']}, in these hours" for row in rows]

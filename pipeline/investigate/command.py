@@ -1,0 +1,40 @@
+"""`tacho alert ID`, `tacho session ID`, `tacho agent ID`: ask, then show the page or write it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from tachograph.pipeline import log as logs
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.investigate import agent, alert, ask, html, session, terminal
+from tachograph.pipeline.investigate.ask import Kind
+from tachograph.pipeline.investigate.page import Page
+from tachograph.pipeline.query.place import served
+from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.settings import Settings
+
+PAGES: dict[Kind, Callable[[Reader, str], Page]] = {
+    "alert": alert.page,
+    "session": session.page,
+    "agent": agent.page,
+}
+
+
+def run_show(kind: Kind, prefix: str, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
+    """Show a page, or write it as one HTML file. Raises TachoError."""
+    logs.configure()
+    with served(Settings.from_env()) as place, Reader(place) as reader:
+        page = PAGES[kind](reader, ask.one(reader, kind, prefix))
+    if as_json:
+        sink.write(msgspec.json.format(msgspec.json.encode(page)).decode() + "\n")
+    elif to_html is None:
+        terminal.write(page, sink)
+    if to_html is not None:
+        try:
+            to_html.write_text(html.document(page), "utf-8")
+        except OSError as error:
+            raise ConfigError(f"--html {to_html}: {error.strerror}") from error
+        if not as_json:
+            sink.write(f"written to {to_html}\n")

@@ -1,0 +1,111 @@
+"""A page as one file that asks nobody for anything: no script, no link, no image, its style allowed
+by hash alone. Every value is escaped, and control and direction characters are shown as dots.
+"""
+
+import base64
+import hashlib
+from html import escape
+
+from tachograph.pipeline.investigate.page import Block, Facts, Grid, Lines, Page, Section, Talk
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 75rem; margin: 2rem auto;
+  padding: 0 1rem }
+h1 { font-size: 1.4rem; margin: .3rem 0 }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #d5d9de }
+table { border-collapse: collapse; margin: .4rem 0; width: 100% }
+td, th { text-align: left; vertical-align: top; padding: .15rem .8rem .15rem 0;
+  overflow-wrap: anywhere }
+th { font-weight: 600; color: #57606a }
+.facts th { width: 14rem; white-space: nowrap }
+.grid td, .turn p { font-family: ui-monospace, monospace; font-size: .85rem }
+.turn { margin: .6rem 0; padding-left: .5rem }
+.turn p { white-space: pre-wrap; overflow-wrap: anywhere; margin: .1rem 0 0 }
+tr.marked td, .turn.marked { background: #fff1f0 }
+tr.marked td:first-child, .turn.marked { border-left: 3px solid #c62828; padding-left: .5rem }
+.id, .empty, .turn b { color: #57606a }
+.severity { display: inline-block; padding: 0 .6rem; border-radius: .3rem; background: #57606a;
+  color: #fff }
+.critical, .high { background: #c62828 }
+.medium { background: #b26a00 }
+.low { background: #00695c }
+"""
+_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+POLICY = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{_HASH}'"
+CELL_CHARS = 2_000
+TURN_CHARS = 20_000
+_SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational"})
+
+
+def document(page: Page) -> str:
+    """The file."""
+    severity = page.severity if page.severity in _SEVERITIES else ""
+    badge = f'<span class="severity {severity}">{severity}</span>' if severity else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
+        '<meta name="referrer" content="no-referrer">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{text(page.title, 120)}</title><style>{STYLE}</style></head><body>\n"
+        f"{badge}<h1>{text(page.title, CELL_CHARS)}</h1>"
+        f'<p class="id">{text(page.kind, 40)} {text(page.id, CELL_CHARS)}</p>\n'
+        + "".join(_section(section) for section in page.sections)
+        + "</body></html>\n"
+    )
+
+
+def text(value: str, most: int) -> str:
+    """A value as it may stand in the file."""
+    cut = value if len(value) <= most else value[:most] + f" … {len(value) - most:,} more"
+    return escape("".join(c if c.isprintable() or c == "\n" else "·" for c in cut))
+
+
+def _section(section: Section) -> str:
+    blocks = section.filled
+    if not blocks and not section.empty:
+        return ""
+    inner = "".join(_block(block) for block in blocks)
+    said = inner or f'<p class="empty">{text(section.empty, CELL_CHARS)}</p>'
+    return f"<section><h2>{text(section.title, 120)}</h2>{said}</section>\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Facts():
+            rows = "".join(
+                f"<tr><th>{text(name, 80)}</th><td>{text(value, CELL_CHARS)}</td></tr>"
+                for name, value in block.rows
+            )
+            return f'<table class="facts">{rows}</table>'
+        case Grid():
+            return _grid(block)
+        case Lines():
+            items = "".join(f"<li>{text(line, CELL_CHARS)}</li>" for line in block.lines)
+            return f"<ul>{items}</ul>"
+        case Talk():
+            return "".join(_turn(block, number) for number in range(len(block.turns)))
+
+
+def _grid(block: Grid) -> str:
+    head = "".join(f"<th>{text(name, 80)}</th>" for name in block.columns)
+    marked = set(block.marked)
+    rows = "".join(
+        f"<tr{_class(number in marked)}>"
+        + "".join(f"<td>{text(value, CELL_CHARS)}</td>" for value in row)
+        + "</tr>"
+        for number, row in enumerate(block.rows)
+    )
+    return f'<table class="grid"><tr>{head}</tr>{rows}</table>'
+
+
+def _class(marked: bool) -> str:  # noqa: FBT001 - read beside its one use
+    return ' class="marked"' if marked else ""
+
+
+def _turn(block: Talk, number: int) -> str:
+    time, speaker, words = block.turns[number]
+    kind = "turn marked" if number in block.marked else "turn"
+    return (
+        f'<div class="{kind}"><b>{text(time, 40)} {text(speaker, 120)}</b>'
+        f"<p>{text(words, TURN_CHARS)}</p></div>"
+    )

@@ -1,0 +1,137 @@
+"""The page of one session: the conversation, what was said of it, and what it touched."""
+
+from tachograph.pipeline.investigate import ask
+from tachograph.pipeline.investigate.ask import Row
+from tachograph.pipeline.investigate.page import (
+    Facts,
+    Grid,
+    Lines,
+    Page,
+    Section,
+    Talk,
+    clock,
+    facts,
+    grid,
+    second,
+)
+from tachograph.pipeline.query.reader import Reader
+
+SHOWN_TURNS = 200
+ALERTS = {
+    "alert_id": "alert", "severity": "severity", "status": "status", "disposition": "disposition",
+    "title": "title", "last_seen": "last seen",
+}  # fmt: skip
+
+
+def page(reader: Reader, session_id: str) -> Page:
+    """The page. Raises Refused, RetryLater."""
+    row = _about(reader, session_id)
+    alerts = ask.alerts_of(
+        reader, "has(session_ids, {id:String}) OR session_id = {id:String}", {"id": session_id}
+    )
+    return Page(
+        kind="session",
+        id=session_id,
+        title=f"{', '.join(row['agents'])}: {row['actions']} actions",
+        severity=ask.gravest(alerts),
+        sections=[
+            Section("What it was", [_facts(row)]),
+            Section("Alerts", [grid(ALERTS, alerts)], "none"),
+            Section("Conversation", [_talk(reader, session_id)], "no words were recorded"),
+            Section("Signals", [_signals(reader, session_id)], "none"),
+            Section("What it touched", [_touched(reader, session_id)], "nothing with a name"),
+            Section("What was not seen", [Lines(_unseen(reader, row))],
+                    "nothing is known to be missing"),
+        ],
+    )  # fmt: skip
+
+
+def _about(reader: Reader, session_id: str) -> Row:
+    [row] = reader.rows(
+        "SELECT any(tenant) AS tenant, groupUniqArray(10)(agent_id) AS agents,"
+        " arrayFilter(p -> p != '', groupUniqArray(10)(principal_id)) AS principals,"
+        " min(event_time) AS began, max(event_time) AS ended, count() AS actions,"
+        " countIf(outcome IN ('failed', 'denied')) AS not_done, uniqExact(trace_id) AS traces,"
+        " arrayFilter(m -> m != '', groupUniqArray(5)(model_name)) AS models,"
+        " sum(ifNull(usage_input_tokens, 0)) AS tokens_in,"
+        " sum(ifNull(usage_output_tokens, 0)) AS tokens_out,"
+        " arrayFilter(t -> t != '', groupUniqArray(3)(session_trigger)) AS triggers,"
+        " countIf(late) AS late, countIf(notEmpty(truncated)) AS truncated,"
+        " arrayDistinct(arrayFlatten(groupArray(redactions))) AS redacted,"
+        " any(environment) AS environment"
+        " FROM tacho.actions WHERE session_id = {id:String}",
+        {"id": session_id},
+    )
+    return row
+
+
+def _facts(row: Row) -> Facts:
+    return facts(
+        [
+            ("agents", row["agents"]),
+            ("for", row["principals"]),
+            ("when", f"{second(row['began'])} to {second(row['ended'])} UTC"),
+            ("begun by", row["triggers"]),
+            ("environment", row["environment"]),
+            ("actions", f"{row['actions']}, {row['not_done']} failed or denied"),
+            ("models", row["models"]),
+            ("tokens", f"{row['tokens_in']} in, {row['tokens_out']} out"),
+            ("redacted", row["redacted"]),
+        ]
+    )
+
+
+def _talk(reader: Reader, session_id: str) -> Talk:
+    turns = ask.turns(reader, [session_id])
+    evidence = {
+        str(row["id"])
+        for row in reader.rows(
+            "SELECT DISTINCT arrayJoin(event_ids) AS id FROM tacho.signals"
+            " WHERE session_id = {id:String} LIMIT 1000",
+            {"id": session_id},
+        )
+    }
+    shown = turns[:SHOWN_TURNS]
+    speakers = [
+        f"{one.speaker} {'calls ' if one.part == 3 else ''}{one.tool_name}".strip() for one in shown
+    ]
+    told = [(clock(one.time), who, one.text) for one, who in zip(shown, speakers, strict=True)]
+    if len(turns) > SHOWN_TURNS:
+        told.append(("", "", f"… {len(turns) - SHOWN_TURNS:,} more turns"))
+    return Talk(told, [at for at, one in enumerate(shown) if one.event_id in evidence])
+
+
+def _signals(reader: Reader, session_id: str) -> Grid:
+    rows = reader.rows(
+        "SELECT event_time, severity, title, kind, reason.text AS why, signal_id"
+        " FROM tacho.signals WHERE session_id = {id:String}"
+        " ORDER BY event_time, signal_id LIMIT 50",
+        {"id": session_id},
+    )
+    columns = {
+        "event_time": "time", "severity": "severity", "title": "rule", "kind": "kind",
+        "why": "why", "signal_id": "signal",
+    }  # fmt: skip
+    return grid(columns, rows)
+
+
+def _touched(reader: Reader, session_id: str) -> Grid:
+    rows = reader.rows(
+        "SELECT what.1 AS kind, what.2 AS touched, count() AS actions,"
+        " countIf(outcome IN ('failed', 'denied')) AS not_done FROM (SELECT outcome, arrayJoin("
+        "arrayFilter(t -> t.2 != '', arrayConcat([('tool', tool_name), ('host',"
+        " if(target_domain != '', target_domain, target_host)), ('file', file_path),"
+        " ('resource', target_resource), ('repo', target_repo), ('credential', credential_id)],"
+        " arrayMap(r -> ('recipient', r), recipients)))) AS what"
+        " FROM tacho.actions WHERE session_id = {id:String})"
+        " GROUP BY what ORDER BY kind, actions DESC, touched LIMIT 60",
+        {"id": session_id},
+    )
+    columns = {"kind": "kind", "touched": "what", "actions": "actions", "not_done": "not done"}
+    return grid(columns, rows)
+
+
+def _unseen(reader: Reader, row: Row) -> list[str]:
+    counted = {"late": "actions came late", "truncated": "actions were cut at a size limit"}
+    own = [f"{row[name]} {words}" for name, words in counted.items() if int(row[name])]
+    return [*own, *ask.lost(reader, row["tenant"], row["began"], row["ended"])]

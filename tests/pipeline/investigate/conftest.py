@@ -1,0 +1,33 @@
+"""The world that is investigated."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tachograph.pipeline.cli import app
+from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.settings import ClickHouseSettings
+from tests.pipeline.world import world, world_writer
+
+__all__ = ["reader", "tacho", "world", "world_writer"]
+
+Tacho = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def reader(world: ClickHouseSettings) -> Iterator[Reader]:
+    """A reader of the world."""
+    with Reader(world) as reader:
+        yield reader
+
+
+@pytest.fixture
+def tacho(world: ClickHouseSettings) -> Tacho:
+    """`tacho …` over the world."""
+
+    def run(*words: str) -> Result:
+        environment = {"CLICKHOUSE_URL": world.url, "COLUMNS": "140"}
+        return CliRunner().invoke(app, list(words), env=environment)
+
+    return run

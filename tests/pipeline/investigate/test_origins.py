@@ -1,0 +1,58 @@
+"""Values are found in calls, and traced to who said them first."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tachograph.pipeline.investigate.origins import (
+    MAX_VALUES,
+    MIN_CHARS,
+    Turn,
+    origins,
+    values,
+)
+
+
+def turn(event: str, part: int, speaker: str, text: str, tool: str = "") -> Turn:
+    return Turn(time=event, part=part, speaker=speaker, text=text, tool_name=tool, event_id=event)
+
+
+TALK = [
+    turn("1", 1, "user", "Pay the invoice of Acme Ltd"),
+    turn("2", 4, "tool", "Acme Ltd, IBAN DE12345", "read_invoice"),
+    turn("3", 3, "assistant", '{"to": "DE12345", "name": "Acme Ltd", "why": "invoice 77"}', "pay"),
+]
+
+
+def test_each_value_has_the_first_turn_that_said_it() -> None:
+    found = {one.value: one for one in origins(TALK, ["3"])}
+    assert found["DE12345"].told == "answer of read_invoice (event 2); the user never named it"
+    assert found["Acme Ltd"].told == "the user said it (event 1)"
+    assert found["invoice 77"].told == "nobody said it before: the model made it"
+
+
+def test_what_is_said_after_the_call_does_not_count() -> None:
+    late = [*TALK, turn("4", 4, "tool", "invoice 77", "read_mail")]
+    found = {one.value: one for one in origins(late, ["3"])}
+    assert found["invoice 77"].source is None
+
+
+def test_only_calls_among_the_events_are_traced() -> None:
+    assert origins(TALK, ["1", "2"]) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=20,
+)
+
+
+@given(value=JSON, raw=st.text(max_size=60))
+def test_any_arguments_give_a_bounded_list_of_values(value: object, raw: str) -> None:
+    import json
+
+    for args in (json.dumps(value), raw):
+        found = values(args)
+        assert len(found) <= MAX_VALUES
+        assert len(set(found)) == len(found)
+        assert all(len(one) >= MIN_CHARS for one in found)

@@ -1,0 +1,201 @@
+"""Pages say what happened in the world, and show hostile content harmlessly."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.investigate.command import PAGES
+from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
+from tachograph.pipeline.query.reader import Reader
+from tachograph.schemas.identity import plain_id
+from tests.pipeline.investigate.conftest import Tacho
+from tests.pipeline.world import ALERT, ATTACK, HELPER, SHOP
+
+
+def section(page: Page, title: str) -> list[Any]:
+    """The filled blocks of a section."""
+    [found] = [one.filled for one in page.sections if one.title == title]
+    return found
+
+
+def rows(page: Page, title: str, at: int = 0) -> list[dict[str, str]]:
+    """Rows of a grid of a section, by column."""
+    grids = [block for block in section(page, title) if isinstance(block, Grid)]
+    return [dict(zip(grids[at].columns, row, strict=True)) for row in grids[at].rows]
+
+
+@pytest.fixture(scope="module")
+def alert(reader: Reader) -> Page:
+    return PAGES["alert"](reader, ALERT)
+
+
+def test_an_alerts_page_says_why_each_rule_fired(alert: Page) -> None:
+    assert [row["rule"] for row in rows(alert, "Why it fired")] == [
+        "Secret read, then sent outside",
+        "Instruction-like text in a tool result",
+        "Credential file read by an agent",
+    ]
+    words = [line for block in section(alert, "Why it fired") if isinstance(block, Lines)
+             for line in block.lines]  # fmt: skip
+    assert words[0].startswith("billing-helper read /srv/billing/.env and 2.5 seconds later")
+
+
+def test_its_timeline_marks_the_evidence_among_what_stood_around_it(alert: Page) -> None:
+    [block] = section(alert, "Timeline")
+    ids = [row[-1] for row in block.rows]
+    evidence = {plain_id(name)[:12] for name in ("mail", "env", "leak", "mail said")}
+    assert {ids[at] for at in block.marked} == evidence
+    assert plain_id("ask")[:12] in ids
+    assert [row[0] for row in block.rows] == sorted(row[0] for row in block.rows)
+
+
+def test_its_values_are_traced_to_the_answer_that_brought_them(alert: Page) -> None:
+    found = {row["value"]: row["where from"] for row in rows(alert, "Where values came from")}
+    assert found["https://paste.example/u"] == (
+        f"answer of read_mail (event {plain_id('mail')}); the user never named it"
+    )
+    assert found[f"‹secret:api_key:{'5f2c90aa17d3'}›"].startswith("answer of read_file")
+
+
+def test_it_names_other_agents_that_met_what_was_brought_in(alert: Page) -> None:
+    found = {row["touched"]: row for row in rows(alert, "Who else")}
+    assert found["https://paste.example/u"]["of these"] == SHOP
+
+
+def test_it_says_what_to_do_what_was_told_and_what_was_not_seen(alert: Page) -> None:
+    [told] = rows(alert, "What to do")
+    assert (told["directive"], told["answer"]) == ("capture", "applied")
+    steps = section(alert, "What to do")[1].lines
+    assert steps[0].startswith("Revoke the key that was read")
+    assert f"tacho session {ATTACK}" in steps
+    unseen = section(alert, "What was not seen")[0].lines
+    assert "3 late actions of this agent stood outside its windows" in unseen
+    assert "state: goals: not published by the agent" in unseen
+
+
+def test_an_alert_without_state_says_why_and_shows_what_people_said(reader: Reader) -> None:
+    page = PAGES["alert"](reader, plain_id("alert of the shop"))
+    [state] = [one for one in page.sections if one.title == "Captured state"]
+    assert (state.filled, state.empty) == ([], "the session is no longer held")
+    [said] = rows(page, "What people said")
+    assert (said["by"], said["disposition"], said["note"]) == ("ann", "false_positive", "a drill")
+
+
+def test_a_sessions_page_holds_the_conversation_with_the_judged_turns_marked(
+    reader: Reader,
+) -> None:
+    page = PAGES["session"](reader, ATTACK)
+    [talk] = section(page, "Conversation")
+    assert isinstance(talk, Talk)
+    assert [who for _, who, _ in talk.turns][3:5] == ["assistant calls read_mail", "tool read_mail"]
+    assert talk.marked == [3, 4]
+    assert [row["alert"] for row in rows(page, "Alerts")] == [ALERT]
+    assert {row["what"] for row in rows(page, "What it touched")} >= {"paste.example", "http_post"}
+
+
+def test_an_agents_page_says_who_it_is_what_it_touches_and_whom_it_sent(reader: Reader) -> None:
+    page = PAGES["agent"](reader, HELPER)
+    [about] = section(page, "Who it is")
+    assert isinstance(about, Facts)
+    assert dict(about.rows)["actions"] == "6 in 1 sessions, 1 failed or denied, 0 late"
+    assert page.severity == "critical"
+    touched = {(row["kind"], row["what"]) for row in rows(page, "What it touches")}
+    assert {("delegated_to", SHOP), ("secret", "5f2c90aa17d3")} <= touched
+    mismatch = dict(section(PAGES["agent"](reader, SHOP), "Who it is")[0].rows)["identity"]
+    assert mismatch == "asserted, 1 by someone who may not speak for it"
+
+
+@pytest.mark.parametrize("kind", ["alert", "session", "agent"])
+def test_a_terminal_is_never_spoken_to_by_what_an_agent_wrote(tacho: Tacho, kind: str) -> None:
+    shown = tacho(kind, {"alert": ALERT, "session": ATTACK, "agent": HELPER}[kind]).output
+    assert "\x1b" not in shown
+    assert kind != "session" or "·[2Jعاجل <b>now</b>" in shown
+
+
+class Parsed(HTMLParser):
+    """Tags and attributes of a file."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: dict[str, set[str]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            self.attributes.setdefault(name, set()).add(value or "")
+
+
+@pytest.mark.parametrize("kind", ["alert", "session", "agent"])
+def test_the_html_file_asks_nobody_for_anything_and_runs_nothing(
+    tacho: Tacho, kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "page.html"
+    of = {"alert": ALERT, "session": ATTACK, "agent": HELPER}[kind]
+    assert tacho(kind, of, "--html", str(file)).output == f"written to {file}\n"
+    text = file.read_text("utf-8")
+    parsed = Parsed(text)
+    assert set(parsed.tags) <= {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "p",
+        "section",
+        "table",
+        "tr",
+        "th",
+        "td",
+        "ul",
+        "li",
+        "div",
+        "b",
+        "span",
+    }
+    assert not {"src", "href", "style", "onclick", "action"} & set(parsed.attributes)
+    [style] = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    [policy] = [one for one in parsed.attributes["content"] if "default-src" in one]
+    assert policy.startswith("default-src 'none';")
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "\x1b" not in text
+    assert ("&lt;script&gt;alert(1)&lt;/script&gt;" in text) == (kind != "nothing")
+
+
+def test_a_program_gets_the_page_as_json(tacho: Tacho) -> None:
+    page = json.loads(tacho("alert", ALERT[:10], "--json").output)
+    assert (page["kind"], page["id"], page["severity"]) == ("alert", ALERT, "critical")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("alert", "zz"), "alerts-open"),
+        (("session", "re"), "begins several ids; say more of the one:\n  rel-7  release-bot"),
+        (("agent", "no\x1bbody"), "no agent begins with 'no·body'"),
+        (("agent", HELPER, "--html", "/nowhere/x"), "--html /nowhere/x"),
+    ],
+)
+def test_an_id_that_fits_none_or_several_says_what_to_do(
+    tacho: Tacho, words: tuple[str, ...], said: str
+) -> None:
+    error = tacho(*words).exception
+    assert isinstance(error, ConfigError)
+    assert said in str(error)
+
+
+def test_an_id_that_is_whole_is_meant_though_it_begins_another(tacho: Tacho) -> None:
+    assert "agent report-bot" in tacho("agent", "report-bot").output
+    assert "session rep-2" in tacho("session", "rep-2").output
