@@ -182,9 +182,9 @@ def migrate() -> None:
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.forward.command import app as forward
+    from tachograph.pipeline.investigate_command import agent, alert, session
     from tachograph.pipeline.map_command import app as mapping
     from tachograph.pipeline.notarize.keys_command import app as keys
-    from tachograph.pipeline.investigate_command import agent, alert, session
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.rules.command import app as rules
