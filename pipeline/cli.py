@@ -193,6 +193,7 @@ def _register() -> None:
     from tachograph.pipeline.serve.command import serve
     from tachograph.pipeline.silence_command import app as silence
     from tachograph.pipeline.train.command import train
+    from tachograph.pipeline.verify.command import verify
 
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command()(replay)
@@ -203,6 +204,7 @@ def _register() -> None:
     app.command(short_help="Print the JSON Schema of a record.")(schema)
     app.command(short_help="Learn what honest behaviour is from past actions.")(train)
     app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)
+    app.command(short_help="Is the evidence in ClickHouse what was notarized?")(verify)
     app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
     app.add_typer(
         forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."

@@ -1,0 +1,1 @@
+"""Whether the logs in ClickHouse are what was notarized."""
