@@ -1,0 +1,1 @@
+"""Dashboards for Grafana's ClickHouse data source."""
