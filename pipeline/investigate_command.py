@@ -12,6 +12,9 @@ Html = Annotated[
     Path | None,
     typer.Option("--html", help="write the page as one self-contained file", show_default=False),
 ]
+Ids = Annotated[list[str], typer.Argument(help="ids, or beginnings that fit only one each")]
+Note = Annotated[str | None, typer.Option(help="why", show_default=False)]
+By = Annotated[str | None, typer.Option(help="who says so; else you", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="the page as JSON, for a program")]
 
 
@@ -39,6 +42,62 @@ def show(id_: Id, *, html: Html = None, as_json: AsJson = False) -> None:
     who else, what to do, what was not seen.
     """
     _show("alert", id_, html, as_json=as_json)
+
+
+@alert.command()
+def close(
+    ids: Ids,
+    *,
+    disposition: Annotated[
+        str, typer.Option(help="true_positive, false_positive, benign or duplicate")
+    ] = "",
+    note: Note = None,
+    by: By = None,
+) -> None:
+    """Close alerts with a verdict: it counts for the quality of their rules."""
+    _say(ids, "close", disposition=disposition, note=note, by=by)
+
+
+@alert.command()
+def reopen(ids: Ids, *, note: Note = None, by: By = None) -> None:
+    """Reopen closed alerts."""
+    _say(ids, "reopen", note=note, by=by)
+
+
+@alert.command()
+def acknowledge(ids: Ids, *, note: Note = None, by: By = None) -> None:
+    """Say that somebody looks at them."""
+    _say(ids, "acknowledge", note=note, by=by)
+
+
+@alert.command()
+def assign(
+    ids: Ids,
+    *,
+    to: Annotated[str, typer.Option(help="who works on it")],
+    note: Note = None,
+    by: By = None,
+) -> None:
+    """Say who works on them."""
+    _say(ids, "assign", assignee=to, note=note, by=by)
+
+
+@alert.command()
+def note(
+    id_: Id,
+    text: Annotated[str, typer.Argument(help="what to note")],
+    *,
+    by: By = None,
+) -> None:
+    """Note something on an alert."""
+    _say([id_], "note", note=text, by=by)
+
+
+def _say(ids: list[str], action: Any, **said: str | None) -> None:
+    from tachograph.pipeline.investigate.dispositions import Word, run_say
+    from tachograph.pipeline.settings import Settings
+
+    run_say(ids, Word(action=action, **said), Settings.beside_up(), sink=sys.stdout)
 
 
 def session(id_: Id, *, html: Html = None, as_json: AsJson = False) -> None:

@@ -358,6 +358,17 @@ def state(
     run_state(rule, group or [], settings, most=most, as_json=as_json, sink=sys.stdout)
 
 
+@app.command(short_help="How good each rule is, by what people said of its alerts.")
+def quality(
+    *,
+    format_: Annotated[str, typer.Option("--format", help="table, json, ndjson or csv")] = "table",
+) -> None:
+    """Keep, tune or retire: each rule with the numbers of what people said of its alerts."""
+    from tachograph.pipeline.query.command import Question, run_query
+
+    run_query(Question(asked="rule-quality", format=format_), as_plot=False)
+
+
 def coverage(
     rules: Beside = None,
     *,

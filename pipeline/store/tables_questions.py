@@ -251,10 +251,10 @@ _DECIDED = "(true_positives + false_positives + benign)"
 RULE_QUALITY = View(
     "rule_quality",
     f"""How good each rule is, by what people said of its alerts: keep, tune or retire, and why.
-A duplicate says nothing of a rule. An alert of several rules counts for each of them; `alone` are
-the alerts in which no other rule counted. Undecided below {DECIDED_ENOUGH} judged alerts; keep
-from a precision of {KEEP_FROM}; retire below {RETIRE_BELOW}, once {DECIDED_TO_RETIRE} are judged;
-tune otherwise.""",
+Only closed alerts are judged, and a duplicate says nothing of a rule. An alert of several rules
+counts for each of them; `alone` are the alerts in which no other rule counted. Undecided below
+{DECIDED_ENOUGH} judged alerts; keep from a precision of {KEEP_FROM}; retire below {RETIRE_BELOW},
+once {DECIDED_TO_RETIRE} are judged; tune otherwise.""",
     [
         TENANT, _column("rule_id", "String", "the rule"), _column("title", "String", "its title"),
         _column("severity", "String", "its severity"),
@@ -285,10 +285,10 @@ GROUP BY tenant, rule.rule_id""",
         "alerts": "count()",
         "alone": "countIf(length(counted) = 1)",
         "open": "countIf(status != 'closed')",
-        "true_positives": "countIf(disposition = 'true_positive')",
-        "false_positives": "countIf(disposition = 'false_positive')",
-        "benign": "countIf(disposition = 'benign')",
-        "duplicates": "countIf(disposition = 'duplicate')",
+        "true_positives": "countIf(status = 'closed' AND disposition = 'true_positive')",
+        "false_positives": "countIf(status = 'closed' AND disposition = 'false_positive')",
+        "benign": "countIf(status = 'closed' AND disposition = 'benign')",
+        "duplicates": "countIf(status = 'closed' AND disposition = 'duplicate')",
         "precision": f"if({_DECIDED} = 0, NULL, round(true_positives / {_DECIDED}, 3))",
         "verdict": f"multiIf({_DECIDED} < {DECIDED_ENOUGH}, 'undecided',"
         f" precision >= {KEEP_FROM}, 'keep',"

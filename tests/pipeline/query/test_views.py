@@ -128,7 +128,8 @@ def test_a_rule_has_the_precision_of_what_people_said(reader: Reader) -> None:
     rows = ask(
         reader,
         "SELECT rule_id, alerts, alone, open, false_positives, precision, verdict"
-        " FROM tacho.rule_quality ORDER BY rule_id",
+        " FROM tacho.rule_quality WHERE tenant = {tenant:String} ORDER BY rule_id",
+        tenant=TENANT,
     )
     assert [[str(value) for value in row] for row in rows] == [
         ["credential-file-sweep", "1", "0", "1", "0", "None", "undecided"],
