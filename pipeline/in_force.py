@@ -27,6 +27,7 @@ from tachograph.pipeline.config_log import (
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.rule_cache import compile_kept
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.silences import SilenceLog
 from tachograph.schemas.records import Activation
@@ -151,7 +152,7 @@ class InForce:
         """`content` compiles; None: nothing is said, only read. Blocks until the log is read.
         Raises RetryLater, Refused.
         """
-        self._clock = clock
+        self._clock, self._home = clock, settings.home
         writer.partitions(CONFIG_TOPIC)
         self._config = ConfigLog(settings, NAME)
         self.silences = SilenceLog()
@@ -250,7 +251,7 @@ class InForce:
             reference = self._content(period.reference, Reference.decode)
             bundle = self._content(period.rules, Bundle.decode)
             try:
-                self._compiled[key] = bundle.compile(reference=reference)
+                self._compiled[key] = compile_kept(bundle, reference=reference, home=self._home)
             except RuleErrors as error:
                 raise _Unusable(period.rules, str(error)) from error
         return self._compiled[key]

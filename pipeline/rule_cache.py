@@ -6,15 +6,17 @@ A set that is not there, or not readable, is compiled: what is kept here only sa
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tachograph.detectors.language import stored
+from tachograph.detectors.language.bundle import Bundle
 from tachograph.detectors.language.compiled import BUILTIN, RuleSet
 from tachograph.detectors.language.documents import Unreadable, files_of
-from tachograph.detectors.language.fields import FieldMap
+from tachograph.detectors.language.fields import ACTIONS, FieldMap
 from tachograph.detectors.matching import factors
 from tachograph.detectors.reference.reference import Reference
 from tachograph.pipeline.log import get
@@ -35,10 +37,33 @@ def load_kept(
     name = _name(roots, f"{fields.name} {builtin} {reference.version}")
     if name is None:
         return _load(paths, builtin=builtin, fields=fields, reference=reference)
+    compiled = partial(_load, paths, builtin=builtin, fields=fields, reference=reference)
+    return _kept(home, name, fields, reference, compiled)
+
+
+def compile_kept(bundle: Bundle, *, reference: Reference, home: Path) -> RuleSet:
+    """As `bundle.compile`, which it calls where it must. Raises RuleErrors."""
+    compiled = partial(bundle.compile, reference=reference)
+    if len(bundle.rules) < MANY_FILES:
+        return compiled()
+    try:
+        digest = _digest(f"bundle {bundle.version} {reference.version}", _code())
+    except OSError:
+        return compiled()
+    return _kept(home, digest, ACTIONS, reference, compiled)
+
+
+def _kept(
+    home: Path,
+    name: str,
+    fields: FieldMap,
+    reference: Reference,
+    compiled: Callable[[], RuleSet],
+) -> RuleSet:
     place = home / "cache" / f"rules-{name}.bin"
     with contextlib.suppress(OSError, ValueError):
         return stored.decode(place.read_bytes(), fields, reference)
-    rules = _load(paths, builtin=builtin, fields=fields, reference=reference)
+    rules = compiled()
     with contextlib.suppress(ValueError):
         _keep(place, stored.encode(rules))
     return rules
@@ -55,17 +80,23 @@ def _name(roots: Iterable[Path], asked: str) -> str | None:
     """What the compiled rules depend on: these files, the code that compiles, pySigma's version.
     None: not to be kept, being few, or because something cannot be read, which compiling tells.
     """
-    digest = hashlib.blake2b(f"{asked} {version('pysigma')}".encode(), digest_size=16)
-    code = [file for folder in _CODE for file in sorted(folder.glob("*.py"))]
     try:
         files = [file for root in roots for file in files_of(root)]
-        if len(files) < MANY_FILES:
-            return None
-        for file in [*files, *code]:
-            content = file.read_bytes()
-            digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+        return _digest(asked, [*files, *_code()]) if len(files) >= MANY_FILES else None
     except (Unreadable, OSError):
         return None
+
+
+def _code() -> list[Path]:
+    """What compiles rules."""
+    return [file for folder in _CODE for file in sorted(folder.glob("*.py"))]
+
+
+def _digest(asked: str, files: Iterable[Path]) -> str:
+    digest = hashlib.blake2b(f"{asked} {version('pysigma')}".encode(), digest_size=16)
+    for file in files:
+        content = file.read_bytes()
+        digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -1,5 +1,5 @@
 """Everything that a rule set is compiled from, as one text: so that it can travel in the log and
-every process judges by the same.
+every process judges by the same. What compiles it is loaded when it is compiled.
 """
 
 import hashlib
@@ -11,18 +11,14 @@ from typing import Self
 import msgspec
 
 from tachograph.detectors.language.compiled import BUILTIN, RuleErrors, RuleSet
-from tachograph.detectors.language.fields import ACTIONS, FieldMap
-from tachograph.detectors.language.pipelines import pipeline_file, pipelines_of
-from tachograph.detectors.language.rulefile import (
+from tachograph.detectors.language.documents import (
     Document,
     Problem,
     Unreadable,
     files_of,
-    parse,
     read_text,
 )
-from tachograph.detectors.language.ruleset import build
-from tachograph.detectors.language.tuning import UNTUNED, tuning_of
+from tachograph.detectors.language.fields import ACTIONS, FieldMap
 from tachograph.detectors.reference.reference import Reference, shipped
 
 FORMAT = 1
@@ -76,6 +72,11 @@ class Bundle(msgspec.Struct, frozen=True):
         """The rules, above this reference data (None: what is shipped). Raises RuleErrors with
         every problem found.
         """
+        from tachograph.detectors.language.pipelines import pipelines_of
+        from tachograph.detectors.language.rulefile import parse
+        from tachograph.detectors.language.ruleset import build
+        from tachograph.detectors.language.tuning import UNTUNED, tuning_of
+
         reference = reference or shipped()
         problems: list[Problem] = []
         documents = _documents(self.rules, problems)
@@ -109,11 +110,19 @@ def bundle_of(
     problems: list[Problem] = []
     rules = _sources([BUILTIN] if builtin else [], problems, name=_SHIPPED)
     rules += _sources(paths, problems)
-    fitting = _sources([pipeline_file(name) for name in pipelines], problems)
+    fitting = _sources(_pipeline_files(pipelines), problems)
     tuned = _sources([] if tuning is None else [tuning], problems)
     if problems:
         raise RuleErrors(problems)
     return Bundle(rules, fitting, tuned[0] if tuned else None, builtin)
+
+
+def _pipeline_files(names: Sequence[Path | str]) -> list[Path]:
+    if not names:
+        return []
+    from tachograph.detectors.language.pipelines import pipeline_file
+
+    return [pipeline_file(name) for name in names]
 
 
 def _encoded(bundle: Bundle) -> bytes:
@@ -121,6 +130,8 @@ def _encoded(bundle: Bundle) -> bytes:
 
 
 def _documents(sources: Sequence[Source], problems: list[Problem]) -> list[Document]:
+    from tachograph.detectors.language.rulefile import parse
+
     documents: list[Document] = []
     for source in sources:
         try:

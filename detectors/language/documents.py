@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 SUFFIXES = frozenset({".yml", ".yaml"})
+MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -70,3 +71,14 @@ def files_of(path: Path) -> list[Path]:
     if not path.is_file():
         raise Unreadable(Problem(str(path), 0, "no such file or folder"))
     return [path]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises Unreadable."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise Unreadable(Problem(str(path), 0, f"larger than {MAX_FILE_BYTES} bytes"))
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unreadable(Problem(str(path), 0, f"cannot be read: {error}")) from error

@@ -11,14 +11,17 @@ from sigma.exceptions import SigmaError
 from sigma.rule.base import SigmaYAMLLoader, check_alias_expansion
 
 from tachograph.detectors.language.documents import (
+    MAX_FILE_BYTES,
     Document,
     Problem,
     RefusedDocument,
     Unreadable,
     files_of,
+    read_text,
 )
 
 __all__ = [
+    "MAX_FILE_BYTES",
     "Document",
     "Problem",
     "RefusedDocument",
@@ -30,23 +33,10 @@ __all__ = [
     "semantic_hash",
 ]
 
-MAX_FILE_BYTES = 4 * 1024 * 1024
-
 
 def read(path: Path) -> list[Document]:
     """The documents of a file. Raises Unreadable."""
     return parse(read_text(path), str(path))
-
-
-def read_text(path: Path) -> str:
-    """The text of a file. Raises Unreadable."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise Unreadable(Problem(str(path), 0, f"larger than {MAX_FILE_BYTES} bytes"))
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unreadable(Problem(str(path), 0, f"cannot be read: {error}")) from error
 
 
 def parse(text: str, file: str) -> list[Document]:

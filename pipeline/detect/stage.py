@@ -41,6 +41,7 @@ from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.reference import reference_in_force
+from tachograph.pipeline.rule_cache import compile_kept
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -73,7 +74,7 @@ def declared(home: Path) -> Content:
             tuning=Path(tuning) if tuning else None,
             pipelines=_paths("TACHO_PIPELINES"),
         )
-        rules = bundle.compile(reference=reference)
+        rules = compile_kept(bundle, reference=reference, home=home)
     except RuleErrors as error:
         raise ConfigError(str(error)) from error
     for line in logsources.in_words(rules.skipped):

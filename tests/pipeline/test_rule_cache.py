@@ -1,5 +1,7 @@
 """Compiled rules are kept, found again, and not believed when they are not what they should be."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import msgspec
 import pytest
 
 from tachograph.detectors.language import stored
+from tachograph.detectors.language.bundle import Bundle, Source
 from tachograph.detectors.language.fields import ACTIONS, RAW
 from tachograph.detectors.language.rule import (
     Absent,
@@ -188,3 +191,40 @@ def test_a_small_set_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "one.yml").write_text(RULE.format(1))
     _loaded(tmp_path, tmp_path / "home")
     assert not (tmp_path / "home").exists()
+
+
+def test_what_travels_in_the_log_is_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its content and the reference data above which it stands."""
+    monkeypatch.setattr(rule_cache, "MANY_FILES", 2)
+    bundle = Bundle([Source(f"{n}.yml", RULE.format(n)) for n in range(2)], builtin=False)
+    other = Bundle([*bundle.rules, Source("2.yml", RULE.format(2))], builtin=False)
+    for one in (bundle, bundle, other):
+        found = rule_cache.compile_kept(one, reference=shipped(), home=tmp_path)
+        assert found == one.compile(reference=shipped())
+    files = list((tmp_path / "cache").iterdir())
+    assert len(files) == 2
+    for file in files:
+        file.write_bytes(b"broken")
+    again = rule_cache.compile_kept(bundle, reference=shipped(), home=tmp_path)
+    assert again == bundle.compile(reference=shipped())
+    few = Bundle(bundle.rules[:1], builtin=False)
+    rule_cache.compile_kept(few, reference=shipped(), home=tmp_path / "few")
+    assert not (tmp_path / "few").exists()
+
+
+def test_a_stage_that_finds_its_rules_kept_does_not_load_what_compiles_them(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path;"
+        "from tachograph.pipeline.detect.stage import declared;"
+        "declared(Path(sys.argv[1])); print('sigma' in sys.modules)"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True, text=True, check=True,
+        ).stdout.splitlines()[-1]
+        for _ in range(2)
+    ]  # fmt: skip
+    assert said == ["True", "False"]
