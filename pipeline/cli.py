@@ -190,12 +190,14 @@ def _register() -> None:
     from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.rules.command import backtest, coverage
     from tachograph.pipeline.schema_command import schema
+    from tachograph.pipeline.serve.alerts_command import alerts
     from tachograph.pipeline.serve.command import serve
     from tachograph.pipeline.silence_command import app as silence
     from tachograph.pipeline.train.command import train
     from tachograph.pipeline.verify.command import verify
 
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
+    app.command(short_help="Alerts of a door: stored ones, and with --follow what comes.")(alerts)
     app.command()(replay)
     app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
     app.command(short_help="One session on a page.")(session)

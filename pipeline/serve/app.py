@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tachograph.pipeline import metrics
 from tachograph.pipeline.control.keys import public_key
 from tachograph.pipeline.log import get, place_of
+from tachograph.pipeline.serve.archive import Archive
 from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door, answer
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.openapi import document
 from tachograph.pipeline.serve.publisher import Publisher
 from tachograph.pipeline.serve.watch import Desk, Wanted
 from tachograph.pipeline.settings import Settings
@@ -34,7 +36,11 @@ _SECURITY: Final = (
 )
 POSTS: Final = ("/v1/traces", "/v1/logs", "/v1/metrics", "/v1/actions", "/v1/state", "/v1/acks")
 INGEST: Final = "/v1/ingest/"
-GETS: Final = ("/v1/directives", "/v1/keys", "/alerts", "/healthz", "/readyz", "/metrics")
+GETS: Final = (
+    *("/v1/directives", "/v1/keys", "/alerts", "/healthz", "/readyz", "/metrics"),
+    *("/openapi.json", "/v1/alerts"),
+)
+ALERT: Final = "/v1/alerts/"
 
 
 class Views:
@@ -90,6 +96,10 @@ class Views:
         facts = {"kafka": kafka, "feed": self._desk.feed.ready}
         return _json(200 if kafka else 503, {"status": "ready" if kafka else "not ready", **facts})
 
+    async def openapi(self, _request: Request) -> Response:
+        """GET /openapi.json: what gives alerts, described for programs."""
+        return _json(200, document())
+
     async def metrics(self, request: Request) -> Response:
         """GET /metrics: Prometheus text."""
         self._gate.admit(request, "metrics")
@@ -101,13 +111,15 @@ def _json(status: int, content: dict[str, Any]) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-def application(door: Door, views: Views) -> ASGIApp:
+def application(door: Door, views: Views, archive: Archive) -> ASGIApp:
     """All paths, inside what holds for all of them."""
     posts = [door.traces, door.logs, door.metrics, door.actions, door.state, door.acks]
     gets = [views.directives, views.keys, views.alerts, views.healthz, views.readyz, views.metrics]
+    gets += [views.openapi, archive.page]
     routes = [Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)]
     routes.append(Route(INGEST + "{format}", door.ingest, methods=["POST"]))
     routes += [Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)]
+    routes.append(Route(ALERT + "{alert_id}", archive.one, methods=["GET"]))
     inner = Starlette(
         exception_handlers={
             RequestError: _refused,
@@ -164,8 +176,8 @@ class Outer:
         finally:
             path = scope["path"]
             route = path if path in POSTS or path in GETS else "other"
-            if path.startswith(INGEST):
-                route = INGEST
+            for prefix in (INGEST, ALERT):
+                route = prefix if path.startswith(prefix) else route
             metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
 
 

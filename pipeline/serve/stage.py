@@ -18,6 +18,7 @@ from tachograph.pipeline.health import TURNED_AWAY, HealthReporter
 from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.serve.app import Views, application
+from tachograph.pipeline.serve.archive import Archive
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
 from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door
@@ -102,8 +103,9 @@ async def _serve(
     )  # fmt: skip
     directives = Directives(settings, limits, system_us)
     views = Views(gate, publisher, Desk(settings, feed, limits), directives, settings)
+    archive = Archive(gate, settings.clickhouse)
     health = HealthReporter(settings, "serve")
-    server = _Server(_config(options, application(door, views)))
+    server = _Server(_config(options, application(door, views, archive)))
     reloading = asyncio.create_task(_reload(tokens))
     serving = asyncio.create_task(server.serve([listener]))
     try:
@@ -123,6 +125,7 @@ async def _serve(
         await asyncio.to_thread(health.close)
         left = await asyncio.to_thread(publisher.close, FLUSH_S)
         await asyncio.to_thread(backlog.close)
+        archive.close()
         log.info("door closed", unacknowledged=left)
     if publisher.fatal:
         raise RetryLater(f"the producer cannot go on: {publisher.fatal}")

@@ -80,7 +80,11 @@ class Client:
             follow_redirects=False,
             trust_env=False,
             timeout=None,  # noqa: S113 - the deadline below holds for the request as a whole
-            headers={"user-agent": f"tachograph/{product_version()}"},
+            headers={
+                "user-agent": f"tachograph/{product_version()}",
+                # Answers are short, and are read up to a bound as they come: packed ones are not.
+                "accept-encoding": "identity",
+            },
         )
 
     def post(

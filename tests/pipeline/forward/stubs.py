@@ -3,6 +3,7 @@
 Each checks what the real one checks and answers as it does; what it took is kept for the test.
 """
 
+import gzip
 import threading
 import uuid
 from collections.abc import Callable
@@ -41,6 +42,9 @@ class HttpStub:
                 request = Request(self.path, headers, body)
                 stub.requests.append(request)
                 status, extra, text = stub.forced.pop(0) if stub.forced else stub.answer(request)
+                if text and "gzip" in headers.get("accept-encoding", ""):
+                    # As OpenSearch does, and others.
+                    text, extra = gzip.compress(text), {**extra, "content-encoding": "gzip"}
                 self.send_response(status)
                 for name, value in extra.items():
                     self.send_header(name, value)
@@ -49,7 +53,7 @@ class HttpStub:
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_PUT = do_POST  # noqa: N815 - name of the base class
+            do_PUT = do_GET = do_POST  # noqa: N815 - names of the base class
 
             def log_message(self, *_args: Any) -> None:
                 pass

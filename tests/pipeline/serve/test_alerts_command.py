@@ -1,0 +1,91 @@
+"""`tacho alerts`: stored alerts, then the feed, resumed after a break; hostile words are text."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from tachograph.pipeline.cli import app
+from tachograph.pipeline.errors import Refused, RetryLater
+from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.serve.alerts_client import AlertsClient
+from tachograph.pipeline.settings import Settings
+from tachograph.schemas import codec
+from tachograph.schemas.alert import Alert
+from tests.pipeline.forward import alerts
+from tests.pipeline.forward.receivers import Request
+from tests.pipeline.forward.stubs import Reply, Scripted, reply
+
+from .conftest import open_door
+
+
+def post(settings: Settings, *posted: Alert) -> None:
+    writer = Writer(settings)
+    for alert in posted:
+        writer.send("agent.alerts", codec.encode(alert), key=b"acme/agent")
+    writer.flush()
+
+
+def test_what_comes_is_followed_over_a_restart_of_the_door(settings: Settings) -> None:
+    with open_door(settings) as door:
+        client = AlertsClient(door.url, None, sleep=lambda _s: None)
+        client.begin([])
+        found: Iterator[dict[str, object]] = client.follow([])
+        post(settings, alerts.alert(1), alerts.alert(2))
+        assert [next(found)["alert_id"] for _ in range(2)] == [f"{n:032x}" for n in (1, 2)]
+    post(settings, alerts.alert(3))
+    with open_door(settings, port=door.port):
+        # From the place where the connection broke: what came meanwhile is not lost.
+        assert next(found)["alert_id"] == f"{3:032x}"
+        closing = threading.Thread(target=client.close)
+        closing.start()
+        closing.join()
+
+
+def stored(request: Request) -> Reply:
+    """A door that holds two pages."""
+    assert request.headers["authorization"] == "Bearer a-token-0123456789"
+    shown = [json.loads(codec.encode(alerts.alert(n))) for n in (1, 2, 3)]
+    shown[1]["title"] = "\x1b[31mred\nline"
+    if "cursor=next-1" in request.path:
+        return reply(200, {"alerts": shown[2:], "next": None})
+    return reply(200, {"alerts": shown[:2], "next": "next-1"})
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    """A scripted door, its address and token in the environment."""
+    with Scripted(stored) as stub:
+        monkeypatch.setenv("TACHO_DOOR_URL", stub.url)
+        monkeypatch.setenv("TACHO_DOOR_TOKEN", "a-token-0123456789")
+        yield stub
+
+
+def test_stored_alerts_are_lines_in_which_no_word_is_a_control_character(door: Scripted) -> None:
+    result = CliRunner().invoke(app, ["alerts", "-n", "5", "--min-severity", "high"])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    assert "\x1b" not in result.stdout
+    assert lines[1].startswith("2026-11-22T18:00:02  high")
+    assert "·[31mred·line" in lines[1]
+    assert "severity=high%2Ccritical" in door.requests[0].path
+
+
+def test_json_is_one_object_a_line_up_to_the_limit(door: Scripted) -> None:
+    result = CliRunner().invoke(app, ["alerts", "--json", "--rule", "a", "--rule", "b", "-n", "2"])
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [alert["alert_id"] for alert in found] == [f"{n:032x}" for n in (1, 2)]
+    assert "rule=a&rule=b&limit=2" in door.requests[0].path
+
+
+def test_what_the_door_says_against_it_is_told(door: Scripted) -> None:
+    door.forced = [reply(403, {"error": "the token has no role `watch`"})]
+    told = CliRunner().invoke(app, ["alerts"]).exception
+    assert isinstance(told, Refused)
+    assert str(told) == "the door said 403: the token has no role `watch`"
+    door.forced = [reply(503, {"error": "ClickHouse does not answer"})]
+    assert isinstance(CliRunner().invoke(app, ["alerts"]).exception, RetryLater)
+    assert CliRunner().invoke(app, ["alerts", "--min-severity", "huge"]).exit_code == 2

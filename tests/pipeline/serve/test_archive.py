@@ -1,0 +1,228 @@
+"""`GET /v1/alerts`: what is stored comes page by page, filtered, as the feed's own JSON."""
+
+import base64
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+from starlette.datastructures import QueryParams
+
+from tachograph.pipeline.serve.alert_pages import NAMES, question
+from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.standins.broker import MockBroker
+from tachograph.pipeline.store.pending import Pending
+from tachograph.pipeline.store.records import Origin
+from tachograph.pipeline.store.sink import Sink
+from tachograph.schemas import codec
+from tachograph.schemas.alert import SEVERITIES, Alert
+from tachograph.schemas.records import Disposition
+from tests.pipeline.forward import alerts
+from tests.pipeline.stored import clickhouse
+
+from .conftest import open_door
+
+__all__ = ["clickhouse"]
+
+TOKENS = {"acme": "a-token-of-acme-0123456789", "all": "a-token-of-all-0123456789"}
+SINCE = alerts.START + timedelta(seconds=10)
+HOSTILE = alerts.hostile("a\"b'c\\d\n{x:String} \u202e \u00e9")
+
+
+def stored() -> list[Alert]:
+    """Twenty-five alerts of two tenants, several of one moment, one full of hostile text."""
+    made = [
+        alerts.alert(
+            n,
+            tenant="acme" if n % 3 else "other",
+            severity=SEVERITIES[n % 5],
+            agent_id=f"agent-{n % 2}",
+            created_at=alerts.START + timedelta(seconds=n // 4),
+            rules=[alerts.rule(f"rule-{n % 4}")],
+            status="acknowledged" if n == 7 else "open",
+        )
+        for n in range(1, 25)
+    ]
+    return [*made, msgspec.structs.replace(HOSTILE, alert_id="f" * 32, tenant="acme")]
+
+
+@pytest.fixture(scope="module")
+def archive(
+    clickhouse: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A door before a ClickHouse that holds the alerts; asked with the token of every tenant."""
+    home = tmp_path_factory.mktemp("home")
+    tokens = home / "tokens"
+    tokens.write_text(f"{TOKENS['acme']} soc acme watch\n{TOKENS['all']} soc-all * watch\n")
+    with MockBroker(topics=("agent.alerts",)) as broker:
+        settings = Settings(
+            kafka=KafkaSettings(bootstrap=broker.bootstrap_servers),
+            clickhouse=clickhouse,
+            home=home,
+        )
+        fill(settings)
+        with (
+            open_door(settings, tokens_file=tokens) as door,
+            door.client(headers={"authorization": f"Bearer {TOKENS['all']}"}) as client,
+        ):
+            yield client
+
+
+def fill(settings: Settings) -> None:
+    pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant="default")
+    for offset, alert in enumerate(stored()):
+        pending.add(Origin(("agent.alerts", 0), offset, codec.encode(alert)), "alert", 0.0)
+    closed = Disposition(
+        alert_id=f"{3:032x}", tenant="other", action="close", by="ann", at=alerts.START,
+        disposition="benign",
+    )  # fmt: skip
+    pending.add(Origin(("agent.dispositions", 0), 0, codec.encode(closed)), "disposition", 0.0)
+    sink = Sink(settings, stopping=lambda: True)
+    sink.store(pending)
+    sink.close()
+
+
+def walk(client: httpx.Client, **asked: Any) -> list[Alert]:
+    """All alerts of all pages; no page is longer than was asked for."""
+    found: list[Alert] = []
+    while True:
+        answer = client.get("/v1/alerts", params=asked)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += [msgspec.convert(one, Alert) for one in page["alerts"]]
+        assert len(page["alerts"]) <= asked.get("limit", 100)
+        if page["next"] is None:
+            return found
+        asked["cursor"] = page["next"]
+
+
+def newest_first(found: list[Alert]) -> list[str]:
+    ordered = sorted(found, key=lambda a: (a.created_at, a.alert_id), reverse=True)
+    return [alert.alert_id for alert in ordered]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 100])
+def test_pages_of_any_size_give_every_alert_once_newest_first(
+    archive: httpx.Client, limit: int
+) -> None:
+    assert [a.alert_id for a in walk(archive, limit=limit)] == newest_first(stored())
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"severity": "high,low"}, lambda a: a.severity in {"high", "low"}),
+        ({"min_severity": "high"}, lambda a: a.severity in {"high", "critical"}),
+        ({"tenant": "other"}, lambda a: a.tenant == "other"),
+        ({"agent": "agent-1", "rule": ["rule-1", "rule-3"]}, lambda a: a.agent_id == "agent-1"),
+        ({"rule": "rule-0"}, lambda a: a.rules[0].rule_id == "rule-0"),
+        ({"status": "acknowledged"}, lambda a: a.alert_id == f"{7:032x}"),
+        ({"status": "closed"}, lambda a: a.alert_id == f"{3:032x}"),
+        ({"entity": HOSTILE.entity}, lambda a: a.entity == HOSTILE.entity),
+        ({"since": "2026-11-22T18:00:10.123456Z"}, lambda a: a.last_seen >= SINCE),
+        ({"until": "2026-11-22T18:00:10.123456Z"}, lambda a: a.last_seen < SINCE),
+        ({"updated_since": "2026-11-22T19:00:10.123456+01:00"}, lambda a: a.updated_at >= SINCE),
+    ],
+)
+def test_filters_keep_what_they_say(archive: httpx.Client, asked: Any, kept: Any) -> None:
+    expected = newest_first([alert for alert in stored() if kept(alert)])
+    assert [a.alert_id for a in walk(archive, limit=4, **asked)] == expected
+    assert expected
+
+
+def test_an_alert_is_the_one_that_was_stored_with_what_people_said(archive: httpx.Client) -> None:
+    found = archive.get(f"/v1/alerts/{'f' * 32}").json()
+    sent = next(alert for alert in stored() if alert.alert_id == "f" * 32)
+    assert msgspec.convert(found, Alert) == sent
+    closed = archive.get(f"/v1/alerts/{3:032x}").json()
+    assert (closed["status"], closed["disposition"]) == ("closed", "benign")
+
+
+def test_a_tenants_token_sees_its_own_alerts_alone(archive: httpx.Client) -> None:
+    own = {"authorization": f"Bearer {TOKENS['acme']}"}
+    page = archive.get("/v1/alerts", params={"limit": 500}, headers=own).json()["alerts"]
+    assert {alert["tenant"] for alert in page} == {"acme"}
+    assert len(page) == sum(alert.tenant == "acme" for alert in stored())
+    assert archive.get(f"/v1/alerts/{3:032x}", headers=own).status_code == 404
+    refused = archive.get("/v1/alerts", params={"tenant": "other"}, headers=own)
+    assert refused.status_code == 403
+    nobody = archive.get("/v1/alerts", headers={"authorization": ""})
+    assert nobody.status_code == 401
+
+
+def test_there_is_no_such_alert(archive: httpx.Client) -> None:
+    answer = archive.get("/v1/alerts/none")
+    assert (answer.status_code, "no such alert" in answer.json()["error"]) == (404, True)
+
+
+def test_answers_are_as_the_description_says(archive: httpx.Client) -> None:
+    described = archive.get("/openapi.json").json()
+    assert described["openapi"] == "3.1.0"
+    names = {p["name"] for p in described["paths"]["/v1/alerts"]["get"]["parameters"]}
+    assert names == set(NAMES)
+    for path, name in (("/v1/alerts", "Page"), ("/v1/alerts/none", "Error")):
+        schema = {**described, "$ref": f"#/components/schemas/{name}"}
+        Draft202012Validator.check_schema(described["components"]["schemas"][name])
+        Draft202012Validator(schema).validate(archive.get(path).json())
+    for path in described["paths"]:
+        assert (
+            archive.get(
+                path.replace("{alert_id}", "none"), headers={"authorization": ""}
+            ).status_code
+            == 401
+        )
+
+
+def test_a_clickhouse_that_is_away_is_told_and_comes_back_later(tmp_path: Path) -> None:
+    with MockBroker(topics=("agent.alerts",)) as broker:
+        away = ClickHouseSettings(url="http://127.0.0.1:9")
+        kafka = KafkaSettings(bootstrap=broker.bootstrap_servers)
+        settings = Settings(kafka=kafka, clickhouse=away, home=tmp_path)
+        with open_door(settings) as door, door.client() as client:
+            answer = client.get("/v1/alerts")
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "ClickHouse does not answer"
+    assert answer.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("colour=red", "unknown parameter 'colour'"),
+        ("severity=", "severity has no value"),
+        ("severity=huge", "severity is one of"),
+        ("min_severity=huge", "severity is one of"),
+        ("status=retracted", "status is one of open, acknowledged, closed"),
+        ("limit=0", "limit is between"),
+        ("limit=501", "limit is between"),
+        ("limit=x", "limit is between"),
+        ("limit=-1", "limit is between"),
+        ("since=yesterday", "a time looks like"),
+        ("since=2026-11-22T18:00:00", "no zone"),
+        ("until=9999-01-01T00:00:00Z", "the year"),
+        ("cursor=%00", "cursor: not one of ours"),
+        ("cursor=abc", "cursor: not one of ours"),
+        (f"cursor={base64.urlsafe_b64encode(b'1: OR 1=1').decode()}", "cursor: not one of ours"),
+        ("rule=" + ",".join("x" * 101), "rule: 100 values"),
+        ("agent=" + "x" * 513, "agent: 100 values of 512"),
+        ("agent=a%00b", "a NUL is in no value"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_400_that_says_why(asked: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told) as refused:
+        question(QueryParams(asked), None)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("text", alerts.HOSTILE.values(), ids=alerts.HOSTILE)
+def test_no_word_of_a_client_is_a_part_of_the_query(text: str) -> None:
+    word = (text.replace(",", "").replace("\0", "") or "x")[:500]
+    plain = question(QueryParams([("agent", "x"), ("rule", "x"), ("tenant", "x")]), None)
+    hostile = question(QueryParams([("agent", word), ("rule", word), ("tenant", word)]), None)
+    assert hostile.sql == plain.sql
+    assert set(hostile.values.values()) == {word}
