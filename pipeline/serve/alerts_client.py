@@ -15,7 +15,7 @@ SILENCE_S: Final = 45.0
 RETRY_S: Final = 2.0
 MAX_EVENT_BYTES: Final = 16_777_216
 
-Query = list[tuple[str, str]]
+Query = list[tuple[str, str | int | float | bool | None]]
 
 
 class Event(NamedTuple):
