@@ -98,6 +98,10 @@ def scan(  # noqa: PLR0913 - an argument for each option
         str | None,
         typer.Option(help="raw: the field that holds the time"),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="a model of behaviour that `tacho train` wrote"),
+    ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="write here")] = None,
     format_out: Annotated[str, typer.Option(help="ndjson or table")] = "ndjson",
     fail_on: Annotated[
@@ -111,7 +115,7 @@ def scan(  # noqa: PLR0913 - an argument for each option
     options = Options(
         files=files, format=format_, rules=rules or [], builtin=builtin, tuning=tuning,
         pipelines=pipeline or [], reference=reference or [], mappings=mapping or [],
-        time_field=time_field, out=out, format_out=format_out, fail_on=fail_on,
+        time_field=time_field, model=model, out=out, format_out=format_out, fail_on=fail_on,
     )  # fmt: skip
     raise typer.Exit(run_scan(options.sorted_out()))
 
@@ -184,6 +188,7 @@ def _register() -> None:
     from tachograph.pipeline.forward.command import app as forward
     from tachograph.pipeline.investigate_command import agent, alert, session
     from tachograph.pipeline.map_command import app as mapping
+    from tachograph.pipeline.models.command import app as models
     from tachograph.pipeline.notarize.keys_command import app as keys
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
@@ -212,6 +217,7 @@ def _register() -> None:
         forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."
     )
     app.add_typer(rules, name="rules", short_help="Rules: write, test, put in force, explain.")
+    app.add_typer(models, name="models")
     app.add_typer(silence, name="silence")
     app.add_typer(keys, name="keys")
     app.add_typer(mapping, name="map", short_help="Formats of other systems; mapping files tried.")

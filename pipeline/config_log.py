@@ -33,7 +33,7 @@ CHUNK_BYTES = 512 * 1024
 MAX_CHUNKS = 64
 READ_AT_ONCE = 256
 READ_WITHIN_S = 60.0
-_IN_TIME = frozenset({"rules", "reference"})
+_IN_TIME = frozenset({"rules", "reference", "model"})
 
 
 def content_hash(content: bytes) -> str:

@@ -27,6 +27,7 @@ from tachograph.pipeline.config_log import (
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.models.model_log import ModelLog
 from tachograph.pipeline.rule_cache import compile_kept
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.silences import SilenceLog
@@ -156,6 +157,7 @@ class InForce:
         writer.partitions(CONFIG_TOPIC)
         self._config = ConfigLog(settings, NAME)
         self.silences = SilenceLog()
+        self.models = ModelLog(self._config.content, clock)
         self._said = self._noted(self._config.whole())
         if content is not None:
             self._declare(writer, content)
@@ -177,13 +179,14 @@ class InForce:
         self._said += self._noted(self._config.whole())
 
     def _noted(self, said: Sequence[Said]) -> list[Said]:
-        """What changes the plan; silences are noted beside it."""
+        """What changes the plan; silences and models are noted beside it."""
         self.silences.note(said)
+        self.models.note(said)
         return ours(said)
 
     def news(self) -> Plan | None:
-        """Another plan if the log says so, and `silences` as it says. Quick, save when there is
-        something to compile.
+        """Another plan if the log says so; `silences` and `models` are as it says. Quick, save
+        when there is something to compile.
         """
         found = self._noted(self._config.news())
         if not found:

@@ -25,6 +25,9 @@ EVICTED = Counter("tacho_evicted", "state evicted at a limit, by kind", ["stage"
 DEAD_LETTERS = Counter("tacho_dead_letters", "input that could not be used", ["stage", "reason"])
 REDACTIONS = Counter("tacho_redactions", "values replaced by tokens, by type", ["type"])
 SIGNALS = Counter("tacho_signals", "signals emitted", ["severity", "change"])
+SHADOW_SIGNALS = Counter(
+    "tacho_shadow_signals", "signals of a model that is only tried", ["severity", "change"]
+)
 SIGNAL_GROUPS = Counter("tacho_signal_groups", "signal group records emitted", [])
 ALERTS = Counter("tacho_alerts", "alert revisions emitted", ["severity", "status"])
 DIRECTIVES = Counter("tacho_directives", "directives given to agents", ["kind", "dry_run"])

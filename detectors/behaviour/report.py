@@ -134,8 +134,9 @@ def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: 
     named = (who.tenant, finding.rule_id, by.judge, who.partition_key, who.agent, who.hand)
     ids = [one for one in row["ids"] if one]
     user = row["principal_id"]
+    beside = ["shadow"] if by.shadow else []
     return Signal(
-        signal_id=plain_id(*named, said.fields.get("feature", ""), str(bucket_us)),
+        signal_id=plain_id(*named, said.fields.get("feature", ""), str(bucket_us), *beside),
         revision=by.revision,
         change="new",
         tenant=who.tenant,

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.across import AcrossDetector
+from tachograph.detectors.behaviour.models import Models
 from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
@@ -83,6 +84,10 @@ class Judge(Protocol):
 
     def silence(self, silences: Silences) -> None:
         """Keep what these cover apart from now on."""
+        ...
+
+    def judge_by(self, models: Models) -> None:
+        """These models of behaviour are in force from now on."""
         ...
 
     def fresh(self, plan: Plan) -> Self:
@@ -252,6 +257,10 @@ class ActionJudge(_Base):
         """See Judge."""
         self._detector.groups.silences = silences
 
+    def judge_by(self, models: Models) -> None:
+        """See Judge."""
+        self._detector.judge_by(models)
+
     def groups(self, rule: Correlation) -> HeldGroups | None:
         """See Judge."""
         return self._detector.engine.bank.groups(rule)
@@ -357,6 +366,9 @@ class MatchJudge(_Base):
     def silence(self, silences: Silences) -> None:
         """See Judge."""
         self._detector.groups.silences = silences
+
+    def judge_by(self, models: Models) -> None:
+        """See Judge. Agents are watched where their actions are."""
 
     def groups(self, rule: Correlation) -> HeldGroups | None:
         """See Judge."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import Message
 
+from tachograph.detectors.behaviour.models import NO_MODELS
 from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.in_force import FOR_EVER_US
 from tachograph.detectors.language import logsources
@@ -96,6 +97,7 @@ class Detect:
         self._settings, self._plan, self._in_force = settings, plan, in_force
         self._followed_s = self._pruned_s = time.monotonic()
         self._silences = in_force.silences.silences if in_force is not None else Silences()
+        self._models = in_force.models.models if in_force is not None else NO_MODELS
         self._shards: dict[Place, Shard] = {}
         self._rereading: Rereading | None = None
         self._saved_s: dict[Place, float] = {}
@@ -163,6 +165,7 @@ class Detect:
         on_actions = place[0] == SOURCE
         judge: Judge = ActionJudge(self._plan) if on_actions else MatchJudge(self._plan, SOURCE)
         judge.silence(self._silences)
+        judge.judge_by(self._models)
         return judge
 
     def _hand_over(self, places: list[Place]) -> None:
@@ -229,6 +232,7 @@ class Detect:
         self._followed_s = now_s
         plan = self._in_force.news()
         self._hush(self._in_force)
+        self._model(self._in_force)
         if plan is None and now_s - self._pruned_s >= PRUNE_EVERY_S:
             self._pruned_s = now_s
             plan = self._without_past(self._in_force)
@@ -251,6 +255,15 @@ class Detect:
         log.info("silences", count=len(self._silences))
         for shard in self._shards.values():
             shard.judge.silence(self._silences)
+
+    def _model(self, in_force: InForce) -> None:
+        """Judge by the models of behaviour that the log says."""
+        if in_force.models.models is self._models:
+            return
+        self._models = in_force.models.models
+        log.info("models of behaviour changed")
+        for shard in self._shards.values():
+            shard.judge.judge_by(self._models)
 
     def _without_past(self, in_force: InForce) -> Plan | None:
         """The plan without what nothing that is still seen was judged by."""
@@ -307,9 +320,10 @@ class Detect:
             shard.committed = shard.next_offset
 
     def _emit(self, found: Found) -> None:
-        self._rule_metrics.said(found.signals)
+        self._rule_metrics.said([signal for signal in found.signals if not signal.shadow])
         for signal in found.signals:
-            metrics.SIGNALS.labels(signal.severity, signal.change).inc()
+            counter = metrics.SHADOW_SIGNALS if signal.shadow else metrics.SIGNALS
+            counter.labels(signal.severity, signal.change).inc()
             self._writer.send(
                 "agent.signals",
                 codec.encode(signal),
@@ -358,7 +372,8 @@ class Detect:
         reached = [mark for mark in marks if mark is not None]
         if reached:
             metrics.WATERMARK.labels(STAGE).set(min(reached) / SECOND_US)
-        refused = self._in_force.refused.values() if self._in_force is not None else []
+        force = self._in_force
+        refused = [*force.refused.values(), *force.models.refused.values()] if force else []
         troubles = [f"refused, what was in force before it stays: {reason}" for reason in refused]
         if stalled:
             troubles.append(f"raw partitions without a tick: {sorted(stalled)}")

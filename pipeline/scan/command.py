@@ -52,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     reference: list[Path] = []
     mappings: list[Path] = []
     time_field: str | None = None
+    model: Path | None = None
     out: Path | None = None
     format_out: str = "ndjson"
     fail_on: str | None = None
@@ -195,7 +196,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
     if judge is not None:
         rules = rules.only([rule for rule in rules.rules if not is_plain(rule)])
-    engine = _detector(rules)
+    engine = _detector(rules, options.model)
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):
@@ -215,12 +216,17 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     _write(findings.rest(), out, tally)
 
 
-def _detector(rules: RuleSet) -> "WholeDetector | None":
+def _detector(rules: RuleSet, model: Path | None) -> "WholeDetector | None":
     if not rules.rules:
         return None
     from tachograph.detectors.across import WholeDetector
 
-    return WholeDetector(rules)
+    if model is None:
+        return WholeDetector(rules)
+    from tachograph.detectors.behaviour.models import Models
+    from tachograph.pipeline.models.activating import read_model
+
+    return WholeDetector(rules, models=Models.always(read_model(model)[0]))
 
 
 def _write_lines(judge: RawJudge, frame: pl.DataFrame, out: Output, tally: Tally) -> None:
