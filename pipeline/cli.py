@@ -185,6 +185,7 @@ def migrate() -> None:
 
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
+    from tachograph.pipeline.export.command import export
     from tachograph.pipeline.forward.command import app as forward
     from tachograph.pipeline.investigate_command import agent, alert, session
     from tachograph.pipeline.map_command import app as mapping
@@ -212,6 +213,7 @@ def _register() -> None:
     app.command(short_help="Learn what honest behaviour is from past actions.")(train)
     app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)
     app.command(short_help="Is the evidence in ClickHouse what was notarized?")(verify)
+    app.command(short_help="Alerts with proofs that a third party checks by itself.")(export)
     app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
     app.add_typer(
         forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."

@@ -59,10 +59,10 @@ def _created(name: str, problem: BaseException | None) -> bool:
     raise mapped(error, f"create topic {name}") from problem
 
 
-def cluster_id(settings: Settings) -> str:
+def cluster_id(settings: Settings, timeout_s: float = ADMIN_TIMEOUT_S) -> str:
     """Id of the cluster: another one means another log, offsets and all. Raises RetryLater."""
     admin = AdminClient({**settings.kafka.client_config(), "logger": SILENT})  # type: ignore[dict-item]
     try:
-        return str(admin.list_topics(timeout=ADMIN_TIMEOUT_S).cluster_id)
+        return str(admin.list_topics(timeout=timeout_s).cluster_id)
     except KafkaException as error:
         raise mapped(error.args[0], "cluster id") from error

@@ -81,6 +81,10 @@ class Tree:
             )
         self.size = len(self._levels[0]) // HASH_BYTES
 
+    def leaf(self, number: int) -> bytes:
+        """The hash of a leaf."""
+        return self._levels[0][number * HASH_BYTES : (number + 1) * HASH_BYTES]
+
     def root(self, size: int | None = None) -> bytes:
         """Root of the first `size` leaves, or of all."""
         return self._root(0, self.size if size is None else size)

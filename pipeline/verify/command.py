@@ -36,19 +36,22 @@ def verify(
     from tachograph.pipeline.verify.anchors import DELETIONS_FILE
     from tachograph.pipeline.verify.check import Sources, check
     from tachograph.pipeline.verify.findings import EXIT_CODES, text_of
+    from tachograph.pipeline.verify.kafka import answering
 
     settings = Settings.beside_up()
     sources = Sources(
         heads=heads or heads_file(settings.home),
         deletions=deletions or settings.home / DELETIONS_FILE,
         ring=read_ring(keys or settings.home / RING_FILE),
-        kafka=None if offline else settings,
+        kafka=None if offline else answering(settings),
     )
     with (
         served(settings) as clickhouse,
         Connection(clickhouse, reads_only=True, answer_timeout_s=ANSWER_TIMEOUT_S) as connection,
     ):
         report = check(connection, sources)
+    if sources.kafka is None:
+        report.notes.append("no broker was asked: heads are those of the file alone")
     typer.echo(report.as_json().decode() if as_json else text_of(report))
     raise typer.Exit(EXIT_CODES[report.verdict])
 

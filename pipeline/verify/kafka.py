@@ -14,6 +14,7 @@ from tachograph.pipeline.verify.findings import TreeId
 
 log = get("verify.kafka")
 
+ANSWER_WITHIN_S = 3.0
 READ_WITHIN_S = 30.0
 
 
@@ -33,20 +34,24 @@ class Kept(dict[int, bytes]):
         return self.get(offset)
 
 
+def answering(settings: Settings) -> Settings | None:
+    """The settings, if a broker answers under them soon."""
+    try:
+        cluster_id(settings, ANSWER_WITHIN_S)
+    except TachoError:
+        return None
+    return settings
+
+
 class KafkaLog:
-    """Reads a few records where they are asked for. Used by one thread."""
+    """Reads a few records where they are asked for. Used by one thread. Raises RetryLater."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        try:
-            self._cluster = cluster_id(settings)
-        except TachoError as error:
-            self._cluster = ""
-            log.warning("the broker is not asked", reason=str(error))
+        self._settings, self._cluster = settings, cluster_id(settings)
 
     def records(self, tree: TreeId, first: int, count: int) -> Kept | None:
         """Records from an offset on; None when this broker does not hold that log."""
-        if not self._cluster or tree.cluster != self._cluster:
+        if tree.cluster != self._cluster:
             return None
         consumer = Consumer(
             {
