@@ -187,7 +187,7 @@ def _register() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.export.command import export
     from tachograph.pipeline.forward.command import app as forward
-    from tachograph.pipeline.investigate_command import agent, alert, session
+    from tachograph.pipeline.investigate_command import agent, alert, incident, session
     from tachograph.pipeline.map_command import app as mapping
     from tachograph.pipeline.models.command import app as models
     from tachograph.pipeline.notarize.keys_command import app as keys
@@ -209,6 +209,7 @@ def _register() -> None:
     app.command(short_help="One session on a page.")(session)
     app.command(short_help="One agent on a page.")(agent)
     app.add_typer(alert, name="alert", short_help="One alert on a page; close, assign, note.")
+    app.add_typer(incident, name="incident", short_help="Alerts that belong together, on a page.")
     app.command(short_help="Print the JSON Schema of a record.")(schema)
     app.command(short_help="Learn what honest behaviour is from past actions.")(train)
     app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)

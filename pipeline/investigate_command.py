@@ -15,6 +15,7 @@ Html = Annotated[
 Ids = Annotated[list[str], typer.Argument(help="ids, or beginnings that fit only one each")]
 Note = Annotated[str | None, typer.Option(help="why", show_default=False)]
 By = Annotated[str | None, typer.Option(help="who says so; else you", show_default=False)]
+Days = Annotated[int, typer.Option(min=1, max=365, help="alerts of so many days")]
 AsJson = Annotated[bool, typer.Option("--json", help="the page as JSON, for a program")]
 
 
@@ -98,6 +99,33 @@ def _say(ids: list[str], action: Any, **said: str | None) -> None:
     from tachograph.pipeline.settings import Settings
 
     run_say(ids, Word(action=action, **said), Settings.beside_up(), sink=sys.stdout)
+
+
+incident = typer.Typer(
+    cls=ShownByDefault,
+    help="Alerts of several agents that belong together (`tacho incident ID`).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@incident.command("show", short_help="The incident of an alert; `show` may be left out.")
+def show_incident(id_: Id, *, days: Days = 7, html: Html = None, as_json: AsJson = False) -> None:
+    """The incident that an alert belongs to: what joins its alerts and what does not, its agents,
+    what they touched, what to do.
+    """
+    from tachograph.pipeline.investigate.command import run_incident
+
+    run_incident(id_, days, to_html=html, as_json=as_json, sink=sys.stdout)
+
+
+@incident.command("list")
+def list_incidents(*, days: Days = 7, as_json: AsJson = False) -> None:
+    """All incidents of the last days, the largest first."""
+    from tachograph.pipeline.investigate.command import run_incidents
+
+    run_incidents(days, as_json=as_json, sink=sys.stdout)
 
 
 def session(id_: Id, *, html: Html = None, as_json: AsJson = False) -> None:

@@ -8,9 +8,9 @@ import msgspec
 
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.investigate import agent, alert, ask, html, session, terminal
+from tachograph.pipeline.investigate import agent, alert, ask, html, incident, session, terminal
 from tachograph.pipeline.investigate.ask import Kind
-from tachograph.pipeline.investigate.page import Page
+from tachograph.pipeline.investigate.page import Page, Section
 from tachograph.pipeline.query.place import served
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import Settings
@@ -27,6 +27,33 @@ def run_show(kind: Kind, prefix: str, *, to_html: Path | None, as_json: bool, si
     logs.configure()
     with served(Settings.from_env()) as place, Reader(place) as reader:
         page = PAGES[kind](reader, ask.one(reader, kind, prefix))
+    write(page, to_html=to_html, as_json=as_json, sink=sink)
+
+
+def run_incident(
+    prefix: str, days: int, *, to_html: Path | None, as_json: bool, sink: TextIO
+) -> None:
+    """Show the incident that an alert belongs to. Raises TachoError."""
+    logs.configure()
+    with served(Settings.from_env()) as place, Reader(place) as reader:
+        found = incident.incidents(reader, days)
+        page = incident.page(reader, incident.one_of(found, reader, prefix))
+    write(page, to_html=to_html, as_json=as_json, sink=sink)
+
+
+def run_incidents(days: int, *, as_json: bool, sink: TextIO) -> None:
+    """Show all incidents. Raises TachoError."""
+    logs.configure()
+    with served(Settings.from_env()) as place, Reader(place) as reader:
+        table = incident.listed(reader, incident.incidents(reader, days))
+    title = f"{len(table.rows):,} in {days} days"
+    sections = [Section("Incidents", [table], "none")]
+    page = Page(kind="incidents", id="", title=title, severity="", sections=sections)
+    write(page, to_html=None, as_json=as_json, sink=sink)
+
+
+def write(page: Page, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
+    """Write a page where and how it is wanted. Raises ConfigError."""
     if as_json:
         sink.write(msgspec.json.format(msgspec.json.encode(page)).decode() + "\n")
     elif to_html is None:

@@ -199,3 +199,24 @@ def test_an_id_that_fits_none_or_several_says_what_to_do(
 def test_an_id_that_is_whole_is_meant_though_it_begins_another(tacho: Tacho) -> None:
     assert "agent report-bot" in tacho("agent", "report-bot").output
     assert "session rep-2" in tacho("session", "rep-2").output
+
+
+def test_an_incident_joins_agents_by_the_mail_that_came_to_both(tacho: Tacho) -> None:
+    page = json.loads(tacho("incident", ALERT[:12], "--json").output)
+    blocks = {one["title"]: one["blocks"] for one in page["sections"]}
+    [joins] = blocks["What joins them"]
+    shared = {row[0]: row[1] for row in joins["rows"]}
+    assert shared["content"].startswith("“Invoice 4711 is attached.")
+    [alerts] = blocks["Alerts"]
+    assert {row[1] for row in alerts["rows"]} == {ALERT, plain_id("alert of the shop")}
+    assert page["id"] == ALERT, "the earliest alert gives the name"
+
+
+def test_the_incident_of_any_of_its_alerts_is_the_same_page(tacho: Tacho, tmp_path: Path) -> None:
+    one, other = (tmp_path / name for name in ("one.html", "other.html"))
+    tacho("incident", ALERT, "--html", str(one))
+    tacho("incident", plain_id("alert of the shop"), "--html", str(other))
+    assert one.read_text() == other.read_text()
+    listed = tacho("incident", "list").output
+    assert ALERT[:12] in listed
+    assert "content" in listed
