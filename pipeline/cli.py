@@ -193,6 +193,7 @@ def _register() -> None:
     from tachograph.pipeline.notarize.keys_command import app as keys
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
+    from tachograph.pipeline.reproduce.command import reproduce
     from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.rules.command import backtest, coverage
     from tachograph.pipeline.schema_command import schema
@@ -205,6 +206,7 @@ def _register() -> None:
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command(short_help="Alerts of a door: stored ones, and with --follow what comes.")(alerts)
     app.command()(replay)
+    app.command(short_help="Judge an alert again from its evidence.")(reproduce)
     app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
     app.command(short_help="One session on a page.")(session)
     app.command(short_help="One agent on a page.")(agent)

@@ -72,7 +72,7 @@ def signal_of(judged: Judged, verdict: Verdict, blind: list[str]) -> Signal:
         observables=_observables(judged),
         witness=Witness(
             events=[{"event_id": facts.event_id, "time_us": str(facts.time_us), **said}],
-            window={name: f"{value:.15g}" for name, value in judged.match.features.items()},
+            window={name: f"{value:.17g}" for name, value in judged.match.features.items()},
             versions={"model": verdict.version},
         ),
         blind_spots=blind,

@@ -16,10 +16,10 @@ from tachograph.pipeline.store.pending import Pending
 from tachograph.pipeline.store.records import Origin
 from tachograph.pipeline.store.sink import Sink
 from tachograph.schemas import batch, codec
-from tachograph.schemas.alert import Signal
+from tachograph.schemas.alert import Alert, Signal
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
-Store = Callable[[pl.DataFrame | list[Signal]], None]
+Store = Callable[[pl.DataFrame | list[Signal] | list[Alert]], None]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def ask(clickhouse: ClickHouseSettings) -> Iterator[Ask]:
 def store(
     clickhouse: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Store]:
-    """Stores actions, or signals, as the store stage does."""
+    """Stores actions, signals or alerts, as the store stage does."""
     settings = Settings(
         kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
         clickhouse=clickhouse,
@@ -54,12 +54,13 @@ def store(
     sink = Sink(settings, stopping=lambda: True)
     offsets = iter(range(1 << 30))
 
-    def put(items: pl.DataFrame | list[Signal]) -> None:
+    def put(items: pl.DataFrame | list[Signal] | list[Alert]) -> None:
         pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant="default")
         if isinstance(items, list):
-            for signal in items:
-                value = codec.encode(signal)
-                pending.add(Origin(("agent.signals", 0), next(offsets), value), "signal", 0.0)
+            for item in items:
+                kind = "signal" if isinstance(item, Signal) else "alert"
+                origin = Origin((f"agent.{kind}s", 0), next(offsets), codec.encode(item))
+                pending.add(origin, kind, 0.0)
         else:
             origin = Origin(("agent.actions", 0), next(offsets), batch.encode(items))
             pending.add(origin, "action_batch", 0.0)

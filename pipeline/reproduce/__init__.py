@@ -1,0 +1,1 @@
+"""`tacho reproduce`: an alert judged again from what was kept of its evidence."""
