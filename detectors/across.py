@@ -17,6 +17,8 @@ from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.correlation.travel import match_rows, matches_of
 from tachograph.detectors.engine import RuleStats
 from tachograph.detectors.groups import Groups
+from tachograph.detectors.intent.across import FlowsAcross
+from tachograph.detectors.intent.sent import split
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.limits import Limits
@@ -25,7 +27,7 @@ from tachograph.detectors.plan import Gate, Plan, key_of
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 
-FORMAT = 2
+FORMAT = 3
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -33,6 +35,7 @@ class _State(msgspec.Struct, frozen=True):
     bank: bytes
     groups: bytes
     asleep: dict[str, int]
+    flows: bytes
 
 
 class AcrossDetector:
@@ -43,6 +46,7 @@ class AcrossDetector:
     def __init__(self, rules: RuleSet | Plan, *, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._judge_by(rules if isinstance(rules, Plan) else Plan.of(rules))
+        self.flows = FlowsAcross()
         # Captured state comes from where the agents are seen.
         self.groups = Groups(lateness_s=self._limits.allowed_lateness_s, captures=False)
 
@@ -66,8 +70,11 @@ class AcrossDetector:
         if rows.is_empty():
             return Found()
         with resting():
+            rows, flows = split(rows)
             matches = matches_of(rows, self._rules)
-            return self._found(self.bank.judge(matches.facts, matches.found, revision), revision)
+            outcome = self.bank.judge(matches.facts, matches.found, revision)
+            outcome.signals = [*outcome.signals, *self.flows.take(flows, revision)]
+            return self._found(outcome, revision)
 
     def tick(
         self,
@@ -83,6 +90,7 @@ class AcrossDetector:
         outcome = self.bank.advance(watermark_us, revision, chained_us, held)
         found = self._found(outcome, revision)
         self.gate.forget(watermark_us - self._limits.allowed_lateness_us)
+        self.flows.advance(watermark_us - self._limits.allowed_lateness_us)
         closed = self.groups.close(watermark_us, revision)
         return msgspec.structs.replace(found, groups=[*found.groups, *closed])
 
@@ -91,7 +99,7 @@ class AcrossDetector:
     ) -> list[pl.DataFrame]:
         """As PartitionDetector: these rules see matches that came before they were known here."""
         known = {key_of(rule.meta): rule for rule in chain_of(rules) if rule.across}
-        matches = matches_of(rows, known)
+        matches = matches_of(split(rows)[0], known)
         outcome = self.bank.judge(matches.facts, matches.found, revision)
         self.gate.passed(outcome.signals)
         return [match_rows(one, self._fields) for one in outcome.matches]
@@ -116,11 +124,14 @@ class AcrossDetector:
             "known_values": sum(one.evicted_values for one in counts),
             "signal_groups": self.groups.evicted,
             "signals_not_in_force": self.gate.evicted,
+            "intent_flows": self.flows.evicted,
         }
 
     def dump(self) -> bytes:
         """The whole state."""
-        state = _State(FORMAT, self.bank.dump(), self.groups.dump(), self.gate.state())
+        state = _State(
+            FORMAT, self.bank.dump(), self.groups.dump(), self.gate.state(), self.flows.dump()
+        )
         return msgspec.msgpack.encode(state)
 
     def load(self, state: bytes) -> None:
@@ -134,6 +145,7 @@ class AcrossDetector:
             self.bank.load(kept.bank)
             self.groups.load(kept.groups)
             self.gate.restore(kept.asleep)
+            self.flows.load(kept.flows)
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of an across detector: {error}") from error
 

@@ -167,7 +167,8 @@ class PartitionDetector:
             self.firsts.forget(floor_us)
             self.gate.forget(floor_us)
         matches = self._sent(outcomes)
-        return Found(signals, groups, self._contexts(matches), matches)
+        flows = [rows for outcome in outcomes for rows in outcome.flows]
+        return Found(signals, groups, self._contexts(matches), [*matches, *flows])
 
     def _sent(self, outcomes: Sequence[Outcome]) -> list[pl.DataFrame]:
         """Match rows of what is judged elsewhere."""

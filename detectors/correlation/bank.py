@@ -55,10 +55,13 @@ class Floors(NamedTuple):
 
 
 class Outcome(msgspec.Struct):
-    """What came of one call: signals, and events of rules that are judged elsewhere."""
+    """What came of one call: signals, events of rules that are judged elsewhere, and match rows
+    of flows (detectors/intent) that are.
+    """
 
     signals: list[Signal] = []
     matches: list[Matches] = []
+    flows: list[pl.DataFrame] = []
 
 
 class _State(msgspec.Struct, frozen=True):

@@ -6,11 +6,12 @@ import functools
 
 import msgspec
 
-from tachograph.detectors.intent import answers, asks, flows, marks, weighing
+from tachograph.detectors.intent import answers, asks, flows, marks, prints, weighing
 from tachograph.detectors.intent.asks import Request
 from tachograph.detectors.intent.findings import BY_MODEL, Finding, Refusal, Turn, Way
 from tachograph.detectors.intent.flows import Flows
 from tachograph.detectors.intent.marks import Step
+from tachograph.detectors.intent.sent import Sent, memory_flows
 from tachograph.detectors.provenance import values
 from tachograph.detectors.provenance.words import content_words, stems
 
@@ -21,6 +22,7 @@ MAX_TURNS = 60
 MAX_DENIED = 40
 MAX_OUTSIDE = 50
 MAX_CODES = 20
+MAX_RECALLED = 20
 # A request is the same again when so much of what it is about is.
 ALIKE = 0.6
 _LEAST_SHARED = 3
@@ -55,11 +57,12 @@ class Course:
         self._told: set[tuple[str, str]] = set()
         self._outside: dict[str, str] = {}
         self._codes: list[tuple[Step, set[int]]] = []
+        self._recalled: list[tuple[Step, frozenset[str]]] = []
         self.cut = False
 
-    def read(self, step: Step) -> list[Finding]:
-        """What one more step makes true."""
-        found: list[Finding] = []
+    def read(self, step: Step) -> list[Finding | Sent]:
+        """What one more step makes true, and what other sessions are to know."""
+        found: list[Finding | Sent] = []
         if step.user:
             self._hear(step)
         if step.marks & marks.REFUSED and not step.answer:
@@ -70,9 +73,23 @@ class Course:
             found += self._strayed(step)
         if step.marks & marks.CALL and not self._again(step):
             found += self._done(step)
+            if _consequential(step):
+                found += self._obeyed(step)
         if step.marks & marks.SENSITIVE:
             self._flows.read(step)
+        if step.marks & marks.RECALLED:
+            recalled = step, prints.asked_of(step.brought)
+            self._recalled = [*self._recalled, recalled][-MAX_RECALLED:]
         return found
+
+    def _obeyed(self, step: Step) -> list[Sent]:
+        """What a call names of what a memory asked for, and the user did not."""
+        names: set[str] = set()
+        for source, asked in self._recalled:
+            if step.facts.time_us - source.facts.time_us <= HELD_US:
+                names |= asked
+        named = names & prints.given(step.args) if names else ()
+        return memory_flows("did", (one for one in named if one not in self._said), step)
 
     def _again(self, step: Step) -> bool:
         """A call that was told of twice counts at its first place."""
@@ -142,7 +159,7 @@ class Course:
     def _done(self, step: Step) -> list[Finding]:
         found: list[Finding] = []
         turn = self._last(step)
-        consequential = step.risk not in ("read", "") or bool(step.marks & (marks.RUN | marks.SINK))
+        consequential = _consequential(step)
         if turn is not None and turn.refused is None:
             words = stems(step.tool) | stems(step.args[:4_000])
             if not turn.request.words.isdisjoint(words):
@@ -207,6 +224,11 @@ class Course:
 
 def _approved(step: Step) -> bool:
     return step.notes.get("approval_decision", "").lower() in ("approved", "granted", "allow")
+
+
+def _consequential(step: Step) -> bool:
+    """Whether a call changes something, for someone."""
+    return step.risk not in ("read", "") or bool(step.marks & (marks.RUN | marks.SINK))
 
 
 def _refuser(step: Step) -> str:

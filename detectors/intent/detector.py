@@ -18,6 +18,7 @@ from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.course import HELD_US
 from tachograph.detectors.intent.live import Live, Stored
 from tachograph.detectors.intent.marks import LATE, MARKS, Step
+from tachograph.detectors.intent.sent import Sent, of_memory, of_root, rows_of
 from tachograph.detectors.intent.verdicts import VERSION
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.limits import Limits
@@ -41,6 +42,7 @@ _WORTH_A_LOOK = (
     marks.OUTSIDE,
     marks.SENSITIVE | marks.SINK,
     marks.KEYS,
+    marks.RECALLED,
     marks.CODE | marks.RUN,
 )
 # Actions without any of these mean nothing by themselves, only after what makes them worth a look.
@@ -105,6 +107,7 @@ class MisuseDetector:
             return Outcome()
         late = found.get_column(LATE)
         untimely, found = found.filter(late), found.filter(~late)
+        flows = self._flowing(found)
         lasting = (found.get_column(MARKS) & _LASTING) > 0
         lasts, passes = found.filter(lasting), found.filter(~lasting)
         self._words.push(lasts)
@@ -112,7 +115,20 @@ class MisuseDetector:
         pushed = ((self._words, lasts), (self._calls, passes))
         new = [one.take(self._looked, newest=True) for one, frame in pushed if frame.height]
         touched = self._taken(*new) | self._opened(marks.by_session(found))
-        return self._judged(touched | self._untimely(untimely), revision)
+        outcome = self._judged(touched | self._untimely(untimely), revision)
+        outcome.flows = [*flows, *outcome.flows]
+        return outcome
+
+    def _flowing(self, found: pl.DataFrame) -> list[pl.DataFrame]:
+        """What these actions by themselves mean for flows of several sessions."""
+        part = (pl.col(MARKS) & marks.REMEMBERS) > 0
+        part |= pl.col("root_session_id").is_not_null()
+        rows = found.filter(part)
+        if rows.is_empty():
+            return []
+        steps = marks.steps_of(rows)
+        sent = [*of_root(steps), *of_memory(steps)]
+        return [rows_of(sent)] if sent else []
 
     def _untimely(self, late: pl.DataFrame) -> dict[Key, None]:
         """Actions that came too late for their session are only counted."""
@@ -257,22 +273,26 @@ class MisuseDetector:
         """What changed in what is to be said of these sessions."""
         before: dict[str, Signal] = {}
         after: dict[str, Signal] = {}
+        was: dict[tuple[str, str, str], Sent] = {}
+        now: dict[tuple[str, str, str], Sent] = {}
         looked = [key for key in touched if key in self._sessions]
         for key in looked:
             live = self._sessions[key]
             before |= live.said
+            was |= live.sent
             if live.steps:
                 live.judge()
                 self._read[key] = None
                 self._read.move_to_end(key)
             else:
-                live.said = {}
+                live.said, live.sent = {}, {}
         for key in looked:
             after |= self._sessions[key].said
+            now |= self._sessions[key].sent
             if not self._sessions[key].steps:
                 self._drop(key)
         self._hold_to_limits()
-        return Outcome(differences(before, after, revision))
+        return Outcome(differences(before, after, revision), flows=_moved(was, now))
 
     def _hold_to_limits(self) -> None:
         limits = self._limits
@@ -301,3 +321,12 @@ class MisuseDetector:
                 keys.discard(key)
                 if not keys:
                     del self._waiting[trace]
+
+
+def _moved(
+    was: Mapping[tuple[str, str, str], Sent], now: Mapping[tuple[str, str, str], Sent]
+) -> list[pl.DataFrame]:
+    """What enters flows and what leaves them."""
+    entering = [one for key, one in now.items() if was.get(key) != one]
+    leaving = [one for key, one in was.items() if key not in now]
+    return [rows_of(entering, leaving)] if entering or leaving else []

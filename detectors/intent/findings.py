@@ -10,7 +10,7 @@ from tachograph.schemas.alert import Severity
 
 Kind = Literal[
     "jailbreak", "harmful_request", "rephrased", "split", "refused_call", "drift", "leak",
-    "output_run",
+    "output_run", "told_another", "memory_obeyed",
 ]  # fmt: skip
 # How a request was met: by a call that changes something, by one that looks, by words.
 Way = Literal["done", "looked up", "said"]

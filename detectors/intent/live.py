@@ -8,7 +8,9 @@ from collections.abc import Iterable
 import msgspec
 
 from tachograph.detectors.intent.course import Course
+from tachograph.detectors.intent.findings import Finding
 from tachograph.detectors.intent.marks import Step
+from tachograph.detectors.intent.sent import Sent
 from tachograph.detectors.intent.verdicts import blind_spots, signal_of
 from tachograph.detectors.limits import Limits
 from tachograph.schemas.alert import Signal
@@ -25,6 +27,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     settled: list[str]
     late: int
     shed: bool
+    sent: list[Sent] = []
 
 
 class Live:
@@ -38,6 +41,9 @@ class Live:
         self.said: dict[str, Signal] = {}
         # Said of steps that are partly forgotten: stands as it is.
         self.settled: set[str] = set()
+        # What other sessions are to know of it, and of that what stands as it is.
+        self.sent: dict[tuple[str, str, str], Sent] = {}
+        self._settled_sent: dict[tuple[str, str, str], Sent] = {}
         self.late = 0
         self.shed = False
         self._course: Course | None = None
@@ -72,6 +78,7 @@ class Live:
         self.shed = True
         self.settled |= self.said.keys()
         self.said = {}
+        self._settled_sent = self.sent
         chars, kept = self.chars, list(self.steps)
         while kept and (2 * chars > self._max_chars or 2 * len(kept) > self._max_steps):
             chars -= kept.pop(0).chars
@@ -92,9 +99,13 @@ class Live:
         """Read what was not read yet; afterwards `said` is what is to be said of the session."""
         if self._course is None:
             self._course, self._read, self.said = Course(), 0, {}
+            self.sent = dict(self._settled_sent)
         course = self._course
         for step in self.steps[self._read :]:
             for finding in course.read(step):
+                if not isinstance(finding, Finding):
+                    self.sent[finding.key] = finding
+                    continue
                 blind = blind_spots(self.late, shed=self.shed, cut=course.cut)
                 signal = signal_of(finding, blind)
                 if len(self.said) < MAX_SAID and signal.signal_id not in self.settled:
@@ -103,9 +114,8 @@ class Live:
 
     def stored(self) -> Stored:
         """All that `of` needs."""
-        return Stored(
-            self.steps, list(self.said.values()), sorted(self.settled), self.late, self.shed
-        )
+        said, sent = list(self.said.values()), list(self.sent.values())
+        return Stored(self.steps, said, sorted(self.settled), self.late, self.shed, sent)
 
     @classmethod
     def of(cls, stored: Stored, limits: Limits) -> "Live":
@@ -115,4 +125,6 @@ class Live:
         live.said = {signal.signal_id: signal for signal in stored.said}
         live.settled = set(stored.settled)
         live.late, live.shed = stored.late, stored.shed
+        live.sent = {one.key: one for one in stored.sent}
+        live._settled_sent = dict(live.sent) if stored.shed else {}
         return live

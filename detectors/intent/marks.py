@@ -22,6 +22,8 @@ from tachograph.schemas.batch import COLUMNS
 
 USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16
 SENSITIVE, SINK, OUTSIDE, RUN, CODE, KEYS = 32, 64, 128, 256, 512, 1024
+# Of several sessions: content that outsiders wrote, a memory read that names an address.
+TOLD, RECALLED, REMEMBERS = 2048, 4096, 8192
 # What an action weighs that is looked at later, in any case.
 MAX_WORDS_CHARS, MAX_ARGS_CHARS, MAX_BROUGHT_CHARS = 8_000, 16_000, 16_000
 MAX_ANSWER_CHARS = 4_000
@@ -31,7 +33,14 @@ TEXTS = USERS, ANSWERS, ARGS, BROUGHT = "~user", "~answer", "~args", "~brought"
 # Data classes that are to stay where they are.
 KEPT_IN = ("secret", "pii", "phi", "confidential", "restricted", "financial", "credential")
 _JOINED = (
-    *("tool_risk", "tool_sink", "tool_sensitivity", "source_sensitivity", "register_purpose"),
+    *(
+        "content_trust",
+        "tool_risk",
+        "tool_sink",
+        "tool_sensitivity",
+        "source_sensitivity",
+        "register_purpose",
+    ),
     *("register_risk_tier", "register_tool_allowed", "register_action_allowed"),
     *("register_data_class_allowed", "register_destination_allowed"),
 )
@@ -40,7 +49,7 @@ _READ = (
     *("content_role", "content_direction", "content_labels", "input_messages", "memory_value"),
     *("guardrail_verdict", "guardrail_name", "policy_decision", "policy_reason", "late", "far"),
     *("approval_decision", "process_command_line", "target_url", "finish_reasons", "recipients"),
-    *("http_method", "session_id", "trace_id"),
+    *("http_method", "session_id", "trace_id", "root_session_id", "memory_source_trust"),
 )
 # Columns that a prepared frame must have.
 NEEDED = (*_JOINED, *_READ)
@@ -66,6 +75,9 @@ CREDENTIAL_FILES = (
     r"|\.netrc\b|\.git-credentials|\.kube/config|\.pgpass|\.npmrc\b|\.pypirc|\.env\b"
     r"|\.(?:pem|p12|pfx|jks|kdbx|keytab)\b|/private.?key"
 )
+# Without one of these nothing in a text is an address or a number.
+_ADDRESS = r"[@0-9]|\w\.\w"
+_LOW = ["untrusted", "unknown"]
 _CODE = r"```|(?m)^\s{0,8}(?:\$ |sudo |curl |select |insert |update |delete |drop )"
 
 
@@ -200,7 +212,9 @@ class _Bits:
         brought = [
             self._of("tool_result"),
             pl.when(self._in("kind", ["tool_result", "retrieval"])).then(text),
-            pl.when(self._in("kind", ["memory_read"])).then(self._of("memory_value")),
+            pl.when(self._in("kind", ["memory_read", "memory_write"])).then(
+                self._of("memory_value", "content_text")
+            ),
         ]
         given = self._of("tool_args", "process_command_line", "target_url")
         last = pl.coalesce(of_user.str.extract(_USER_MESSAGE), of_user)
@@ -225,6 +239,10 @@ class _Bits:
             "denied": self._denied(),
             "outside": self._outside(),
             "kept in": self._kept_in(),
+            "told": self._in("content_trust", ["untrusted"]) & self._valued("root_session_id"),
+            "recalls": self._in("kind", ["memory_read"]),
+            "remembers": self._in("kind", ["memory_write"])
+            & (self._in("content_trust", _LOW) | self._in("memory_source_trust", _LOW)),
         }
 
     def _denied(self) -> pl.Expr:
@@ -289,6 +307,9 @@ class _Bits:
         private = self._matching(BROUGHT, _REDACTED) | self._matching(BROUGHT, PRIVATE)
         private |= self._matching(ARGS, CREDENTIAL_FILES, brought) | self._is["kept in"] & brought
         self._mark(SENSITIVE, private)
+        self._mark(TOLD, self._is["told"] & brought)
+        self._mark(RECALLED, self._matching(BROUGHT, _ADDRESS, self._is["recalls"]))
+        self._mark(REMEMBERS, self._matching(BROUGHT, _ADDRESS, self._is["remembers"]))
 
 
 # Commands that hand something over to another machine.
@@ -334,6 +355,7 @@ KEPT: dict[str, pl.DataType] = {
     **{name: COLUMNS[name] for name in ("content_labels", "guardrail_verdict", "guardrail_name",
                                         "policy_decision", "policy_reason", "outcome",
                                         "approval_decision")},
+    "root_session_id": pl.String(),
     MARKS: pl.UInt32(),
 }  # fmt: skip
 
@@ -347,7 +369,7 @@ def by_session(frame: pl.DataFrame) -> dict[str, int]:
 _TEXTS = (USERS, ANSWERS, "tool_name", ARGS, "tool_call_id", BROUGHT, "tool_risk")
 _NOTED = (
     *("guardrail_verdict", "guardrail_name", "policy_decision", "policy_reason", "outcome"),
-    *("approval_decision", "register_purpose", "register_risk_tier"),
+    *("approval_decision", "register_purpose", "register_risk_tier", "root_session_id"),
 )
 _LISTS = ("content_labels", "tool_sensitivity", "source_sensitivity")
 _FLAGS = tuple(name for name in _JOINED if name.endswith("_allowed"))

@@ -79,6 +79,20 @@ VERDICTS: dict[Kind, Verdict] = {
         ("atlas.aml.t0057", "atlas.aml.t0086", "owasp-llm.2026.llm02", "owasp-asi.asi02"),
         "Treat the data as disclosed: rotate what opens doors, tell its owner, block the target.",
     ),
+    "told_another": Verdict(
+        "03345b65-171c-5135-bcc5-1bc4833ff7a3",
+        "An agent did what untrusted content had told another agent",
+        "prompt_misuse",
+        ("atlas.aml.t0051.001", "atlas.aml.t0053", "owasp-llm.2026.llm01", "owasp-asi.asi07"),
+        "Read what the other agent was told and how it was handed on. Stop the root session.",
+    ),
+    "memory_obeyed": Verdict(
+        "723346d5-62bd-5b13-a4b2-b012cd784ada",
+        "A session obeyed what untrusted content had put into memory",
+        "prompt_misuse",
+        ("atlas.aml.t0080.000", "atlas.aml.t0094", "owasp-llm.2026.llm05", "owasp-asi.asi06"),
+        "Delete the entry, undo the call, and look at the sessions that have read the entry since.",
+    ),
     "output_run": Verdict(
         "4dcb4c0d-382d-58f9-a548-1b2abcb0be6f",
         "A model's answer was run unchecked",

@@ -59,6 +59,10 @@ class Told:
             "completion", input_messages=json.dumps(said), output_messages=json.dumps(answer)
         )
 
+    def does(self, kind: str, **more: Any) -> Self:
+        """Any action, with columns of its own."""
+        return self._row(kind, **more)
+
     def call(self, tool: str, result: str = "", **arguments: Any) -> Self:
         """A tool is called, and answers."""
         return self._row(
