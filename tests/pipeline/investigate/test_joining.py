@@ -36,6 +36,16 @@ def parts(found: Iterable[Incident]) -> set[frozenset[str]]:
     return {frozenset(one.alert_id for one in incident.alerts) for incident in found}
 
 
+def _order(one: Alerted) -> tuple[int, str]:
+    return one.first_us, one.alert_id
+
+
+def _parted(one: Alerted, some: list[Alerted]) -> bool:
+    """A gap lies between it and all that went before."""
+    last_us = max(other.last_us for other in some if _order(other) < _order(one))
+    return one.first_us - last_us > GAP_US
+
+
 def by_hand(
     alerts: list[Alerted], keys: dict[str, set[Key]], touched: dict[Key, int]
 ) -> set[frozenset[str]]:
@@ -51,24 +61,9 @@ def by_hand(
         if key[0] != "agent" and all_of > FEW_AGENTS and agents / all_of < 0.75:
             continue
         for first, other in itertools.permutations(some, 2):
-            if (first.first_us, first.alert_id) > (other.first_us, other.alert_id):
-                continue
-            between = [one for one in some if (one.first_us, one.alert_id)
-                       < (other.first_us, other.alert_id)]  # fmt: skip
             # `other` follows on `first` only if no gap parts them.
-            after = [one for one in some if (first.first_us, first.alert_id)
-                     < (one.first_us, one.alert_id) <= (other.first_us, other.alert_id)]  # fmt: skip
-            parted = any(
-                one.first_us
-                - max(
-                    e.last_us
-                    for e in some
-                    if (e.first_us, e.alert_id) < (one.first_us, one.alert_id)
-                )
-                > GAP_US
-                for one in after
-            )
-            if between and not parted:
+            after = [one for one in some if _order(first) < _order(one) <= _order(other)]
+            if after and not any(_parted(one, some) for one in after):
                 merged = together[first.alert_id] | together[other.alert_id]
                 for name in merged:
                     together[name] = merged
