@@ -115,6 +115,19 @@ def reasons_text(alert: Alert, most: int = 10) -> str:
     return "\n".join([alert.title, *(reason.text for reason in alert.reasons[:most])])
 
 
+def matched(alert: Alert) -> dict[str, str]:
+    """The fields that matched and their values, of all reasons; the gravest reason's word holds."""
+    found: dict[str, str] = {}
+    for reason in reversed(alert.reasons):
+        found.update(reason.fields)
+    return found
+
+
+def matched_text(alert: Alert, most: int = 10) -> str:
+    """The same as one text."""
+    return joined((f"{name}: {value}" for name, value in matched(alert).items()), most, "; ")
+
+
 def iso_ms(at: datetime) -> str:
     """RFC 3339 in milliseconds, UTC."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

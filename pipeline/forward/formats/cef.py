@@ -19,6 +19,7 @@ from tachograph.pipeline.forward.formats._values import (
     ip_version,
     joined,
     lines,
+    matched_text,
     observed,
     product_version,
     reasons_text,
@@ -51,6 +52,7 @@ _LIMITS = {
     **dict.fromkeys(("msg", "request"), 1023),
     **dict.fromkeys(("fname", "cs4", "cs5", "tachoRunbook", "tachoBlindSpots"), 512),
     **dict.fromkeys(("tachoEvidence", "tachoObservables", "tachoSources", "tachoDrops"), 1000),
+    "tachoMatched": 1000,
     OMITTED: 140,
 }
 _MOST_LISTED = 20
@@ -91,6 +93,7 @@ def _alert_pairs(alert: Alert, *, update: bool) -> Pairs:
     yield from _labelled("cs5", "rules", joined(rule_ids, _MOST_LISTED))
     yield from _what(alert)
     yield "msg", reasons_text(alert)
+    yield "tachoMatched", matched_text(alert)
     yield from _context(alert)
 
 

@@ -16,6 +16,7 @@ from tachograph.pipeline.forward.formats._values import (
     ip_version,
     joined,
     lines,
+    matched_text,
     observed,
     product_version,
     reasons_text,
@@ -37,7 +38,7 @@ _DELIMITER = "\t"
 _HEADER_BYTES = 128
 _DEFAULT_LIMIT = 256
 _LIMITS = {
-    **dict.fromkeys(("msg", "url", "tachoEvidence", "tachoObservables"), 1_000),
+    **dict.fromkeys(("msg", "matched", "url", "tachoEvidence", "tachoObservables"), 1_000),
     **dict.fromkeys(("title", "resource", "frameworks", "rules", "runbook", "blindSpots"), 512),
     OMITTED: 140,
 }
@@ -79,6 +80,7 @@ def _alert_pairs(alert: Alert, *, update: bool) -> Pairs:
     yield "firstSeen", epoch_ms(alert.first_seen)
     yield "lastSeen", epoch_ms(alert.last_seen)
     yield "msg", reasons_text(alert)
+    yield "matched", matched_text(alert)
     yield "ownerTeam", alert.owner_team
     yield "disposition", alert.disposition
     yield "assignee", alert.assignee

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.forward.formats import ecs, formats, hec, ndjson, otlp, sentinel, slack
 from tachograph.pipeline.forward.formats._values import visible
-from tachograph.schemas.alert import Alert
+from tachograph.schemas.alert import Alert, Reason
 from tests.pipeline.forward import alerts
 from tests.pipeline.forward.test_cef import assert_equal_or_cut
 
@@ -281,3 +281,15 @@ def test_what_was_cut_says_so(form: Any) -> None:
     cut = form.render(alerts.alert(title="x" * 100_000)).decode().lower()
     assert "truncated" in cut
     assert "truncated" not in form.render(alerts.alert()).decode().lower()
+
+
+@pytest.mark.parametrize(
+    "name", ["cef", "ecs", "hec", "leef", "ndjson", "ocsf", "otlp", "sentinel"]
+)
+def test_every_siem_gets_the_values_that_matched(name: str) -> None:
+    fields = {"tool_result": "orders=read|send \u202e", "file_path": "/srv/.env"}
+    record = formats()[name].render(alerts.alert(reasons=[Reason(text="why", fields=fields)]))
+    # Escaped as the format escapes; JSON of ASCII alone says the same text.
+    text = record.decode().replace("\\u202e", "\u202e").replace("\\=", "=")
+    for value in fields.values():
+        assert value in text
