@@ -5,7 +5,14 @@ from typing import Any, get_args
 import msgspec
 
 from tachograph.pipeline.forward.formats._values import product_version
-from tachograph.pipeline.serve.alert_pages import DEFAULT_LIMIT, FILTERS, MAX_LIMIT, STATUSES, TIMES
+from tachograph.pipeline.serve.alert_pages import (
+    CURSOR,
+    DEFAULT_LIMIT,
+    FILTERS,
+    MAX_LIMIT,
+    STATUSES,
+    TIMES,
+)
 from tachograph.schemas.alert import SEVERITIES, Alert, RiskCategory
 
 _PREFIX = "#/components/schemas/"
@@ -57,9 +64,10 @@ def _page() -> dict[str, Any]:
     parameters += [
         _parameter(name, moment, f"alerts with {about} this") for name, about in TIMES.items()
     ]
+    place = {"type": "string", "pattern": CURSOR}
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     parameters.append(_parameter("limit", limit, "alerts of a page"))
-    parameters.append(_parameter("cursor", {"type": "string"}, "`next` of the page before"))
+    parameters.append(_parameter("cursor", place, "`next` of the page before"))
     return {
         "operationId": "listAlerts",
         "summary": "Stored alerts, the newest first, each at its newest revision",
@@ -98,7 +106,8 @@ def _feed() -> dict[str, Any]:
 
 def _many(name: str) -> dict[str, Any]:
     closed = {"severity": SEVERITIES, "status": STATUSES, "risk_category": get_args(RiskCategory)}
-    item: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 512}
+    # A comma parts values, so none is in one.
+    item: dict[str, Any] = {"type": "string", "pattern": r"^[^\x00,]+$", "maxLength": 512}
     if name in {"severity", "status"}:
         item = {"enum": list(closed[name])}
     schema = {"type": "array", "items": item, "minItems": 1, "maxItems": 100}

@@ -1,6 +1,5 @@
 """`GET /v1/alerts`: what is stored comes page by page, filtered, as the feed's own JSON."""
 
-import base64
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -126,6 +125,7 @@ def test_pages_of_any_size_give_every_alert_once_newest_first(
         ({"entity": HOSTILE.entity}, lambda a: a.entity == HOSTILE.entity),
         ({"since": "2026-11-22T18:00:10.123456Z"}, lambda a: a.last_seen >= SINCE),
         ({"until": "2026-11-22T18:00:10.123456Z"}, lambda a: a.last_seen < SINCE),
+        ({"since": "0292-07-04T15:02:03-22:01", "until": "9999-12-31T23:59:59Z"}, lambda _a: True),
         ({"updated_since": "2026-11-22T19:00:10.123456+01:00"}, lambda a: a.updated_at >= SINCE),
     ],
 )
@@ -204,10 +204,10 @@ def test_a_clickhouse_that_is_away_is_told_and_comes_back_later(tmp_path: Path) 
         ("limit=-1", "limit is between"),
         ("since=yesterday", "a time looks like"),
         ("since=2026-11-22T18:00:00", "no zone"),
-        ("until=9999-01-01T00:00:00Z", "the year"),
         ("cursor=%00", "cursor: not one of ours"),
         ("cursor=abc", "cursor: not one of ours"),
-        (f"cursor={base64.urlsafe_b64encode(b'1: OR 1=1').decode()}", "cursor: not one of ours"),
+        ("cursor=1:%20OR%201=1", "cursor: not one of ours"),
+        ("cursor=1:a%0A", "cursor: not one of ours"),
         ("rule=" + ",".join("x" * 101), "rule: 100 values"),
         ("agent=" + "x" * 513, "agent: 100 values of 512"),
         ("agent=a%00b", "a NUL is in no value"),
