@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 
 from tachograph.pipeline.standins import clickhouse_errors as errors
 from tachograph.pipeline.standins import clickhouse_limits as bounds
+from tachograph.pipeline.standins.clickhouse_blocks import Blocks
 from tachograph.pipeline.standins.clickhouse_engine import Answer, Engine, Statement, Summary
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
 from tachograph.pipeline.standins.clickhouse_lanes import Lane
@@ -48,6 +49,15 @@ _NOT_FOUND = (
 
 CANCEL_AGAIN_S = 0.2
 CLOSE_TIMEOUT_S = 8.0
+
+
+Encoder = Compressor | Blocks
+
+
+def _encoder(wish: Wish, accepted: str) -> Encoder:
+    if wish.in_blocks:
+        return Blocks()
+    return Compressor(accepted if wish.compress_response else "")
 
 
 class ResultCutShort(Exception):
@@ -155,7 +165,7 @@ class Interface:
                 await stack.enter_async_context(job.lane.enter())
             reply = await self._run(job, body)
             accepted = job.request.headers.get("accept-encoding", "")
-            compressor = Compressor(accepted if job.wish.compress_response else "")
+            compressor = _encoder(job.wish, accepted)
             headers = self._reply_headers(reply.answer, compressor, job.query_id)
             if reply.complete:
                 content = compressor.feed(reply.first) + compressor.finish()
@@ -165,9 +175,7 @@ class Interface:
             pieces = self._stream(job, reply, compressor, tag, held)
             return StreamingResponse(pieces, headers=headers)
 
-    def _reply_headers(
-        self, answer: Answer, compressor: Compressor, query_id: str
-    ) -> dict[str, str]:
+    def _reply_headers(self, answer: Answer, compressor: Encoder, query_id: str) -> dict[str, str]:
         headers = self._headers(query_id)
         headers["Content-Type"] = _content_type(answer.format)
         headers["X-ClickHouse-Format"] = answer.format
@@ -233,7 +241,7 @@ class Interface:
         self,
         job: Job,
         reply: Reply,
-        compressor: Compressor,
+        compressor: Encoder,
         tag: str,
         held: contextlib.AsyncExitStack,
     ) -> AsyncIterator[bytes]:

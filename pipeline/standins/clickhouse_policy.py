@@ -48,6 +48,8 @@ READ_ONLY_TEXT = (
     "Cannot execute query in readonly mode: the embedded server is read-only for readers. "
     "Only the store stage of this run may write to it."
 )
+# Drivers send them with every statement; they say nothing of a read and are passed over.
+OF_INSERTS = frozenset({"async_insert", "wait_for_async_insert", "async_insert_deduplicate"})
 _FUNCTION = re.compile(r"^\s*(?:Table)?Function (\S+)", re.MULTILINE)
 _SETTINGS = re.compile(r"^\s*Set(?: \(|$)", re.MULTILINE)
 _FORMAT = re.compile(r"^ Identifier ([A-Za-z0-9_]+)$", re.MULTILINE)
@@ -138,6 +140,8 @@ def reader_settings(wished: dict[str, str], limits: ReaderLimits) -> dict[str, s
     fixed = {name: str(value) for name, value in limits.settings().items()}
     merged = dict(fixed)
     for name, value in wished.items():
+        if name in OF_INSERTS:
+            continue
         if name in fixed and _lowers(value, fixed[name]):
             merged[name] = value
         elif name in fixed or not READER_SETTINGS.fullmatch(name):

@@ -62,6 +62,8 @@ class Wish:
     settings: dict[str, str] = field(default_factory=dict)
     wait_end: bool = False
     compress_response: bool = True
+    # ClickHouse's own blocks instead of a coding of HTTP.
+    in_blocks: bool = False
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credentials:
@@ -105,10 +107,9 @@ def read_wish(pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Wish:
     values = dict(pairs)
     if any("\0" in name or "\0" in value for name, value in values.items()):
         raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, "A parameter has a NUL character.")
-    for unsupported in ("compress", "decompress"):
-        if values.get(unsupported, "0") in _TRUE:
-            text = f"No block compression here ({unsupported}=1): use HTTP compression."
-            raise ClickHouseError(errors.NOT_IMPLEMENTED, text)
+    if values.get("decompress", "0") in _TRUE:
+        text = "No block compression of what is sent here (decompress=1): use HTTP compression."
+        raise ClickHouseError(errors.NOT_IMPLEMENTED, text)
     settings, params = {}, {}
     for name, value in values.items():
         if name.startswith("param_"):
@@ -131,6 +132,7 @@ def read_wish(pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Wish:
         settings=settings,
         wait_end=values.get("wait_end_of_query", "0") in _TRUE,
         compress_response=values.get("enable_http_compression", "1") in _TRUE,
+        in_blocks=values.get("compress", "0") in _TRUE,
     )
 
 

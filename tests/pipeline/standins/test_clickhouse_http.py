@@ -64,7 +64,6 @@ def test_errors_have_clickhouses_code_name_and_status(
         ({"database": "a`; DROP"}, {}, "81"),
         ({"default_format": "No"}, {}, "73"),
         ({"query_id": "two words"}, {}, "408"),
-        ({"compress": "1"}, {}, "48"),
         ({"decompress": "1"}, {}, "48"),
         ({"a b": "1"}, {}, "164"),
         ({"session_timeout": "-1"}, {}, "374"),
