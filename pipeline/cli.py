@@ -194,6 +194,7 @@ def _register() -> None:
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.reproduce.command import reproduce
+    from tachograph.pipeline.retention.command import app as hold
     from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.rules.command import backtest, coverage
     from tachograph.pipeline.schema_command import schema
@@ -225,6 +226,7 @@ def _register() -> None:
     app.add_typer(models, name="models")
     app.add_typer(silence, name="silence")
     app.add_typer(keys, name="keys")
+    app.add_typer(hold, name="hold")
     app.add_typer(mapping, name="map", short_help="Formats of other systems; mapping files tried.")
 
 

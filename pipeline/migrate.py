@@ -20,6 +20,7 @@ import typer
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.log import get
+from tachograph.pipeline.retention.classes import DEFAULT_DAYS, Retention, retention_from
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.catalogue import TABLES
 from tachograph.pipeline.store.clickhouse import Connection
@@ -27,14 +28,12 @@ from tachograph.pipeline.store.columns import quoted
 
 log = get("migrate")
 
-DEFAULT_DAYS = 90
-MAX_DAYS = 36_500
 WAIT_FOR_SERVER_S = 60.0
 # Word indexes without experimental settings, and sparse columns that may be NULL.
 OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _NAME = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
-_RETENTION = re.compile(r"toIntervalDay\((\d+)\)")
+_RETENTION = re.compile(r"toIntervalDay\((\d+)\)( WHERE )?")
 # A string, a quoted name, a comment, or the end of a statement.
 _TOKEN = re.compile(
     r"""'(?:\\.|''|[^'\\])*'|`(?:\\.|[^`\\])*`|"(?:\\.|[^"\\])*"|--[^\n]*|/\*.*?\*/|;""", re.DOTALL
@@ -46,17 +45,22 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
     days: int = DEFAULT_DAYS
     cluster: str = ""
+    retention: Retention | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Layout":
-        """Read TACHO_RETENTION_DAYS and TACHO_CLICKHOUSE_CLUSTER. Raises ConfigError."""
-        days = environ.get("TACHO_RETENTION_DAYS", str(DEFAULT_DAYS))
-        if not days.isdigit() or not 1 <= int(days) <= MAX_DAYS:
-            raise ConfigError(f"TACHO_RETENTION_DAYS: {days!r} is no number from 1 to {MAX_DAYS}")
+        """Read TACHO_RETENTION_DAYS, TACHO_RETENTION and TACHO_CLICKHOUSE_CLUSTER. Raises
+        ConfigError.
+        """
+        retention = retention_from(environ)
         cluster = environ.get("TACHO_CLICKHOUSE_CLUSTER", "")
         if cluster and not _NAME.fullmatch(cluster):
             raise ConfigError(f"TACHO_CLICKHOUSE_CLUSTER: {cluster!r} is no name of a cluster")
-        return cls(days=int(days), cluster=cluster)
+        return cls(days=retention.days, cluster=cluster, retention=retention)
+
+    def days_of(self, table: str) -> int:
+        """How long rows of a table stay."""
+        return self.retention.of_table(table) if self.retention else self.days
 
     def fill(self, text: str) -> str:
         """The statements of a migration for this layout. With a cluster, tables are replicated."""
@@ -180,14 +184,15 @@ def _keep_for(connection: Connection, layout: Layout) -> None:
     )
     for name, text in rows:
         days = _RETENTION.search(text)
-        if name not in TABLES or not days or int(days[1]) == layout.days:
+        # What is held is known to the notary: it alone changes the lifetime of such a table.
+        if name not in TABLES or not days or days[2] or int(days[1]) == layout.days_of(name):
             continue
         on_cluster = layout.fill("${on_cluster}")
         connection.command(
             f"ALTER TABLE tacho.{name} {on_cluster}"
-            f" MODIFY TTL stored_at + toIntervalDay({layout.days})"
+            f" MODIFY TTL stored_at + toIntervalDay({layout.days_of(name)})"
         )
-        log.info("retention changed", table=name, days=layout.days)
+        log.info("retention changed", table=name, days=layout.days_of(name))
 
 
 def apply_migrations(

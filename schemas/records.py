@@ -134,7 +134,8 @@ class Activation(Record, frozen=True, kw_only=True):
     """A rule set, model, silence, reference data or policy comes into force."""
 
     subject: Annotated[
-        Literal["rules", "model", "silence", "reference", "policy", "partitions"], doc("what")
+        Literal["rules", "model", "silence", "reference", "policy", "partitions", "hold"],
+        doc("what"),
     ]
     name: Annotated[str, doc("which one; key is subject/name")]
     tenant: Annotated[str, doc("for whom")]

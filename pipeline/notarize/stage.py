@@ -15,12 +15,14 @@ from confluent_kafka import Message
 
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us, to_datetime
+from tachograph.pipeline.config_log import CONFIG_TOPIC, ConfigLog
 from tachograph.pipeline.errors import ConfigError, Refused, TachoError
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.migrate import Layout
 from tachograph.pipeline.notarize import records
 from tachograph.pipeline.notarize.files import append_lines
 from tachograph.pipeline.notarize.growing import Growing
@@ -36,11 +38,13 @@ from tachograph.pipeline.notarize.heads import (
 from tachograph.pipeline.notarize.keys import Keys
 from tachograph.pipeline.notarize.leaves import LOGS, Leaves
 from tachograph.pipeline.notarize.merkle import BadEdge, Edge
+from tachograph.pipeline.retention.classes import retention_from
+from tachograph.pipeline.retention.keeper import DELETIONS_FILE, Covered, Keeper
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.sink import insert
 from tachograph.schemas import codec
-from tachograph.schemas.records import TreeHead
+from tachograph.schemas.records import Deletion, TreeHead
 
 log = get("notarize")
 
@@ -54,6 +58,7 @@ MAX_HEAD_EVERY_S = 3_600
 ANEW_S = 3_600
 # Leaves that wait for their heads: more are not held.
 MAX_PENDING = 5_000
+KEEPER_PLACE = ("agent.alerts", 0)
 LAG_EVERY_S = 2.0
 
 
@@ -88,10 +93,17 @@ class Notary:
         self._trees: dict[Place, Growing] = {}
         self._again: list[TreeHead] = []  # heads of before, which may not have got everywhere
         self._lag_s = -LAG_EVERY_S
+        self._covered: Covered = {}
         self._writer = Writer(settings)
         # Where topics appear at their first use it is there now.
         self._writer.partitions(HEADS_TOPIC)
+        self._writer.partitions(CONFIG_TOPIC)
         self._connection: Connection | None = None
+        self._config = ConfigLog(settings, STAGE)
+        self._keeper = Keeper(
+            self._config, retention_from(environ), settings.home / DELETIONS_FILE,
+            Layout.from_env(environ).fill("${on_cluster}"),
+        )  # fmt: skip
         self._health = HealthReporter(settings, STAGE)
         self._reader = reader(
             settings, GROUP, LOGS, on_assign=self._assigned, on_revoke=self._revoked
@@ -101,7 +113,9 @@ class Notary:
         """Go on from the newest head of each place."""
         ring = self._keys.ring()
         told = heads_in_topic(self._settings)
-        known = newest([*heads_in_file(self._file), *told], self._cluster, ring)
+        every = [*heads_in_file(self._file), *told]
+        known = newest(every, self._cluster, ring)
+        self._note_covered(head for head in every if ring.holds(head))
         there = {(head.topic, head.partition, head.size, head.signed_at) for head in told}
         for place in places:
             head = known.get(place)
@@ -110,6 +124,11 @@ class Notary:
                 records.send(self._writer, "tree_head", head)
         self._again += [known[place] for place in places if place in known]
         return {place: self._trees[place].next_offset for place in places}
+
+    def _note_covered(self, heads: Iterable[TreeHead]) -> None:
+        for head in heads:
+            tree = (head.cluster, head.topic, head.partition)
+            self._covered[tree] = max(self._covered.get(tree, 0), head.next_offset)
 
     def _continued(self, place: Place, head: TreeHead | None) -> Growing:
         low, high = self._reader.bounds(place)
@@ -158,6 +177,7 @@ class Notary:
             or tree.due(now_us, every_us=self._every_us, anew_us=ANEW_S * SECOND_US)
         ]
         self._seal(due)
+        self._keep(now_us)
         self._tell()
         return len(messages)
 
@@ -182,11 +202,24 @@ class Notary:
             if told := [*self._again, *heads]:
                 insert(self._clickhouse(), records.HEADS_TABLE, records.head_rows(told))
             self._again = []
+            self._note_covered(heads)
             self._reader.commit({tree.place: tree.next_offset for tree in chosen})
         for tree in chosen:
             for kind, count in Counter(placed.leaf.kind for placed in tree.pending).items():
                 metrics.LEAVES.labels(kind).inc(count)
             tree.pending.clear()
+
+    def _keep(self, now_us: int) -> None:
+        """Retention and holds: one notary sees to them, the owner of this place."""
+        if KEEPER_PLACE not in self._trees or not self._keeper.due(now_us):
+            return
+        self._keeper.step(
+            self._clickhouse(), self._covered, self._keys.signing(), self._send_deletion, now_us
+        )
+
+    def _send_deletion(self, note: Deletion) -> None:
+        records.send(self._writer, "deletion", note)
+        self._writer.flush()
 
     def _store_leaves(self, trees: list[Growing]) -> None:
         pending = [placed for tree in trees for placed in tree.pending]
@@ -236,6 +269,7 @@ class Notary:
             self._trees.clear()
             self._health.close()
             self._reader.close()
+            self._config.close()
             if self._connection is not None:
                 self._connection.close()
 

@@ -30,7 +30,7 @@ TABLES: dict[str, Table] = {
         soc.AGENT_STATE_DATA, soc.SNAPSHOTS_LOG,
         soc.DIRECTIVES_LOG, soc.ACKS_LOG,
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
-        evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG,
+        evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -38,7 +38,8 @@ VIEWS: dict[str, View] = {
     for view in (
         act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS, act.SHADOW_SIGNALS,
         soc.ALERTS, soc.DISPOSITIONS, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
-        soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS, evidence.LEAVES, evidence.TREE_HEADS,
+        soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
+        evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
     )
 }  # fmt: skip
 

@@ -62,3 +62,30 @@ TREE_HEADS = View(
     TREE_HEADS_LOG.columns,
     "FROM tacho.tree_heads_log FINAL",
 )
+HOLDS_LOG = Table(
+    "holds_log",
+    """Words on legal holds, as said on agent.config; read tacho.holds instead.""",
+    [
+        Column("name", "String", pa.string(), "ZSTD(1)", "what the hold is called"),
+        Column("at", TIME_TYPE, TIME_ARROW, "Delta(8), ZSTD(1)", "when it was said [UTC]"),
+        Column("by", "String", pa.string(), "ZSTD(1)", "who said it"),
+        Column("released", "Bool", pa.bool_(), "ZSTD(1)", "the hold is over"),
+        Column("reason", "String", pa.string(), "ZSTD(1)", "why"),
+        Column("record", "String", pa.string(), "ZSTD(3)", "the word itself, JSON"),
+        STORED_AT,
+    ],
+    "ReplacingMergeTree",
+    "(name, at, released)",
+    expires=False,
+    settings=("non_replicated_deduplication_window = 100",),
+)
+HOLDS = View(
+    "holds",
+    "Legal holds that last: each once.",
+    HOLDS_LOG.columns,
+    """FROM
+(
+    SELECT * FROM tacho.holds_log FINAL ORDER BY at DESC, released DESC LIMIT 1 BY name
+)
+WHERE NOT released""",
+)

@@ -19,7 +19,6 @@ from tachograph.pipeline.verify.findings import Report, TreeId
 from tachograph.schemas import codec
 from tachograph.schemas.records import Deletion, TreeHead
 
-DELETIONS_FILE = "deletions.ndjson"
 HEADS_TABLE = "tree_heads_log"
 Trees = dict[TreeId, list[TreeHead]]
 

@@ -31,9 +31,9 @@ def verify(
     from tachograph.pipeline.notarize.heads import heads_file
     from tachograph.pipeline.notarize.keys import RING_FILE, read_ring
     from tachograph.pipeline.query.place import served
+    from tachograph.pipeline.retention.keeper import DELETIONS_FILE
     from tachograph.pipeline.settings import Settings
     from tachograph.pipeline.store.clickhouse import Connection
-    from tachograph.pipeline.verify.anchors import DELETIONS_FILE
     from tachograph.pipeline.verify.check import Sources, check
     from tachograph.pipeline.verify.findings import EXIT_CODES, text_of
     from tachograph.pipeline.verify.kafka import answering

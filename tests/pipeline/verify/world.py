@@ -14,12 +14,12 @@ from tachograph.pipeline.notarize.keys import Keys, SigningKey, read_ring
 from tachograph.pipeline.notarize.leaves import LOGS, Leaves
 from tachograph.pipeline.notarize.merkle import Edge
 from tachograph.pipeline.notarize.records import HEADS_TABLE, LEAVES_TABLE, head_rows, leaf_rows
+from tachograph.pipeline.retention.keeper import DELETIONS_FILE
 from tachograph.pipeline.store import records
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.records import Origin
 from tachograph.pipeline.store.sink import insert
 from tachograph.pipeline.verify.anchors import (
-    DELETIONS_FILE,
     Deleted,
     anchors,
     compare_table,

@@ -1,0 +1,1 @@
+"""How long what is kept, what is held, and deletions that leave the evidence verifiable."""

@@ -1,0 +1,5 @@
+"""The ClickHouse that the tests of verify use."""
+
+from tests.pipeline.verify.conftest import clickhouse, owner, reader
+
+__all__ = ["clickhouse", "owner", "reader"]
