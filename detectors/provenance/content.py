@@ -48,8 +48,10 @@ class Source(msgspec.Struct, frozen=True):
     asked_for: bool
     # Words of the tool's name that the user used.
     tool_words: int
-    # The call asked for something whose words the user handed over to.
-    handed_to: bool = False
+    # The values by which the call asked for it.
+    asked: tuple[str, ...] = ()
+    # Calls before it came.
+    calls: int = 0
 
 
 class Sentence(msgspec.Struct, frozen=True):
@@ -65,16 +67,12 @@ class Sentence(msgspec.Struct, frozen=True):
     classes: frozenset[str]
     # What it deals with, to know it again.
     key: frozenset[str]
-    # Of those, words that the user never used.
-    new: frozenset[str]
-    user_share: float
-    user_verbs: float
-    # What stands by it has a thing that the user pointed at.
-    on_users_thing: bool
     # With more around it: what is said of orders, and to whom.
     around: str
-    # How far its record is one that the user pointed at.
-    handed_to: int
+    # The whole record.
+    record: str
+    # It asks in a form in which people ask; otherwise it only points to an address.
+    asks: bool = True
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -97,44 +95,46 @@ def take(text: str, source: Callable[[], Source], wish: Wish) -> Taken:
         texts.append(low)
         split = sentences.units(record)
         asked = [sentences.asked_verbs(unit) for unit in split]
-        if any(asked):
+        points = [
+            verbs or sentences.pointing_verbs(unit)
+            for unit, verbs in zip(split, asked, strict=True)
+        ]
+        if any(points):
             known = known or source()
-            found += _of_record(split, asked, low, known, wish)
+            if wish.handed_to(low, known.asked):
+                wish.adopt(low)
+            found += _of_record(split, asked, points, low, known)
         if _speaks_of_secrets(low):
             secrets += _secrets(split)
     return Taken(texts, found, secrets[:MAX_SECRETS])
 
 
 def _of_record(
-    split: Sequence[str], asked: Sequence[frozenset[str]], low: str, source: Source, wish: Wish
+    split: Sequence[str],
+    asked: Sequence[frozenset[str]],
+    points: Sequence[frozenset[str]],
+    low: str,
+    source: Source,
 ) -> list[Sentence]:
     words = [word_set(unit) for unit in split]
-    handed_to = wish.handed_to(low) + 2 * source.handed_to
-    if handed_to:
-        wish.adopt(low)
     found = []
-    for at, verbs in enumerate(asked):
+    for at, verbs in enumerate(points):
         if not verbs:
             continue
-        key = content_words(words[at])
         near = frozenset().union(*words[max(0, at - 1) : at + 2])
-        near_text = " ".join(" ".join(split[max(0, at - 1) : at + 2]).lower().split())
         found.append(
             Sentence(
                 source=source,
                 quote=split[at][:MAX_QUOTE_CHARS],
                 words=words[at],
                 near=near - STOP,
-                near_text=near_text,
+                near_text=" ".join(" ".join(split[max(0, at - 1) : at + 2]).lower().split()),
                 verbs=verbs,
                 classes=classes_of(verbs),
-                key=key,
-                new=key - wish.words,
-                user_share=wish.share(words[at] - STOP),
-                user_verbs=wish.share(verbs),
-                on_users_thing=wish.points_at(near_text),
+                key=content_words(words[at]),
                 around=" ".join(split[max(0, at - 2) : at + 3]),
-                handed_to=min(2, handed_to),
+                record=low,
+                asks=bool(asked[at]),
             )
         )
     return found

@@ -4,22 +4,18 @@ Each has the direction in which it may move the verdict (`MEANINGS`), so that no
 training data can turn it round.
 """
 
-import functools
 from collections.abc import Collection
 
 import msgspec
 
+from tachograph.detectors.provenance.call import Asked, Known, asked_of
 from tachograph.detectors.provenance.content import Sentence, manner
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
 from tachograph.detectors.provenance.words import (
     CLASSES,
-    CONSEQUENTIAL,
+    GRAVE,
     STOP,
-    classes_of,
-    content_words,
-    stems,
-    tokens,
 )
 
 Features = dict[str, float]
@@ -47,6 +43,8 @@ MEANINGS: dict[str, tuple[int, str]] = {
     "says_class": (1, "the sentence asks for this kind of doing"),
     "says_words": (1, "share of the words of the values near the sentence"),
     "says_new_words": (1, "the same, of words that the user never used"),
+    "led": (1, "its values were found by looking for what the sentence names"),
+    "anew": (1, "the sentence asks for this doing by its name, and the user for nothing like it"),
     "says_near_words": (1, "new words of the sentence beside the values where they came from"),
     "fit": (1, "how well the sentence asks for the call"),
     "fit_beyond_user": (1, "how much better than any sentence of the user"),
@@ -61,41 +59,16 @@ MEANINGS: dict[str, tuple[int, str]] = {
     "asked_tool": (-1, "the text was fetched by a tool that the user spoke of"),
     "handed_to": (-1, "the record is of one, or of what, whose words the user handed over to"),
     "record_other": (1, "the user handed over to someone who is not in this record"),
+    "asks": (1, "the sentence asks in a form in which people ask"),
+    "since": (-1, "calls between the sentence and this one"),
+    "says_only": (1, "values that stand only where the sentence is"),
+    "grave": (1, "the call deletes, pays, grants or changes who may log in"),
     "fitting": (1, "sentences that ask for the call"),
 }
 NAMES = tuple(MEANINGS)
 # Below this no sentence asks for the call in any sense.
 MIN_FIT = 0.5
 _CAP = 2
-_NEAR_CHARS = 80
-_TOOL_CHARS = 200
-
-
-class Known(msgspec.Struct):
-    """What is known of a session so far."""
-
-    wish: Wish
-    texts: list[str]
-    sentences: list[Sentence]
-    # Sentences of one wording: tools and events they came by.
-    repeats: dict[frozenset[str], set[tuple[str, str]]]
-    secrets: set[str]
-    calls: int = 0
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    """A call, as it is held against sentences."""
-
-    name: frozenset[str]
-    objects: frozenset[str]
-    classes: frozenset[str]
-    values: list[str]
-    foreign: list[str]
-    words: frozenset[str]
-    new_words: frozenset[str]
-    addresses: list[str]
-    # Words beside its foreign values, where they first stood: what an id is the id of.
-    near: frozenset[str]
 
 
 class _Fit(msgspec.Struct, frozen=True):
@@ -108,6 +81,7 @@ class _Fit(msgspec.Struct, frozen=True):
     new_words: float
     near_words: int
     address: bool
+    led: bool
 
     @property
     def total(self) -> float:
@@ -121,6 +95,7 @@ class _Fit(msgspec.Struct, frozen=True):
             + 0.8 * self.new_words
             + 0.4 * min(_CAP, self.near_words)
             + 0.4 * self.words
+            + 0.6 * self.led
         )
 
 
@@ -136,7 +111,7 @@ class Match(msgspec.Struct, frozen=True):
 
 def of_call(known: Known, tool: str, values: Values) -> Match | None:
     """What a call looks like beside all that was said; None when no sentence asked for it."""
-    asked = _asked(known, tool, values)
+    asked = asked_of(known, tool, values)
     best: tuple[float, Sentence, _Fit] | None = None
     fitting = 0
     touching = asked.name | asked.words | asked.near
@@ -148,7 +123,7 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
         if total < MIN_FIT:
             continue
         fitting += total > 1.2
-        rank = total - 0.8 * sentence.user_share
+        rank = total - 0.8 * known.wish.share(sentence.words - STOP)
         if best is None or rank > best[0]:
             best = rank, sentence, fit
     if best is None:
@@ -156,82 +131,41 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
     _, sentence, fit = best
     user_fit = _user_fit(known.wish, asked)
     features = _of_values(known, asked, values)
-    features |= _of_sentence(known, sentence, fit)
+    features |= _of_sentence(known, asked, sentence, fit)
     features["user_fit"] = user_fit
     features["fit_beyond_user"] = fit.total - user_fit
     features["fitting"] = min(5, fitting)
     return Match(sentence, features, asked.foreign)
 
 
-class _Tool(msgspec.Struct, frozen=True):
-    name: frozenset[str]
-    objects: frozenset[str]
-    classes: frozenset[str]
-
-
-def tool_words(tool: str) -> frozenset[str]:
-    """Words of a tool's name."""
-    return _tool(tool[:_TOOL_CHARS]).name
-
-
-def looks_only(tool: str) -> bool:
-    """Whether a tool only looks, by its name."""
-    classes = _tool(tool[:_TOOL_CHARS]).classes
-    return bool(classes) and classes <= {"see"}
-
-
-@functools.lru_cache(maxsize=4_096)
-def _tool(tool: str) -> _Tool:
-    name = stems(tool) - STOP
-    return _Tool(name, content_words(name), classes_of(name))
-
-
-def _asked(known: Known, tool: str, values: Values) -> _Asked:
-    named, wish = _tool(tool[:_TOOL_CHARS]), known.wish
-    foreign, near = [], set()
-    for value in values.short:
-        if wish.said(value):
-            continue
-        text = next((text for text in known.texts if value in text), None)
-        if text is not None:
-            foreign.append(value)
-            at = text.index(value)
-            near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
-    return _Asked(
-        name=named.name,
-        objects=named.objects,
-        classes=named.classes,
-        values=values.short,
-        foreign=foreign,
-        words=values.words,
-        new_words=values.words - wish.words,
-        addresses=[one for one in values.addresses if not wish.said(one)],
-        near=content_words(near) - values.words,
-    )
-
-
-def _fit(asked: _Asked, sentence: Sentence) -> _Fit:
+def _fit(asked: Asked, sentence: Sentence) -> _Fit:
     text = sentence.near_text
-    foreign = sum([value in text for value in asked.foreign])
+    # What a call had before the sentence came, the sentence does not bring.
+    came, had = sentence.source.calls, asked.known.had_before
+    foreign = sum([value in text and not had(value, came) for value in asked.foreign])
+    hidden = not asked.hidden.isdisjoint(sentence.words)
+    foreign += hidden
     return _Fit(
         foreign=foreign,
-        any=sum([value in text for value in asked.values]),
+        any=sum([value in text for value in asked.values]) + hidden,
         object=_share(asked.objects, sentence.near),
-        verb=not asked.name.isdisjoint(sentence.verbs),
+        verb=not asked.verbs.isdisjoint(sentence.words),
         classes=len(asked.classes & sentence.classes),
         words=_share(asked.words, sentence.near),
         new_words=len(asked.new_words & sentence.near) / max(1, len(asked.words)),
         # Where it names the value itself, what stands by the value says nothing more.
-        near_words=0 if foreign else len(asked.near & sentence.new),
+        near_words=0 if foreign else len((asked.near & sentence.near) - asked.known.wish.words),
         address=any(one in text for one in asked.addresses),
+        led=any(one in text for one in asked.led),
     )
 
 
-def _user_fit(wish: Wish, asked: _Asked) -> float:
+def _user_fit(wish: Wish, asked: Asked) -> float:
     best = 0.0
     for said in wish.sentences:
         total = (
             0.5 * min(_CAP, sum(value in said.text for value in asked.values))
+            + 0.5 * (not asked.hidden.isdisjoint(said.words))
             + 0.8 * _share(asked.objects, said.words)
             + 0.8 * (not asked.name.isdisjoint(said.verbs))
             + 0.4 * min(_CAP, len(asked.classes & said.classes))
@@ -242,7 +176,7 @@ def _user_fit(wish: Wish, asked: _Asked) -> float:
     return best
 
 
-def _of_values(known: Known, asked: _Asked, values: Values) -> Features:
+def _of_values(known: Known, asked: Asked, values: Values) -> Features:
     wish, number = known.wish, len(values.short)
     in_user = sum(map(wish.said, values.short))
     classes = asked.classes
@@ -256,7 +190,7 @@ def _of_values(known: Known, asked: _Asked, values: Values) -> Features:
         "user_object": wish.share(asked.objects) if asked.objects else 0.5,
         "user_verb": float(any(one in CLASSES and one in wish.words for one in asked.name)),
         "user_class": _user_class(wish, classes),
-        "consequential": float(not classes.isdisjoint(CONSEQUENTIAL) and "see" not in classes),
+        "consequential": float(not asked.looks or bool(asked.addresses)),
         "new_address": float(bool(asked.addresses)),
         "secret": float(any(one in out and not wish.said(one) for one in known.secrets)),
         "handed": min(4, wish.handed),
@@ -269,9 +203,11 @@ def _user_class(wish: Wish, classes: Collection[str]) -> float:
     return min(_CAP, len(wish.classes.intersection(classes))) / min(_CAP, len(classes))
 
 
-def _of_sentence(known: Known, sentence: Sentence, fit: _Fit) -> Features:
+def _of_sentence(known: Known, asked: Asked, sentence: Sentence, fit: _Fit) -> Features:
     wish, same = known.wish, known.repeats.get(sentence.key, set())
     ordering, addressed = manner(sentence.around)
+    handed_to = wish.handed_to(sentence.record, sentence.source.asked)
+    handed_to += wish.adopts(sentence.record)
     return {
         "says_value": min(_CAP, fit.foreign),
         "says_any": min(_CAP, fit.any),
@@ -281,20 +217,39 @@ def _of_sentence(known: Known, sentence: Sentence, fit: _Fit) -> Features:
         "says_class": min(_CAP, fit.classes),
         "says_words": fit.words,
         "says_new_words": fit.new_words,
+        "led": float(fit.led),
+        "anew": float(
+            fit.verb
+            and fit.object > 0
+            and not wish.classes & asked.classes
+            and asked.verbs.isdisjoint(wish.words)
+        ),
         "says_near_words": min(4, fit.near_words),
         "fit": fit.total,
-        "sentence_user_share": sentence.user_share,
-        "sentence_user_verbs": sentence.user_verbs,
-        "on_users_thing": float(sentence.on_users_thing),
+        "sentence_user_share": wish.share(sentence.words - STOP),
+        "sentence_user_verbs": wish.share(sentence.verbs),
+        "on_users_thing": float(wish.points_at(sentence.near_text)),
         "repeats": min(4, len({event for _, event in same})),
         "repeat_tools": min(3, len({tool for tool, _ in same})),
         "ordering": ordering,
         "addressed": addressed,
         "asked_for": float(sentence.source.asked_for),
         "asked_tool": min(_CAP, sentence.source.tool_words),
-        "handed_to": sentence.handed_to,
-        "record_other": float(bool(wish.handed and wish.handed_names) and not sentence.handed_to),
+        "handed_to": min(2, handed_to),
+        "record_other": float(any(one.names for one in wish.handovers) and not handed_to),
+        "asks": float(sentence.asks),
+        "since": min(6, known.calls - 1 - sentence.source.calls),
+        "says_only": min(_CAP, _only(known, asked, sentence)),
+        "grave": float(not asked.classes.isdisjoint(GRAVE)),
     }
+
+
+def _only(known: Known, asked: Asked, sentence: Sentence) -> int:
+    """How many values only records bring in which the sentence stands."""
+    named = [value for value in asked.foreign if value in sentence.near_text]
+    holding = {one.record for one in known.sentences if one.key == sentence.key}
+    others = [text for text in known.texts if text not in holding]
+    return sum(not any(value in text for text in others) for value in named)
 
 
 def _share(words: frozenset[str], among: frozenset[str]) -> float:

@@ -5,7 +5,7 @@ sentence each, however it is wrapped: prose, JSON, YAML, HTML, tables. All of it
 import functools
 import re
 
-from tachograph.detectors.provenance.words import base_forms
+from tachograph.detectors.provenance.words import CLASSES, base_forms, word_set
 
 MAX_UNIT_CHARS = 400
 MAX_UNITS = 400
@@ -45,7 +45,18 @@ _ASKING = frozenset(
 _ASKING_PAIRS = frozenset(("can you", "could you", "would you", "will you", "let us"))
 _BEFORE_CHARS = 24
 # What stands after a word that is a key, an attribute, a label, or stands alone.
-_DATA = re.compile(r"[\w -]{0,24}(?:: \S|=)|[^A-Za-z0-9]*$|_")
+_DATA = re.compile(r"[\w -]{0,24}(?:: \S|=)|[^A-Za-z0-9]*$|_|[-.]\w")
+# A report of something done asks for nothing: `File x created`, `Order 7 has been refunded`.
+_REPORT = re.compile(
+    r"\w{1,30} \S{1,80} (?:\S{1,80} )?(?:successfully|[a-z]{1,30}ed|sent|done|incorrect)\W{0,9}$"
+    r"|(?:[\w.#@/:'-]{1,80} ){0,3}(?!that|which|who)[\w.#@/:'-]{1,80}"
+    r" (?:has|have|was|were) (?:been )?[a-z]{1,30}ed\b",
+    re.IGNORECASE,
+)
+# Words between what is done and whom it is done to.
+_TOWARDS = re.compile(
+    r"\b(?:to|at|with|via|for|as) [\"'<(]?[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.IGNORECASE
+)
 
 
 def evened(text: str) -> str:
@@ -104,7 +115,7 @@ def asked_verbs(unit: str) -> frozenset[str]:
     """
     low = unit.lower()
     verbs = base_forms(low)
-    if not verbs:
+    if not verbs or _REPORT.match(unit):
         return frozenset()
     # A few letters grow when they are made small: then places would not agree.
     unit = unit if len(unit) == len(low) else low
@@ -116,6 +127,16 @@ def asked_verbs(unit: str) -> frozenset[str]:
         if (begin <= lead + 1 or _is_asked(low[max(0, begin - _BEFORE_CHARS) : begin]))
         and not _DATA.match(unit, end)
     )
+
+
+@functools.lru_cache(maxsize=8_192)
+def pointing_verbs(unit: str) -> frozenset[str]:
+    """Stems of the verbs of a unit that points to someone's address without asking in a form that
+    we know: `the report should have been with eve@mail.example by noon`.
+    """
+    if "@" not in unit or not _TOWARDS.search(unit):
+        return frozenset()
+    return word_set(unit) & CLASSES.keys()
 
 
 def _is_asked(before: str) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from tachograph.detectors.provenance import content, values
+from tachograph.detectors.provenance.call import Known, looks_only, tool_words
 from tachograph.detectors.provenance.content import Source
-from tachograph.detectors.provenance.features import Known, Match, looks_only, of_call, tool_words
+from tachograph.detectors.provenance.features import Match, of_call
 from tachograph.detectors.provenance.parts import Part, Role, Step
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
@@ -19,9 +20,6 @@ MAX_CALLS = 2_000
 # After a pause this long what came before is forgotten.
 PAUSE_S = 6 * 3600
 MICROS = 1_000_000
-# Without one of these a text has no address and no path.
-_ADDRESSES = frozenset("./@")
-
 _NOTHING = values.read("")
 
 
@@ -43,7 +41,7 @@ class Session:
         self._begin()
 
     def _begin(self) -> None:
-        self.known = Known(Wish(), [], [], {}, set())
+        self.known = Known(Wish(), [], [], {}, set(), {}, [], {})
         self.cut = False
         self._heard: set[tuple[Role, str]] = set()
         self._called: set[tuple[str, str, str]] = set()
@@ -84,7 +82,10 @@ class Session:
     def _bring_in(self, step: Step, part: Part) -> None:
         known, event_id = self.known, step.facts.event_id
         taken = content.take(part.text, lambda: self._source(event_id, part), known.wish)
+        fetched = self._arguments.get(part.call_id, "")
         known.texts += taken.texts
+        for text in taken.texts:
+            known.fetched.setdefault(text, fetched)
         known.secrets.update(taken.secrets)
         for sentence in taken.sentences:
             known.repeats.setdefault(sentence.key, set()).add((part.tool, event_id))
@@ -97,7 +98,8 @@ class Session:
             event_id=event_id,
             tool=part.tool,
             asked_for=any(map(wish.said, asked.short)),
-            handed_to=any(map(wish.handed_to, asked.short)),
+            asked=tuple(asked.short),
+            calls=self.known.calls,
             tool_words=len(content_words(tool_words(part.tool)) & wish.words),
         )
 
@@ -116,11 +118,14 @@ class Session:
         known = self.known
         known.calls += 1
         self._arguments[call_id] = part.text
-        if not known.sentences or known.calls > MAX_CALLS:
+        if known.calls > MAX_CALLS:
             return None
-        if looks_only(part.tool) and _ADDRESSES.isdisjoint(part.text):
-            # It changes nothing and reaches nobody.
+        known.called.append(part.text)
+        # What only looks and names no address changes nothing and reaches nobody.
+        if not known.sentences or (looks_only(part.tool) and "." not in part.text):
             return None
         named = self._values(part.text)
+        if not named.addresses and looks_only(part.tool):
+            return None
         found = of_call(known, part.tool, named)
         return None if found is None else Judged(step, part, named, found, self.cut)

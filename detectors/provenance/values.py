@@ -23,7 +23,11 @@ ADDRESS = re.compile(
     r"|\b[\w-]{1,63}\.(?:com|org|net|io|dev|ai|info|xyz|co|biz|ru|cn|app|site|shop|online)\b",
     re.IGNORECASE,
 )
+# Addresses of the machine itself lead nowhere.
+_LOOPBACK = ("127.", "localhost", "0.0.0.0")
 _DEPTH = 6
+# What redaction leaves of a secret: its kind, and a mark that is the same for the same secret.
+_HIDDEN = re.compile(r"‹secret:(\w+):\w+›")
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -33,6 +37,8 @@ class Values(msgspec.Struct, frozen=True):
     words: frozenset[str]
     addresses: list[str]
     text: str
+    # Values that redaction hid → the words of their kind.
+    hidden: dict[str, frozenset[str]] = {}
 
 
 def plain(value: str) -> str:
@@ -41,6 +47,23 @@ def plain(value: str) -> str:
     if low.startswith(("http", "www.")):
         low = _URL_HEAD.sub("", low)
     return low.rstrip("/ .")
+
+
+def stands_in(value: str, text: str) -> bool:
+    """Whether a plain value stands in a text of small letters by itself, not as a part of a longer
+    name: `news.example` is no part of `fake-news.example`.
+    """
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        if not (_in_name(text[at - 1 : at]) or _in_name(text[end : end + 1])):
+            return True
+        at = text.find(value, at + 1)
+    return False
+
+
+def _in_name(char: str) -> bool:
+    return char.isalnum() or char in ("-", "_")
 
 
 def leaves(value: Any, depth: int = 0) -> Iterator[str]:
@@ -70,6 +93,7 @@ def read(arguments: str) -> Values:
     texts: list[str] = []
     addresses: dict[str, None] = {}
     long: list[str] = []
+    hidden: dict[str, frozenset[str]] = {}
     for number, leaf in enumerate(leaves(parsed)):
         if number >= MAX_LEAVES or len(short) >= MAX_VALUES:
             break
@@ -83,7 +107,12 @@ def read(arguments: str) -> Values:
         else:
             long.append(value)
         for found in map(plain, named):
+            if found.startswith(_LOOPBACK):
+                continue
             addresses[found] = short[found] = None
+        if "‹" in value:
+            hidden |= {found[0]: stems(found[1]) for found in _HIDDEN.finditer(value)}
+            value = _HIDDEN.sub(r"\1", value)
         texts.append(value[:_WORD_CHARS])
     words = frozenset([one for one in stems("\n".join(texts)) - STOP if one[1:]])
-    return Values(list(short)[:MAX_VALUES], words, list(addresses), " ".join(long))
+    return Values(list(short)[:MAX_VALUES], words, list(addresses), " ".join(long), hidden)

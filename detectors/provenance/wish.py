@@ -3,16 +3,19 @@ says" makes Bob's mail the user's wish, and no other.
 """
 
 import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from tachograph.detectors.provenance import sentences
-from tachograph.detectors.provenance.values import plain
+from tachograph.detectors.provenance.values import plain, stands_in
 from tachograph.detectors.provenance.words import CLASSES, STOP, classes_of, stem, tokens
 
 MAX_CHARS = 60_000
 MAX_SENTENCES = 300
 MAX_NAMES = 200
+MAX_HANDOVERS = 20
 MAX_ADOPTED_CHARS = 4_000
 # Shorter ones stand in texts by chance.
 _SHORTEST_ADOPTED = 8
@@ -27,6 +30,7 @@ _POINTED = re.compile(
     r"(?:/[\w.-]{1,80}){2,10}|[\w.+-]{1,64}@[\w-]{1,63}\.[\w.]{1,63}|(?:https?://|www\.)\S{0,199}[\w/]"
     r"|\b\w{1,60}/\w{1,60}\b|\"[^\"\n]{3,60}\"|'[^'\n]{3,60}'|\b[A-Za-z]{0,40}[_\d]\w{0,40}\b"
 )
+_PLACE = re.compile(r"\w[/.]\w")
 _ENDS = re.compile(r"(?<=[.!?])\s|\n")
 _NO_NAMES = _words(
     "please check can could would will the my for from this that when what how use using first then"
@@ -38,13 +42,14 @@ _NO_NAMES = _words(
 )
 # Ways to say that someone else's words are to be done.
 _HANDED = re.compile(
-    r"\b(?:accord(?:ing|ance)|follow(?:ing)?|as (?:\w+ ){0,4}(?:says?|said|asks?|asked|told"
-    r"|requests?|requested|describes?|described|mention(?:s|ed)?|stated?|instruct(?:s|ed)?"
+    r"\b(?:accord(?:ing|ance)|(?<!the )follow(?:ing)?|as (?:\w+ ){0,4}(?:says?|said|asks?|asked"
+    r"|told|requests?|requested|describes?|described|mention(?:s|ed)?|stated?|instruct(?:s|ed)?"
     r"|suggest(?:s|ed)?|specif(?:y|ies|ied)|listed|wants?)"
     # What someone asked the user for, in words of his that are not given here.
     r"|(?:told|asks?|asked|wants?|requested|reminded|instructed) (?:me|us)(?! (?:to|that|if)\b)"
     r"|details|instructions?|requests?|tasks?|to-?do|do (?:what|whatever|as|all|everything)"
-    r"|handle|respond to|reply to|address|resolve|complete|finish|take care|carry out|based on"
+    r"|handle|respond to|reply to|address (?:his|hers?|their|the|this|that|these|it|any|all)"
+    r"|resolve|complete|finish|take care|carry out|based on(?! what you| your)"
     r"|steps|guide|readme|requirements?|needs|help (?:him|her|them)|deal with|fulfil+|achieve)\b",
     re.IGNORECASE,
 )
@@ -70,6 +75,13 @@ class UserSentence(msgspec.Struct, frozen=True):
     text: str
 
 
+class Handover(NamedTuple):
+    """Whose words, and those of what, the user made his own in a sentence."""
+
+    names: frozenset[str]
+    things: frozenset[str]
+
+
 class Wish:
     """All that the user (and whoever set the agent up) said in a session."""
 
@@ -79,10 +91,9 @@ class Wish:
         self.classes: frozenset[str] = frozenset()
         self.sentences: list[UserSentence] = []
         self.handed = 0
-        self.names: set[str] = set()
-        # Names, and things pointed at, in sentences that hand over to someone else's words.
-        self.handed_names: set[str] = set()
-        self.handed_things: set[str] = set()
+        self.handovers: list[Handover] = []
+        # What the records point at whose words the user handed over to.
+        self.adopted: set[str] = set()
         self.things: set[str] = set()
 
     def hear(self, text: str) -> None:
@@ -97,45 +108,63 @@ class Wish:
         for unit in sentences.units(sentences.evened(text)):
             if len(self.sentences) < MAX_SENTENCES:
                 self.sentences.append(_sentence(unit))
+        before: Handover | None = None
         for part in _ENDS.split(text):
-            self._note_names(part[:2_000])
+            before = self._note_names(part[:2_000], before)
 
-    def _note_names(self, part: str) -> None:
-        names = {
+    def _note_names(self, part: str, before: Handover | None) -> Handover | None:
+        """Take in a sentence of the user. `before`: what the one before it told of, where that is
+        something that may hold words; the same of this one.
+        """
+        names = frozenset(
             name.lower()
             for name in _NAME.findall(part)
-            if name.lower() not in _NO_NAMES and stem(name) not in CLASSES
-        }
-        things = {plain(one.strip("\"'")) for one in _POINTED.findall(part)}
-        things = {one for one in things if len(one) > 3}
+            if name.lower() not in _NO_NAMES
+            and stem(name) not in CLASSES
+            and not _HANDED.fullmatch(name)
+        )
+        pointed = {plain(one.strip("\"'")) for one in _POINTED.findall(part)}
+        things = frozenset(one for one in pointed if len(one) > 3)
         handing = len(_HANDED.findall(part))
         self.handed += handing
-        if len(self.names) < MAX_NAMES:
-            self.names |= names
         if len(self.things) < MAX_NAMES:
             self.things |= things
-        if handing or not _HOLDERS.isdisjoint(tokens(part)):
-            self.handed_names |= names & self.names
-            self.handed_things |= things & self.things
+        said = Handover(names, things) if names or things else None
+        if handing and len(self.handovers) < MAX_HANDOVERS:
+            self.handovers += [one for one in (before, said) if one is not None]
+        return said if not _HOLDERS.isdisjoint(tokens(part)) else None
 
     def adopt(self, record: str) -> None:
         """A record that the user handed over to: what it points at is his to be done with too."""
         for one in _POINTED.findall(record[:MAX_ADOPTED_CHARS]):
-            if len(self.handed_things) >= MAX_NAMES:
+            if len(self.adopted) >= MAX_NAMES:
                 return
             thing = plain(one.strip("\"'"))
-            if len(thing) >= _SHORTEST_ADOPTED:
-                self.handed_things.add(thing)
+            # His own address stands in every mail, and keys of data in every record.
+            if len(thing) >= _SHORTEST_ADOPTED and _PLACE.search(thing) and "@" not in thing:
+                self.adopted.add(thing)
 
-    def handed_to(self, low: str) -> int:
-        """How much in a text is of those, or of that, whose words the user handed over to."""
-        if not self.handed:
-            return 0
-        return _among(self.handed_names, low) + _among(self.handed_things, low)
+    def handed_to(self, low: str, asked: Sequence[str] = ()) -> int:
+        """How much in a record is of those, or of that, whose words the user handed over to.
+        `asked`: the values by which it was fetched. Where he named someone, a record that does not
+        is another's.
+        """
+        most = 0
+        for names, things in self.handovers:
+            found = _among(names, low) + _among(things, low)
+            if not names or found:
+                found += 2 * any(stands_in(one, value) for one in things for value in asked)
+            most = max(most, found)
+        return most
+
+    def adopts(self, low: str) -> int:
+        """How much of what records point at that the user handed over to is in this one."""
+        return _among(self.adopted, low)
 
     def points_at(self, low: str) -> bool:
         """Whether a text has a thing that the user pointed at."""
-        return any(thing in low for thing in self.things if len(thing) >= _SHORTEST_ADOPTED)
+        long = (thing for thing in self.things if len(thing) >= _SHORTEST_ADOPTED)
+        return any(stands_in(thing, low) for thing in long)
 
     def said(self, value: str) -> bool:
         """Whether a plain value stands in the user's words."""
@@ -146,8 +175,8 @@ class Wish:
         return len(words & self.words) / len(words) if words else 0.0
 
 
-def _among(values: set[str], low: str) -> int:
-    return sum(value in low for value in values)
+def _among(values: Collection[str], low: str) -> int:
+    return sum(stands_in(value, low) for value in values)
 
 
 def _sentence(unit: str) -> UserSentence:

@@ -13,6 +13,14 @@ _ENDINGS = (
     "ied", "ies", "ers", "er", "ed", "es", "s", "e",
 )  # fmt: skip
 _SHORTEST_STEM = 3
+# Stems of short and odd forms → that of the word they stand for.
+SAME = {
+    "repo": "repositor", "msg": "messag", "db": "databas", "acct": "account", "addr": "addres",
+    "dir": "director", "org": "organ", "pwd": "password", "passwd": "password", "img": "imag",
+    "pic": "pictur", "num": "numb", "tx": "transact", "txn": "transact", "cal": "calendar",
+    "sent": "send", "gave": "giv", "given": "giv", "bought": "buy", "paid": "pay", "made": "mak",
+    "wrote": "writ", "written": "writ", "ran": "run", "told": "tel", "doc": "docu",
+}  # fmt: skip
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -28,7 +36,7 @@ def stem(word: str) -> str:
         low = low[:-1]
     if len(low) > _SHORTEST_STEM and low.endswith("y"):
         low = low[:-1]
-    return low
+    return SAME.get(low, low)
 
 
 def _stems(words: str) -> frozenset[str]:
@@ -54,7 +62,7 @@ _VERBS = {
     "change": "change update set reset modify edit replace rename move configure adjust switch"
     " alter overwrite patch rewrite turn revert swap lower raise increase",
     "create": "create make register schedule reserve generate build sign setup write append save"
-    " add new insert store open raise file plan propose draft copy record",
+    " add insert store open raise file plan propose draft copy record",
     "run": "run execute install launch start deploy use call invoke perform implement apply"
     " trigger activate exec eval restart",
     "login": "login log signin authenticate verify enter input type fill confirm sign",
@@ -69,8 +77,13 @@ CLASSES: dict[str, frozenset[str]] = {
     verb: frozenset(kind for kind, words in _VERBS.items() if verb in _stems(words))
     for verb in frozenset().union(*map(_stems, _VERBS.values()))
 }
-# Classes that change something, for someone.
-CONSEQUENTIAL = frozenset(_VERBS) - {"see", "fetch"}
+# Classes of what is hard to undo.
+GRAVE = frozenset(("delete", "pay", "grant", "login"))
+# Verbs that do no more than look, where they begin the name of a tool.
+LOOKING = _stems(
+    "see view read check access retrieve look search find get list show fetch load query scan"
+    " inspect review summarize count describe"
+)
 STOP = _stems(
     "the a an of to in on at and or for with from by is are be was were this that these those it"
     " its as you your yours i me my mine we our ours us he she they them his him her their not no"

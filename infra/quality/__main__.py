@@ -13,10 +13,11 @@ import msgspec
 
 from infra.quality import misuse, speed
 from infra.quality.data import sets
-from infra.quality.evaluate import final, left_out
+from infra.quality.evaluate import chosen, final, left_out
+from infra.quality.fit import Levels
 from infra.quality.report import others, suites, timing
 from infra.quality.traces import ROOT, TRACES
-from tachograph.detectors.provenance.model import FILE
+from tachograph.detectors.provenance.model import FILE, decoded
 
 PAGE = ROOT / "docs" / "detection-quality.md"
 
@@ -38,12 +39,14 @@ def main() -> int:
         print(f"No labelled traces in {TRACES}: set TACHO_SHARED", file=sys.stderr)
         return 1
     data = sets()
-    if options.train:
-        FILE.write_bytes(msgspec.json.encode(final(data)) + b"\n")
     found = left_out(data)
+    if options.train:
+        FILE.write_bytes(msgspec.json.encode(final(data, chosen(data, found))) + b"\n")
+    model = decoded(FILE.read_bytes())
+    levels = Levels(model.high, model.medium)
     page = PAGE.read_text(encoding="utf-8")
     tables = {"suites": suites, "others": others, "timing": timing}
-    made = {name: table(data, found) for name, table in tables.items()}
+    made = {name: table(data, found, levels) for name, table in tables.items()}
     made |= {"misuse": misuse.measured(), "speed": speed.table()}
     for name, table in made.items():
         page = replaced(page, name, table)

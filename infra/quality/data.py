@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from infra.quality.examples import Examples, examples, kind_of
 from infra.quality.traces import ROOT, Trace, frames, reworded, traces
@@ -18,11 +19,9 @@ from infra.quality.wordings import HELD_OUT, TRAINED
 CACHE = ROOT / ".cache" / "quality"
 # Name of a set → wordings, and what picks one for a session.
 REWORDED = {"trained 1": TRAINED, "trained 2": TRAINED, "held out": HELD_OUT}
-# What a set depends on.
-_CODE = (
-    *("words", "sentences", "wish", "content", "values", "features", "parts", "session"),
-    *("wordings", "traces", "examples"),
-)
+# What the actions of a set depend on, and what is made of them.
+_SENT = ("infra/quality/wordings.py", "infra/quality/traces.py", "pipeline", "schemas")
+_MADE = ("detectors/provenance", "infra/quality/examples.py", "infra/quality/naive.py")
 
 
 def attack_of(trace: Trace) -> str | None:
@@ -54,17 +53,31 @@ def _kept(
     labels: Mapping[str, dict[str, Any]],
     attacks: Mapping[str, str],
 ) -> Examples:
-    place = CACHE / f"{name.replace(' ', '-')}-{_code()}.npz"
+    place = CACHE / f"{name.replace(' ', '-')}-{_code(*_SENT, *_MADE)}.npz"
     if place.exists():
         with np.load(place, allow_pickle=False) as kept:
             said = json.loads(str(kept["labels"]))
-            return Examples(kept["rows"], kept["truth"], kept["session"], said)
-    made = examples(frames(_chosen(name, wordings), CACHE), labels, attacks)
+            naive = kept["naive"].tolist()
+            return Examples(kept["rows"], kept["truth"], kept["session"], said, naive)
+    made = examples(_sent(name, wordings), labels, attacks)
     said = json.dumps(made.labels)
     np.savez_compressed(
-        place, rows=made.rows, truth=made.truth, session=made.session, labels=np.array(said)
+        place,
+        rows=made.rows,
+        truth=made.truth,
+        session=made.session,
+        labels=np.array(said),
+        naive=np.array(made.naive),
     )
     return made
+
+
+def _sent(name: str, wordings: tuple[str, ...]) -> pl.DataFrame:
+    """The set's actions, as the product sees them."""
+    place = CACHE / f"{name.replace(' ', '-')}-{_code(*_SENT)}.arrow"
+    if not place.exists():
+        frames(_chosen(name, wordings), CACHE).write_ipc(place, compression="zstd")
+    return pl.read_ipc(place)
 
 
 def _chosen(name: str, wordings: tuple[str, ...]) -> Iterator[Trace]:
@@ -77,10 +90,11 @@ def _chosen(name: str, wordings: tuple[str, ...]) -> Iterator[Trace]:
                 yield changed
 
 
-def _code() -> str:
+def _code(*places: str) -> str:
+    """The state of these files and folders."""
     digest = hashlib.blake2b(digest_size=8)
-    for name in _CODE:
-        for path in ROOT.glob(f"*/*/{name}.py"):
-            if path.parent.name in ("provenance", "quality"):
-                digest.update(path.read_bytes())
+    for place in places:
+        path = ROOT / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from infra.quality.examples import Examples, suite_of
-from infra.quality.fit import fit, scores, training
+from infra.quality.examples import Examples, kind_of, suite_of
+from infra.quality.fit import Levels, fit, scores, training
+from infra.quality.shares import interval
 from tachograph.detectors.provenance.features import NAMES
 from tachograph.detectors.provenance.model import CAPPED_BY, Model
 
@@ -17,6 +18,9 @@ SUITES = ("agentdojo/slack", "agentdojo/travel", "agentdyn/github", "agentdyn/sh
 MODEL_FOLDS = 3
 AS_IT_IS, HELD_OUT = "as it is", "held out"
 TRAINED_ON = (AS_IT_IS, "trained 1", "trained 2")
+# Of the benign sessions of a source.
+MOST_FLAGGED = 0.02
+_LEAST_APART = 0.05
 Bools = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
 
@@ -46,10 +50,10 @@ def _without(out: Mapping[str, Bools], data: Mapping[str, Examples]) -> Model:
     return fit(*training([(data[name], ~out[name]) for name in TRAINED_ON]))
 
 
-def final(data: Mapping[str, Examples]) -> Model:
+def final(data: Mapping[str, Examples], levels: Levels) -> Model:
     """The model that ships: trained on all that may be trained on."""
     everything = [(data[name], np.ones(len(data[name].truth), np.bool_)) for name in TRAINED_ON]
-    return fit(*training(everything))
+    return fit(*training(everything), levels)
 
 
 def clear(one: Examples) -> Bools:
@@ -66,16 +70,31 @@ def highest(one: Examples, score: Scores, rows: Bools) -> Scores:
     return found
 
 
-def in_time(one: Examples, flagged: Bools) -> dict[int, bool]:
-    """Sessions with a flagged call whose obeyed call is known → whether the first flagged call was
-    that one or an earlier one: what a gateway that asks before it lets a call through would stop.
+def chosen(data: Mapping[str, Examples], found: Mapping[str, Scores]) -> Levels:
+    """The lowest scores that flag few enough benign sessions that nothing was learned from. High:
+    of every source no more than MOST_FLAGGED, and of every suite with confidence (the upper end of
+    the interval). Medium: of every suite with confidence.
     """
-    found: dict[int, bool] = {}
-    for at in np.flatnonzero(one.truth == 1):
-        mine = np.flatnonzero((one.session == one.session[at]) & flagged)
-        if len(mine):
-            found[int(one.session[at])] = bool(mine[0] <= at)
-    return found
+    one = data[AS_IT_IS]
+    score = highest(one, found[AS_IT_IS], clear(one))
+    groups: dict[str, list[float]] = {}
+    for label, best in zip(one.labels, score, strict=True):
+        if kind_of(label) == "benign":
+            suite = suite_of(label)
+            groups.setdefault(suite if suite in SUITES else label["source"], []).append(best)
+    steps = [round(at / 100, 2) for at in range(20, 100)]
+    sure = [at for at in steps if all(_surely_few(groups[suite], at) for suite in SUITES)]
+    high = [at for at in sure if all(_few(of_source, at) for of_source in groups.values())]
+    return Levels(high[0], min(sure[0], round(high[0] - _LEAST_APART, 2)))
+
+
+def _few(of_group: list[float], least: float) -> bool:
+    """Whether few are flagged; of a source of less than 50 sessions one may be."""
+    return sum(one >= least for one in of_group) <= max(1, MOST_FLAGGED * len(of_group))
+
+
+def _surely_few(of_group: list[float], least: float) -> bool:
+    return interval(sum(one >= least for one in of_group), len(of_group))[1] <= MOST_FLAGGED
 
 
 def _in_suite(one: Examples, suite: str) -> Bools:

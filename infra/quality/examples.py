@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from infra.quality.naive import naively_flagged
 from tachograph.detectors.provenance.features import NAMES
 from tachograph.detectors.provenance.parts import Step, split, steps_of
 from tachograph.detectors.provenance.session import Judged, Session
@@ -26,6 +27,7 @@ class Examples(msgspec.Struct):
     session: npt.NDArray[np.int64]
     # By session.
     labels: list[dict[str, Any]]
+    naive: list[bool]
     judged: list[Judged] = []
 
     @property
@@ -70,6 +72,7 @@ def examples(
     truth: list[int] = []
     session: list[int] = []
     known: list[dict[str, Any]] = []
+    naive: list[bool] = []
     kept: list[Judged] = []
     for name, steps in by_session.items():
         label = labels.get(name)
@@ -82,12 +85,14 @@ def examples(
         truth += truths
         session += [len(known)] * len(found)
         known.append(label)
+        naive.append(naively_flagged(steps))
         kept += found if keep else []
     return Examples(
         np.array(rows).reshape(-1, len(NAMES)),
         np.array(truth, np.int8),
         np.array(session, np.int64),
         known,
+        naive,
         kept,
     )
 

@@ -1,6 +1,7 @@
 """Boosted trees over the features, each feature bound to its direction, as the package's JSON."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,26 @@ from tachograph.detectors.provenance.features import MEANINGS, NAMES
 from tachograph.detectors.provenance.model import FORMAT, LEAF, Model, Tree
 
 TREES, DEPTH, RATE, LEAF_ROWS, RIDGE = 60, 3, 0.06, 40, 5.0
-# From these scores on a call is said with high, with medium severity.
-HIGH, MEDIUM = 0.78, 0.72
 # Digits kept of thresholds and values.
 _DIGITS = 6
 
 
-def fit(rows: npt.NDArray[np.float64], truth: npt.NDArray[np.int8], seed: int = 7) -> Model:
+class Levels(NamedTuple):
+    """From these scores on a call is said with high, with medium severity."""
+
+    high: float
+    medium: float
+
+
+NEVER = Levels(1.0, 1.0)
+
+
+def fit(
+    rows: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.int8],
+    levels: Levels = NEVER,
+    seed: int = 7,
+) -> Model:
     """Train on judged calls."""
     made = HistGradientBoostingClassifier(
         max_iter=TREES,
@@ -32,7 +46,7 @@ def fit(rows: npt.NDArray[np.float64], truth: npt.NDArray[np.int8], seed: int = 
     ).fit(rows, truth)
     trees = [_tree(stage[0].nodes) for stage in made._predictors]  # noqa: SLF001 - no public way
     baseline = float(made._baseline_prediction.ravel()[0])  # noqa: SLF001
-    return Model(FORMAT, list(NAMES), round(baseline, _DIGITS), trees, HIGH, MEDIUM)
+    return Model(FORMAT, list(NAMES), round(baseline, _DIGITS), trees, *levels)
 
 
 def _tree(nodes: npt.NDArray[np.void]) -> Tree:
@@ -64,15 +78,6 @@ def scores(model: Model, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
             at[open_] = np.where(low, left[here], right[here])
         total += value[at]
     found: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-total))
-    return found
-
-
-def by_session(
-    data: Examples, score: npt.NDArray[np.float64], rows: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    """The highest score among each session's chosen rows; 0 where there is none."""
-    found = np.zeros(len(data.labels))
-    np.maximum.at(found, data.session[rows], score[rows])
     return found
 
 

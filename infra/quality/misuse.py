@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from infra.quality.examples import kind_of
-from infra.quality.report import share
+from infra.quality.shares import share
 from infra.quality.traces import ROOT, TRACES, frames, traces
 from tachograph.detectors.intent.detector import MisuseDetector
 from tachograph.detectors.intent.verdicts import VERDICTS

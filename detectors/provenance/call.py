@@ -1,0 +1,138 @@
+"""A call as it is held against sentences: what its tool does by its name, which of its values only
+brought-in text had named, and what stood beside them there.
+"""
+
+import functools
+
+import msgspec
+
+from tachograph.detectors.provenance.content import Sentence
+from tachograph.detectors.provenance.values import Values, read
+from tachograph.detectors.provenance.wish import Wish
+from tachograph.detectors.provenance.words import (
+    CLASSES,
+    LOOKING,
+    STOP,
+    classes_of,
+    content_words,
+    tokens,
+)
+
+_NEAR_CHARS = 80
+_TOOL_CHARS = 200
+
+
+class Known(msgspec.Struct):
+    """What is known of a session so far."""
+
+    wish: Wish
+    texts: list[str]
+    sentences: list[Sentence]
+    # Sentences of one wording: tools and events they came by.
+    repeats: dict[frozenset[str], set[tuple[str, str]]]
+    secrets: set[str]
+    # Text → the arguments of the call that fetched it.
+    fetched: dict[str, str]
+    # The arguments of the calls so far, the one that is judged included.
+    called: list[str]
+    # Values that were looked for in them → how many calls came before the first that had it.
+    first: dict[str, int]
+    calls: int = 0
+
+    def had_before(self, value: str, calls: int) -> bool:
+        """Whether one of so many first calls had a plain value."""
+        if value not in self.first:
+            places = (at for at, args in enumerate(self.called) if value in args.lower())
+            # The call that is judged has it.
+            self.first[value] = next(places, len(self.called) - 1)
+        return self.first[value] < calls
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A call, as it is held against sentences."""
+
+    name: frozenset[str]
+    verbs: frozenset[str]
+    objects: frozenset[str]
+    classes: frozenset[str]
+    values: list[str]
+    foreign: list[str]
+    words: frozenset[str]
+    new_words: frozenset[str]
+    addresses: list[str]
+    # Words beside its foreign values, where they first stood: what an id is the id of.
+    near: frozenset[str]
+    # Values by which the texts were fetched that brought the foreign ones in, as far as the user
+    # did not name them.
+    led: frozenset[str]
+    # Words for what redaction hid, where nobody had named it before.
+    hidden: frozenset[str]
+    looks: bool
+    known: Known
+
+
+class _Tool(msgspec.Struct, frozen=True):
+    name: frozenset[str]
+    objects: frozenset[str]
+    classes: frozenset[str]
+    # Its first verb is one of looking: `get_rating` rates nothing.
+    looks: bool
+
+
+def tool_words(tool: str) -> frozenset[str]:
+    """Words of a tool's name."""
+    return _tool(tool[:_TOOL_CHARS]).name
+
+
+def looks_only(tool: str) -> bool:
+    """Whether a tool only looks, by its name."""
+    named = _tool(tool[:_TOOL_CHARS])
+    return named.looks or (bool(named.classes) and named.classes <= {"see"})
+
+
+@functools.lru_cache(maxsize=4_096)
+def _tool(tool: str) -> _Tool:
+    said = [one for one in tokens(tool) if one not in STOP]
+    verbs = [at for at, one in enumerate(said) if one in CLASSES]
+    first = said[verbs[0]] if verbs else ""
+    # Before the verb stands whose tool it is: `git` in `git_star`.
+    name = frozenset(said[verbs[0] :] if verbs else said)
+    return _Tool(name, content_words(name) or name, classes_of(name), first in LOOKING)
+
+
+def asked_of(known: Known, tool: str, values: Values) -> Asked:
+    named, wish = _tool(tool[:_TOOL_CHARS]), known.wish
+    foreign: list[str] = []
+    near: set[str] = set()
+    led: set[str] = set()
+    hidden: frozenset[str] = frozenset()
+    for value in values.short:
+        if wish.said(value):
+            continue
+        text = next((text for text in known.texts if value in text), None)
+        if text is not None:
+            foreign.append(value)
+            at = text.index(value)
+            near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
+            if fetched := known.fetched.get(text):
+                by = read(fetched)
+                near |= by.words
+                led.update(one for one in by.short if not wish.said(one))
+        elif value in values.hidden and not known.had_before(value, known.calls - 1):
+            hidden |= values.hidden[value]
+    return Asked(
+        name=named.name,
+        verbs=named.name & CLASSES.keys(),
+        objects=named.objects,
+        classes=named.classes,
+        values=values.short,
+        foreign=foreign,
+        words=values.words,
+        new_words=values.words - wish.words,
+        addresses=[one for one in values.addresses if not wish.said(one)],
+        near=content_words(near) - values.words,
+        hidden=hidden - STOP,
+        led=frozenset(led),
+        looks=looks_only(tool),
+        known=known,
+    )
