@@ -7,7 +7,7 @@ with these nine bytes, and the size unpacked, both 32 bits, little end first; th
 
 import struct
 
-import lz4.block
+import lz4.block  # type: ignore[import-untyped]
 from clickhouse_cityhash.cityhash import CityHash128
 
 BLOCK_BYTES = 1 << 18
@@ -39,9 +39,9 @@ class Blocks:
 
 
 def _block(plain: bytes) -> bytes:
-    packed = lz4.block.compress(plain, store_size=False)
+    packed: bytes = lz4.block.compress(plain, store_size=False)
     body = _HEAD.pack(_LZ4, len(packed) + _HEAD.size, len(plain)) + packed
-    # The two halves as 64-bit numbers, the lower one first.
-    checksum = CityHash128(body)
-    low, high = checksum >> 64, checksum & 0xFFFFFFFFFFFFFFFF
-    return struct.pack("<QQ", low, high) + body
+    checksum: int = CityHash128(body)
+    # The package keeps the hash's first half on top.
+    first, second = checksum >> 64, checksum & 0xFFFFFFFFFFFFFFFF
+    return struct.pack("<QQ", first, second) + body
