@@ -6,7 +6,7 @@ import shlex
 
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
-from tachograph.pipeline.investigate.origins import Origin, origins
+from tachograph.pipeline.investigate.origins import SHORT_ID, Origin, origins
 from tachograph.pipeline.investigate.page import (
     Block,
     Facts,
@@ -23,7 +23,7 @@ from tachograph.pipeline.query.reader import Reader
 
 SHOWN_EVENTS = 40
 AROUND_S = 120
-SHORT_ID = 12
+SHOWN_DETAIL_CHARS = 90
 _ALERTS = {
     "alert_id": "alert", "severity": "severity", "status": "status", "disposition": "disposition",
     "title": "title", "last_seen": "last seen",
@@ -108,9 +108,21 @@ def _timeline(reader: Reader, row: Row) -> Grid:
     }  # fmt: skip
     if len({one["agent_id"] for one in kept}) == 1:
         del columns["agent_id"]
-    shown = [one | {"clock": clock(one["time"]), "id": one["id"][:SHORT_ID]} for one in kept]
+    shown = [_line(one) for one in kept]
     marked = [number for number, one in enumerate(kept) if one["id"] in evidence]
     return grid(columns, shown, marked)
+
+
+def _line(one: Row) -> Row:
+    """A row of the timeline, short: why a signal was raised stands above it already."""
+    signal = one["what"] == "signal"
+    return one | {
+        "clock": clock(one["time"]),
+        "kind": "signal" if signal else one["kind"],
+        "detail": "" if signal else one["detail"][:SHOWN_DETAIL_CHARS],
+        "outcome": one["severity"] if signal else one["outcome"],
+        "id": one["id"][:SHORT_ID],
+    }
 
 
 def _near(rows: list[Row], evidence: set[str]) -> list[Row]:
@@ -161,11 +173,11 @@ def _state(row: Row) -> Facts:
 def _elsewhere(reader: Reader, row: Row, came: list[Origin]) -> list[Row]:
     """Other agents that met the values which were brought in, in the day around the alert."""
     found = []
-    for value in {one.value: None for one in came if _brought(one)}:
+    for value in {one.part: None for one in came if _brought(one)}:
         found += reader.rows(
             "SELECT 'value' AS touched_type, {value:String} AS touched,"
             " uniqExact(agent_id) AS agents, uniqExactIf(agent_id, alerted) AS with_alerts,"
-            " arraySlice(arraySort(groupUniqArrayIf(agent_id, alerted)), 1, 4) AS some,"
+            " arraySlice(arraySort(groupUniqArrayIf(agent_id, alerted)), 1, 2) AS some,"
             " min(event_time) AS since FROM (SELECT agent_id, event_time,"
             " agent_id IN (SELECT agent_id FROM tacho.alerts) AS alerted FROM tacho.actions"
             " WHERE tenant = {tenant:String} AND agent_id != {agent:String}"
@@ -183,7 +195,7 @@ def _else(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:
     seen = [one["value"] for one in row["observables"] if one["type"] != "agent"]
     rows = reader.rows(
         "SELECT touched_type, touched, count() AS agents, countIf(has_alerts) AS with_alerts,"
-        " arraySlice(arraySort(groupArrayIf(agent_id, has_alerts)), 1, 4) AS some,"
+        " arraySlice(arraySort(groupArrayIf(agent_id, has_alerts)), 1, 2) AS some,"
         " min(first_seen) AS since FROM tacho.who_else"
         " WHERE tenant = {tenant:String} AND touched IN {seen:Array(String)}"
         " AND agent_id != {agent:String} GROUP BY touched_type, touched"

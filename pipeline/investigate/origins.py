@@ -1,17 +1,23 @@
 """Where the values of a call came from: the first turn before it that held them.
 
 A value is a text inside the call's arguments. It is looked for in what was said before the call in
-its session: words of the user, answers of tools, words of the model.
+its session: words of the user, answers of tools, words of the model. One that nobody said as it
+stands is looked for by its parts, the longest first: the host of an address, the name of a file.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 MIN_CHARS = 5
+MIN_PART_CHARS = 6
+MAX_PARTS = 4
 MAX_VALUES = 12
 MAX_DEPTH = 6
+SHORT_ID = 12
+_PARTS = re.compile(r"[\w.@-]+")
 # What is in every call says nothing of where it came from.
 _COMMON = frozenset({"false", "true", "null", "none"})
 
@@ -28,9 +34,10 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """A value of a call and the turn that brought it; none when nobody said it before."""
+    """A value of a call and the turn that brought it, or a part of it; none when nobody did."""
 
     value: str
+    part: str
     call: Turn
     source: Turn | None
     user_said: bool
@@ -39,11 +46,13 @@ class Origin(msgspec.Struct, frozen=True):
     def told(self) -> str:
         """Who brought it, for a person."""
         if self.source is None:
-            return "nobody said it before: the model made it"
+            return "nothing recorded before it holds it"
+        what = "" if self.part == self.value else f"{self.part}: "
+        event = f"(event {self.source.event_id[:SHORT_ID]})"
         if self.source.speaker == "tool":
             user = "" if self.user_said else "; the user never named it"
-            return f"answer of {self.source.tool_name} (event {self.source.event_id}){user}"
-        return f"the {self.source.speaker} said it (event {self.source.event_id})"
+            return f"{what}answer of {self.source.tool_name} {event}{user}"
+        return f"{what}the {self.source.speaker} said it {event}"
 
 
 def origins(turns: Sequence[Turn], event_ids: Sequence[str]) -> list[Origin]:
@@ -56,10 +65,25 @@ def origins(turns: Sequence[Turn], event_ids: Sequence[str]) -> list[Origin]:
             if (value, turn.tool_name) in seen:
                 continue
             seen.add((value, turn.tool_name))
-            before = [one for one in turns[:at] if value in one.text]
-            user = any(one.speaker == "user" for one in before)
-            found.append(Origin(value, turn, before[0] if before else None, user))
+            found.append(_origin(value, turn, turns[:at]))
     return found
+
+
+def _origin(value: str, call: Turn, earlier: Sequence[Turn]) -> Origin:
+    for part in (value, *_parts(value)):
+        before = [one for one in earlier if part.casefold() in one.text.casefold()]
+        if before:
+            user = any(one.speaker == "user" for one in before)
+            return Origin(value, part, call, before[0], user)
+    return Origin(value, value, call, None, user_said=False)
+
+
+def _parts(value: str) -> list[str]:
+    """Parts of an address or a path that may have been said alone, the longest first."""
+    if "/" not in value or value.startswith("‹") or len(value.split()) > 1:
+        return []
+    found = {part for part in _PARTS.findall(value) if len(part) >= MIN_PART_CHARS}
+    return sorted(found - {value}, key=lambda part: (-len(part), part))[:MAX_PARTS]
 
 
 def values(args: str) -> list[str]:

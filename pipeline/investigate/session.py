@@ -2,6 +2,7 @@
 
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
+from tachograph.pipeline.investigate.origins import Turn
 from tachograph.pipeline.investigate.page import (
     Facts,
     Grid,
@@ -91,6 +92,7 @@ def _talk(reader: Reader, session_id: str) -> Talk:
             {"id": session_id},
         )
     }
+    turns = _news(turns)
     shown = turns[:SHOWN_TURNS]
     speakers = [
         f"{one.speaker} {'calls ' if one.part == 3 else ''}{one.tool_name}".strip() for one in shown
@@ -99,6 +101,18 @@ def _talk(reader: Reader, session_id: str) -> Talk:
     if len(turns) > SHOWN_TURNS:
         told.append(("", "", f"… {len(turns) - SHOWN_TURNS:,} more turns"))
     return Talk(told, [at for at, one in enumerate(shown) if one.event_id in evidence])
+
+
+def _news(turns: list[Turn]) -> list[Turn]:
+    """Without what a user is quoted with again: some agents send his words with every step."""
+    said: set[str] = set()
+    kept = []
+    for one in turns:
+        if one.speaker == "user" and one.text in said:
+            continue
+        said.add(one.text)
+        kept.append(one)
+    return kept
 
 
 def _signals(reader: Reader, session_id: str) -> Grid:

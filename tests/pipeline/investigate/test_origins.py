@@ -27,7 +27,19 @@ def test_each_value_has_the_first_turn_that_said_it() -> None:
     found = {one.value: one for one in origins(TALK, ["3"])}
     assert found["DE12345"].told == "answer of read_invoice (event 2); the user never named it"
     assert found["Acme Ltd"].told == "the user said it (event 1)"
-    assert found["invoice 77"].told == "nobody said it before: the model made it"
+    assert found["invoice 77"].told == "nothing recorded before it holds it"
+
+
+def test_what_nobody_said_as_it_stands_is_traced_by_its_longest_part() -> None:
+    talk = [
+        turn("1", 1, "user", "Read what is in /srv/notes"),
+        turn("2", 4, "tool", "notes.md, Plan-2026.md; see PASTE.example", "list_files"),
+        turn("3", 3, "assistant", '{"p": "/srv/notes/plan-2026.md"}', "read"),
+        turn("4", 3, "assistant", '{"u": "https://paste.example/u"}', "post"),
+    ]
+    file, address = origins(talk, ["3", "4"])
+    assert file.told == ("plan-2026.md: answer of list_files (event 2); the user never named it")
+    assert (address.part, address.user_said) == ("paste.example", False)
 
 
 def test_what_is_said_after_the_call_does_not_count() -> None:

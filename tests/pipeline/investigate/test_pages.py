@@ -59,7 +59,7 @@ def test_its_timeline_marks_the_evidence_among_what_stood_around_it(alert: Page)
 def test_its_values_are_traced_to_the_answer_that_brought_them(alert: Page) -> None:
     found = {row["value"]: row["where from"] for row in rows(alert, "Where values came from")}
     assert found["https://paste.example/u"] == (
-        f"answer of read_mail (event {plain_id('mail')}); the user never named it"
+        f"answer of read_mail (event {plain_id('mail')[:12]}); the user never named it"
     )
     assert found[f"‹secret:api_key:{'5f2c90aa17d3'}›"].startswith("answer of read_file")
 
