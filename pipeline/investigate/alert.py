@@ -22,6 +22,7 @@ from tachograph.pipeline.investigate.page import (
 from tachograph.pipeline.query.reader import Reader
 
 SHOWN_EVENTS = 40
+SHOWN_VALUES = 20
 AROUND_S = 120
 SHOWN_DETAIL_CHARS = 90
 _ALERTS = {
@@ -83,7 +84,7 @@ def _why(row: Row) -> list[Block]:
     said: list[Block] = [grid(columns, row["rules"])]
     for reason in row["reasons"]:
         said += [Lines([reason["text"]]), facts(reason["fields"].items())]
-    scores = {name: round(score, 3) for name, score in row["scores"].items()}
+    scores = {name: f"{score:.3g}" for name, score in row["scores"].items()}
     return [*said, facts([("scores", scores)])]
 
 
@@ -140,10 +141,13 @@ def _brought(one: Origin) -> bool:
 
 
 def _origins(came: list[Origin]) -> Grid:
+    """What was brought in first, where there are too many."""
+    kept = sorted(came, key=lambda one: not _brought(one))[:SHOWN_VALUES]
+    shown = [one for one in came if one in kept]
     return grid(
         {"call": "call", "value": "value", "told": "where from"},
-        [{"call": one.call.tool_name, "value": one.value, "told": one.told} for one in came],
-        [number for number, one in enumerate(came) if _brought(one)],
+        [{"call": one.call.tool_name, "value": one.value, "told": one.told} for one in shown],
+        [number for number, one in enumerate(shown) if _brought(one)],
     )
 
 
@@ -152,7 +156,7 @@ def _calls(reader: Reader, row: Row) -> list[str]:
     rows = reader.rows(
         "SELECT event_id FROM tacho.actions WHERE session_id IN {sessions:Array(String)}"
         " AND event_time >= {begin:DateTime64(6, 'UTC')}"
-        " AND event_time <= {end:DateTime64(6, 'UTC')} + 60"
+        " AND event_time <= {end:DateTime64(6, 'UTC')} + 5"
         " AND tool_name != '' ORDER BY event_time LIMIT 50",
         {"sessions": row["session_ids"], "begin": row["first_seen"],
          "end": row["last_seen"]},

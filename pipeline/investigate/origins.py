@@ -17,6 +17,8 @@ MAX_PARTS = 4
 MAX_VALUES = 12
 MAX_DEPTH = 6
 SHORT_ID = 12
+# The part of an action that is a call's arguments, as tacho.session_conversation numbers them.
+CALLED = 3
 _PARTS = re.compile(r"[\w.@-]+")
 # What is in every call says nothing of where it came from.
 _COMMON = frozenset({"false", "true", "null", "none"})
@@ -52,6 +54,8 @@ class Origin(msgspec.Struct, frozen=True):
         if self.source.speaker == "tool":
             user = "" if self.user_said else "; the user never named it"
             return f"{what}answer of {self.source.tool_name} {event}{user}"
+        if self.source.part == CALLED:
+            return f"{what}an earlier call of {self.source.tool_name} {event}"
         return f"{what}the {self.source.speaker} said it {event}"
 
 
@@ -59,7 +63,7 @@ def origins(turns: Sequence[Turn], event_ids: Sequence[str]) -> list[Origin]:
     """Of each value in the calls among these events, where it came from. `turns` in order."""
     wanted, found, seen = set(event_ids), [], set()
     for at, turn in enumerate(turns):
-        if turn.event_id not in wanted or turn.part != 3:
+        if turn.event_id not in wanted or turn.part != CALLED:
             continue
         for value in values(turn.text):
             if (value, turn.tool_name) in seen:
