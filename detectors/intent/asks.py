@@ -22,10 +22,10 @@ _LEAST_WORDS = 3
 _MAX_DECODED = 4
 _MAX_DECODED_CHARS = 2_000
 _BLOB = re.compile(
-    r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{24,4000}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,2000})"
+    r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{40,4000}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,2000})"
 )
 _QUOTED = re.compile(r"[\"'“‘`]([^\"'“”‘’`\n]{1,80})[\"'”’`]")
-_JOINS = re.compile(r"(?i)\+|\b(?:(?:concat|join|combin|assembl|merg)\w*|together)\b")
+_JOINS = re.compile(r"(?i) \+ |\b(?:concat|join|combin|assembl)\w*")
 _SPELLED = re.compile(r"\b(?:[A-Za-z][ .\-_*]){6,200}[A-Za-z]\b")
 _FIRST_PERSON = re.compile(r"(?i)\b(?:i am|i['’]m|speaking as|as (?:the|your|an?)|this is)\b")
 _OPENS_WITH = re.compile(
@@ -154,11 +154,22 @@ def _hidden(text: str) -> Iterator[tuple[str, str]]:
         if found >= _MAX_DECODED:
             break
     for spelled in _SPELLED.finditer(text):
-        yield "spelled out", re.sub(r"[ .\-_*]", "", spelled[0])
+        yield "spelled out", _unspelled(spelled[0])
     parts = _QUOTED.findall(text)
     if len(parts) > 1 and _JOINS.search(text):
         yield "in pieces", "".join(parts)[:_MAX_DECODED_CHARS]
         yield "in pieces", " ".join(parts)[:_MAX_DECODED_CHARS]
+
+
+def _unspelled(text: str) -> str:
+    """A text of single letters as words; where blanks alone part them, those words that say
+    anything here.
+    """
+    tight = re.sub(r"[.\-_*]", "", text)
+    if tight != text:
+        return tight
+    letters = text.replace(" ", "").lower()
+    return " ".join(sorted(one for one in said.KNOWN if one in letters))
 
 
 def _decoded(blob: str) -> str:

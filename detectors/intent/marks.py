@@ -5,7 +5,7 @@ time: most actions mean nothing and go no further.
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -58,14 +58,21 @@ _NO = pl.lit(value=False)
 _BAD = ["deny", "denied", "block", "blocked", "refuse", "refused", "reject", "rejected"]
 Bools = npt.NDArray[np.bool_]
 _USER_MESSAGE = r'(?s).*(\{[^{}]{0,40}"role"\s*:\s*"user".*)'
-_BLOB = r"[A-Za-z0-9+/_-]{24}|(?:[0-9a-fA-F]{2}[ :]?){16}|(?:\b[A-Za-z][ .\-_*]){7}"
+# Writings that are read in another way: base64, hex, a letter at a time, pieces to be joined.
+_BLOB = (
+    r"[A-Za-z0-9+]{20}[A-Za-z0-9+/_-]{20}|(?:[0-9a-fA-F]{2}[ :]){16}|(?:\b[A-Za-z][ .\-_*]){7}"
+    r"|[\w\"'`] \+ [\w\\\"'`]|(?i:\b(?:concat|assembl|join|combin))"
+)
 _REDACTED = "‹secret:"
-# A value beside a word that says it is nobody else's business; with digits, for words alone are
-# prose.
-PRIVATE = (
+# Words that say that what stands beside them is nobody else's business.
+_NAMES_PRIVATE = (
     r"(?i)\b(?:passport|ssn|social security|iban|routing|card|cvv|cvc|pin|licen[cs]e|birth"
     r"|private.?key|secret|api.?key|tax.?id|id.?number|phone|medical|diagnosis|salary|account)\b"
-    r"[^\n:=]{0,30}[:=][\s\"'\\]{0,4}"
+    r"[^\n:=]*[:=]"
+)
+# Such a value; with digits, for words alone are prose.
+PRIVATE = (
+    _NAMES_PRIVATE.removesuffix("*[:=]") + r"{0,30}[:=][\s\"'\\]{0,4}"
     r"([A-Za-z+/_.@#-][A-Za-z+/_.@# -]{0,40}?[0-9][A-Za-z0-9+/_.@# -]{2,62}[A-Za-z0-9]"
     r"|[0-9][A-Za-z0-9+/_.@# -]{3,62}[A-Za-z0-9])"
 )
@@ -115,17 +122,26 @@ def _ready(regex: str) -> Any:
 
 
 @functools.cache
-def _hints() -> str:
-    """Matches every text that `asks` may find pressing or harmful, and not many others."""
-    stems = {*vocabulary.SET_ASIDE, *vocabulary.UNBOUND, *vocabulary.RULES}
+def _hints() -> tuple[str, str, str]:
+    """Every text that `asks` may find pressing or harmful, and not many others, matches the first,
+    or both of the others.
+    """
+    stems: set[str] = set(vocabulary.UNBOUND) | {"jailbr"}
     for acts, things in vocabulary.HARMS.values():
-        rarer = min((one for one in (acts, things) if one), key=_common)
-        stems |= rarer
-    words = "|".join(sorted(stems))
-    return rf"(?i:\b(?:{words}))|{_BLOB}"
+        sides = [one for one in (acts, things) if one]
+        stems |= min(sides, key=_common)
+    return (
+        f"{_words(stems)}|{_BLOB}",
+        _words(vocabulary.RULES),
+        _words(vocabulary.SET_ASIDE | vocabulary.PERSONA),
+    )
 
 
-def _common(stems: frozenset[str]) -> int:
+def _words(stems: Iterable[str]) -> str:
+    return rf"(?i:\b(?:{'|'.join(sorted(stems))}))"
+
+
+def _common(stems: Set[str]) -> int:
     """How common words are, roughly: short ones are."""
     return sum(4 ** max(0, 6 - len(one)) for one in stems)
 
@@ -283,14 +299,21 @@ class _Bits:
             # Few texts: an expression made ready once is quicker than a column's.
             search = _ready(regex).search
             texts = text.gather(at).to_list()
-            found[at] = [search(one[:head] if head else one) is not None for one in texts]
+            if head:
+                texts = [one[:head] for one in texts]
+            # Mostly none of them matches: then one look at all of them at once is enough.
+            if search("\n".join(texts)) is not None:
+                found[at] = [search(one) is not None for one in texts]
         return found
 
     def _words(self) -> None:
         user, answer = (self.texts[name].is_not_null().to_numpy() for name in (USERS, ANSWERS))
         self._mark(USER, user)
         self._mark(ANSWER, answer)
-        self._mark(PRESSES, self._matching(USERS, _hints()))
+        alone, rules, getting_past = _hints()
+        ruled = self._matching(USERS, rules)
+        presses = self._matching(USERS, alone) | self._matching(USERS, getting_past, ruled)
+        self._mark(PRESSES, presses)
         self._mark(REFUSED, self._matching(ANSWERS, answers.REFUSES, head=answers.HEAD_CHARS))
         self._mark(CODE, self._matching(ANSWERS, _CODE))
 
@@ -304,7 +327,8 @@ class _Bits:
 
     def _brought(self) -> None:
         brought = self.texts[BROUGHT].is_not_null().to_numpy()
-        private = self._matching(BROUGHT, _REDACTED) | self._matching(BROUGHT, PRIVATE)
+        beside = self._matching(BROUGHT, _NAMES_PRIVATE)
+        private = self._matching(BROUGHT, _REDACTED) | self._matching(BROUGHT, PRIVATE, beside)
         private |= self._matching(ARGS, CREDENTIAL_FILES, brought) | self._is["kept in"] & brought
         self._mark(SENSITIVE, private)
         self._mark(TOLD, self._is["told"] & brought)
@@ -381,7 +405,7 @@ def steps_of(frame: pl.DataFrame) -> list[Step]:
         return []
     rows = np.arange(frame.height)
     facts = FactTable(frame, rows, ACTIONS).at(rows, [])
-    texts = zip(*(frame[name].fill_null("").to_list() for name in _TEXTS), strict=True)
+    texts = zip(*(_said(frame[name]) for name in _TEXTS), strict=True)
     bits = frame[MARKS].to_list()
     steps = [Step(fact, bit, *text) for fact, bit, text in zip(facts, bits, texts, strict=True)]
     for step, notes in zip(steps, _notes(frame), strict=True):
@@ -394,10 +418,18 @@ def _notes(frame: pl.DataFrame) -> Sequence[dict[str, str]]:
     for name in _NOTED:
         _note(found, name, frame[name])
     for name in _LISTS:
-        _note(found, name, frame[name].list.join(", "))
+        if frame[name].null_count() < frame.height:
+            _note(found, name, frame[name].list.join(", "))
     for name in _FLAGS:
-        _note(found, name, frame[name].cast(pl.String))
+        if frame[name].null_count() < frame.height:
+            _note(found, name, frame[name].cast(pl.String))
     return found
+
+
+def _said(texts: pl.Series) -> list[str]:
+    if texts.null_count() == len(texts):
+        return [""] * len(texts)
+    return [text or "" for text in texts.to_list()]
 
 
 def _note(found: list[dict[str, str]], name: str, values: pl.Series) -> None:

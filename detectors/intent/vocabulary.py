@@ -78,7 +78,7 @@ HARMS: dict[str, tuple[frozenset[str] | None, frozenset[str]]] = {
         ),
     ),
     "spying": (
-        _stems("stalk spy dox surveil eavesdrop blackmail deanonymize wiretap extort track harass"),
+        _stems("stalk spy dox surveil eavesdrop blackmail deanonymize wiretap extort harass"),
         _stems(
             "wife husband girlfriend boyfriend ex employee neighbor neighbour person phone location"
             " her him someone people address celebrity journalist message victim home"
@@ -111,3 +111,7 @@ HARMS: dict[str, tuple[frozenset[str] | None, frozenset[str]]] = {
     ),
     "self-harm": (None, _stems("suicide")),
 }  # fmt: skip
+# All of them: what single letters may spell.
+KNOWN = SET_ASIDE | RULES | UNBOUND
+for _acts, _things in HARMS.values():
+    KNOWN |= (_acts or frozenset()) | _things

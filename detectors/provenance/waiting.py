@@ -13,7 +13,7 @@ from tachograph.schemas.batch import COLUMNS
 
 MAX_ROWS = 100_000
 MAX_BYTES = 32 * 1024 * 1024
-MAX_FRAMES = 64
+MAX_FRAMES = 8
 # Who and what of a call, as far as it is looked at later.
 _KEPT = {
     name: COLUMNS[name]
@@ -72,7 +72,7 @@ class Waiting:
         self._frames.append(kept.with_columns(SESSION))
         if len(self._frames) > MAX_FRAMES:
             # Each frame costs something whenever anything is looked for.
-            self._frames = [pl.concat(self._frames)]
+            self._frames = [pl.concat(self._frames, rechunk=True)]
         spare = self.rows - self._max_rows
         while spare > 0:
             first = self._frames.pop(0)
