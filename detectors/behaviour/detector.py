@@ -45,7 +45,7 @@ from tachograph.detectors.behaviour.rows import (
     panes_of,
 )
 from tachograph.detectors.behaviour.unlike import unlike
-from tachograph.detectors.behaviour.vectors import fit_for_models, vectors_of
+from tachograph.detectors.behaviour.vectors import fit_for_models, matters, vectors_of
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
@@ -280,6 +280,7 @@ class Behaviour:
         if not self.models:
             return []
         rows = np.flatnonzero(fit_for_models(judged))
+        rows = rows[matters(judged, rows)]
         vectors, scales = vectors_of(judged, rows), judged.closed.scales[rows]
         found: list[_Crossing] = []
         for model, shadow, own in self.models.judging(judged.closed.ends[rows]):

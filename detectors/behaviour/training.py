@@ -20,6 +20,7 @@ from tachograph.detectors.behaviour.agents import Identity
 from tachograph.detectors.behaviour.closed import Judged
 from tachograph.detectors.behaviour.features import FEATURES, NAMES, PANE_US
 from tachograph.detectors.behaviour.levels import OCTAVE, amount_of
+from tachograph.detectors.behaviour.measures import NO_SCORE
 from tachograph.detectors.behaviour.model import (
     FORMAT,
     KINDS,
@@ -36,6 +37,7 @@ from tachograph.detectors.behaviour.vectors import (
     JUDGED_SCALES,
     feature_hash,
     fit_for_models,
+    matters,
     vectors_of,
 )
 
@@ -48,7 +50,7 @@ MAX_WINDOWS: Final = 4_000_000
 TREES: Final = 100
 SEED: Final = 1
 # Windows of a length that a model is learned from at the least.
-LEAST_WINDOWS: Final = 50
+LEAST_WINDOWS: Final = 20
 # A share of the time is to calibrate on, as much to evaluate on.
 SHARE: Final = 0.25
 # What no feature varies less than, in doublings and in spreads, squared.
@@ -63,19 +65,22 @@ EXAMPLES: Final = 10
 
 
 class Rows(NamedTuple):
-    """Windows: length, the base pane that each ends before, agent, vector and usual levels."""
+    """Windows: length, the base pane that each ends before, agent, vector, usual levels, and
+    whether anything would be said of them at all.
+    """
 
     scales: Ints
     ends: Ints
     slots: Ints
     vectors: npt.NDArray[np.float32]
     centres: npt.NDArray[np.int32]
+    matter: Bools
 
     def at(self, mask: Bools | Ints) -> "Rows":
         """Some of them."""
         return Rows(
             self.scales[mask], self.ends[mask], self.slots[mask], self.vectors[mask],
-            self.centres[mask],
+            self.centres[mask], self.matter[mask],
         )  # fmt: skip
 
 
@@ -105,6 +110,7 @@ class Recorder:
                 closed.slots[keep],
                 vectors_of(judged, keep).astype(np.float32),
                 judged.known.centre[keep].astype(np.int32),
+                matters(judged, keep),
             )
         )
         self._count += len(self._parts[-1].scales)
@@ -240,7 +246,7 @@ def _covariance(vectors: Floats) -> LedoitWolf:
 
 def _calibrated(model: Model, rows: Rows) -> Card:
     """The card with the bar that keeps the budget on work it was not learned from."""
-    hours = _hours(rows, _highest(model, rows))
+    hours = _hours(rows, _scores(model, rows).max(axis=1, initial=NO_SCORE))
     days = model.card.calibrated.agent_days
     allowed = int(model.card.budget_per_agent_day * (days + 1)) - 1
     if allowed < 0 or not hours:
@@ -259,7 +265,7 @@ def _evaluated(
     model: Model, estimators: list[list[Estimator]], rows: Rows, names: list[str]
 ) -> Trained:
     """With what it would have said of the latest stretch, were all of that honest."""
-    scores = model.scores(rows.scales, rows.vectors.astype(np.float64))
+    scores = _scores(model, rows)
     highest, bar = scores.max(axis=1), model.card.bar
     said = np.flatnonzero(highest >= bar)
     days = model.card.evaluated.agent_days
@@ -312,9 +318,10 @@ def _amount(doublings: float, name: str) -> str:
     return f"{amount:,.0f}" if amount >= 10 else f"{amount:.2g}"
 
 
-def _highest(model: Model, rows: Rows) -> Ints:
-    found: Ints = model.scores(rows.scales, rows.vectors.astype(np.float64)).max(axis=1, initial=0)
-    return found
+def _scores(model: Model, rows: Rows) -> Ints:
+    """By kind; far below all where nothing would be said."""
+    found = model.scores(rows.scales, rows.vectors.astype(np.float64))
+    return np.where(rows.matter[:, None], found, NO_SCORE)
 
 
 def _agent_hours(rows: Rows) -> Ints:

@@ -1,5 +1,5 @@
-"""Windows as models see them: what was measured, and how far that is from what is usual for the
-agent, all features together.
+"""Windows as models see them: what was measured, and how far that is above what is usual for the
+agent, all features together. What is below it counts as usual: nobody is told of less.
 """
 
 from typing import Final
@@ -21,6 +21,8 @@ FIRST_SCALE: Final = 1
 JUDGED_SCALES: Final = tuple(range(FIRST_SCALE, len(SCALES)))
 # Beyond so many spreads it is no matter how many.
 _MOST_SPREADS: Final = 8.0
+# Below half of it a feature alone makes no window worth a word, by length.
+_LEAST: Final = np.array([feature.least for feature in FEATURES]).T
 WIDTH: Final = 2 * len(FEATURES)
 COLUMNS: Final = (*(f"level_{name}" for name in NAMES), *(f"strayed_{name}" for name in NAMES))
 
@@ -39,11 +41,23 @@ def fit_for_models(judged: Judged) -> Bools:
     return found
 
 
+def matters(judged: Judged, rows: npt.NDArray[np.int64]) -> Bools:
+    """Of some windows those with at least one feature of which there is more than usual, and not
+    next to nothing.
+    """
+    closed = judged.closed
+    enough = 2 * closed.amounts[rows] >= _LEAST[closed.scales[rows]]
+    more = closed.levels[rows] > judged.known.centre[rows]
+    found: Bools = np.any(enough & more, axis=1)
+    return found
+
+
 def vectors_of(judged: Judged, rows: npt.NDArray[np.int64]) -> Floats:
     """Of some windows (rows, WIDTH), in doublings and in spreads."""
-    levels = judged.closed.levels[rows]
-    strayed = (levels - judged.known.centre[rows]) / judged.known.spread[rows]
-    return np.hstack([levels / OCTAVE, np.clip(strayed, -_MOST_SPREADS, _MOST_SPREADS)])
+    centre = judged.known.centre[rows]
+    levels = np.maximum(judged.closed.levels[rows], centre)
+    strayed = (levels - centre) / judged.known.spread[rows]
+    return np.hstack([levels / OCTAVE, np.minimum(strayed, _MOST_SPREADS)])
 
 
 def as_usual(vector: Floats, centre: npt.NDArray[np.int64]) -> Floats:

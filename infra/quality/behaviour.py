@@ -25,11 +25,31 @@ from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.features import SCALES
 from tachograph.schemas.alert import Signal
 
-PAGE = Path(__file__).parents[2] / "docs" / "behaviour.md"
-BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 BATCH = 50_000
 # An alarm so long after an attack's end still belongs to it: the longest window.
 AFTER_S = 3600
+
+
+class Written(NamedTuple):
+    """A page, and the marks between which its tables stand."""
+
+    page: Path
+    begin: str
+    end: str
+
+    def write(self, tables: Sequence[str]) -> None:
+        """Put the tables there."""
+        before, _, rest = self.page.read_text(encoding="utf-8").partition(self.begin)
+        _, _, after = rest.partition(self.end)
+        text = "\n\n".join(tables)
+        self.page.write_text(f"{before}{self.begin}{text}\n{self.end}{after}", encoding="utf-8")
+
+
+PAGE = Written(
+    Path(__file__).parents[2] / "docs" / "behaviour.md",
+    "<!-- tables -->\n",
+    "<!-- end of tables -->\n",
+)
 
 
 class Judged(NamedTuple):
@@ -44,10 +64,11 @@ def detector_hits(fleet: Fleet) -> list[Hit]:
     judge = Behaviour()
     for start in range(0, fleet.frame.height, BATCH):
         judge.judge(fleet.frame[start : start + BATCH], start)
-    return [_hit(signal, fleet) for signal in judge.close(0).signals]
+    return [hit_of(signal, fleet) for signal in judge.close(0).signals]
 
 
-def _hit(signal: Signal, fleet: Fleet) -> Hit:
+def hit_of(signal: Signal, fleet: Fleet) -> Hit:
+    """When the window ends that a signal is of, and whose it is."""
     name, _, window = signal.witness.window["window"].partition("@")
     scale = next(scale for scale in SCALES if scale.name == name)
     end_s = (int(window) + 1) * scale.span_us / 1e6 - fleet.knobs.start_s
@@ -71,10 +92,11 @@ def _belongs(hit: Hit, attack: Attack) -> bool:
     return inside and hit.entity in attack.entities
 
 
-def agent_days(fleet: Fleet) -> int:
-    """Days on which somebody did something."""
+def agent_days(fleet: Fleet, since_s: float = 0.0) -> int:
+    """Days on which somebody did something, since a time."""
     day = pl.col("event_time").dt.truncate("1d")
-    return fleet.frame.select("partition_key", day).unique().height
+    later = fleet.frame.filter(day.dt.epoch("s") >= fleet.knobs.start_s + since_s)
+    return later.select("partition_key", day).unique().height
 
 
 def compared(fleet: Fleet) -> dict[str, Judged]:
@@ -108,14 +130,14 @@ def _at_cost(fleet: Fleet, scored: pl.DataFrame, allowed: int) -> Judged:
     return best
 
 
-def table(fleet: Fleet, found: dict[str, Judged]) -> str:
-    """Recall and median time to it, by archetype."""
+def table(fleet: Fleet, found: dict[str, Judged], since_s: float = 0.0) -> str:
+    """Recall and median time to it, by archetype; false alarms since a time."""
     lines = ["| archetype | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for archetype in fleet.knobs.archetypes:
         at = [n for n, attack in enumerate(fleet.attacks) if attack.archetype == archetype]
         cells = [_cell([one.delays_s[n] for n in at]) for one in found.values()]
         lines.append(f"| {archetype} | " + " | ".join(cells) + " |")
-    days = agent_days(fleet)
+    days = agent_days(fleet, since_s)
     alarms = [
         f"{one.false_alarms} in {days} ({one.false_alarms / days:.3f})" for one in found.values()
     ]
@@ -127,14 +149,6 @@ def _cell(delays: Sequence[float | None]) -> str:
     hits = [delay for delay in delays if delay is not None]
     median = f", {np.median(hits):,.0f} s" if hits else ""
     return f"{len(hits)}/{len(delays)}{median}"
-
-
-def page(tables: Sequence[str]) -> None:
-    """Put the tables into the page of behaviour."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = "\n\n".join(tables)
-    PAGE.write_text(f"{before}{BEGIN}{text}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -156,7 +170,7 @@ def main() -> None:
         tables.append(f"{head}\n\n{table(fleet, compared(fleet))}")
         print(tables[-1], flush=True)
     if said.page:
-        page(tables)
+        PAGE.write(tables)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def honest(days: int = 8, seed: int = 5) -> Rows:
                     np.full(len(ends), slot),
                     np.hstack([levels, strayed]).astype(np.float32),
                     np.full(levels.shape, 1024, np.int32),
+                    np.ones(len(ends), np.bool_),
                 )
             )
     found = Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate.command import PAGES
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
+from tachograph.pipeline.investigate.usual import sparkline
 from tachograph.pipeline.query.reader import Reader
 from tachograph.schemas.identity import plain_id
 from tests.pipeline.investigate.conftest import Tacho
@@ -110,6 +112,19 @@ def test_an_agents_page_says_who_it_is_what_it_touches_and_whom_it_sent(reader: 
     assert {("delegated_to", SHOP), ("secret", "5f2c90aa17d3")} <= touched
     mismatch = dict(section(PAGES["agent"](reader, SHOP), "Who it is")[0].rows)["identity"]
     assert mismatch == "asserted, 1 by someone who may not speak for it"
+
+
+def test_an_agents_page_shows_its_newest_hour_beside_what_was_usual(reader: Reader) -> None:
+    told = {row["measure"]: row for row in rows(PAGES["agent"](reader, HELPER), "Beside its usual")}
+    # A denied call and one that went out, in an hour before which nothing is known.
+    assert told["failures (actions)"]["newest hour"] == "1"
+    assert told["bytes_out (bytes)"]["newest hour"] == "1,184"
+    assert told["acts (actions)"]["usual"] == "not known yet"
+
+
+def test_a_course_of_hours_is_a_bar_for_each() -> None:
+    hours = np.array([100, 101, 103, 147])
+    assert sparkline(hours, [1, 8, 0, 4]) == "▁█" + " " * 45 + "▄"
 
 
 @pytest.mark.parametrize("kind", ["alert", "session", "agent"])

@@ -1,0 +1,125 @@
+"""An agent beside its usual: its own actions judged by the engine of the stream, hour by hour."""
+
+import io
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from tachograph.detectors.behaviour.closed import Judged
+from tachograph.detectors.behaviour.detector import Behaviour
+from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, SCALES
+from tachograph.detectors.behaviour.levels import amount_of
+from tachograph.detectors.behaviour.rows import ASKED
+from tachograph.pipeline.backtest.actions import as_actions
+from tachograph.pipeline.investigate.page import Grid
+from tachograph.pipeline.query.reader import Reader
+from tachograph.schemas.batch import COLUMNS
+
+# The newest actions of the last days before the newest.
+DAYS: Final = 7
+MAX_ACTIONS: Final = 50_000
+# Hours that the curve shows.
+HOURS: Final = 48
+_HOUR: Final = len(SCALES) - 1
+_BARS: Final = "▁▂▃▄▅▆▇█"
+# Long, and only of persons at work.
+_LEFT_OUT: Final = {"content_text"}
+
+
+def beside_its_usual(reader: Reader, agent_id: str) -> Grid:
+    """For each feature the newest hour, what was usual before it, and the course of hours. Raises
+    Refused, RetryLater.
+    """
+    heard: list[Judged] = []
+    behaviour = Behaviour(listener=heard.append)
+    actions = _actions(reader, agent_id)
+    if actions.is_empty():
+        return Grid([], [])
+    behaviour.judge(actions, 0)
+    behaviour.close(1)
+    return _grid([one for one in heard if (_hours_of(one)).any()])
+
+
+def _actions(reader: Reader, agent_id: str) -> pl.DataFrame:
+    names = sorted(set(ASKED) - _LEFT_OUT)
+    chosen = ", ".join(f"`{name}`" for name in names)
+    packed = b"".join(
+        reader.stream(
+            f"SELECT {chosen} FROM tacho.actions WHERE agent_id = {{id:String}}"  # noqa: S608 - our names
+            " AND event_time > (SELECT max(event_time) FROM tacho.actions"
+            f" WHERE agent_id = {{id:String}}) - INTERVAL {DAYS} DAY"
+            f" ORDER BY event_time DESC, event_id LIMIT {MAX_ACTIONS}",
+            {"id": agent_id},
+            "ArrowStream",
+        )
+    )
+    if not packed:
+        return pl.DataFrame(schema={name: COLUMNS[name] for name in names})
+    return as_actions(pl.read_ipc_stream(io.BytesIO(packed)))
+
+
+def _hours_of(judged: Judged) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = (judged.closed.scales == _HOUR) & (
+        judged.judgement != ADDED_UP
+    )
+    return found
+
+
+def _grid(heard: Sequence[Judged]) -> Grid:
+    columns = ["measure", "newest hour", "usual", "most before", "on hours", f"last {HOURS} hours"]
+    if not heard:
+        return Grid([], [])
+    ends, amounts, centres, highest, own = (
+        np.concatenate(part)
+        for part in zip(
+            *(
+                (
+                    one.closed.ends[at], one.closed.amounts[at], one.known.centre[at],
+                    one.known.highest[at], one.own[at],
+                )
+                for one in heard
+                for at in [_hours_of(one)]
+            ),
+            strict=True,
+        )
+    )  # fmt: skip
+    order = np.argsort(ends, kind="stable")
+    newest = order[-1]
+    hours = (ends[order] - 1) // SCALES[_HOUR].panes
+    rows = []
+    for place, feature in enumerate(FEATURES):
+        course = amounts[order, place]
+        if not course.any():
+            continue
+        known = int(own[newest]) > 0
+        rows.append(
+            [
+                f"{feature.name} ({feature.unit})",
+                f"{int(course[-1]):,}",
+                _amount(centres[newest, place], feature.grain) if known else "not known yet",
+                _amount(highest[newest, place], feature.grain) if known else "",
+                f"{int(own[newest]):,}",
+                sparkline(hours, course),
+            ]
+        )
+    return Grid(columns, rows)
+
+
+def _amount(level: float, grain: int) -> str:
+    amount = amount_of(float(level)) * grain
+    return f"{amount:,.0f}" if amount >= 10 else f"{amount:.2g}"
+
+
+def sparkline(hours: np.ndarray[tuple[int], np.dtype[np.int64]], amounts: Sequence[int]) -> str:
+    """A bar for each of the last HOURS hours, as high as its share of the most; a space where
+    nothing was done.
+    """
+    first = int(hours[-1]) - HOURS + 1
+    bars = [" "] * HOURS
+    most = max((int(a) for h, a in zip(hours, amounts, strict=True) if h >= first), default=0)
+    for hour, amount in zip(hours.tolist(), amounts, strict=True):
+        if hour >= first and amount:
+            bars[hour - first] = _BARS[min(7, int(amount) * 8 // (most + 1))]
+    return "".join(bars)
