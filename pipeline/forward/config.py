@@ -157,6 +157,8 @@ def _configured(table: Any, environ: Mapping[str, str]) -> tuple[Configured | No
         problems += options.problems(secret)
     form, wrong = _format(table.get("format"), kind)
     problems += wrong
+    if form is not None and (form.NAME == "template") != bool(rest.get("template_file")):
+        problems.append('format = "template" and template_file go together')
     if problems or route is None or options is None or form is None:
         return None, problems
     return Configured(route=route, type=kind, options=options, format=form, secret=secret), []

@@ -8,16 +8,20 @@ The receiver checks `tacho-signature: t=<unix seconds>,v1=<hex>`, where v1 is th
 import hashlib
 import hmac
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.forward.destination import Outgoing, Secret
 from tachograph.pipeline.forward.destinations import _http
 from tachograph.pipeline.forward.destinations._http import Answer, Client, taken
+from tachograph.pipeline.forward.formats import template
 
 TYPE = "webhook"
-FORMATS = ("ocsf", "ndjson", "cef", "leef", "otlp")
+FORMATS = ("ocsf", "ndjson", "cef", "leef", "otlp", "template")
 
 MIN_SECRET_BYTES = 16
 _RETRY_STATUS = frozenset({408, 425, 429})
@@ -28,6 +32,8 @@ class Options(_http.Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # Unsigned only by word: a receiver cannot tell ours from anybody's.
     unsigned: bool = False
+    # A file of JSON for format = "template": the operator's own shape.
+    template_file: str | None = None
 
     def problems(self, secret: Secret | None) -> list[str]:
         """What is wrong with the URL or the secret."""
@@ -36,7 +42,7 @@ class Options(_http.Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             found.append("secret_env or secret_file is missing (or say unsigned = true)")
         if secret is not None and len(secret.reveal().encode()) < MIN_SECRET_BYTES:
             found.append(f"the secret is shorter than {MIN_SECRET_BYTES} bytes")
-        return found
+        return found + (template_problems(self.template_file) if self.template_file else [])
 
 
 def open(options: Options, secret: Secret | None) -> "Webhook":  # noqa: A001 - name of the seam
@@ -45,9 +51,24 @@ def open(options: Options, secret: Secret | None) -> "Webhook":  # noqa: A001 - 
 
 
 def render_options(options: Options) -> dict[str, Any]:
-    """Nothing: formats of a webhook need no help."""
-    del options
-    return {}
+    """The template, where there is one: all other formats need no help."""
+    if options.template_file is None:
+        return {}
+    return {"template": msgspec.json.decode(Path(options.template_file).read_bytes())}
+
+
+def template_problems(path: str) -> list[str]:
+    """What is wrong with a template file."""
+    try:
+        content = Path(path).read_bytes()
+        if len(content) > template.MAX_BYTES:
+            return [f"template_file: {path} is larger than {template.MAX_BYTES} bytes"]
+        found = template.problems(msgspec.json.decode(content))
+    except OSError as error:
+        return [f"template_file: {path}: {error.strerror}"]
+    except (msgspec.DecodeError, RecursionError) as error:
+        return [f"template_file: {path} is no JSON: {error}"]
+    return [f"template_file: {path}: {problem}" for problem in found]
 
 
 def signature(secret: bytes, at_s: int, body: bytes) -> str:

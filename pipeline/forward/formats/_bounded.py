@@ -15,7 +15,6 @@ _ESCAPED = [
     (chr(code).encode(), f"\\u{code:04x}".encode())
     for code in (0x7F, 0x85, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 ]
-_DEPTH = 8
 # Fields of our records whose keys come from outside: they are cut as lists are.
 _FOREIGN = frozenset(
     {"data", "state", "versions", "scores", "window", "reasons", "sources", "drops", "witness"}
@@ -29,10 +28,11 @@ class Limits(NamedTuple):
 
     text_bytes: int
     items: int
+    depth: int = 8
 
     def smaller(self) -> "Limits":
         """A quarter of it."""
-        return Limits(max(64, self.text_bytes // 4), max(1, self.items // 4))
+        return Limits(max(64, self.text_bytes // 4), max(1, self.items // 4), self.depth)
 
 
 WHOLE = Limits(text_bytes=8_192, items=256)
@@ -90,7 +90,7 @@ class _Bounded:
             return self._text(value)
         if not isinstance(value, dict | list):
             return value
-        if depth >= _DEPTH:
+        if depth >= self.limits.depth:
             self.cut = True
             return "…"
         most = self.limits.items if foreign or isinstance(value, list) else len(value)
