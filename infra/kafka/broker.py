@@ -52,12 +52,16 @@ class KafkaBroker:
         timestamp_type: TimestampType = "CreateTime",
         heap_mb: int = DEFAULT_HEAP_MB,
         quick_start: bool = True,
+        authorized: bool = False,
     ) -> None:
-        """`port` 0 takes a free one; `quick_start` starts sooner and peaks lower (no bench)."""
+        """`port` 0 takes a free one; `quick_start` starts sooner and peaks lower (no bench).
+        `authorized`: who logs in may do what ACLs say, and nothing else.
+        """
         self._root = data_dir.resolve()
         self._heap_mb = heap_mb
         self._quick_start = quick_start
         self._partitions = partitions
+        self._authorized = authorized
         self._timestamp_type: TimestampType = timestamp_type
         free = free_ports(3)
         self.port = port or free[0]
@@ -161,6 +165,7 @@ class KafkaBroker:
             credentials=self._credentials,
             partitions=self._partitions,
             timestamp_type=self._timestamp_type,
+            authorized=self._authorized,
         )
         path.touch(mode=0o600)
         path.write_text(render(properties))

@@ -30,6 +30,12 @@ SINGLE_NODE = {
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "500",
 }
+# ACLs decide for who logs in; who comes by the listener without a login is this machine's owner.
+AUTHORIZED = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+    "allow.everyone.if.no.acl.found": "false",
+}
 
 
 def server_properties(
@@ -41,6 +47,7 @@ def server_properties(
     credentials: Credentials | None,
     partitions: int,
     timestamp_type: TimestampType,
+    authorized: bool = False,
 ) -> dict[str, str]:
     """Return the node's settings; `secure_port` and `credentials` come together or not at all."""
     listeners = {"PLAINTEXT": port, "CONTROLLER": controller_port}
@@ -61,6 +68,7 @@ def server_properties(
         "num.partitions": str(partitions),
         "log.message.timestamp.type": timestamp_type,
         **secure,
+        **(AUTHORIZED if authorized else {}),
     }
 
 
