@@ -9,8 +9,7 @@ import polars as pl
 from tachograph.detectors.reference.reference import Reference, ReferenceErrors, load, shipped
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.log import get
-from tachograph.pipeline.secrets import derive, operator_key
-from tachograph.schemas.identity import Key
+from tachograph.pipeline.secrets import operator_key
 
 log = get("reference")
 
@@ -38,12 +37,14 @@ def reference_in_force(home: Path, paths: Sequence[Path] = ()) -> Reference:
 
 def _as_seen(home: Path) -> Callable[[str], str]:
     """How a text looks in an action: the same redaction, under the same key."""
-    from tachograph.pipeline.normalize.redact import Secrets
+    from tachograph.pipeline.normalize.personal import redactors
 
-    redactor = Secrets(Key(derive(operator_key(home), "redaction")))
+    found = redactors(operator_key(home))
 
     def seen(text: str) -> str:
-        redacted, _ = redactor.redact(pl.Series([text]))
-        return str(redacted[0])
+        texts = pl.Series([text], dtype=pl.String)
+        for one in found:
+            texts, _ = one.redact(texts)
+        return str(texts[0])
 
     return seen

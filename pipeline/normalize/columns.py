@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 
 from tachograph.pipeline.normalize import limits
-from tachograph.pipeline.normalize.redact import Hit, Redactor, Secrets, speaking
+from tachograph.pipeline.normalize.redact import PERSONAL, Hit, Redactor, Secrets, speaking
 from tachograph.pipeline.normalize.rows import TEXTS
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import ATTRIBUTES
@@ -214,10 +214,13 @@ def _tags(frame: pl.DataFrame, found: dict[int, list[Hit]]) -> list[pl.Series]:
     }
     redactions: list[list[str] | None] = [None] * size
     for row, hits in found.items():
-        types = sorted({hit.type for hit in hits})
-        redactions[row] = types
+        redactions[row] = sorted({hit.type for hit in hits})
+        secret = [hit for hit in hits if not hit.type.startswith(PERSONAL)]
+        if not secret:
+            continue
+        types = sorted({hit.type for hit in secret})
         given["secret_types"][row] = _merged(given["secret_types"][row], types)
-        prints = [hit.fingerprint for hit in hits]
+        prints = [hit.fingerprint for hit in secret]
         given["secret_fingerprints"][row] = _merged(given["secret_fingerprints"][row], prints)
     return [
         pl.Series("redactions", redactions, TEXTS),

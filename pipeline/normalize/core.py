@@ -26,7 +26,7 @@ from tachograph.pipeline.normalize.raw import (
     Row,
     dead_letter,
 )  # fmt: skip
-from tachograph.pipeline.normalize.redact import Secrets
+from tachograph.pipeline.normalize.redact import Redactor, Secrets
 from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.normalize.span_batch import SpanDecoder
 from tachograph.pipeline.normalize.wire import Ints
@@ -81,6 +81,7 @@ class Normalizer:
         *,
         observed_from_event: bool = False,
         assured: Assured | None = None,
+        redactors: Sequence[Redactor] = (),
         sources: Sources | None = None,
         undated_us: int | None = None,
     ) -> None:
@@ -88,7 +89,7 @@ class Normalizer:
         self._ids = identity.Ids(Key(sub_key(secret, "ids")))
         self._hashes = Key(sub_key(secret, "content"))
         self._from_event = observed_from_event
-        self._redaction = Redaction([Secrets(Key(sub_key(secret, "redaction")))])
+        self._redaction = Redaction(redactors or [Secrets(Key(sub_key(secret, "redaction")))])
         self._links = identity.LinkBook()
         self._spans = SpanDecoder()
         self._assured = assured or Assured()

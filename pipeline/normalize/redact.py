@@ -2,7 +2,7 @@
 one text).
 
 A `Redactor` looks at a column of texts and gives back the texts with tokens and what it found.
-Secrets are the first; personal data and operators' own rules join the list later.
+Secrets are the first; personal data and operators' own rules (personal.py) where it is asked for.
 
 Fast because nearly every text is clean: one pass of all patterns at once (a lazy DFA, faster here
 than a multi-literal search before it), then Python only on the texts that matched. Every step is
@@ -21,10 +21,12 @@ from tachograph.pipeline.normalize import passwords, patterns
 from tachograph.schemas.identity import Key
 
 FINGERPRINT_CHARS: Final = 16
+# Types of what is no secret begin so.
+PERSONAL: Final = "personal."
 _OPEN, _CLOSE = "‹", "›"
 
 
-def _for_rust(regex: str) -> str:
+def for_rust(regex: str) -> str:
     """The same expression for Rust: with its Unicode `\\b` one character beyond ASCII costs a
     factor of 800.
     """
@@ -62,7 +64,7 @@ class Secrets:
         self.suspects = "|".join(dict.fromkeys(heads))
         everything = [pattern.regex for pattern in patterns.PROVIDERS]
         everything += [patterns.KEYWORD, patterns.PASSWORD_HEAD]
-        self._any = _for_rust("|".join(f"(?:{regex})" for regex in everything))
+        self._any = for_rust("|".join(f"(?:{regex})" for regex in everything))
         self._exact = [(p.type, p.literals, re2.compile(p.regex)) for p in patterns.PROVIDERS]
         self._keyword = re2.compile(patterns.KEYWORD)
 

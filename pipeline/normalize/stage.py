@@ -20,7 +20,7 @@ from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Place, Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
-from tachograph.pipeline.normalize import assurance
+from tachograph.pipeline.normalize import assurance, personal
 from tachograph.pipeline.normalize.batches import Batches
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.hopeless import Hopeless
@@ -55,7 +55,11 @@ class Normalize:
         key = secrets.operator_key(settings.home)
         sources = Sources.from_env(os.environ)
         self._core = Normalizer(
-            key, settings.tenant, assured=assurance.load(os.environ), sources=sources
+            key,
+            settings.tenant,
+            assured=assurance.load(os.environ),
+            redactors=personal.redactors(key),
+            sources=sources,
         )
         topics = [*SOURCES, *sources.topics]
         self._writer = Writer(settings, overrides=WRITER_OVERRIDES)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tachograph.pipeline import secrets
-from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize import limits, personal
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.raw import RawRecord
@@ -33,9 +33,11 @@ class ActionFeeder:
         self._kind = kind
         self._formats = formats
         written_s = time.time() if path == STDIN else path.stat().st_mtime
+        key = secrets.operator_key(home)
         self._core = Normalizer(
-            secrets.operator_key(home),
+            key,
             tenant=tenant,
+            redactors=personal.redactors(key),
             observed_from_event=True,
             undated_us=int(written_s * 1_000_000),
             sources=Sources(formats=formats),

@@ -8,11 +8,9 @@ from typing import Final
 import msgspec
 
 from tachograph.pipeline.normalize.columns import Redaction
-from tachograph.pipeline.normalize.redact import Secrets
-from tachograph.pipeline.secrets import derive
+from tachograph.pipeline.normalize.personal import redactors
 from tachograph.pipeline.serve.native import Line
 from tachograph.schemas import codec
-from tachograph.schemas.identity import Key
 from tachograph.schemas.records import DirectiveAck
 
 TOPIC: Final = "agent.acks"
@@ -24,7 +22,7 @@ class Acks:
     """Makes records of agent.acks. `secret`: the operator's key."""
 
     def __init__(self, secret: bytes) -> None:
-        self._redaction = Redaction([Secrets(Key(derive(secret, "redaction")))])
+        self._redaction = Redaction(redactors(secret))
 
     def records(self, lines: Sequence[Line], tenant: str) -> list[tuple[bytes, bytes]]:
         """(key, value) of each answer. The lines have been checked against the contract."""

@@ -24,14 +24,13 @@ from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
 from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
-from tachograph.pipeline.normalize.redact import Secrets
-from tachograph.pipeline.secrets import derive, operator_key
+from tachograph.pipeline.normalize.personal import redactors
+from tachograph.pipeline.secrets import operator_key
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.pending import STAGE, Pending
 from tachograph.pipeline.store.records import TOPICS, Origin, Redact
 from tachograph.pipeline.store.sink import Sink, Stopped
 from tachograph.schemas.contracts import RECORD_HEADER
-from tachograph.schemas.identity import Key
 
 log = get("store")
 
@@ -50,11 +49,13 @@ _MS_IN_US = 1_000
 
 
 def redactor(settings: Settings) -> Redact:
-    """Replaces secrets in a text, with the tokens that `normalize` gives them."""
-    secrets = Secrets(Key(derive(operator_key(settings.home), "redaction")))
+    """Replaces in a text what `normalize` replaces, with the same tokens."""
+    found = redactors(operator_key(settings.home))
 
     def redact(text: str) -> str:
-        texts, _ = secrets.redact(pl.Series([text], dtype=pl.String))
+        texts = pl.Series([text], dtype=pl.String)
+        for one in found:
+            texts, _ = one.redact(texts)
         return str(texts[0])
 
     return redact
