@@ -25,6 +25,7 @@ _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 DOOR_PORT = 4318
 CLICKHOUSE_PORT = 8123
+MIN_SESSION_S, MAX_SESSION_S = 1.0, 300.0
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     bootstrap: str
     security: dict[str, str] = {}
+    # So long the broker waits for a reader that is not heard of before others get what it read.
+    session_s: float = 10.0
 
     def client_config(self) -> dict[str, Any]:
         """librdkafka properties that every client of ours starts from."""
@@ -138,4 +141,18 @@ def _kafka(env: Mapping[str, str]) -> KafkaSettings:
             f"KAFKA_SECURITY_PROTOCOL: {protocol!r} is none of {', '.join(_PROTOCOLS)}"
         )
     bootstrap = env.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
-    return KafkaSettings(bootstrap=bootstrap, security=security)
+    return KafkaSettings(bootstrap=bootstrap, security=security, session_s=_session_s(env))
+
+
+def _session_s(env: Mapping[str, str]) -> float:
+    text = env.get("KAFKA_SESSION_S", "10")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MIN_SESSION_S <= seconds <= MAX_SESSION_S:
+        raise ConfigError(
+            f"KAFKA_SESSION_S: {text!r} is not between {MIN_SESSION_S:.0f} and"
+            f" {MAX_SESSION_S:.0f} seconds"
+        )
+    return seconds

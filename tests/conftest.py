@@ -74,19 +74,23 @@ def kafka_broker() -> SharedKafka:
 @pytest.fixture
 def private_kafka(tmp_path: Path) -> Iterator[Callable[..., KafkaBroker]]:
     """Start brokers of this test alone, which it may kill; takes KafkaBroker's options."""
-    started: list[KafkaBroker] = []
+    made: list[KafkaBroker] = []
 
     def start(**options: Any) -> KafkaBroker:
-        broker = KafkaBroker(tmp_path / f"kafka-{len(started)}", **options)
-        started.append(broker)
-        try:
-            return broker.start()
-        except BrokerUnavailableError as error:
-            _without_broker(error)
+        made.append(KafkaBroker(tmp_path / f"kafka-{len(made)}", **options))
+        return started(made[-1])
 
     yield start
-    for broker in started:
+    for broker in made:
         broker.kill()
+
+
+def started(broker: KafkaBroker) -> KafkaBroker:
+    """A broker, started; the test is skipped where there can be none."""
+    try:
+        return broker.start()
+    except BrokerUnavailableError as error:
+        _without_broker(error)
 
 
 @pytest.fixture(scope="session")

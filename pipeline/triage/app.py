@@ -57,7 +57,6 @@ FETCH_S = 1.2  # longer than Faust waits for one fetch
 MAX_REQUEST_BYTES = 8 * 1_048_576
 SEND_TIMEOUT_S = 60.0
 # How long a process that died keeps its partitions from the others.
-SESSION_S = 10.0
 QUIET_S = 86_400.0  # Faust's own watchdogs only write logs; lag and health say it better
 
 log = logs.get("triage")
@@ -87,7 +86,7 @@ class Adapter:
         signer: Signer,
         *,
         partitions: int,
-        session_s: float = SESSION_S,
+        session_s: float,
     ) -> None:
         """`partitions`: of agent.signal_groups and of the table's changelog alike."""
         self.failure: TachoError | None = None

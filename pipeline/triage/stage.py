@@ -25,9 +25,7 @@ from tachograph.pipeline.triage.quiet import hush
 COMMIT_EVERY_S = 1.0
 LOOK_EVERY_S = 0.1
 STOP_WITHIN_S = 10.0
-SESSION_VARIABLE = "TACHO_TRIAGE_SESSION_S"
-# The least that a broker admits by default, and less than Faust's request timeout.
-MIN_SESSION_S = 6.0
+# No longer than Faust's request timeout.
 MAX_SESSION_S = 40.0
 
 log = logs.get("triage")
@@ -40,7 +38,6 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     hush()
     policy = policy_of(os.environ.get(PATH_VARIABLE))
-    session_s = session_of(os.environ.get(SESSION_VARIABLE))
     partitions = matching_partitions(settings)
     placed = (faust_app.GROUPS_TOPIC, faust_app.CHANGELOG_TOPIC)
     generations = Generations(settings, "triage", Writer(settings), placed)
@@ -51,7 +48,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         policy,
         signer(settings.home),
         partitions=partitions,
-        session_s=session_s,
+        session_s=min(settings.kafka.session_s, MAX_SESSION_S),
     )
     with Beside(functools.partial(answers.run, settings), "capture-answers") as beside:
         health = HealthReporter(settings, "triage")
@@ -64,20 +61,6 @@ def _make_home(home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"TACHO_HOME: cannot create {home}: {error.strerror}") from error
-
-
-def session_of(text: str | None) -> float:
-    """Seconds until a dead process loses its partitions. Raises ConfigError."""
-    try:
-        session_s = float(text) if text else faust_app.SESSION_S
-    except ValueError:
-        session_s = 0.0
-    if not MIN_SESSION_S <= session_s <= MAX_SESSION_S:
-        raise ConfigError(
-            f"{SESSION_VARIABLE}: {text!r} is not between {MIN_SESSION_S:.0f} and"
-            f" {MAX_SESSION_S:.0f} seconds"
-        )
-    return session_s
 
 
 def policy_of(path: str | None) -> Policy:

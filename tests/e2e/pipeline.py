@@ -36,9 +36,11 @@ PASSWORD = "writer-of-a-test"
 # Beside the shipped pack: rules whose groups lie in several partitions.
 RULES = Path(__file__).with_name("across.yml")
 STOP_S = 30.0
+# So long the broker waits for one that was killed.
+SESSION_S = 5
 SETTLE_S = 150.0
 # Ticks go out once a second: whoever has nothing to read for longer has nothing under way.
-QUIET_S = 3.0
+QUIET_S = 2.0
 CLOCK_STEP_US = 10_000_000
 NO_LIMIT = str(2**63 - 1)
 
@@ -86,11 +88,20 @@ class Stage:
         code = self._process.wait()
         assert code == -signal.SIGKILL, f"{self.name} had ended by itself: {self.last_words()}"
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        if self._process is not None:
+            self._process.terminate()
+
     def stop(self) -> None:
         """SIGTERM; it must end by itself and say that all went well."""
+        self.ask_to_stop()
+        self.has_stopped()
+
+    def has_stopped(self) -> None:
+        """Wait until it has ended, by itself and well."""
         if self._process is None:
             return
-        self._process.terminate()
         code = self._process.wait(STOP_S)
         assert code == 0, f"{self.name} ended with {code}: {self.last_words()}"
 
@@ -135,7 +146,7 @@ class Pipeline:
             "CLICKHOUSE_PASSWORD": PASSWORD,
             "TACHO_HOME": str(self.settings.home),
             "TACHO_OPERATOR_KEY": OPERATOR_KEY,
-            "TACHO_TRIAGE_SESSION_S": "6",
+            "KAFKA_SESSION_S": str(SESSION_S),
             "TACHO_RULES": str(RULES),
         }
         create_topics(self.settings, partitions)
@@ -157,9 +168,11 @@ class Pipeline:
             stage.start()
 
     def stop(self) -> None:
-        """Stop all stages; each must end cleanly."""
+        """Stop all stages at once; each must end cleanly."""
         for stage in self.stages.values():
-            stage.stop()
+            stage.ask_to_stop()
+        for stage in self.stages.values():
+            stage.has_stopped()
 
     def stop_clickhouse(self) -> None:
         """ClickHouse goes away; its data stay."""

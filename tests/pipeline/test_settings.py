@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.settings import BROKER_FILE, Settings
 from tachograph.pipeline.up.embedded import told
 
 
@@ -39,6 +39,11 @@ def test_tls_and_sasl_reach_the_client_under_its_own_names(tmp_path: Path) -> No
     ("name", "value"),
     [
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("KAFKA_SESSION_S", "0.5"),
+        ("KAFKA_SESSION_S", "3600"),
+        ("KAFKA_SESSION_S", "-1"),
+        ("KAFKA_SESSION_S", "nan"),
+        ("KAFKA_SESSION_S", "soon"),
         ("TACHO_DOOR_PORT", "http"),
         ("TACHO_DOOR_PORT", "70000"),
         ("CLICKHOUSE_PASSWORD_FILE", "/nowhere/at/all"),
@@ -52,7 +57,7 @@ def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
 def test_tail_and_replay_find_the_broker_of_up_unless_another_is_named(tmp_path: Path) -> None:
     home = {"TACHO_HOME": str(tmp_path)}
     named = {**home, "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
-    with told(tmp_path, "127.0.0.1:45643"):
+    with told(tmp_path / BROKER_FILE, "127.0.0.1:45643"):
         assert Settings.beside_up(home).kafka.bootstrap == "127.0.0.1:45643"
         assert Settings.beside_up(named).kafka.bootstrap == "kafka:9092"
     assert Settings.beside_up(home).kafka.bootstrap == "127.0.0.1:9092"

@@ -22,8 +22,15 @@ CAREFUL = 64
 
 
 @pytest.fixture(scope="module")
-def rules() -> RuleSet:
-    return load([], builtin=True)
+def rules(records: list[Record]) -> RuleSet:
+    """Those of the shipped rules that say anything of these records, taken back or not."""
+    every = load([], builtin=True)
+    judge = ActionJudge(Plan.of(every))
+    told = Standing()
+    told.take(Shard(PLACE, judge, start=0, muted_until=0, careful_until=len(records)), records)
+    spoke = {signal.rule_id for signal in told.newest.values()}
+    assert spoke
+    return every.only([r for r in every.rules if r.meta.rule_id in spoke]).beside_sessions()
 
 
 @pytest.fixture(scope="module")

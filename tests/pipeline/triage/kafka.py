@@ -182,7 +182,7 @@ class Process:
         environment = os.environ | security | {
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap,
             "TACHO_HOME": str(settings.home),
-            "TACHO_TRIAGE_SESSION_S": "6",
+            "KAFKA_SESSION_S": "4",
         }  # fmt: skip
         with log.open("ab") as out:
             self._process = subprocess.Popen(

@@ -29,6 +29,12 @@ TOPICS = (app.GROUPS_TOPIC, app.CHANGELOG_TOPIC, app.ALERTS_TOPIC, app.LETTERS_T
 SettingsFor = Callable[[str], Settings]
 
 
+def quick(settings: Settings) -> Settings:
+    """With a broker that soon gives up one that is not heard of."""
+    kafka_settings = msgspec.structs.replace(settings.kafka, session_s=4.0)
+    return msgspec.structs.replace(settings, kafka=kafka_settings)
+
+
 class Running:
     """The stage on a thread of this process; leaving the block stops it and raises what it did."""
 
@@ -108,12 +114,11 @@ def test_the_example_groups_become_the_example_alert_on_a_broker(
 
 
 def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(
-    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
+    settings_for: SettingsFor,
 ) -> None:
     # The stand-in lets a member join again only after a whole session.
-    monkeypatch.setenv(stage.SESSION_VARIABLE, "6")
     with MockBroker(partitions=3, topics=TOPICS) as broker:
-        settings = settings_for(broker.bootstrap_servers)
+        settings = quick(settings_for(broker.bootstrap_servers))
         writer = kafka.prepare(settings)
         records = kafka.story(7, 300, agents=9)
         for half in (records[:150], records[150:]):
@@ -130,12 +135,11 @@ def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(
 
 @pytest.mark.slow
 def test_a_broker_that_answers_slowly_costs_no_record_at_a_restart(
-    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
+    settings_for: SettingsFor,
 ) -> None:
     # Faust reads on while it seeks to the committed offsets; the slower that is, the more it reads.
-    monkeypatch.setenv(stage.SESSION_VARIABLE, "6")
     with MockBroker(partitions=3, topics=TOPICS) as broker:
-        settings = settings_for(broker.bootstrap_servers)
+        settings = quick(settings_for(broker.bootstrap_servers))
         writer = kafka.prepare(settings)
         records = kafka.story(3, 1_500, agents=30, rules=20)
         _send_all(writer, records[:100])
@@ -169,9 +173,8 @@ def test_a_table_that_was_left_without_a_commit_loses_no_record_either(
 def test_a_fault_in_mid_batch_stops_the_stage_before_it_commits_past_the_batch(
     settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(stage.SESSION_VARIABLE, "6")
     with MockBroker(partitions=1, topics=TOPICS) as broker:
-        settings = settings_for(broker.bootstrap_servers)
+        settings = quick(settings_for(broker.bootstrap_servers))
         writer = kafka.prepare(settings)
         whole = desk.judge
 
@@ -221,12 +224,6 @@ def test_unequal_partition_counts_are_a_clear_error(settings_for: SettingsFor) -
         broker.create_topic(app.CHANGELOG_TOPIC, 2)
         with pytest.raises(ConfigError, match=r"signal_groups has 3, .*changelog has 2"):
             stage.matching_partitions(settings_for(broker.bootstrap_servers))
-
-
-@pytest.mark.parametrize("text", ["3", "soon", "3600", "-1", "nan"])
-def test_a_session_time_out_of_bounds_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ConfigError, match="TACHO_TRIAGE_SESSION_S"):
-        stage.session_of(text)
 
 
 def test_a_home_that_cannot_be_made_is_refused_by_name(
