@@ -35,7 +35,8 @@ def alert_of(rule: str, number: int) -> Alert:
     )
     alert: Alert = example(
         Alert, "alert", "secret_sent_outside", alert_id=f"de5c{rule}{number:02d}", rules=[hit],
-        state=None, state_missing="none", agent_id="desk-bot", entity="desk-bot", first_seen=NOON,
+        state=None, state_missing="none", agent_id="desk-bot", entity="desk-bot",
+        session_id="desk-1", first_seen=NOON,
         last_seen=NOON, session_ids=[], observables=[],
     )  # fmt: skip
     return msgspec.structs.replace(alert, tenant=TENANT)

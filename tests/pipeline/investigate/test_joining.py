@@ -70,7 +70,7 @@ def by_hand(
     return {frozenset(some) for some in together.values()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(fleet=fleets(), seed=st.randoms())
 def test_incidents_are_the_closure_of_what_alerts_share_in_whatever_order_they_come(
     fleet: tuple[list[Alerted], dict[str, set[Key]], dict[Key, int]], seed: object
@@ -83,6 +83,7 @@ def test_incidents_are_the_closure_of_what_alerts_share_in_whatever_order_they_c
     assert joined([*shuffled, *alerts], keys, touched) == found
 
 
+@settings(max_examples=40, deadline=None)
 @given(fleet=fleets(), most=st.integers(1, 5))
 def test_no_incident_outgrows_the_limit_and_a_join_that_would_is_told(
     fleet: tuple[list[Alerted], dict[str, set[Key]], dict[Key, int]], most: int
