@@ -185,6 +185,7 @@ def migrate() -> None:
 
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
+    from tachograph.pipeline.control.command import app as directive
     from tachograph.pipeline.export.command import export
     from tachograph.pipeline.forward.command import app as forward
     from tachograph.pipeline.investigate_command import agent, alert, incident, session
@@ -207,6 +208,7 @@ def _register() -> None:
     app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
     app.command(short_help="Alerts of a door: stored ones, and with --follow what comes.")(alerts)
     app.command()(replay)
+    app.add_typer(directive, name="directive", short_help="Tell an agent to stop, and release it.")
     app.command(short_help="Judge an alert again from its evidence.")(reproduce)
     app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
     app.command(short_help="One session on a page.")(session)

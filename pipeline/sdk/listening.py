@@ -108,7 +108,7 @@ class KafkaListening:
         self._config = {
             "client.id": "tacho.sdk",
             # The broker's rights ask for a name; nothing is committed.
-            "group.id": f"tacho.sdk.{tenant}.{agent_id}"[:200],
+            "group.id": f"agent.{tenant}.{agent_id}"[:200],
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
