@@ -13,14 +13,14 @@ import polars as pl
 from tachograph.detectors.intent.findings import Finding, Kind
 from tachograph.detectors.intent.marks import Step
 from tachograph.detectors.intent.prints import MEMORY
-from tachograph.detectors.intent.sent import Sent, sent_of
+from tachograph.detectors.intent.sent import Role, Sent, sent_of
 from tachograph.detectors.intent.verdicts import signal_of
 from tachograph.detectors.provenance.following import differences
 from tachograph.schemas.alert import Severity, Signal
 
 FORMAT = 1
 MAX_FLOWS = 20_000
-MAX_SENT = 200
+MAX_SENT = 100
 MICROS = 1_000_000
 # So long after it was told something is held to have been done because of it.
 HELD_US = 3600 * MICROS
@@ -121,19 +121,26 @@ class FlowsAcross:
 def findings(sent: Iterable[Sent]) -> list[Finding]:
     """What the parts of one flow, in whatever order, come to."""
     parts = sorted(sent, key=lambda one: (one.facts.time_us, one.key))
-    told = [one for one in parts if one.role == "told"]
-    wished = [one for one in parts if one.role == "wished"]
+    told, wished = _by_print(parts, "told"), _by_print(parts, "wished")
     found = []
     for deed in parts if told else ():
         if deed.role != "did":
             continue
-        asked = {name for one in _before(wished, deed) for name in one.prints}
-        new = set(deed.prints) - asked
-        for source in _before(told, deed):
-            shared = new.intersection(source.prints)
-            if shared and source.actor != deed.actor:
-                found.append(_finding(source, deed, len(shared)))
-                break
+        new = [name for name in deed.prints if not _before(wished.get(name, ()), deed)]
+        sources = [one for name in new for one in _before(told.get(name, ()), deed)]
+        others = [one for one in sources if one.actor != deed.actor]
+        if others:
+            first = min(others, key=lambda one: (one.facts.time_us, one.key))
+            shared = len(set(new).intersection(first.prints))
+            found.append(_finding(first, deed, shared))
+    return found
+
+
+def _by_print(parts: Sequence[Sent], role: Role) -> dict[str, list[Sent]]:
+    found: dict[str, list[Sent]] = {}
+    for one in parts:
+        for name in one.prints if one.role == role else ():
+            found.setdefault(name, []).append(one)
     return found
 
 

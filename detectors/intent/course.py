@@ -77,6 +77,7 @@ class Course:
                 found += self._obeyed(step)
         if step.marks & marks.SENSITIVE:
             self._flows.read(step)
+            self.cut = self._flows.cut
         if step.marks & marks.RECALLED:
             recalled = step, prints.asked_of(step.brought)
             self._recalled = [*self._recalled, recalled][-MAX_RECALLED:]

@@ -106,10 +106,12 @@ class MisuseDetector:
         if found.is_empty():
             return Outcome()
         late = found.get_column(LATE)
-        untimely, found = found.filter(late), found.filter(~late)
+        untimely = found.filter(late) if late.any() else found.clear()
+        found = found.filter(~late) if untimely.height else found
         flows = self._flowing(found)
         lasting = (found.get_column(MARKS) & _LASTING) > 0
-        lasts, passes = found.filter(lasting), found.filter(~lasting)
+        lasts = found.filter(lasting) if lasting.any() else found.clear()
+        passes = found.filter(~lasting) if lasts.height else found
         self._words.push(lasts)
         self._calls.push(passes)
         pushed = ((self._words, lasts), (self._calls, passes))

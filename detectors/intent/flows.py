@@ -5,6 +5,7 @@ encoded, reversed, or in pieces over several calls.
 import base64
 import binascii
 import functools
+import itertools
 import re
 import zlib
 from collections import OrderedDict
@@ -31,6 +32,8 @@ SHORTEST_VALUE = 6
 SHORTEST_PIECE = 4
 _SHORTEST_BLOB = 16
 MAX_BLOBS = 20
+MAX_READINGS = 40
+MAX_READ_CHARS = 200_000
 MAX_INFLATED = 64 * 1024
 # Nothing is decoded deeper.
 _DEPTH = 2
@@ -134,27 +137,30 @@ class Flows:
         floor = step.facts.time_us - self._held_us
         best = _handed_over(step)
         texts, to = readings(step.args), destinations(step)
+        grams = _grams(texts[0][1] if self._values else "")
         for value in self._values.values():
             other = value.source.event_id != step.facts.event_id
             if other and value.source.time_us >= floor and value.text not in to:
-                best = _graver(best, self._value_in(value, texts, step))
+                best = _graver(best, self._value_in(value, texts, grams, step))
         if self._runs:
             best = _graver(best, self._runs_in(texts, step, floor))
         return best
 
-    def _value_in(self, value: _Value, texts: list[tuple[Form, str]], step: Step) -> Leak | None:
+    def _value_in(
+        self, value: _Value, texts: list[tuple[Form, str]], grams: frozenset[str], step: Step
+    ) -> Leak | None:
         name = plain_id(value.text)[:12]
         for form, text in texts:
             if value.text in text and not _opens_a_door(step.args, value.text):
                 return Leak(value.source, form, name)
-        return self._piece(value, texts[0][1], step, name)
+        return self._piece(value, grams, step, name)
 
-    def _piece(self, value: _Value, text: str, step: Step, name: str) -> Leak | None:
+    def _piece(self, value: _Value, grams: frozenset[str], step: Step, name: str) -> Leak | None:
         """A part of the value: said when the calls together have carried nearly all of it."""
         size = len(value.text)
         if size < 2 * SHORTEST_PIECE or len(value.carriers) >= MAX_PIECES:
             return None
-        covered = _covered(value.text, text)
+        covered = _covered(value.text, grams)
         if not covered or covered <= value.sent:
             return None
         before = tuple(value.carriers)
@@ -227,21 +233,32 @@ def runs(text: str) -> set[int]:
     }
 
 
-def _covered(value: str, text: str) -> set[int]:
+def _grams(text: str) -> frozenset[str]:
+    """All pieces of SHORTEST_PIECE characters of a text."""
+    ends = range(len(text) - SHORTEST_PIECE + 1)
+    return frozenset([text[at : at + SHORTEST_PIECE] for at in ends])
+
+
+def _covered(value: str, grams: frozenset[str]) -> set[int]:
     """Places of a value that stand in a text, in pieces of SHORTEST_PIECE or more."""
     found: set[int] = set()
     for at in range(len(value) - SHORTEST_PIECE + 1):
-        if value[at : at + SHORTEST_PIECE] in text:
+        if value[at : at + SHORTEST_PIECE] in grams:
             found.update(range(at, at + SHORTEST_PIECE))
     return found
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=16)
 def readings(text: str) -> list[tuple[Form, str]]:
     """A text, and what it says when it is decoded or read backwards."""
     low = _plain(text)
     found: list[tuple[Form, str]] = [("as it is", low), ("reversed", low[::-1])]
-    found += [("encoded", _plain(decoded)) for decoded in _decoded(text, _DEPTH)]
+    spare = MAX_READ_CHARS
+    for decoded in itertools.islice(_decoded(text, _DEPTH), MAX_READINGS):
+        found.append(("encoded", _plain(decoded[:spare])))
+        spare -= len(decoded)
+        if spare <= 0:
+            break
     return found
 
 

