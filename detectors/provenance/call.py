@@ -18,6 +18,7 @@ from tachograph.detectors.provenance.words import (
     tokens,
 )
 
+MAX_SENTENCES = 400
 _NEAR_CHARS = 80
 _TOOL_CHARS = 200
 
@@ -27,9 +28,13 @@ class Known(msgspec.Struct):
 
     wish: Wish
     texts: list[str]
+    # Each with what stands around it once, however often it came.
     sentences: list[Sentence]
-    # Sentences of one wording: tools and events they came by.
+    # How often each came.
+    came: dict[tuple[str, frozenset[str]], int]
+    # Sentences that deal with the same: tools and events they came by, and records they stand in.
     repeats: dict[frozenset[str], set[tuple[str, str]]]
+    records: dict[frozenset[str], set[str]]
     secrets: set[str]
     # Text → the arguments of the call that fetched it.
     fetched: dict[str, str]
@@ -38,6 +43,20 @@ class Known(msgspec.Struct):
     # Values that were looked for in them → how many calls came before the first that had it.
     first: dict[str, int]
     calls: int = 0
+
+    def bring(self, sentence: Sentence) -> None:
+        """Take in a sentence of a text that was brought in."""
+        wording, source = (sentence.near_text, sentence.words), sentence.source
+        self.repeats.setdefault(sentence.key, set()).add((source.tool, source.event_id))
+        self.records.setdefault(sentence.key, set()).add(sentence.record)
+        if wording in self.came:
+            self.came[wording] += 1
+            return
+        self.came[wording] = 1
+        self.sentences.append(sentence)
+        if len(self.sentences) > MAX_SENTENCES:
+            oldest = self.sentences.pop(0)
+            del self.came[oldest.near_text, oldest.words]
 
     def had_before(self, value: str, calls: int) -> bool:
         """Whether one of so many first calls had a plain value."""
@@ -62,6 +81,8 @@ class Asked(msgspec.Struct, frozen=True):
     addresses: list[str]
     # Words beside its foreign values, where they first stood: what an id is the id of.
     near: frozenset[str]
+    # Of those, words that the user never used.
+    new_near: frozenset[str]
     # Values by which the texts were fetched that brought the foreign ones in, as far as the user
     # did not name them.
     led: frozenset[str]
@@ -120,6 +141,7 @@ def asked_of(known: Known, tool: str, values: Values) -> Asked:
                 led.update(one for one in by.short if not wish.said(one))
         elif value in values.hidden and not known.had_before(value, known.calls - 1):
             hidden |= values.hidden[value]
+    beside = content_words(near) - values.words
     return Asked(
         name=named.name,
         verbs=named.name & CLASSES.keys(),
@@ -130,7 +152,8 @@ def asked_of(known: Known, tool: str, values: Values) -> Asked:
         words=values.words,
         new_words=values.words - wish.words,
         addresses=[one for one in values.addresses if not wish.said(one)],
-        near=content_words(near) - values.words,
+        near=beside,
+        new_near=beside - wish.words,
         hidden=hidden - STOP,
         led=frozenset(led),
         looks=looks_only(tool),

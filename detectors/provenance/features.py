@@ -68,6 +68,8 @@ MEANINGS: dict[str, tuple[int, str]] = {
 NAMES = tuple(MEANINGS)
 # Below this no sentence asks for the call in any sense.
 MIN_FIT = 0.5
+# From here on one does.
+_FITTING = 1.2
 _CAP = 2
 
 
@@ -87,7 +89,7 @@ class _Fit(msgspec.Struct, frozen=True):
     def total(self) -> float:
         """How well the sentence asks for the call."""
         return (
-            1.2 * min(_CAP, self.foreign) / _CAP
+            0.6 * min(_CAP, self.foreign)
             + 0.4 * (self.any > 0)
             + 0.8 * self.object
             + 0.8 * self.verb
@@ -122,7 +124,10 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
         total = fit.total
         if total < MIN_FIT:
             continue
-        fitting += total > 1.2
+        if total > _FITTING:
+            fitting += known.came[sentence.near_text, sentence.words]
+        if best is not None and total <= best[0]:
+            continue
         rank = total - 0.8 * known.wish.share(sentence.words - STOP)
         if best is None or rank > best[0]:
             best = rank, sentence, fit
@@ -139,22 +144,25 @@ def of_call(known: Known, tool: str, values: Values) -> Match | None:
 
 
 def _fit(asked: Asked, sentence: Sentence) -> _Fit:
-    text = sentence.near_text
-    # What a call had before the sentence came, the sentence does not bring.
-    came, had = sentence.source.calls, asked.known.had_before
-    foreign = sum([value in text and not had(value, came) for value in asked.foreign])
+    text, near = sentence.near_text, sentence.near
     hidden = not asked.hidden.isdisjoint(sentence.words)
-    foreign += hidden
+    named = [value for value in asked.values if value in text]
+    foreign = int(hidden)
+    if named and asked.foreign:
+        # What a call had before the sentence came, the sentence does not bring.
+        came, had = sentence.source.calls, asked.known.had_before
+        foreign += sum([value in named and not had(value, came) for value in asked.foreign])
+    number = max(1, len(asked.words))
     return _Fit(
         foreign=foreign,
-        any=sum([value in text for value in asked.values]) + hidden,
-        object=_share(asked.objects, sentence.near),
+        any=len(named) + hidden,
+        object=_share(asked.objects, near),
         verb=not asked.verbs.isdisjoint(sentence.words),
         classes=len(asked.classes & sentence.classes),
-        words=_share(asked.words, sentence.near),
-        new_words=len(asked.new_words & sentence.near) / max(1, len(asked.words)),
+        words=len(asked.words & near) / number,
+        new_words=len(asked.new_words & near) / number,
         # Where it names the value itself, what stands by the value says nothing more.
-        near_words=0 if foreign else len((asked.near & sentence.near) - asked.known.wish.words),
+        near_words=0 if foreign or not asked.new_near else len(asked.new_near & near),
         address=any(one in text for one in asked.addresses),
         led=any(one in text for one in asked.led),
     )
@@ -247,7 +255,7 @@ def _of_sentence(known: Known, asked: Asked, sentence: Sentence, fit: _Fit) -> F
 def _only(known: Known, asked: Asked, sentence: Sentence) -> int:
     """How many values only records bring in which the sentence stands."""
     named = [value for value in asked.foreign if value in sentence.near_text]
-    holding = {one.record for one in known.sentences if one.key == sentence.key}
+    holding = known.records.get(sentence.key, ())
     others = [text for text in known.texts if text not in holding]
     return sum(not any(value in text for text in others) for value in named)
 

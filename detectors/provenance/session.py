@@ -15,7 +15,6 @@ from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
 from tachograph.detectors.provenance.words import content_words
 
-MAX_SENTENCES = 400
 MAX_CALLS = 2_000
 # After a pause this long what came before is forgotten.
 PAUSE_S = 6 * 3600
@@ -41,7 +40,7 @@ class Session:
         self._begin()
 
     def _begin(self) -> None:
-        self.known = Known(Wish(), [], [], {}, set(), {}, [], {})
+        self.known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {})
         self.cut = False
         self._heard: set[tuple[Role, str]] = set()
         self._called: set[tuple[str, str, str]] = set()
@@ -88,8 +87,7 @@ class Session:
             known.fetched.setdefault(text, fetched)
         known.secrets.update(taken.secrets)
         for sentence in taken.sentences:
-            known.repeats.setdefault(sentence.key, set()).add((part.tool, event_id))
-        known.sentences = [*known.sentences, *taken.sentences][-MAX_SENTENCES:]
+            known.bring(sentence)
 
     def _source(self, event_id: str, part: Part) -> Source:
         wish = self.known.wish
