@@ -30,7 +30,7 @@ COLUMNS: Final = (*(f"level_{name}" for name in NAMES), *(f"strayed_{name}" for 
 def feature_hash() -> str:
     """A hash of what the columns mean: a model of another is of no use."""
     meant = [f"{one.name}/{one.unit}/{one.source}/{one.grain}" for one in FEATURES]
-    return plain_id(*COLUMNS, *meant, str(_MOST_SPREADS))[:16]
+    return plain_id(*COLUMNS, *meant, str(_MOST_SPREADS), "above what is usual")[:16]
 
 
 def fit_for_models(judged: Judged) -> Bools:

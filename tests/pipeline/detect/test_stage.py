@@ -1,5 +1,6 @@
 """The running stage says what it did not read and what it forgot."""
 
+import io
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,11 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
+from tachograph.detectors.behaviour.models import Models
 from tachograph.detectors.groups import Groups
 from tachograph.detectors.language.bundle import bundle_of
 from tachograph.detectors.language.ruleset import load
+from tachograph.detectors.partition import PartitionDetector
 from tachograph.detectors.plan import Plan
 from tachograph.detectors.reference.reference import shipped
 from tachograph.detectors.silences import Silence
@@ -23,12 +26,14 @@ from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.in_force import Content, InForce, activate
 from tachograph.pipeline.kafka.reader import Reader
 from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.models.activating import Asked, run_activate
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas import batch
 from tachograph.schemas.codec import canonical
 from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.records import Activation
+from tests.detectors.behaviour.test_models import learned
 from tests.detectors.made import at, frame, rules, stateless
 
 BATCH = {RECORD_HEADER: b"action_batch"}
@@ -174,6 +179,36 @@ def test_a_change_that_is_said_while_the_stage_runs_holds_from_its_time_on(
     groups = {group.group_id: group for found in said for group in found.groups}.values()
     hushed = [(g.rule_id, g.first_seen) for g in groups if g.suppressed is not None]
     assert hushed == [("one", at(103))]
+
+
+def test_a_model_that_is_activated_while_the_stage_runs_reaches_every_partition(
+    own_broker: MockBroker,
+    settings_for: SettingsFor,
+    own_topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(stage, "FOLLOW_EVERY_S", 0.0)
+    settings = settings_for(own_broker.bootstrap_servers)
+    writer = Writer(settings)
+    in_force = InForce(settings, writer, _content(tmp_path, "low", "a", 9))
+    detect = Detect(settings, in_force.plan, in_force)
+    told: list[Models] = []
+    monkeypatch.setattr(PartitionDetector, "judge_by", lambda _self, models: told.append(models))
+    path = tmp_path / "behaviour.skops"
+    path.write_bytes(learned().model.encode())
+    try:
+        writer.send(own_topic, batch.encode(frame([_action(1, "a", 101.0)])), headers=BATCH)
+        writer.flush()
+        until(detect.round, lambda: bool(told))
+        assert not told[-1]
+        begun = len(told)
+        run_activate(Asked(path=path, shadow=True), settings, sink=io.StringIO())
+        until(detect.round, lambda: bool(told[-1]))
+    finally:
+        detect.close()
+    # Once each: nobody is told of what did not change.
+    assert len(told) == 2 * begun
 
 
 def _silence(rule: str, starts: datetime) -> Activation:
