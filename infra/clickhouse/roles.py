@@ -11,6 +11,7 @@ import re
 
 from tachograph.pipeline.notarize.leaves import LOGS
 from tachograph.pipeline.store.catalogue import TABLES
+from tachograph.pipeline.verify.views import SHOWN
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _EVIDENCE = ("leaves_log", "tree_heads_log", "holds_log")
@@ -50,7 +51,9 @@ def grants() -> dict[str, list[str]]:
         ],
         "tacho_analyst": ["SELECT ON tacho.*"],
         # `tacho verify` and `tacho export`.
-        "tacho_auditor": [f"SELECT ON tacho.{name}" for name in (*LOGS.values(), *_EVIDENCE)],
+        "tacho_auditor": [
+            f"SELECT ON tacho.{name}" for name in (*LOGS.values(), *_EVIDENCE, *SHOWN)
+        ],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tachograph.pipeline.errors import TachoError
+from tachograph.pipeline.kafka.reader import Place
 from tachograph.pipeline.notarize.files import read_lines
 from tachograph.pipeline.notarize.heads import edge_of, heads_in_file, heads_in_topic, read_head
 from tachograph.pipeline.notarize.keys import Ring
@@ -126,6 +127,10 @@ class Deleted:
     def covers(self, tree: TreeId, offset: int) -> bool:
         """Whether what stood at an offset was deleted."""
         return any(first <= offset <= last for first, last in self._stretches.get(tree, ()))
+
+    def covers_place(self, place: Place, offset: int) -> bool:
+        """Whether what stood there was deleted, in the log of any cluster."""
+        return any(tree.place == place and self.covers(tree, offset) for tree in self._stretches)
 
 
 def read_deletions(path: Path) -> list[Deletion]:

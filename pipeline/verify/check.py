@@ -21,6 +21,7 @@ from tachograph.pipeline.verify.findings import Report, TreeId, TreeSummary
 from tachograph.pipeline.verify.kafka import KafkaLog
 from tachograph.pipeline.verify.rows import Claimed, Rows, places
 from tachograph.pipeline.verify.trees import TreeCheck
+from tachograph.pipeline.verify.views import check_shown
 from tachograph.schemas.records import TreeHead
 
 # Rows that no head covers: more are not held against the log one by one.
@@ -34,6 +35,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     deletions: Path
     ring: Ring
     kafka: Settings | None = None
+    shown: bool = True  # what the views show is checked, too
 
 
 def check(connection: Connection, sources: Sources) -> Report:
@@ -51,6 +53,8 @@ def check(connection: Connection, sources: Sources) -> Report:
     log = KafkaLog(sources.kafka) if sources.kafka else None
     for claimed in places(connection):
         _newer(Rows(connection, claimed.tree, claimed.table), claimed, trees, log, report)
+    if sources.shown and report.trees:
+        check_shown(connection, deleted, report)
     return report
 
 

@@ -21,6 +21,10 @@ def verify(
     offline: Annotated[
         bool, typer.Option("--offline", help="do not ask the broker for heads and newer records")
     ] = False,
+    logs_only: Annotated[
+        bool,
+        typer.Option("--logs-only", help="leave out what tacho.alerts and tacho.agent_state show"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object for a program")] = False,
 ) -> None:
     """Are alerts, captured state, directives and dispositions in ClickHouse what was notarized?
@@ -44,6 +48,7 @@ def verify(
         deletions=deletions or settings.home / DELETIONS_FILE,
         ring=read_ring(keys or settings.home / RING_FILE),
         kafka=None if offline else answering(settings),
+        shown=not logs_only,
     )
     with (
         served(settings) as clickhouse,

@@ -181,6 +181,7 @@ def test_rows_that_are_held_outlive_the_lifetime_of_their_table(
     )
     owner.command("OPTIMIZE TABLE tacho.agent_state_data FINAL")
     assert reader.rows("SELECT snapshot_id FROM tacho.agent_state_data") == [("one",)]
+    owner.command("TRUNCATE TABLE tacho.agent_state_data")
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=8), st.randoms(use_true_random=False))
