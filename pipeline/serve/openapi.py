@@ -126,8 +126,10 @@ def _responses(schema: dict[str, Any]) -> dict[str, Any]:
         "400": _error("a parameter cannot be used; the message says which"),
         "401": _error("no valid token"),
         "403": _error("the token lacks the role, or it is another tenant's"),
+        "405": _error("the path is only read"),
         "421": _error("without tokens only this machine is answered"),
         "429": _error("too many requests of this client"),
+        "431": {"description": "more parameters than the head of a request may hold"},
         "503": _error("ClickHouse or the log does not answer; try again after Retry-After"),
     }
 
