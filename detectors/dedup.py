@@ -94,8 +94,9 @@ class _Generation:
     grow: a quiet partition has few, and a checkpoint looks through the whole tables.
     """
 
-    def __init__(self) -> None:
-        self.first = _Table(_SMALLEST)
+    def __init__(self, room: int = _SMALLEST) -> None:
+        """`room`: for so many at first."""
+        self.first = _Table(room)
         # Few, unless somebody is at it.
         self.others = _Table(_SMALLEST)
 
@@ -237,7 +238,8 @@ class Seen:
 
     def _rotate(self, since_us: int | None) -> None:
         self._previous = self._current
-        self._current = _Generation()
+        # As many are to be expected as there were.
+        self._current = _Generation(max(_SMALLEST, self._previous.first.used))
         self._since_us = since_us
 
     def dump(self) -> bytes:
