@@ -24,10 +24,12 @@ COUNTS_FROM = "medium"
 
 _NEXT = """\
 Try next:
+  {tacho} alert {alert_id}   # the gravest, on one page
+  {tacho} incident list   # which alerts belong together
+  {tacho} query --list   # hunts that ship
   {tacho} clickhouse   # serves what was stored; then, in another terminal:
   curl {clickhouse} -d "SELECT severity, agent_id, title FROM tacho.alerts \
 ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"
-  curl {clickhouse} -d "SELECT * FROM tacho.alerts WHERE alert_id = '{alert_id}' FORMAT Vertical"
   {tacho} up --no-demo   # waits for your own agents; then
   curl -N {door}/alerts   # the alert feed (server-sent events)
   OTEL_EXPORTER_OTLP_ENDPOINT={door} python your_agent.py"""
@@ -91,7 +93,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return lines
 
     def _next(self) -> str:
-        example = self.alerts[0].alert_id if self.alerts else "…"
+        example = self.alerts[0].alert_id[:12] if self.alerts else "…"
         return _NEXT.format(
             tacho=_program(), clickhouse=self.clickhouse, door=self.door, alert_id=example
         )

@@ -235,3 +235,12 @@ def test_the_incident_of_any_of_its_alerts_is_the_same_page(tacho: Tacho, tmp_pa
     listed = tacho("incident", "list").output
     assert ALERT[:12] in listed
     assert "content" in listed
+
+
+def test_the_quality_of_rules_is_a_table_for_people_and_more_for_programs(tacho: Tacho) -> None:
+    shown = tacho("rules", "quality").output
+    assert "secret-then-egress" in shown
+    assert "undecided" in shown
+    for_program = json.loads(tacho("rules", "quality", "--format", "json").output)
+    found = {row["rule_id"]: row["false_positives"] for row in for_program}
+    assert found["instruction-in-tool-result"] == 1
