@@ -11,9 +11,12 @@ import pytest
 
 from tachograph.detectors.behaviour.model import decode
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.train.budget import per_agent_day
 from tachograph.pipeline.train.command import Asked, run_train
 from tachograph.schemas.identity import plain_id
+from tests.detectors.made import frame
+from tests.pipeline.stored import Store
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 HOURS = 24
@@ -97,3 +100,30 @@ def test_a_budget_is_read_as_people_write_it() -> None:
     for wrong in ("1", "0/agent/day", "1/day", "-1/agent/day", "1/agent/year"):
         with pytest.raises(ConfigError, match="--budget"):
             per_agent_day(wrong)
+
+
+def test_what_clickhouse_has_makes_the_model_that_the_file_makes(
+    clickhouse: ClickHouseSettings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actions = work()
+    trained([written(tmp_path / "file.ndjson", actions)], tmp_path / "file.skops")
+    rows = [
+        {
+            **{name: value for name, value in one.items() if name != "producer_id"},
+            "event_id": one["producer_id"],
+            "event_time": datetime.fromisoformat(one["event_time"]).timestamp(),
+            "partition_key": one["agent_id"],
+        }
+        for one in actions
+    ]
+    store(frame(rows))
+    for name in ("url", "user", "password"):
+        monkeypatch.setenv(f"CLICKHOUSE_{name.upper()}", getattr(clickhouse, name))
+    asked = Asked(since="2d", budget="1/agent/day", out=tmp_path / "stored.skops")
+    run_train(asked, as_json=True, now=NOW, sink=io.StringIO())
+    file, stored = (
+        decode((tmp_path / f"{name}.skops").read_bytes()) for name in ("file", "stored")
+    )
+    assert stored.card.data["source"] == "ClickHouse"
+    assert stored.card.data["actions"] == len(actions)
+    assert (stored.card.honest, stored.card.bar) == (file.card.honest, file.card.bar)
