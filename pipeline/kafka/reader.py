@@ -73,6 +73,7 @@ class Reader:
     ) -> None:
         self._on_assign, self._on_revoke = on_assign, on_revoke
         self._failure: TachoError | None = None
+        self._paused: set[Place] = set()
         self._told_s = -TELL_EVERY_S
         self.group = group
         self._consumer = Consumer(
@@ -115,8 +116,13 @@ class Reader:
         if starts:
             consumer.assign(places)
 
-    def _revoked(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self._log("revoked", places)
+        # The client would keep a place paused that is assigned again, and nobody would know of it.
+        paused = [p for p in places if (p.topic, p.partition) in self._paused]
+        if paused:
+            consumer.resume(paused)
+            self._paused -= {(p.topic, p.partition) for p in paused}
         if self._on_revoke is None:
             return
         try:
@@ -202,12 +208,18 @@ class Reader:
             raise mapped(error.args[0], f"seek of {place[0]}/{place[1]}") from error
 
     def pause(self, places: Iterable[Place]) -> None:
-        """Stop fetching these places; reading on keeps the membership."""
-        self._consumer.pause([TopicPartition(*place) for place in places])
+        """Stop fetching these places; reading on keeps the membership. A place that is given away
+        is not paused any more when it comes back.
+        """
+        named = list(places)
+        self._consumer.pause([TopicPartition(*place) for place in named])
+        self._paused.update(named)
 
     def resume(self, places: Iterable[Place]) -> None:
         """Fetch these places again."""
-        self._consumer.resume([TopicPartition(*place) for place in places])
+        named = list(places)
+        self._consumer.resume([TopicPartition(*place) for place in named])
+        self._paused.difference_update(named)
 
     def assignment(self) -> list[Place]:
         """Places owned now."""

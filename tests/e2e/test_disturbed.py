@@ -123,7 +123,9 @@ def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
     with Pipeline(broker, tmp_path / "disturbed") as pipeline:
         feed = Feed(pipeline, undisturbed.start)
         pipeline.start()
-        feed.send_over(load[: third // 2], 3.0)
+        # The load's clock goes some twenty times as fast: a stage that starts must not fall
+        # behind it by the time that an action may be late.
+        feed.send_over(load[: third // 2], 8.0)
 
         pipeline.stop_clickhouse()
         feed.send_over(load[third // 2 : third], AWAY_S)
@@ -137,12 +139,12 @@ def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
         second.start()
         try:
             _assigned(second)
-            feed.send_over(load[third : 2 * third], 6.0)
+            feed.send_over(load[third : 2 * third], 12.0)
             second.stop()
         finally:
             second.abandon()
 
-        sending = _sending(feed, load[2 * third :], 10.0)
+        sending = _sending(feed, load[2 * third :], 15.0)
         time.sleep(3.0)
         broker.kill()
         time.sleep(BROKER_AWAY_S)

@@ -131,3 +131,38 @@ def test_lag_counts_what_was_not_read(
     assert [m.offset() for m in again] == [3, 4, 5, 6, 7]
     assert reader.lag()[topic_name, 0] == 0
     reader.close()
+
+
+def test_a_place_that_was_paused_is_read_when_it_comes_back(
+    kafka_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings, group = settings_for(kafka_broker.bootstrap_servers), new_name("group")
+    writer = Writer(settings)
+
+    def write() -> None:
+        for partition in (0, 1):
+            writer.send(topic_name, b"x", partition=partition)
+        writer.flush()
+
+    first = Reader(settings, group, [topic_name])
+    write()
+    read_some(first, 2)
+    all_places = set(first.assignment())
+    first.pause(all_places)
+    write()
+    assert first.read(10, 0.5) == []
+    # Another member comes and goes: every place is given away and comes back.
+    second = Reader(settings, group, [topic_name])
+    for _ in range(200):
+        second.read(1, 0.1)
+        first.read(1, 0.1)
+        if second.assignment() and set(first.assignment()) != all_places:
+            break
+    second.close()
+    for _ in range(200):
+        if set(first.assignment()) == all_places:
+            break
+        first.read(1, 0.1)
+    write()
+    assert read_some(first, 2)
+    first.close()
