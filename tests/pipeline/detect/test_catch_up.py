@@ -179,16 +179,10 @@ class Process:
             self.checkpoint = self.shard.next_offset, self.shard.dump(self.known)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    streams(),
-    st.lists(st.tuples(MOMENTS, st.sampled_from(sorted(SETS))), min_size=1, max_size=2),
-    st.sampled_from(sorted(SETS)),
-    st.integers(0, 2**32),
-)
-def test_what_stands_is_what_was_in_force_whenever_it_was_learned(
+def run_over(
     rows: list[dict[str, Any]], changes: list[tuple[int, str]], first: str, seed: int
-) -> None:
+) -> tuple[Process, dict[str, Signal]]:
+    """A process that restarts and learns of changes at random; and what is wanted of it."""
     chance = random.Random(seed)
     said = [Change(s * SECOND_US, n, "rules", name) for n, (s, name) in enumerate(changes)]
     plans = [plan_of(said[:count], first) for count in range(len(said) + 1)]
@@ -200,14 +194,96 @@ def test_what_stands_is_what_was_in_force_whenever_it_was_learned(
         if chance.random() < 0.15:
             process.die()
         process.round()
-    found = {
-        key: told(signal)
-        for key, signal in process.said.newest.items()
-        if signal.change != "retracted"
-    }
-    assert found == expected(plans[-1], rows)
+    return process, expected(plans[-1], rows)
+
+
+def standing(process: Process) -> dict[str, Signal]:
+    """What it said and did not take back."""
+    newest = process.said.newest.items()
+    return {key: told(signal) for key, signal in newest if signal.change != "retracted"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    streams(),
+    st.lists(st.tuples(MOMENTS, st.sampled_from(sorted(SETS))), min_size=1, max_size=2),
+    st.sampled_from(sorted(SETS)),
+    st.integers(0, 2**32),
+)
+def test_what_stands_is_what_was_in_force_whenever_it_was_learned(
+    rows: list[dict[str, Any]], changes: list[tuple[int, str]], first: str, seed: int
+) -> None:
+    process, wanted = run_over(rows, changes, first, seed)
+    found = standing(process)
+    # Signals are long: a comparison of pytest's own would take longer than the test.
+    differing = [k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)]
+    assert not differing
     counts = Counter(signal.rule_id for signal in found.values())
     assert process.said.grouped() == dict(counts)
+
+
+# (number, event time, observed time, tool, session) of the actions of one stream.
+CUT = [
+    (10, 104, 104, "a", "s2"),
+    (13, 100, 100, "b", "s1"),
+    (27, 51, 101, "a", "s1"),
+    (28, 104, 104, "b", "s1"),
+    (0, 106, 107, "a", "s2"),
+    (1, 105, 106, "a", "s2"),
+    (7, 106, 106, "a", "s2"),
+    (31, 106, 109, "a", "s2"),
+    (34, 103, 106, "b", "s1"),
+    (37, 106, 107, "b", "s2"),
+    (8, 62, 112, "a", "s1"),
+    (9, 112, 113, "b", "s2"),
+    (16, 112, 112, "a", "s1"),
+    (18, 109, 112, "b", "s2"),
+    (22, 113, 113, "a", "s2"),
+    (30, 111, 111, "a", "s2"),
+    (26, 65, 115, "a", "s2"),
+    (21, 753, 803, "b", "s1"),
+    (23, 804, 804, "a", "s1"),
+    (32, 797, 800, "b", "s2"),
+    (3, 808, 808, "b", "s2"),
+    (5, 806, 807, "b", "s2"),
+    (6, 806, 807, "a", "s1"),
+    (11, 804, 805, "a", "s1"),
+    (14, 807, 808, "b", "s2"),
+    (20, 757, 807, "a", "s2"),
+    (24, 755, 805, "a", "s2"),
+    (35, 758, 808, "b", "s2"),
+    (36, 803, 806, "a", "s2"),
+    (17, 761, 811, "b", "s1"),
+    (19, 813, 814, "a", "s2"),
+    (25, 763, 813, "a", "s2"),
+    (29, 811, 814, "a", "s2"),
+    (33, 813, 813, "a", "s1"),
+    (2, 812, 815, "b", "s1"),
+]
+CUT_SEED = 13114
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a session window that was open before its rule came into force may be cut elsewhere"
+    " when processes restart while they learn of two changes",
+)
+def test_a_session_window_older_than_its_rule_is_cut_alike_whoever_restarts() -> None:
+    rows = [
+        {
+            "event_id": plain_id(str(number)),
+            "event_time": time_s,
+            "observed_time": at(observed_s),
+            "kind": "tool_call",
+            "tool_name": tool,
+            "session_id": session,
+            "agent_id": "agent",
+            "partition_key": "agent",
+        }
+        for number, time_s, observed_s, tool, session in CUT
+    ]
+    process, wanted = run_over(rows, [(103, "none"), (108, "kinds")], "changed", CUT_SEED)
+    assert standing(process).keys() == wanted.keys()
 
 
 @pytest.mark.parametrize("learned_at", [0, 1, 2])
