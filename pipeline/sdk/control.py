@@ -159,20 +159,27 @@ class Control:
         if not mine or directive.directive_id in self._known:
             return None
         self.received += 1
-        status, detail = self._followed(plain, directive)
-        if detail != _NOT_SIGNED:
+        if not self._signed(plain):
             # A forged one must not keep out the true one of its id.
-            self._known[directive.directive_id] = None
+            self._recorder.ack(directive.directive_id, "refused", _NOT_SIGNED)
+            return "refused"
+        self._known[directive.directive_id] = None
+        status, detail = self._tried(directive)
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
         self._recorder.ack(directive.directive_id, status, detail)
         return status
 
-    def _followed(
-        self, plain: Mapping[str, Any], directive: Directive
-    ) -> tuple[AckStatus, str | None]:
-        if not self._signed(plain):
-            return "refused", _NOT_SIGNED
+    def _tried(self, directive: Directive) -> tuple[AckStatus, str | None]:
+        """One that cannot be followed is answered like any other: it must not come again and again
+        before those behind it.
+        """
+        try:
+            return self._followed(directive)
+        except Exception as error:  # noqa: BLE001 - told to whoever issued it
+            return "refused", f"it could not be followed: {type(error).__name__}"
+
+    def _followed(self, directive: Directive) -> tuple[AckStatus, str | None]:
         now = self._clock()
         if directive.expires_at <= now:
             return "expired", None

@@ -117,4 +117,4 @@ def _concerns(directive: Directive, request: Request) -> bool:
 
 def _per_minute(throttle: Directive) -> int:
     text = throttle.scope.get("per_minute", "")
-    return int(text) if text.isdigit() and len(text) < 7 else PER_MINUTE
+    return int(text) if text.isdecimal() and len(text) < 7 else PER_MINUTE

@@ -72,7 +72,8 @@ class Sender:
         try:
             return self._transport.send(kind, pending)
         except Exception as error:  # noqa: BLE001 - the thread must live; what it could not send is counted
-            return Outcome(0, len(pending), problem=f"{type(error).__name__}: {error}")
+            # Its kind only: the text of an error that nobody expected may quote a record.
+            return Outcome(0, len(pending), problem=type(error).__name__)
 
     def _wait(self, asked_s: float | None, own_s: float) -> bool:
         """Wait before the next try. False: the deadline of `close` has passed."""

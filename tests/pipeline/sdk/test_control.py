@@ -139,6 +139,25 @@ def test_what_cannot_be_read_is_passed_by(agent: Agent, noise: bytes) -> None:
     assert agent.control.take(noise) is None
 
 
+def test_one_that_cannot_be_followed_is_answered_and_those_behind_it_are_kept_to(
+    agent: Agent,
+) -> None:
+    # A time without a zone cannot be compared with ours.
+    broken = told(expires_at=(NOW + timedelta(minutes=5)).replace(tzinfo=None), directive_id="b")
+    assert agent.control.take(raw(broken)) == "refused"
+    assert agent.control.take(raw(broken)) is None
+    assert agent.control.take(raw(told())) == "applied"
+    with pytest.raises(Contained):
+        agent.control.admit("any")
+
+
+def test_a_number_of_calls_that_is_none_of_ours_throttles_as_if_none_was_named(
+    agent: Agent,
+) -> None:
+    assert agent.control.take(raw(told("throttle", scope={"per_minute": "\u00b2"}))) == "applied"
+    agent.control.admit("any")
+
+
 def test_a_known_directive_is_followed_and_answered_once(agent: Agent) -> None:
     assert [agent.control.take(raw(told("capture"))) for _ in range(3)] == ["applied", None, None]
     assert len(agent.sent("acked_at")) == 1
