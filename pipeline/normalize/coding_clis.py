@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tachograph.pipeline.normalize import messages
+from tachograph.pipeline.normalize import messages, results
 from tachograph.pipeline.normalize.genai import put
 from tachograph.pipeline.normalize.raw import Row
 
@@ -152,12 +152,16 @@ GEMINI: Final = Cli(
         "user.email": "principal_id",
         "extension_name": "artifact_name",
     },
+    answers=("api_response", "response_text"),
     called="tool_call",
 )
 _BY_SCOPE: Final = {"com.anthropic.claude_code": CLAUDE, "codex_otel": CODEX, "gemini-cli": GEMINI}
 _ACCEPTED: Final = frozenset(
     {"accept", "approved", "approved_for_session", "auto_accept", "modify", "allow"}
 )
+_REFUSED: Final = 400
+# Of Codex and Gemini, whose answers are events of their own.
+_REQUESTS: Final = ("api_request", "websocket_request")
 _ABORTED: Final = frozenset({"abort", "aborted", "cancel"})
 # Decided by a person rather than by settings.
 _BY_PERSON: Final = ("user", "User")
@@ -187,22 +191,25 @@ def row_of(cli: Cli, event: str, row: Row, extra: Row) -> None:
         row["outcome"] = "succeeded" if str(success).lower() == "true" else "failed"
     if event == cli.called:
         row["attempt"] = "executed"
-        _exit_code(row)
+    results.judge(row)
     decision = extra.get("decision")
     if decision is not None:
         _decided(row, event, str(decision), extra)
-    if row["kind"] == "completion" and ("error_message" in row or "error" in event):
-        row["outcome"] = "failed"
+    if row["kind"] == "completion":
+        _answered(row, event)
     _said(cli, event, row, extra)
     _parameters(row, extra)
 
 
 def _wraps(cli: Cli, event: str, row: Row) -> bool:
     """Whether it tells again what another event tells: Codex's `exec` wraps the command that it
-    runs, and a stream has many events of which the last one has the counts.
+    runs, and a request that did not fail is told by its answer, of whose many events the last one
+    has the counts.
     """
-    if cli is not CODEX:
+    if cli is CLAUDE:
         return False
+    if event in _REQUESTS:
+        return not _failed(row, event)
     if event == "sse_event":
         return "usage_input_tokens" not in row
     return event == cli.called and row.get("tool_name") == "exec"
@@ -221,16 +228,13 @@ def _decided(row: Row, event: str, decision: str, extra: Row) -> None:
         row["approval_decision"] = "approved" if accepted else "refused"
 
 
-def _exit_code(row: Row) -> None:
-    """That a tool ran is not that its command did well."""
-    result = row.get("tool_result")
-    if result.__class__ is not str or not result.startswith("Process exited with code "):
-        return
-    code = result[25:45].split("\n", 1)[0].strip()
-    if code.isdigit():
-        row["process_exit_code"] = int(code)
-        if int(code):
-            row["outcome"] = "failed"
+def _answered(row: Row, event: str) -> None:
+    """Calls of a model tell of a failure by an error or a status, and of nothing else."""
+    row["outcome"] = "failed" if _failed(row, event) else "succeeded"
+
+
+def _failed(row: Row, event: str) -> bool:
+    return "error_message" in row or "error" in event or row.get("http_status", 0) >= _REFUSED
 
 
 def _said(cli: Cli, event: str, row: Row, extra: Row) -> None:
@@ -249,6 +253,8 @@ def _parameters(row: Row, extra: Row) -> None:
     if given.__class__ is not dict:
         return
     put(row, "tool_server", row.get("tool_server") or given.get("mcp_server_name"))
+    if given.get("mcp_server_name"):
+        row.setdefault("tool_type", "mcp")
     if given.get("mcp_tool_name"):
         put(row, "tool_name", given["mcp_tool_name"])
     if "tool_args" not in row:

@@ -2,11 +2,12 @@
 in a good batch. Spans are decoded many records at a time (span_batch).
 """
 
+from typing import Any
+
 import msgspec
 
 from tachograph.pipeline.normalize import foreign, genai, limits, logs, native, otlp, rewrap
 from tachograph.pipeline.normalize.formats import cloudevents
-from tachograph.pipeline.normalize.formats.decoder import Decoder
 from tachograph.pipeline.normalize.formats.reading import Context
 from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.forms import Group, Log
@@ -29,22 +30,42 @@ def decode(
     formats = formats or Formats()
     if cloudevents.binary(context.headers):
         form = cloudevents.SOURCE
-    if form != "actions" and (decoder := formats.get(form)) is not None:
-        return _of_format(value, decoder, context)
+    if form != "actions" and form in formats:
+        return _of_format(value, form, formats, context)
     decoded, others = native.actions(value, lambda item: formats.of(foreign.undumped(item)))
     first = decoded.size + sum(map(len, others.values())) if decoded.size else 0
-    for name, items in others.items():
+    for name, items in _unwrapped(others, formats, context).items():
         foreign.take(items, formats.named(name), context, decoded, first)
     return decoded
 
 
-def _of_format(value: bytes, decoder: Decoder, context: Context) -> Decoded:
+def _of_format(value: bytes, form: str, formats: Formats, context: Context) -> Decoded:
     found, faults = native.items_of(value)
     if len(found) + len(faults) > limits.ITEMS:
         raise BadInput("too_many", f"a record may hold {limits.ITEMS} items")
     decoded = Decoded(faults=faults)
-    foreign.take(found, decoder, context, decoded, 0)
+    for name, items in _unwrapped({form: found}, formats, context).items():
+        foreign.take(items, formats.named(name), context, decoded, 0)
     return decoded
+
+
+Items = dict[str, list[tuple[int, Any]]]
+
+
+def _unwrapped(items: Items, formats: Formats, context: Context) -> Items:
+    """Items by format, where an event that carries a record of a known format is that record."""
+    events = items.get(cloudevents.SOURCE)
+    if events is None:
+        return items
+    found: Items = {name: one for name, one in items.items() if name != cloudevents.SOURCE}
+    for index, item in events:
+        carried = cloudevents.carried(foreign.undumped(item), context.headers)
+        form = formats.of(carried) if carried is not None else None
+        if form is None or form == cloudevents.SOURCE:
+            found.setdefault(cloudevents.SOURCE, []).append((index, item))
+        else:
+            found.setdefault(form, []).append((index, carried))
+    return found
 
 
 class _Source(msgspec.Struct, gc=False):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tachograph.pipeline.normalize import limits, native
+from tachograph.pipeline.normalize import limits, native, results
 from tachograph.pipeline.normalize.formats.decoder import Decoder, Told
 from tachograph.pipeline.normalize.formats.reading import Context, Object
 from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item
@@ -64,6 +64,7 @@ def _add(
     told: Told, places: tuple[int, int], number: int, meaning: bytes, decoded: Decoded
 ) -> None:
     row, (index, place) = told.row, places
+    results.judge(row)
     if row.get("event_time") is None:
         decoded.faults.append(
             Fault(index, BadInput("missing", "nothing says when it happened"), meaning)

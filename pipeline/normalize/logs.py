@@ -6,7 +6,7 @@ A log record that does none of this tells nothing of an agent and is counted, no
 
 from typing import Any, Final
 
-from tachograph.pipeline.normalize import coding_clis, messages
+from tachograph.pipeline.normalize import coding_clis, messages, results
 from tachograph.pipeline.normalize.forms import Log
 from tachograph.pipeline.normalize.genai import fields, keep, put
 from tachograph.pipeline.normalize.raw import BadInput, Row
@@ -55,6 +55,9 @@ def row_of(log: Log, resource: Row, scope: str) -> Row | None:
             extra = {**value, **extra}
         else:
             row.setdefault(field, value)
+    if cli is not None:
+        # Such a client is the agent, whatever trace it is part of.
+        row.setdefault("agent_id", row.get("service_name") or cli.name)
     keep(row, extra)
     return row
 
@@ -99,6 +102,7 @@ def _genai(log: Log, name: str) -> tuple[Row, Row]:
     if kind == "tool_result" and log.body.__class__ is dict:
         put(row, "tool_call_id", log.body.get("id"))
         put(row, "tool_result", log.body.get("content"))
+        results.judge(row)
     return row, extra
 
 

@@ -5,6 +5,7 @@ Messages come as JSON text, as decoded lists, and from older producers as flatte
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,11 @@ FLAT_PREFIXES: Final = (
     "llm.input_messages.",
     "llm.output_messages.",
 )
+# Types of a message's part that are words.
+_SPOKEN: Final = frozenset({"text", "input_text", "output_text"})
+# What a flattened name says twice, or as no key of a message.
+_LEVELS: Final = frozenset({"message", "message_content", "tool_call"})
+MAX_LEVELS: Final = 6
 # One of these is there when messages are flattened.
 FLAT_FIRST: Final = frozenset(
     {f"gen_ai.{side}.0.{part}" for side in ("prompt", "completion") for part in ("role", "content")}
@@ -64,12 +70,14 @@ def words(messages: Any, roles: frozenset[str] | None = None) -> str | None:
 def _parts(parts: Any) -> list[str]:
     if parts.__class__ is str:
         return [parts] if parts else []
+    if parts.__class__ is dict:
+        parts = [parts]
     if parts.__class__ is not list:
         return []
     found = []
     for part in parts[:MAX_MESSAGES]:
         text = part
-        if part.__class__ is dict and part.get("type", "text") == "text":
+        if part.__class__ is dict and part.get("type", "text") in _SPOKEN:
             text = part.get("content", part.get("text"))
         if text.__class__ is str and text:
             found.append(text)
@@ -85,6 +93,83 @@ def unflatten(flat: dict[str, Any]) -> tuple[list[Any] | None, list[Any] | None]
             continue
         out = match["gen"] == "completion" or match["llm"] == "output"
         message = sides[out].setdefault(int(match["at"]), {})
-        message[match["rest"].removeprefix("message.")] = value
-    inputs, outputs = ([side[at] for at in sorted(side)][:MAX_MESSAGES] for side in sides)
-    return inputs or None, outputs or None
+        _put_at(message, match["rest"], value)
+    inputs, outputs = ([_listed(side[at]) for at in sorted(side)] for side in sides)
+    return inputs[:MAX_MESSAGES] or None, outputs[:MAX_MESSAGES] or None
+
+
+def _put_at(message: dict[str, Any], path: str, value: Any) -> None:
+    """A value at its place in a message; a number among the names is a place in a list."""
+    names = [name for name in path.split(".", MAX_LEVELS) if name not in _LEVELS]
+    if not names:
+        return
+    *outer, last = ["content" if name == "contents" else name for name in names]
+    inner: Any = message
+    for name in outer:
+        inner = inner.setdefault(name, {})
+        if inner.__class__ is not dict:
+            return
+    inner[last] = value
+
+
+def _listed(value: Any) -> Any:
+    """Objects whose keys all are numbers are lists."""
+    if value.__class__ is not dict:
+        return value
+    if value and all(name.isdecimal() for name in value):
+        return [_listed(value[name]) for name in sorted(value, key=int)]
+    return {name: _listed(inner) for name, inner in value.items()}
+
+
+def of_events(events: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[Any], list[Any]]:
+    """(input, output) messages of a span's events, by name and attributes: an event for each
+    message, or one with all of them.
+    """
+    inputs: list[Any] = []
+    outputs: list[Any] = []
+    for name, said in events:
+        if name in _ASKED:
+            inputs.append({"role": _ASKED[name], **said})
+        elif name == "gen_ai.choice":
+            message = parsed(said.get("message"))
+            told = message if message.__class__ is dict else {"content": message}
+            outputs.append({"role": "assistant", **said, **told})
+        for names, side in ((_ALL_ASKED, inputs), (_ALL_ANSWERED, outputs)):
+            for one in names & said.keys():
+                found = parsed(said[one])
+                side.extend(found if found.__class__ is list else [found])
+    return inputs[:MAX_MESSAGES], outputs[:MAX_MESSAGES]
+
+
+_ASKED: Final = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
+_ALL_ASKED: Final = frozenset({"gen_ai.input.messages", "gen_ai.prompt"})
+_ALL_ANSWERED: Final = frozenset({"gen_ai.output.messages", "gen_ai.completion"})
+
+
+def answered(response: Any) -> tuple[Any, list[str]]:
+    """(messages, finish reasons) of what a model's interface answered, whichever it is: chat
+    completions, responses, Anthropic messages, Gemini, Bedrock, or the words alone.
+    """
+    if response.__class__ is not dict:
+        return (response or None) if response.__class__ in (str, list) else None, []
+    found: list[Any] = []
+    why: list[Any] = []
+    for choice in _dicts(response.get("choices")):
+        found.append(choice.get("message", {"role": "assistant", "content": choice.get("text")}))
+        why.append(choice.get("finish_reason"))
+    found += _dicts(response.get("output"))
+    for candidate in _dicts(response.get("candidates")):
+        found.append(candidate.get("content"))
+        why.append(candidate.get("finishReason"))
+    inner = response.get("output")
+    if inner.__class__ is dict:
+        found.append(inner.get("message"))
+    if not found and "content" in response:
+        found.append({"role": "assistant", "content": response["content"]})
+    why += [response.get("stop_reason"), response.get("stopReason")]
+    return [m for m in found if m.__class__ is dict] or None, [w for w in why if w.__class__ is str]
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    found = value if value.__class__ is list else []
+    return [one for one in found[:MAX_MESSAGES] if one.__class__ is dict]

@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.pipeline.normalize import genai, limits, messages, vocabulary
+from tachograph.pipeline.normalize import genai, limits, messages, results, vocabulary
 from tachograph.pipeline.normalize.identity import RESPONSE
+from tachograph.pipeline.normalize.raw import Row
 from tachograph.pipeline.normalize.rows import TEXTS, json_text, lists
 from tachograph.pipeline.normalize.span_columns import Attributes, Kept, fields
 from tachograph.pipeline.normalize.spans import Source, Spans
@@ -63,7 +64,9 @@ class _Making:
         self._outcome()
         told = self._exceptions()
         self._libraries()
+        self._of_events()
         self._words()
+        self._results()
         self._set("operation", spans.name)
         twin_kind, twin_call = self._twins(call)
         cut = self._rest(told)
@@ -145,11 +148,44 @@ class _Making:
                 self._set(field, self._sparse(values))
         return told
 
-    def _sparse(self, values: dict[int, Any]) -> pl.Series:
+    def _of_events(self) -> None:
+        """Messages that came as events of the span."""
+        sides: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
+        for at, events in self._spans.events.items():
+            said = messages.of_events((name, attributes) for name, _, attributes in events)
+            for found, side in zip(said, sides, strict=True):
+                if found:
+                    side[at] = json_text(found)
+        for field, side in zip(("input_messages", "output_messages"), sides, strict=True):
+            if side:
+                self._set(field, self._sparse(side))
+
+    def _results(self) -> None:
+        """What tools gave corrects outcomes, and an MCP call says so in its type."""
+        spoken = self._of("tool_call") & self._has("mcp_method")
+        if spoken.any():
+            self._set("tool_type", _where(spoken, _MCP))
+        telling = self._has("process_exit_code")
+        given = self._columns.get("tool_result")
+        if given is not None:
+            telling |= given.str.contains(results.TELLING).fill_null(value=False).to_numpy()
+        names = [n for n in _JUDGED if n in self._columns]
+        changed: dict[str, dict[int, Any]] = {name: {} for name in _CORRECTED}
+        for at in np.flatnonzero(telling & self._of(*results.CALLS)).tolist():
+            row: Row = {n: v for n in names if (v := self._columns[n][at]) is not None}
+            results.judge(row)
+            for name, values in changed.items():
+                if name in row:
+                    values[at] = row[name]
+        for name, values in changed.items():
+            if values:
+                self._put(name, self._sparse(values, COLUMNS[name]))
+
+    def _sparse(self, values: dict[int, Any], dtype: pl.DataType | None = None) -> pl.Series:
         every: list[Any] = [None] * len(self._spans)
         for at, value in values.items():
             every[at] = value
-        return pl.Series(every, dtype=pl.String)
+        return pl.Series(every, dtype=dtype or pl.String())
 
     # --- what only the kind tells
 
@@ -323,6 +359,10 @@ class _Making:
             self._columns["truncated"] = pl.Series(every, dtype=TEXTS)
 
 
+# What a result may correct, and what it is judged by.
+_CORRECTED: Final = ("outcome", "error_type", "process_exit_code")
+_JUDGED: Final = ("kind", "tool_result", *_CORRECTED)
+_MCP: Final = pl.Series(["mcp"])
 _INPUTS: Final = ("input.value", "traceloop.entity.input")
 _OUTPUTS: Final = ("output.value", "traceloop.entity.output")
 # Field → the kinds of span whose input, or output, it is.

@@ -1,9 +1,9 @@
 """Spans of agents to columns of actions: which attribute is which field, a name at a time.
 
-The kind comes from gen_ai.operation.name, mcp.method.name, openinference.span.kind or
-traceloop.span.kind; a client span of plain HTTP is an `http` action. Other spans tell nothing of an
-agent: they are left out and counted, and so are CHAIN, workflow and task spans, which only wrap
-others (but they still name sessions).
+The kind comes from gen_ai.operation.name, mcp.method.name, openinference.span.kind,
+traceloop.span.kind or what some library has in their stead; a client span of plain HTTP is an
+`http` action. Other spans tell nothing of an agent: they are left out and counted, and so are
+CHAIN, workflow and task spans, which only wrap others (but they still name sessions).
 """
 
 from collections.abc import Sequence
@@ -95,10 +95,10 @@ def kinds(spans: Spans, attributes: Attributes) -> pl.Series:
     """Kind of action of each span; WRAPPER of those that only wrap; null: nothing of an agent."""
     known: list[pl.Expr] = []
     columns: dict[str, pl.Series] = {}
-    for name, table in _KINDS.items():
+    for name, (table, default) in _KINDS.items():
         if len(attributes.rows(name)):
             columns[name] = attributes.text_of(name)
-            known.append(pl.col(name).replace_strict(table, default="other"))
+            known.append(pl.col(name).replace_strict(table, default=default))
     known = [pl.when(pl.col(n).is_not_null()).then(e) for n, e in zip(columns, known, strict=True)]
     columns["model"] = pl.Series(attributes.has(*_MODEL_CALL))
     columns["http"] = pl.Series(attributes.has(*_HTTP_CALL) & (spans.kind == CLIENT))
@@ -111,15 +111,18 @@ def kinds(spans: Spans, attributes: Attributes) -> pl.Series:
     return pl.DataFrame(columns).select(pl.coalesce(*known, by_presence)).to_series()
 
 
-_KINDS: Final[dict[str, dict[str, str]]] = {
-    "gen_ai.operation.name": vocabulary.OPERATIONS,
-    "mcp.method.name": vocabulary.METHODS,
-    "openinference.span.kind": {
-        **vocabulary.OPENINFERENCE, **dict.fromkeys(vocabulary.WRAPPERS, WRAPPER),
-    },
-    "traceloop.span.kind": {
-        **vocabulary.TRACELOOP, **dict.fromkeys(vocabulary.WRAPPERS, WRAPPER),
-    },
+# Attribute → the kind that each of its values means, and what any other value means.
+_KINDS: Final[dict[str, tuple[dict[str, str], str | None]]] = {
+    "gen_ai.operation.name": (vocabulary.OPERATIONS, "other"),
+    "mcp.method.name": (vocabulary.METHODS, "other"),
+    "openinference.span.kind": (
+        {**vocabulary.OPENINFERENCE, **dict.fromkeys(vocabulary.WRAPPERS, WRAPPER)}, "other",
+    ),
+    "traceloop.span.kind": (
+        {**vocabulary.TRACELOOP, **dict.fromkeys(vocabulary.WRAPPERS, WRAPPER)}, "other",
+    ),
+    "ai.operationId": (vocabulary.AI_SDK, WRAPPER),
+    "span.type": (vocabulary.SPAN_TYPES, None),
 }  # fmt: skip
 _MODEL_CALL: Final = ("gen_ai.request.model", "gen_ai.system", "llm.request.type", "llm.model_name")
 _HTTP_CALL: Final = ("http.request.method", "http.method")

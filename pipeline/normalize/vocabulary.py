@@ -99,6 +99,28 @@ OLD: Final[dict[str, str]] = {
     "net.peer.port": "target_port",
     "agent_id": "agent_id",
     "parent_agent_id": "parent_agent_id",
+    "gen_ai.tool.call_id": "tool_call_id",
+    # Spans of Claude Code.
+    "tool_name": "tool_name",
+    "tool_use_id": "tool_call_id",
+    "full_command": "process_command_line",
+    "model": "model_name",
+    "input_tokens": "usage_input_tokens",
+    "output_tokens": "usage_output_tokens",
+    "cache_read_tokens": "usage_cached_tokens",
+    # Pydantic AI, and the AI SDK of Vercel.
+    "tool_arguments": "tool_args",
+    "tool_response": "tool_result",
+    "ai.toolCall.name": "tool_name",
+    "ai.toolCall.id": "tool_call_id",
+    "ai.toolCall.args": "tool_args",
+    "ai.toolCall.result": "tool_result",
+    "ai.model.id": "model_name",
+    "ai.prompt.messages": "input_messages",
+    "ai.response.text": "output_messages",
+    "ai.telemetry.functionId": "agent_name",
+    "ai.telemetry.metadata.sessionId": "session_id",
+    "ai.telemetry.metadata.userId": "principal_id",
 }
 
 # Of the OTLP resource. Everything else there is kept as attributes, but for what describes the
@@ -133,6 +155,12 @@ OPERATIONS: Final[dict[str, str]] = {
     "delete_memory": "memory_write",
     "create_memory_store": "memory_write",
     "delete_memory_store": "memory_write",
+    # Words of Gemini CLI.
+    "tool_call": "tool_call",
+    "llm_call": "completion",
+    "agent_call": "agent_call",
+    "user_prompt": "prompt",
+    "system_prompt": "prompt",
 }
 MEMORY_OPS: Final[dict[str, str]] = {
     "search_memory": "search",
@@ -168,4 +196,23 @@ OPENINFERENCE: Final[dict[str, str]] = {
     "PROMPT": "prompt",
 }
 TRACELOOP: Final[dict[str, str]] = {"tool": "tool_call", "agent": "agent_call"}
+# Names of the AI SDK of Vercel: what has no entry wraps others.
+AI_SDK: Final[dict[str, str]] = {
+    "ai.toolCall": "tool_call",
+    "ai.generateText.doGenerate": "completion",
+    "ai.streamText.doStream": "completion",
+    "ai.generateObject.doGenerate": "completion",
+    "ai.streamObject.doStream": "completion",
+    "ai.embed.doEmbed": "index",
+    "ai.embedMany.doEmbed": "index",
+}
+# `span.type` of Claude Code. Others use the name too: a word that is not here says nothing.
+SPAN_TYPES: Final[dict[str, str]] = {
+    "llm_request": "completion",
+    "tool": "tool_call",
+    "interaction": "wrapper",
+    "tool.execution": "wrapper",
+    "tool.blocked_on_user": "wrapper",
+    "hook": "wrapper",
+}
 WRAPPERS: Final = frozenset({"CHAIN", "UNKNOWN", "workflow", "task", "unknown"})

@@ -4,10 +4,9 @@ What is inside is read as whatever it is: an action of ours, a record of another
 known here, or names of OpenTelemetry's conventions.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-
-import msgspec
 
 from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
 from tachograph.pipeline.normalize.formats.reading import (
@@ -17,6 +16,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     spoken,
     time_us,
     trace_of,
+    within,
 )
 from tachograph.pipeline.normalize.native import renamed
 from tachograph.pipeline.normalize.raw import Row
@@ -69,15 +69,24 @@ def of_headers(headers: Mapping[str, bytes], data: Any) -> Object | None:
     return {**event, "data": data}
 
 
+def carried(item: Any, headers: Mapping[str, bytes]) -> Object | None:
+    """The object that an event carries, unless it is an action of ours; None: none."""
+    if item.__class__ is not dict:
+        return None
+    event = item if FORMAT.recognises(item) else of_headers(headers, item)
+    data = unwrapped(event) if event is not None else None
+    return data if data.__class__ is dict and data.get("kind") not in KINDS else None
+
+
 def unwrapped(event: Object) -> Any:
     """What an event carries, where that is JSON."""
     data = event.get("data")
-    if data.__class__ is str:
+    if data is None and event.get("data_base64").__class__ is str:
         try:
-            return msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            return data
-    return data
+            data = base64.b64decode(event["data_base64"], validate=True).decode()
+        except ValueError:
+            return None
+    return within(data)
 
 
 def _told(event: Object) -> Told:

@@ -23,7 +23,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     time_us,
     within,
 )
-from tachograph.pipeline.normalize.messages import words
+from tachograph.pipeline.normalize.messages import answered, words
 from tachograph.pipeline.normalize.raw import Row
 
 _DECISIONS: Final = {"allow": "allow", "deny": "deny"}
@@ -107,11 +107,10 @@ def _shared(item: Object) -> Row:
 
 
 def _completion(item: Object, proxy: Object, shared: Row) -> Row:
-    asked, answered = within(at(proxy, "payload.request")), within(at(proxy, "payload.response"))
-    messages = at(asked, "messages")
-    choices = [one["message"] for one in objects(at(answered, "choices")) if "message" in one]
+    asked = within(at(proxy, "payload.request"))
+    answers, why = answered(within(at(proxy, "payload.response")))
     row = {**shared, "kind": "completion", "operation": "chat"}
-    said = words(choices)
+    said = words(answers)
     if said:
         row.update(content_text=said, content_role="assistant", content_direction="out")
     return filled(
@@ -123,17 +122,18 @@ def _completion(item: Object, proxy: Object, shared: Row) -> Row:
         usage_input_tokens=first(proxy, "usage.prompt_tokens", "usage.prompt_token"),
         usage_output_tokens=first(proxy, "usage.completion_tokens", "usage.completion_token"),
         usage_cost_usd=at(proxy, "usage.cost"),
-        input_messages=messages,
-        output_messages=choices or None,
+        input_messages=first(asked, "messages", "input", "prompt"),
+        output_messages=answers,
+        finish_reasons=why or None,
     )
 
 
 def _rpc(rpc: Object, shared: Row) -> Row:
-    asked, answered = within(at(rpc, "payload.request")), within(at(rpc, "payload.response"))
+    asked, came = within(at(rpc, "payload.request")), within(at(rpc, "payload.response"))
     method = first(rpc, "method") or at(asked, "method")
     row = {**shared, "kind": kind_of(None, method) or "other"}
-    error = first(rpc, "error") or at(answered, "error")
-    failed = error is not None or at(answered, "result.isError") is True
+    error = first(rpc, "error") or at(came, "error")
+    failed = error is not None or at(came, "result.isError") is True
     row["outcome"] = "failed" if failed else "succeeded"
     if row["kind"] == "tool_call":
         row["attempt"] = "executed"
@@ -149,7 +149,7 @@ def _rpc(rpc: Object, shared: Row) -> Row:
         tool_server=shared.get("service_name"),
         tool_call_id=rpc.get("id"),
         tool_args=at(asked, "params.arguments"),
-        tool_result=said_in(at(answered, "result.content")) or at(answered, "result"),
+        tool_result=said_in(at(came, "result.content")) or at(came, "result"),
         tool_result_bytes=rpc.get("response_body_size"),
         target_resource=at(asked, "params.uri"),
         error_type=None if not failed else "tool_error" if error is None else "rpc_error",

@@ -16,7 +16,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     time_us,
 )
 from tachograph.pipeline.normalize.identity import RESPONSE
-from tachograph.pipeline.normalize.messages import words
+from tachograph.pipeline.normalize.messages import answered, words
 from tachograph.pipeline.normalize.raw import Row
 
 # What a guardrail of LiteLLM says → a verdict.
@@ -113,6 +113,9 @@ def _call(item: Object, shared: Row) -> Row:
     tool = at(item, _TOOL)
     if tool.__class__ is dict:
         return _tool(row, tool)
+    if item.get("call_type") == "call_mcp_tool":
+        # Without its metadata the model's name alone tells the tool.
+        return _tool(row, {"name": str(item.get("model") or "").removeprefix("MCP: ")})
     return _completion(row, item)
 
 
@@ -137,7 +140,7 @@ def _tool(row: Row, tool: Object) -> Row:
 
 
 def _completion(row: Row, item: Object) -> Row:
-    answers = [one["message"] for one in objects(at(item, "response.choices")) if "message" in one]
+    answers, why = answered(item.get("response"))
     said = words(answers)
     operation = item.get("call_type")
     listing = operation == "list_mcp_tools"
@@ -159,13 +162,8 @@ def _completion(row: Row, item: Object) -> Row:
         usage_input_tokens=item.get("prompt_tokens"),
         usage_output_tokens=item.get("completion_tokens"),
         input_messages=item.get("messages") or None,
-        output_messages=answers or None,
-        finish_reasons=[
-            str(one["finish_reason"])
-            for one in objects(at(item, "response.choices"))
-            if one.get("finish_reason")
-        ]
-        or None,
+        output_messages=answers,
+        finish_reasons=why or None,
     )
 
 

@@ -29,7 +29,9 @@ from tachograph.pipeline.normalize.formats.reading import (
     Context,
     Object,
     at,
+    duration_ms,
     first,
+    host_of,
     objects,
     rest,
     said_in,
@@ -38,7 +40,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     time_us,
     within,
 )
-from tachograph.pipeline.normalize.messages import words
+from tachograph.pipeline.normalize.messages import answered, words
 from tachograph.pipeline.normalize.native import SERVER_FILLED
 from tachograph.pipeline.normalize.raw import Row
 from tachograph.schemas.batch import COLUMNS
@@ -78,6 +80,10 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     # A time that names no zone is UTC.
     utc: bool = False
     split: str | None = None
+    # An address without its port.
+    host: bool = False
+    # What a model's interface answered, whichever it is: its messages.
+    answer: bool = False
 
 
 class When(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -231,6 +237,8 @@ class Mapped:
             found = _value(how, part)
             if timed:
                 found = _time(how, part, found)
+            elif name == "duration_ms":
+                found = duration_ms(found)
             if found is not None and not set_field(row, name, found):
                 extra[name] = found
         if row.get("event_time") is None and context.observed_us is not None:
@@ -295,8 +303,12 @@ def _value(how: Value, part: Object) -> Any:
 def _shaped(how: Value, found: Any) -> Any:
     if how.each is not None:
         found = [one for one in (at(o, how.each) for o in objects(found)) if one is not None]
+    if how.answer:
+        found = answered(within(found))[0]
     if how.words:
         found = words(found) or said_in(found)
+    if how.host and found.__class__ is str:
+        found = host_of(found)
     if how.strip_suffix and found.__class__ is str:
         found = found.removesuffix(how.strip_suffix)
     if how.split and found.__class__ is str:

@@ -23,6 +23,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     trace_of,
     within,
 )
+from tachograph.pipeline.normalize.messages import words
 from tachograph.pipeline.normalize.raw import Row
 from tachograph.pipeline.normalize.vocabulary import METHODS
 
@@ -38,6 +39,22 @@ _META: Final = "io.modelcontextprotocol/"
 _RESULT_KEYS: Final = frozenset({"content", "structuredContent"})
 
 
+CLIENT: Final = "client"
+SERVER: Final = "server"
+_PEER: Final = {CLIENT: SERVER, SERVER: CLIENT}
+# Words for a direction → who sends.
+_SENDERS: Final = {
+    **dict.fromkeys(("client_to_server", "client-to-server", "c2s", "to_server"), CLIENT),
+    **dict.fromkeys(("server_to_client", "server-to-client", "s2c", "to_client"), SERVER),
+}
+# What only a server asks, and what is only in answers to it.
+_OF_SERVERS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
+_TO_SERVERS: Final = frozenset({"action", "model", "roots"})
+
+
+Key = tuple[str, str, str, str]
+
+
 class _Said(msgspec.Struct):
     """One message with what its envelope says of it."""
 
@@ -51,11 +68,25 @@ class _Said(msgspec.Struct):
         method = self.message.get("method")
         return method if method.__class__ is str else None
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What an answer shares with its request. An id may be text or a number, which differ."""
+    def key(self, asker: str) -> Key:
+        """What an answer shares with its request. An id may be text or a number, which differ, and
+        both peers count for themselves.
+        """
         ident = self.message.get("id")
-        return (str(self.session), ident.__class__.__name__, str(ident))
+        return (str(self.session), asker, ident.__class__.__name__, str(ident))
+
+    @property
+    def asker(self) -> str:
+        """The peer that asks, or asked: by the direction, else by what the message says."""
+        said = self.envelope.get("direction")
+        sender = _SENDERS.get(said.lower()) if said.__class__ is str else None
+        if sender is not None:
+            return sender if self.method is not None else _PEER[sender]
+        if self.method is not None:
+            return SERVER if self.method in _OF_SERVERS else CLIENT
+        result = self.message.get("result")
+        told = result.__class__ is dict and not _TO_SERVERS.isdisjoint(result)
+        return SERVER if told else CLIENT
 
     @property
     def session(self) -> Any:
@@ -71,35 +102,55 @@ class Mcp(Written):
 
     def recognises(self, item: Object) -> bool:
         """See Decoder."""
-        message = _message(item)
-        return message is not None and (message.get("jsonrpc") == "2.0" or "isError" in message)
+        return any(
+            message.get("jsonrpc") == "2.0" or "isError" in message for message in _messages(item)
+        )
 
     def read(self, items: Sequence[Object], context: Context) -> Read:
         """See Decoder."""
         told: list[list[Told]] = [[] for _ in items]
-        asked: dict[tuple[str, str, str], tuple[_Said, Row]] = {}
+        asked: dict[Key, tuple[_Said, Row]] = {}
         peers: dict[str, Row] = {}
         for number, item in enumerate(items):
-            message = _message(item)
-            if message is None:
-                continue
-            said = _Said(number, message, item if message is not item else {})
-            if said.method is not None:
-                made = _request(said, context)
-                if made is not None:
-                    asked[said.key] = said, made.row
-                    told[number].append(made)
-            elif said.key in asked:
-                before, row = asked.pop(said.key)
-                told[number] += _answered(row, before, said, context)
-            else:
-                told[number] += _alone(said, context)
-            for made in told[number]:
-                _introduced(made.row, peers.setdefault(str(said.session), {}))
+            for message in _messages(item):
+                said = _Said(number, message, item if message is not item else {})
+                told[number] += _told(said, asked, peers, context)
         return Read(told)
 
 
 FORMAT = Mcp()
+
+
+def _told(
+    said: _Said,
+    asked: dict[Key, tuple[_Said, Row]],
+    peers: dict[str, Row],
+    context: Context,
+) -> list[Told]:
+    """What one message tells. `asked`: requests that have no answer yet; `peers`: who they said
+    they are, by session.
+    """
+    known = peers.setdefault(str(said.session), {})
+    if said.method is not None:
+        made = _request(said, context)
+        told = [made] if made is not None else []
+        if made is not None:
+            asked[said.key(said.asker)] = said, made.row
+    elif (found := _asked(said, asked)) is not None:
+        before, row = found
+        told = list(_answered(row, before, said, context))
+        _introduced(row, known)
+    else:
+        told = list(_alone(said, context))
+    for one in told:
+        _introduced(one.row, known)
+    return told
+
+
+def _asked(said: _Said, asked: dict[Key, tuple[_Said, Row]]) -> tuple[_Said, Row] | None:
+    """The request that a message answers. A tap may not know which way a message went."""
+    keys = (said.key(said.asker), said.key(_PEER[said.asker]))
+    return next((asked.pop(key) for key in keys if key in asked), None)
 
 
 def _introduced(row: Row, peers: Row) -> None:
@@ -111,15 +162,19 @@ def _introduced(row: Row, peers: Row) -> None:
             row[name] = peers[name]
 
 
-def _message(item: Object) -> Object | None:
-    """The JSON-RPC message of an item; None: it holds none."""
+def _messages(item: Object) -> list[Object]:
+    """The JSON-RPC messages of an item: one, or those of a batch."""
     if "jsonrpc" in item:
-        return item
+        return [item]
     for name in _MESSAGES:
-        inner = within(item.get(name))
-        if inner.__class__ is dict and ("jsonrpc" in inner or _RESULT_KEYS & inner.keys()):
-            return dict(inner)
-    return None
+        found = [
+            one
+            for one in objects(within(item.get(name)))
+            if "jsonrpc" in one or _RESULT_KEYS & one.keys()
+        ]
+        if found:
+            return found
+    return []
 
 
 def _shared(said: _Said, context: Context) -> Row:
@@ -214,8 +269,33 @@ def _result(row: Row, message: Object) -> None:
         row,
         outcome="failed" if failed else "succeeded",
         error_type="tool_error" if failed else None,
-        tool_result=said_in(at(result, "content")) or at(result, "structuredContent"),
     )
+    if result.__class__ is dict:
+        _given(row, result)
+
+
+def _given(row: Row, result: Object) -> None:
+    """What an answer holds, by what was asked for."""
+    match row.get("mcp_method"):
+        case "initialize":
+            # Words of the server that models read before anything else.
+            if filled(row, content_text=result.get("instructions")).get("content_text"):
+                row.update(content_direction="in", content_role="tool", content_trust="untrusted")
+            filled(row, tool_server=row.get("tool_server") or at(result, "serverInfo.name"),
+                   mcp_protocol_version=result.get("protocolVersion"))  # fmt: skip
+        case "sampling/createMessage":
+            row.update(content_direction="out", content_role="assistant")
+            filled(row, content_text=words([result]), model_served=result.get("model"))
+        case "elicitation/create":
+            accepted = result.get("action") == "accept"
+            row["approval_decision"] = "approved" if accepted else "refused"
+        case _:
+            filled(
+                row,
+                tool_result=said_in(first(result, "content", "contents"))
+                or words(result.get("messages"))
+                or result.get("structuredContent"),
+            )
 
 
 def _answered(row: Row, asked: _Said, said: _Said, context: Context) -> Iterator[Told]:

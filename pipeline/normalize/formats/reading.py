@@ -1,6 +1,7 @@
 """Reading JSON of other systems: a value by its path, times of all units, outcomes."""
 
 import functools
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +20,7 @@ UNITS_US: Final = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
 _encoded = msgspec.json.Encoder().encode
 TIMES: Final = frozenset(name for name, dtype in COLUMNS.items() if dtype == TIME)
 MAX_PATH: Final = 12
+MAX_DURATION_CHARS: Final = 64
 MAX_KEPT: Final = 64
 MAX_KEPT_CHARS: Final = 2_000
 _FIRST_FAILURE: Final = 400
@@ -38,7 +40,7 @@ _split = functools.lru_cache(maxsize=4_096)(str.split)
 
 def at(value: Any, path: str) -> Any:
     """The value at a dotted path, None where there is none. A key may have dots of its own; a
-    number is a place in a list.
+    number is a place in a list, and JSON text is what it says.
     """
     if value.__class__ is dict:
         found = value.get(path)
@@ -56,6 +58,7 @@ def _searched(value: Any, path: str, depth: int = 0) -> Any:
     """The same, whatever parts of the path are one key."""
     if not path or depth > MAX_PATH:
         return value if not path else None
+    value = parsed(value)
     if value.__class__ is list:
         head, _, rest = path.partition(".")
         number = int(head) if head.isascii() and head.isdigit() and len(head) < MAX_PATH else -1
@@ -96,7 +99,12 @@ def within(value: Any) -> Any:
 
 
 def said_in(content: Any) -> str | None:
-    """The words of a result's content parts."""
+    """The words of a result's content parts, and of the resources inside them."""
+    if content.__class__ is list:
+        content = [
+            one["resource"] if one.__class__ is dict and "resource" in one else one
+            for one in content
+        ]
     return words([{"content": content}])
 
 
@@ -128,6 +136,30 @@ def _iso_us(text: str) -> int | None:
         return int(found.timestamp() * 1_000_000 + 0.5)
     except (ValueError, OverflowError):
         return None
+
+
+_DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ns|us|µs|ms|s|m|h)")
+_UNITS_MS: Final = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
+
+
+def duration_ms(value: Any) -> Any:
+    """Milliseconds of a duration as text with its unit, as `5870ms` or `1m2.5s`; anything else as
+    it is.
+    """
+    if value.__class__ is not str or not _DURATION.match(value):
+        return value
+    parts = _DURATION.findall(value[:MAX_DURATION_CHARS])
+    if sum(len(number) + len(unit) for number, unit in parts) != len(value):
+        return value
+    return sum(float(number) * _UNITS_MS[unit] for number, unit in parts)
+
+
+def host_of(address: str) -> str:
+    """The host of `host:port` or `[v6]:port`; an address without a port as it is."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, colon, port = address.rpartition(":")
+    return host if colon and port.isdecimal() and ":" not in host else address
 
 
 def trace_of(traceparent: Any) -> tuple[str, str] | None:

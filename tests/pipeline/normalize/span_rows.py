@@ -4,9 +4,17 @@ No part of the product: `normalize` maps spans a column at a time, and here is t
 more in the plainest form, over spans that protobuf's own reader or msgspec gave.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from tachograph.pipeline.normalize import derive, genai, identity, messages, otlp, vocabulary
+from tachograph.pipeline.normalize import (
+    derive,
+    genai,
+    identity,
+    messages,
+    otlp,
+    results,
+    vocabulary,
+)
 from tachograph.pipeline.normalize.forms import Span
 from tachograph.pipeline.normalize.genai import fields, keep, put
 from tachograph.pipeline.normalize.raw import BadInput, Item, Row
@@ -92,6 +100,12 @@ def _kind_of_library(span: Span) -> str | None:
         value = attributes.get(name)
         if value.__class__ is str and value:
             return WRAPPER if value in vocabulary.WRAPPERS else kinds.get(value, "other")
+    operation = attributes.get("ai.operationId")
+    if operation.__class__ is str and operation:
+        return vocabulary.AI_SDK.get(operation, WRAPPER)
+    named = attributes.get("span.type")
+    if named.__class__ is str and named in vocabulary.SPAN_TYPES:
+        return vocabulary.SPAN_TYPES[named]
     if any(name in attributes for name in _MODEL_CALL):
         return "completion"
     if span.kind == CLIENT and ("http.request.method" in attributes or "http.method" in attributes):
@@ -133,7 +147,8 @@ def row_of(span: Span, kind: str, resource: Row) -> Row:
         row[TWIN] = span.parent_span_id if span.kind == SERVER else span.span_id
     if span.events:
         _events(row, extra, span)
-    _by_kind(row, extra, kind)
+    told = messages.of_events((name, said) for name, _, said in span.events)
+    _by_kind(row, extra, kind, told)
     row.setdefault("operation", span.name)
     keep(row, extra)
     return row
@@ -160,20 +175,21 @@ def _events(row: Row, extra: Row, span: Span) -> None:
     )
 
 
-def _by_kind(row: Row, extra: Row, kind: str) -> None:
+def _by_kind(row: Row, extra: Row, kind: str, told: tuple[list[Any], list[Any]]) -> None:
     """What only the kind tells: where a library's input and output belong, the words, the memory
     operation.
     """
     if "traceloop.entity.name" in extra:
         name = extra["traceloop.entity.name"]
-        told = name if name.__class__ is str else json_text(name)
-        row.setdefault("tool_name" if kind == "tool_call" else "agent_name", told)
+        name = name if name.__class__ is str else json_text(name)
+        row.setdefault("tool_name" if kind == "tool_call" else "agent_name", name)
     if not messages.FLAT_FIRST.isdisjoint(extra):
         _unflatten(row, extra)
     if "target_host" in row and kind != "http":
         _server(row, kind)
     if not _VALUES.isdisjoint(extra):
         _values(row, extra, kind)
+    _told(row, kind, told)
     if kind in ("completion", "agent_call"):
         text = messages.words(row.get("output_messages"))
         if text is not None:
@@ -184,6 +200,15 @@ def _by_kind(row: Row, extra: Row, kind: str) -> None:
             row.update(content_text=text, content_role="user", content_direction="in")
     elif kind in ("memory_read", "memory_write"):
         row.setdefault("memory_op", vocabulary.MEMORY_OPS.get(row.get("operation", ""), kind[7:]))
+
+
+def _told(row: Row, kind: str, told: tuple[list[Any], list[Any]]) -> None:
+    for field, said in zip(("input_messages", "output_messages"), told, strict=True):
+        if said:
+            row.setdefault(field, json_text(said))
+    if kind == "tool_call" and row.get("mcp_method") is not None:
+        row.setdefault("tool_type", "mcp")
+    results.judge(row)
 
 
 def _values(row: Row, extra: Row, kind: str) -> None:

@@ -45,6 +45,10 @@ kinds = st.sampled_from(
         ("gen_ai.request.model", "m"),
         ("http.request.method", "GET"),
         ("gen_ai.tool.name", "t"),
+        ("ai.operationId", "ai.toolCall"),
+        ("ai.operationId", "ai.generateText"),
+        ("span.type", "tool"),
+        ("span.type", "web"),
         ("x", "y"),
     ]
 )
@@ -58,6 +62,9 @@ more_names = st.sampled_from(
         "gen_ai.prompt.0.content", "gen_ai.completion.0.content", "url.full", "http.url",
         "gen_ai.response.finish_reasons", "gen_ai.evaluation.score.value", "resource.a",
         "span.events", "tool.name", "gen_ai.tool.name", "token", "x", "",
+        "gen_ai.tool.call.result", "process.exit.code", "mcp.method.name", "tool_name",
+        "llm.output_messages.0.message.contents.0.message_content.text",
+        "gen_ai.completion.0.tool_calls.0.name",
     ]
 )  # fmt: skip
 texts = st.sampled_from(
@@ -65,6 +72,7 @@ texts = st.sampled_from(
         "", "a", "b", "7", "7.5", "-1", "99999999999999999999", "é", "chat", '{"a":1}',
         '{"command":["ls","-l"],"path":"/x","url":"http://h:1/p"}', '{"to":"a@b, c@d"}',
         '[{"role":"user","parts":[{"type":"text","content":"hi"}]},{"role":"assistant","content":"ho"}]',
+        '{"isError":true,"content":[]}', '{"metadata":{"exit_code":2}}', "Exit code: 1\nno", "0",
         "http://example.com:8080/x", "a text of more than twelve bytes",
     ]
 )  # fmt: skip
@@ -85,6 +93,17 @@ plain_values: st.SearchStrategy[dict[str, Any]] = (
 )  # fmt: skip
 plain_pairs = st.lists(
     st.fixed_dictionaries({"key": more_names | attribute_names, "value": plain_values}), max_size=6
+)
+said_pairs = st.lists(
+    st.fixed_dictionaries(
+        {
+            "key": st.sampled_from(
+                ["content", "message", "role", "gen_ai.prompt", "gen_ai.output.messages"]
+            ),
+            "value": plain_values,
+        }
+    ),
+    max_size=3,
 )
 NANO = 1_795_370_400_000_000_000
 
@@ -110,7 +129,8 @@ def plain_spans(draw: st.DrawFn) -> dict[str, Any]:
         "traceState": draw(st.sampled_from(["", "a=b"])),
     }
     if draw(st.booleans()):
-        event = {"name": draw(st.sampled_from(["exception", "e"])), "attributes": draw(plain_pairs)}
+        named = ["exception", "e", "gen_ai.user.message", "gen_ai.choice", "gen_ai.content.prompt"]
+        event = {"name": draw(st.sampled_from(named)), "attributes": draw(plain_pairs | said_pairs)}
         said = {"key": "exception.type", "value": {"stringValue": draw(texts)}}
         event["attributes"] = [said, *event["attributes"]]
         made["events"] = [event] * draw(st.integers(0, 2))
