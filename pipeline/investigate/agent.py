@@ -21,7 +21,7 @@ def page(reader: Reader, agent_id: str) -> Page:
             Section("Who it is", [_facts(row)]),
             Section("Alerts", [grid(ALERTS, alerts)], "none"),
             Section("What it touches", [_touched(reader, agent_id)], "nothing with a name"),
-            Section("Beside its usual", [beside_its_usual(reader, agent_id)], "not known yet"),
+            Section("Beside its usual", [*beside_its_usual(reader, agent_id)], "not known yet"),
             Section("Busiest minutes", [_rates(reader, agent_id)]),
             Section("Newest state", [_state(reader, agent_id)], "none was captured or published"),
             Section("Directives", [_directives(reader, agent_id)], "it was told nothing"),

@@ -15,7 +15,7 @@ MAX_EVENTS = 400
 
 Kind = Literal["alert", "session", "agent"]
 # Kind → where it is looked for, which column names it, and which shows a person what it is.
-_PLACES = {
+PLACES = {
     "alert": ("tacho.alerts", "alert_id", "title"),
     "session": ("tacho.actions", "session_id", "agent_id"),
     "agent": ("tacho.actions", "agent_id", "agent_name"),
@@ -24,7 +24,7 @@ _PLACES = {
 
 def one(reader: Reader, kind: Kind, prefix: str) -> str:
     """The id that is this or begins so. Raises ConfigError when there is none, or more than one."""
-    table, column, shown = _PLACES[kind]
+    table, column, shown = PLACES[kind]
     rows = reader.rows(
         f"SELECT {column} AS id, any({shown}) AS shown FROM {table}"  # noqa: S608 - our own names
         f" WHERE startsWith({column}, {{prefix:String}}) AND {column} != ''"

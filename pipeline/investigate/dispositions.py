@@ -30,6 +30,7 @@ MAX_ALERTS = 500
 BROKER_WITHIN_S = 3.0
 STORED_WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.5
+HEADERS = {RECORD_HEADER: b"disposition", VERSION_HEADER: b"1"}
 _DONE = {
     "close": "closed", "reopen": "reopened", "assign": "assigned", "note": "noted",
     "acknowledge": "acknowledged",
@@ -62,26 +63,36 @@ def run_say(
     _check(word, prefixes)
     with served(settings) as place, Reader(place) as reader:
         alerts = _named(reader, prefixes)
-        said = [_record(row, word, clock) for row in alerts]
+        said = [record(row, word, clock) for row in alerts]
         send(said, settings)
-        stored = _stored(reader, said, sleep)
+        is_stored = _stored(reader, said, sleep)
     done = _DONE[word.action]
     sink.writelines(f"{done} {row['alert_id']}  {ask.plain(row['title'])}\n" for row in alerts)
-    if not stored:
+    if not is_stored:
         sink.write(
             f"in {TOPIC}, but not in ClickHouse yet: is `tacho store` running? It will be read.\n"
         )
 
 
 def _check(word: Word, prefixes: list[str]) -> None:
+    problem = problem_of(word)
+    if problem:
+        raise ConfigError(f"--{problem}")
+    if len(prefixes) > MAX_ALERTS:
+        raise ConfigError(f"at most {MAX_ALERTS} alerts at a time")
+
+
+def problem_of(word: Word) -> str:
+    """Why a word cannot be said; empty: it can."""
     if word.action == "close" and word.disposition not in VERDICTS:
-        raise ConfigError(f"--disposition: say which, {', '.join(VERDICTS)}")
+        return f"disposition: say which, {', '.join(VERDICTS)}"
+    if word.action == "assign" and word.assignee is None:
+        return "assignee: say who"
     for name in ("note", "assignee", "by"):
         text = getattr(word, name)
         if text is not None and not 0 < len(text.strip()) <= MAX_TEXT_CHARS:
-            raise ConfigError(f"{name}: say something, in at most {MAX_TEXT_CHARS:,} characters")
-    if len(prefixes) > MAX_ALERTS:
-        raise ConfigError(f"at most {MAX_ALERTS} alerts at a time")
+            return f"{name}: say something, in at most {MAX_TEXT_CHARS:,} characters"
+    return ""
 
 
 def _named(reader: Reader, prefixes: list[str]) -> list[Row]:
@@ -101,7 +112,8 @@ def _named(reader: Reader, prefixes: list[str]) -> list[Row]:
     return named
 
 
-def _record(row: Row, word: Word, clock: Clock) -> Disposition:
+def record(row: Row, word: Word, clock: Clock) -> Disposition:
+    """A word on the alert of this row."""
     told: dict[str, Any] = msgspec.structs.asdict(word)
     by = told.pop("by") or who()
     return Disposition(
@@ -119,24 +131,32 @@ def send(said: list[Disposition], settings: Settings) -> None:
             f"no broker at {settings.kafka.bootstrap} ({error}): what people say goes through"
             f" {TOPIC}; start `tacho up`, or set KAFKA_BOOTSTRAP_SERVERS"
         ) from error
-    headers = {RECORD_HEADER: b"disposition", VERSION_HEADER: b"1"}
     for one in said:
-        key = f"{one.tenant}/{one.alert_id}".encode()
-        writer.send(TOPIC, codec.encode(one), key=key, headers=headers)
+        writer.send(TOPIC, codec.encode(one), key=key_of(one), headers=HEADERS)
     writer.flush()
+
+
+def key_of(said: Disposition) -> bytes:
+    """The key of its record: what is said of one alert stays in order."""
+    return f"{said.tenant}/{said.alert_id}".encode()
+
+
+def stored(reader: Reader, said: list[Disposition]) -> bool:
+    """Whether the store has all of it."""
+    [row] = reader.rows(
+        "SELECT uniqExact(alert_id) AS n FROM tacho.dispositions WHERE at >= toDateTime64("
+        "{at:String}, 6, 'UTC') AND alert_id IN {ids:Array(String)}",
+        {"at": min(one.at for one in said).strftime("%Y-%m-%d %H:%M:%S.%f"),
+         "ids": [one.alert_id for one in said]},
+    )  # fmt: skip
+    return int(row["n"]) == len({one.alert_id for one in said})
 
 
 def _stored(reader: Reader, said: list[Disposition], sleep: Callable[[float], None]) -> bool:
     """Whether the store has all of it, given a moment to read it."""
     looks = int(STORED_WITHIN_S / _LOOK_EVERY_S)
     for look in range(looks):
-        [row] = reader.rows(
-            "SELECT uniqExact(alert_id) AS n FROM tacho.dispositions WHERE at >= toDateTime64("
-            "{at:String}, 6, 'UTC') AND alert_id IN {ids:Array(String)}",
-            {"at": min(one.at for one in said).strftime("%Y-%m-%d %H:%M:%S.%f"),
-             "ids": [one.alert_id for one in said]},
-        )  # fmt: skip
-        if int(row["n"]) == len({one.alert_id for one in said}):
+        if stored(reader, said):
             return True
         if look < looks - 1:
             sleep(_LOOK_EVERY_S)

@@ -4,9 +4,19 @@ by hash alone. Every value is escaped, and control and direction characters are 
 
 import base64
 import hashlib
+from collections.abc import Callable
 from html import escape
 
-from tachograph.pipeline.investigate.page import Block, Facts, Grid, Lines, Page, Section, Talk
+from tachograph.pipeline.investigate.page import (
+    Facts,
+    Grid,
+    Lines,
+    Page,
+    Plot,
+    Section,
+    Talk,
+)
+from tachograph.pipeline.investigate.plots import svg
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 75rem; margin: 2rem auto;
@@ -29,17 +39,25 @@ tr.marked td:first-child, .turn.marked { border-left: 3px solid #c62828; padding
 .critical, .high { background: #c62828 }
 .medium { background: #b26a00 }
 .low { background: #00695c }
+.turn .from { color: #57606a }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem }
+figure { margin: 0 }
+figcaption { font-size: .85rem; color: #57606a }
+svg { width: 100%; height: auto; display: block }
+.bar { fill: #0969da } .bar.over { fill: #c62828 }
+.usual { stroke: #57606a; fill: none } .most { stroke: #57606a; fill: none; stroke-dasharray: 4 3 }
+.axis { stroke: #d5d9de } svg text { font-size: 11px; fill: #57606a }
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{_HASH}'"
 CELL_CHARS = 2_000
 TURN_CHARS = 20_000
-_SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational"})
+SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational"})
 
 
 def document(page: Page) -> str:
     """The file."""
-    severity = page.severity if page.severity in _SEVERITIES else ""
+    severity = page.severity if page.severity in SEVERITIES else ""
     badge = f'<span class="severity {severity}">{severity}</span>' if severity else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -60,25 +78,47 @@ def text(value: str, most: int) -> str:
     return escape("".join(c if c.isprintable() or c == "\n" else "·" for c in cut))
 
 
+# Column or fact, and value → where the value has a page of its own, if it has one.
+Link = Callable[[str, str], str | None]
+
+
+def nowhere(_name: str, _value: str) -> None:
+    """A file of its own leads nowhere."""
+
+
 def _section(section: Section) -> str:
     blocks = section.filled
     if not blocks and not section.empty:
         return ""
-    inner = "".join(_block(block) for block in blocks)
-    said = inner or f'<p class="empty">{text(section.empty, CELL_CHARS)}</p>'
+    said = body(section)
     return f"<section><h2>{text(section.title, 120)}</h2>{said}</section>\n"
 
 
-def _block(block: Block) -> str:
+def body(section: Section, link: Link = nowhere) -> str:
+    """What stands below a section's heading."""
+    blocks = section.filled
+    plots = "".join(_figure(block) for block in blocks if isinstance(block, Plot))
+    inner = "".join(_block(block, link) for block in blocks if not isinstance(block, Plot))
+    inner += f'<div class="plots">{plots}</div>' if plots else ""
+    return inner or f'<p class="empty">{text(section.empty, CELL_CHARS)}</p>'
+
+
+def _figure(plot: Plot) -> str:
+    caption = f"{text(plot.title.replace('_', ' '), 80)} ({text(plot.unit, 40)} an hour)"
+    return f"<figure><figcaption>{caption}</figcaption>{svg(plot)}</figure>"
+
+
+def _block(block: Facts | Grid | Lines | Talk, link: Link) -> str:
     match block:
         case Facts():
             rows = "".join(
-                f"<tr><th>{text(name, 80)}</th><td>{text(value, CELL_CHARS)}</td></tr>"
+                f'<tr><th scope="row">{text(name, 80)}</th>'
+                f"<td>{_value(name, value, link)}</td></tr>"
                 for name, value in block.rows
             )
             return f'<table class="facts">{rows}</table>'
         case Grid():
-            return _grid(block)
+            return _grid(block, link)
         case Lines():
             items = "".join(f"<li>{text(line, CELL_CHARS)}</li>" for line in block.lines)
             return f"<ul>{items}</ul>"
@@ -86,12 +126,23 @@ def _block(block: Block) -> str:
             return "".join(_turn(block, number) for number in range(len(block.turns)))
 
 
-def _grid(block: Grid) -> str:
-    head = "".join(f"<th>{text(name, 80)}</th>" for name in block.columns)
+def _value(name: str, value: str, link: Link) -> str:
+    shown = text(value, CELL_CHARS)
+    if name == "severity" and value in SEVERITIES:
+        return f'<span class="severity {value}">{value}</span>'
+    to = link(name, value)
+    return shown if to is None else f'<a href="{escape(to)}">{shown}</a>'
+
+
+def _grid(block: Grid, link: Link) -> str:
+    head = "".join(f'<th scope="col">{text(name, 80)}</th>' for name in block.columns)
     marked = set(block.marked)
     rows = "".join(
         f"<tr{_class(number in marked)}>"
-        + "".join(f"<td>{text(value, CELL_CHARS)}</td>" for value in row)
+        + "".join(
+            f"<td>{_value(name, value, link)}</td>"
+            for name, value in zip(block.columns, row, strict=True)
+        )
         + "</tr>"
         for number, row in enumerate(block.rows)
     )
@@ -105,7 +156,10 @@ def _class(marked: bool) -> str:  # noqa: FBT001 - read beside its one use
 def _turn(block: Talk, number: int) -> str:
     time, speaker, words = block.turns[number]
     kind = "turn marked" if number in block.marked else "turn"
+    came = "".join(
+        f'<p class="from">← {text(one, CELL_CHARS)}</p>' for one in block.notes.get(number, ())
+    )
     return (
         f'<div class="{kind}"><b>{text(time, 40)} {text(speaker, 120)}</b>'
-        f"<p>{text(words, TURN_CHARS)}</p></div>"
+        f"<p>{text(words, TURN_CHARS)}</p>{came}</div>"
     )

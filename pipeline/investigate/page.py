@@ -33,9 +33,21 @@ class Talk(msgspec.Struct, frozen=True, tag="talk"):
 
     turns: list[tuple[str, str, str]]
     marked: list[int] = []
+    notes: dict[int, list[str]] = {}  # where the values of a turn came from
 
 
-Block = Facts | Grid | Lines | Talk
+class Plot(msgspec.Struct, frozen=True, tag="plot"):
+    """A measure hour by hour, beside what was usual; None where nothing is known."""
+
+    title: str
+    unit: str
+    hours: list[int]  # since 1970
+    amounts: list[int]
+    usual: list[float | None]
+    most: list[float | None]
+
+
+Block = Facts | Grid | Lines | Talk | Plot
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -63,7 +75,8 @@ class Page(msgspec.Struct, frozen=True):
 
 def _size(block: Block) -> int:
     return len(block.lines if isinstance(block, Lines) else
-               block.turns if isinstance(block, Talk) else block.rows)  # fmt: skip
+               block.turns if isinstance(block, Talk) else
+               block.hours if isinstance(block, Plot) else block.rows)  # fmt: skip
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Facts:

@@ -2,7 +2,7 @@
 
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
-from tachograph.pipeline.investigate.origins import Turn
+from tachograph.pipeline.investigate.origins import CALLED, Turn, origins
 from tachograph.pipeline.investigate.page import (
     Facts,
     Grid,
@@ -95,12 +95,23 @@ def _talk(reader: Reader, session_id: str) -> Talk:
     turns = _news(turns)
     shown = turns[:SHOWN_TURNS]
     speakers = [
-        f"{one.speaker} {'calls ' if one.part == 3 else ''}{one.tool_name}".strip() for one in shown
+        f"{one.speaker} {'calls ' if one.part == CALLED else ''}{one.tool_name}".strip()
+        for one in shown
     ]
     told = [(clock(one.time), who, one.text) for one, who in zip(shown, speakers, strict=True)]
     if len(turns) > SHOWN_TURNS:
         told.append(("", "", f"… {len(turns) - SHOWN_TURNS:,} more turns"))
-    return Talk(told, [at for at, one in enumerate(shown) if one.event_id in evidence])
+    marked = [at for at, one in enumerate(shown) if one.event_id in evidence]
+    return Talk(told, marked, _came(shown))
+
+
+def _came(shown: list[Turn]) -> dict[int, list[str]]:
+    """Under each call, where its values came from."""
+    places = {one.event_id: at for at, one in enumerate(shown) if one.part == CALLED}
+    notes: dict[int, list[str]] = {}
+    for one in origins(shown, list(places)):
+        notes.setdefault(places[one.call.event_id], []).append(f"{one.value}: {one.told}")
+    return notes
 
 
 def _news(turns: list[Turn]) -> list[Turn]:

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tachograph.pipeline.investigate.page import Block, Facts, Grid, Lines, Page, Talk
+from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Plot, Talk
 from tachograph.pipeline.up.view import STYLE, safe
 
 CELL_CHARS = 300
@@ -31,10 +31,11 @@ def write(page: Page, sink: TextIO) -> None:
         if not blocks:
             console.print(Padding(Text(section.empty, "dim"), (0, 0, 0, 2)))
         for block in blocks:
-            console.print(Padding(_shown(block), (0, 0, 0, 2)))
+            if not isinstance(block, Plot):  # the table above it has the same course as bars
+                console.print(Padding(_shown(block), (0, 0, 0, 2)))
 
 
-def _shown(block: Block) -> Table | Text:
+def _shown(block: Facts | Grid | Lines | Talk) -> Table | Text:
     match block:
         case Facts():
             return _facts(block)
@@ -78,6 +79,8 @@ def _talk(block: Talk) -> Text:
         text.append_text(safe(speaker, 80)).append("\n")
         for line in paragraphs(words, TURN_CHARS):
             text.append("    ").append(line).append("\n")
+        for note in block.notes.get(number, ()):
+            text.append("    ← ", "dim").append_text(safe(note, CELL_CHARS)).append("\n")
     return text
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, SCALES
 from tachograph.detectors.behaviour.levels import amount_of
 from tachograph.detectors.behaviour.rows import ASKED
 from tachograph.pipeline.backtest.actions import as_actions
-from tachograph.pipeline.investigate.page import Grid
+from tachograph.pipeline.investigate.page import Grid, Plot
 from tachograph.pipeline.query.reader import Reader
 from tachograph.schemas.batch import COLUMNS
 
@@ -28,18 +28,19 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _LEFT_OUT: Final = {"content_text"}
 
 
-def beside_its_usual(reader: Reader, agent_id: str) -> Grid:
-    """For each feature the newest hour, what was usual before it, and the course of hours. Raises
-    Refused, RetryLater.
+def beside_its_usual(reader: Reader, agent_id: str) -> list[Grid | Plot]:
+    """For each feature the newest hour, what was usual before it, and the course of hours: as a
+    table, and as plots. Raises Refused, RetryLater.
     """
     heard: list[Judged] = []
     behaviour = Behaviour(listener=heard.append)
     actions = _actions(reader, agent_id)
     if actions.is_empty():
-        return Grid([], [])
+        return []
     behaviour.judge(actions, 0)
     behaviour.close(1)
-    return _grid([one for one in heard if (_hours_of(one)).any()])
+    courses = _courses([one for one in heard if (_hours_of(one)).any()])
+    return [_grid(courses), *(one.plot for one in courses)]
 
 
 def _actions(reader: Reader, agent_id: str) -> pl.DataFrame:
@@ -67,10 +68,16 @@ def _hours_of(judged: Judged) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return found
 
 
-def _grid(heard: Sequence[Judged]) -> Grid:
-    columns = ["measure", "newest hour", "usual", "most before", "on hours", f"last {HOURS} hours"]
+class _Course(NamedTuple):
+    """One feature over the hours, and of how many hours its usual is made."""
+
+    plot: Plot
+    own: int
+
+
+def _courses(heard: Sequence[Judged]) -> list[_Course]:
     if not heard:
-        return Grid([], [])
+        return []
     ends, amounts, centres, highest, own = (
         np.concatenate(part)
         for part in zip(
@@ -86,29 +93,52 @@ def _grid(heard: Sequence[Judged]) -> Grid:
         )
     )  # fmt: skip
     order = np.argsort(ends, kind="stable")
-    newest = order[-1]
     hours = (ends[order] - 1) // SCALES[_HOUR].panes
-    rows = []
+    kept = order[hours > hours[-1] - HOURS]
+    first = len(order) - len(kept)
+    known = own[kept] > 0
+    found = []
     for place, feature in enumerate(FEATURES):
-        course = amounts[order, place]
-        if not course.any():
+        if not amounts[:, place].any():
             continue
-        known = int(own[newest]) > 0
+        levels = [_levels(one[kept, place], feature.grain, known) for one in (centres, highest)]
+        plot = Plot(
+            feature.name, feature.unit,
+            hours[first:].tolist(),
+            [int(one) for one in amounts[kept, place]], *levels,
+        )  # fmt: skip
+        found.append(_Course(plot, int(own[order[-1]])))
+    return found
+
+
+def _levels(
+    levels: np.ndarray[tuple[int], np.dtype[np.float64]],
+    grain: int,
+    known: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> list[float | None]:
+    pairs = zip(levels.tolist(), known.tolist(), strict=True)
+    return [amount_of(level) * grain if one else None for level, one in pairs]
+
+
+def _grid(courses: Sequence[_Course]) -> Grid:
+    columns = ["measure", "newest hour", "usual", "most before", "on hours", f"last {HOURS} hours"]
+    rows = []
+    for plot, own in courses:
+        usual, most = plot.usual[-1], plot.most[-1]
         rows.append(
             [
-                f"{feature.name} ({feature.unit})",
-                f"{int(course[-1]):,}",
-                _amount(centres[newest, place], feature.grain) if known else "not known yet",
-                _amount(highest[newest, place], feature.grain) if known else "",
-                f"{int(own[newest]):,}",
-                sparkline(hours, course),
+                f"{plot.title} ({plot.unit})",
+                f"{plot.amounts[-1]:,}",
+                "not known yet" if usual is None else _amount(usual),
+                "" if most is None else _amount(most),
+                f"{own:,}",
+                sparkline(np.array(plot.hours), plot.amounts),
             ]
         )
-    return Grid(columns, rows)
+    return Grid(columns, rows) if rows else Grid([], [])
 
 
-def _amount(level: float, grain: int) -> str:
-    amount = amount_of(float(level)) * grain
+def _amount(amount: float) -> str:
     return f"{amount:,.0f}" if amount >= 10 else f"{amount:.2g}"
 
 

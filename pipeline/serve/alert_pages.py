@@ -36,9 +36,11 @@ FILTERS: Final = {
     "entity": "entity",
     "owner_team": "owner_team",
 }
+# Where a text is looked for; a session by its id, an alert by how its id begins.
+SEARCHED: Final = ("title", "agent_id", "entity", "principal_id")
 # Name → condition on a time.
 TIMES: Final = {"since": "last_seen >=", "until": "last_seen <", "updated_since": "updated_at >="}
-NAMES: Final = (*FILTERS, "rule", "min_severity", *TIMES, "limit", "cursor")
+NAMES: Final = (*FILTERS, "rule", "min_severity", "search", *TIMES, "limit", "cursor")
 _CLOSED: Final = {"severity": SEVERITIES, "status": STATUSES}
 # Where a page begins: created_at in microseconds, and the alert before it.
 CURSOR: Final = r"^(-?[0-9]{1,17}):([!-~]{1,200})$"
@@ -57,7 +59,7 @@ class Question(NamedTuple):
     limit: int
 
 
-def question(query: QueryParams, tenant: str | None) -> Question:
+def question(query: QueryParams, tenant: str | None, columns: str = "*") -> Question:
     """What a query string asks; `tenant` is the caller's, if it has one.
 
     Raises RequestError 400 for what cannot be asked, 403 for another tenant.
@@ -69,6 +71,7 @@ def question(query: QueryParams, tenant: str | None) -> Question:
     conditions = [
         *_filters(query, values),
         *_severity_from(query),
+        *_search(query, values),
         *_times(query, values),
         *_tenant(query, values, tenant),
         *_after(query, values),
@@ -77,7 +80,7 @@ def question(query: QueryParams, tenant: str | None) -> Question:
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     order = f"ORDER BY created_at DESC, alert_id DESC LIMIT {limit + 1}"
     # Conditions are ours word for word; what a client wrote is in the values.
-    return Question(f"SELECT * FROM tacho.alerts{where} {order}", values, limit)  # noqa: S608
+    return Question(f"SELECT {columns} FROM tacho.alerts{where} {order}", values, limit)  # noqa: S608
 
 
 def one(alert_id: str, tenant: str | None) -> Question:
@@ -170,6 +173,19 @@ def _severity_from(query: QueryParams) -> list[str]:
 
 def _rank(severity: str) -> int:
     return [str(known) for known in SEVERITIES].index(severity)
+
+
+def _search(query: QueryParams, values: dict[str, str]) -> list[str]:
+    text = query.get("search")
+    if text is None:
+        return []
+    if not 0 < len(text) <= MAX_VALUE_CHARS or "\0" in text:
+        raise RequestError(400, f"search: a text of at most {MAX_VALUE_CHARS} characters")
+    values["search"] = text
+    found = [f"positionCaseInsensitiveUTF8({one}, {{search:String}}) > 0" for one in SEARCHED]
+    found.append("startsWith(alert_id, {search:String})")
+    found.append("has(session_ids, {search:String})")
+    return [f"({' OR '.join(found)})"]
 
 
 def _times(query: QueryParams, values: dict[str, str]) -> list[str]:

@@ -2,26 +2,30 @@
 
 import asyncio
 from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from tachograph.pipeline import metrics
 from tachograph.pipeline.control.keys import public_key
 from tachograph.pipeline.log import get, place_of
 from tachograph.pipeline.serve.archive import Archive
+from tachograph.pipeline.serve.console.entrance import LogIn
+from tachograph.pipeline.serve.console.views import CONSOLE, Console, problem_page, to_login
 from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door, answer
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import Gate
 from tachograph.pipeline.serve.openapi import document
 from tachograph.pipeline.serve.publisher import Publisher
+from tachograph.pipeline.serve.socket import Sockets
 from tachograph.pipeline.serve.watch import Desk, Wanted
 from tachograph.pipeline.settings import Settings
 
@@ -41,6 +45,8 @@ GETS: Final = (
     *("/openapi.json", "/v1/alerts"),
 )
 ALERT: Final = "/v1/alerts/"
+SOCKET: Final = "/alerts/ws"
+_STARTS: Final = ("http.response.start", "websocket.http.response.start")
 
 
 class Views:
@@ -84,7 +90,7 @@ class Views:
         caller = self._gate.admit(request, "watch")
         wanted = Wanted.of(request.query_params, caller.tenant)
         last_id = request.headers.get("last-event-id") or request.query_params.get("last_id")
-        return self._desk.watch(wanted, last_id or None)
+        return self._desk.watch(wanted.line, last_id or None)
 
     async def healthz(self, _request: Request) -> Response:
         """GET /healthz: the process answers."""
@@ -111,35 +117,60 @@ def _json(status: int, content: dict[str, Any]) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-def application(door: Door, views: Views, archive: Archive) -> ASGIApp:
+class Parts(NamedTuple):
+    """What answers at the door."""
+
+    door: Door
+    views: Views
+    archive: Archive
+    sockets: Sockets
+    console: Console
+
+
+def application(parts: Parts) -> ASGIApp:
     """All paths, inside what holds for all of them."""
-    posts = [door.traces, door.logs, door.metrics, door.actions, door.state, door.acks]
-    gets = [views.directives, views.keys, views.alerts, views.healthz, views.readyz, views.metrics]
-    gets += [views.openapi, archive.page]
-    routes = [Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)]
-    routes.append(Route(INGEST + "{format}", door.ingest, methods=["POST"]))
-    routes += [Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)]
-    routes.append(Route(ALERT + "{alert_id}", archive.one, methods=["GET"]))
     inner = Starlette(
         exception_handlers={
+            LogIn: to_login,
             RequestError: _refused,
             HTTPException: _unrouted,
             ClientDisconnect: _left,
         }
     )
-    inner.router = Router(routes, redirect_slashes=False)
+    inner.router = Router(_routes(parts), redirect_slashes=False)
     return Outer(inner)
+
+
+def _routes(parts: Parts) -> list[BaseRoute]:
+    door, views, archive = parts.door, parts.views, parts.archive
+    posts = [door.traces, door.logs, door.metrics, door.actions, door.state, door.acks]
+    gets = [views.directives, views.keys, views.alerts, views.healthz, views.readyz, views.metrics]
+    gets += [views.openapi, archive.page]
+    routes: list[BaseRoute] = [
+        *(Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)),
+        Route(INGEST + "{format}", door.ingest, methods=["POST"]),
+        *(Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)),
+        Route(ALERT + "{alert_id}", archive.one, methods=["GET"]),
+        WebSocketRoute(SOCKET, parts.sockets),
+        *parts.console.routes(),
+    ]
+    return routes
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)  # noqa: S101 - Starlette's signature is wider than its use
+    if isinstance(request, WebSocket):
+        await request.send_denial_response(answer(request, error))
+        return Response()  # never sent
+    if request.url.path.startswith(CONSOLE):
+        return problem_page(error)
     return answer(request, error)
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    return answer(request, RequestError(error.status_code, error.detail, headers=headers))
+    return await _refused(request, RequestError(error.status_code, error.detail, headers=headers))
 
 
 async def _left(_request: Request, _error: Exception) -> Response:
@@ -156,13 +187,13 @@ class Outer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            return
         status = 0
 
         async def sent(message: MutableMapping[str, Any]) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] == "websocket.accept":
+                status = 101
+            if message["type"] in _STARTS:
                 status = message["status"]
                 message["headers"] = _secured(message.get("headers", []))
             await send(message)
@@ -171,12 +202,12 @@ class Outer:
             await self._inner(scope, receive, sent)
         except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours answers 500, logged without payload
             log.error("fault", of=place_of(error))  # noqa: TRY400 - a traceback may quote a payload
-            if status == 0:
+            if status == 0 and scope["type"] == "http":
                 await _json(500, {"error": "internal error"})(scope, receive, sent)
         finally:
             path = scope["path"]
             route = path if path in POSTS or path in GETS else "other"
-            for prefix in (INGEST, ALERT):
+            for prefix in (INGEST, ALERT, SOCKET, CONSOLE):
                 route = prefix if path.startswith(prefix) else route
             metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.options import is_loopback
@@ -10,6 +10,11 @@ from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import ANONYMOUS, Caller, Tokens
 
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="tachograph"'}
+
+
+def address_of(request: HTTPConnection) -> str:
+    """From where it is asked."""
+    return request.client.host if request.client else "?"
 
 
 class Gate:
@@ -20,34 +25,43 @@ class Gate:
     def __init__(self, tokens: Tokens | None, rate: RateLimit) -> None:
         self._tokens, self._rate = tokens, rate
 
-    def admit(self, request: Request, role: str) -> Caller:
+    @property
+    def open(self) -> bool:
+        """Whether nobody has to say who they are."""
+        return self._tokens is None
+
+    def admit(self, request: HTTPConnection, role: str) -> Caller:
         """The caller, who has the role. Raises RequestError 401, 403, 421 or 429."""
-        address = request.client.host if request.client else "?"
         if self._tokens is None:
             self._check_host(request)
             caller = ANONYMOUS
         else:
-            caller = self._authenticated(request, self._tokens, address)
-        if role not in caller.roles:
-            raise RequestError(403, f"the token has no role `{role}`")
-        wait_s = self._rate.wait_s(caller.principal or address)
-        if wait_s is not None:
-            raise RequestError(429, "too many requests of this client", retry_after_s=wait_s)
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            caller = self.known(request, token.strip() if scheme.lower() == "bearer" else "")
+        self.let(request, caller, role)
         return caller
 
-    def _authenticated(self, request: Request, tokens: Tokens, address: str) -> Caller:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        caller = tokens.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+    def let(self, request: HTTPConnection, caller: Caller, role: str) -> None:
+        """Let a known caller in who has the role. Raises RequestError 403, 429."""
+        if role not in caller.roles:
+            raise RequestError(403, f"this needs the role `{role}`")
+        wait_s = self._rate.wait_s(caller.principal or address_of(request))
+        if wait_s is not None:
+            raise RequestError(429, "too many requests of this client", retry_after_s=wait_s)
+
+    def known(self, request: HTTPConnection, token: str) -> Caller:
+        """Whose token it is. Raises RequestError 401, 429."""
+        caller = self._tokens.authenticate(token) if self._tokens and token else None
         if caller is None:
             # Guessing has its own allowance, apart from those who are let in from the same address.
-            wait_s = self._rate.wait_s(f"refused {address}")
+            wait_s = self._rate.wait_s(f"refused {address_of(request)}")
             if wait_s is not None:
                 raise RequestError(429, "too many refused requests", retry_after_s=wait_s)
             raise RequestError(401, "a valid bearer token is required", headers=_CHALLENGE)
         return caller
 
     @staticmethod
-    def _check_host(request: Request) -> None:
+    def _check_host(request: HTTPConnection) -> None:
         # A web page whose name was made to point at this machine (DNS rebinding) sends its own
         # name as host.
         host = request.headers.get("host", "")

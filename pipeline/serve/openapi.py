@@ -10,6 +10,7 @@ from tachograph.pipeline.serve.alert_pages import (
     DEFAULT_LIMIT,
     FILTERS,
     MAX_LIMIT,
+    MAX_VALUE_CHARS,
     STATUSES,
     TIMES,
 )
@@ -60,6 +61,9 @@ def document() -> dict[str, Any]:
 def _page() -> dict[str, Any]:
     parameters = [_many(name) for name in (*FILTERS, "rule")]
     parameters.append(_parameter("min_severity", {"enum": list(SEVERITIES)}, "this and above"))
+    text = {"type": "string", "pattern": r"^[^\x00]+$", "maxLength": MAX_VALUE_CHARS}
+    about = "in title, agent, entity or principal; a session's id, or how the alert's id begins"
+    parameters.append(_parameter("search", text, about))
     moment = {"type": "string", "format": "date-time"}
     parameters += [
         _parameter(name, moment, f"alerts with {about} this") for name, about in TIMES.items()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tachograph.pipeline.serve.limits import Limits
 
@@ -83,6 +84,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._within(None)
         super().on_message_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        """The head is whole, and the connection is another protocol's from here on."""
+        self._within(None)
+        super().handle_websocket_upgrade()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request, and hang up."""
         text = "The request's head is too large." if self._refusal == 431 else msg
@@ -91,6 +97,15 @@ class GuardedProtocol(HttpToolsProtocol):
         length = b"content-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[self._refusal] + head + length + body)
         self.transport.close()
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that the application can hang up on."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As HTTP's."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}
 
 
 def guarded(limits: Limits) -> type[GuardedProtocol]:

@@ -17,17 +17,22 @@ from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.health import TURNED_AWAY, HealthReporter
 from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.sources import Sources
-from tachograph.pipeline.serve.app import Views, application
+from tachograph.pipeline.serve.app import Parts, Views, application
 from tachograph.pipeline.serve.archive import Archive
+from tachograph.pipeline.serve.asking import Asking
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
+from tachograph.pipeline.serve.console.entrance import Entrance
+from tachograph.pipeline.serve.console.sessions import Sessions
+from tachograph.pipeline.serve.console.views import Console
 from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door
 from tachograph.pipeline.serve.feed import Feed
 from tachograph.pipeline.serve.gate import Gate
 from tachograph.pipeline.serve.options import DoorOptions, bound_socket
-from tachograph.pipeline.serve.protocol import guarded
+from tachograph.pipeline.serve.protocol import SocketProtocol, guarded
 from tachograph.pipeline.serve.publisher import Publisher
 from tachograph.pipeline.serve.rate import RateLimit
+from tachograph.pipeline.serve.socket import Sockets
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.serve.watch import Desk
 from tachograph.pipeline.settings import Settings
@@ -38,6 +43,8 @@ WATCH_S: Final = 0.05
 TOKENS_AGE_S: Final = 5.0
 DRAIN_S: Final = 10
 FLUSH_S: Final = 8.0
+# A watcher has nothing to say.
+_SAID_BYTES: Final = 4_096
 
 
 def run(
@@ -102,10 +109,18 @@ async def _serve(
         formats=Sources.from_env(os.environ).formats,
     )  # fmt: skip
     directives = Directives(settings, limits, system_us)
-    views = Views(gate, publisher, Desk(settings, feed, limits), directives, settings)
-    archive = Archive(gate, settings.clickhouse)
+    desk = Desk(settings, feed, limits)
+    # People do not wait for scripts, nor scripts for people.
+    asking, console_asking = Asking(settings.clickhouse), Asking(settings.clickhouse, at_once=4)
+    parts = Parts(
+        door,
+        Views(gate, publisher, desk, directives, settings),
+        Archive(gate, asking),
+        Sockets(gate, desk),
+        Console(Entrance(gate, Sessions(system_us)), tokens, console_asking, desk, publisher),
+    )
     health = HealthReporter(settings, "serve")
-    server = _Server(_config(options, application(door, views, archive)))
+    server = _Server(_config(options, application(parts)))
     reloading = asyncio.create_task(_reload(tokens))
     serving = asyncio.create_task(server.serve([listener]))
     try:
@@ -125,7 +140,8 @@ async def _serve(
         await asyncio.to_thread(health.close)
         left = await asyncio.to_thread(publisher.close, FLUSH_S)
         await asyncio.to_thread(backlog.close)
-        archive.close()
+        asking.close()
+        console_asking.close()
         log.info("door closed", unacknowledged=left)
     if publisher.fatal:
         raise RetryLater(f"the producer cannot go on: {publisher.fatal}")
@@ -135,7 +151,8 @@ def _config(options: DoorOptions, app: Callable[..., object]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=guarded(options.limits),
-        ws="none",
+        ws=SocketProtocol,
+        ws_max_size=_SAID_BYTES,
         lifespan="off",
         log_config=None,
         access_log=False,

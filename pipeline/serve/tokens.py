@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,13 @@ import msgspec
 
 from tachograph.pipeline.errors import ConfigError
 
-ROLES: Final = ("publish", "watch", "metrics")
+# What programs do, and what people are; a person's role holds those before it.
+ROLES: Final = ("publish", "watch", "metrics", "viewer", "analyst", "admin")
+_HOLDS: Final = {
+    "viewer": ("watch",),
+    "analyst": ("viewer", "watch"),
+    "admin": ("analyst", "viewer", "watch", "metrics"),
+}
 ANY_TENANT: Final = "*"
 MIN_TOKEN_CHARS = 16
 MAX_TOKENS = 10_000
@@ -24,6 +30,11 @@ class Caller(msgspec.Struct, frozen=True):
     principal: str | None
     tenant: str | None
     roles: frozenset[str]
+
+
+def granted(roles: Iterable[str]) -> frozenset[str]:
+    """The roles with those that they hold."""
+    return frozenset(one for role in roles for one in (role, *_HOLDS.get(role, ())))
 
 
 ANONYMOUS: Final = Caller(principal=None, tenant=None, roles=frozenset(ROLES))
@@ -44,14 +55,18 @@ class Tokens:
         self._callers: dict[bytes, Caller] = {}
         self.reload()
 
-    def _digest(self, token: str) -> bytes:
+    def proof(self, token: str) -> bytes:
+        """What may be kept of a token, to ask again whether it holds."""
         return hashlib.blake2b(token.encode("utf-8", "surrogatepass"), key=self._key).digest()
 
     def authenticate(self, token: str) -> Caller | None:
         """The token's caller, or None."""
-        digest = self._digest(token)
-        for known, caller in self._candidates(digest):
-            if hmac.compare_digest(known, digest):
+        return self.holder(self.proof(token))
+
+    def holder(self, proof: bytes) -> Caller | None:
+        """The caller whose token has this proof, or None: the token was taken out since."""
+        for known, caller in self._candidates(proof):
+            if hmac.compare_digest(known, proof):
                 return caller
         return None
 
@@ -77,7 +92,7 @@ class Tokens:
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip() and not line.lstrip().startswith("#"):
                 token, caller = _parsed(line, f"TACHO_TOKENS_FILE: {self._path}, line {number}")
-                callers[self._digest(token)] = caller
+                callers[self.proof(token)] = caller
         if not 0 < len(callers) <= MAX_TOKENS:
             raise ConfigError(f"TACHO_TOKENS_FILE: {self._path} has no token, or over {MAX_TOKENS}")
         self._callers, self._stamp = callers, stamp
@@ -95,4 +110,4 @@ def _parsed(line: str, where: str) -> tuple[str, Caller]:
     roles = frozenset(roles_text.split(","))
     if unknown := roles - set(ROLES):
         raise ConfigError(f"{where}: {sorted(unknown)} are none of the roles {', '.join(ROLES)}")
-    return token, Caller(principal, None if tenant == ANY_TENANT else tenant, roles)
+    return token, Caller(principal, None if tenant == ANY_TENANT else tenant, granted(roles))

@@ -1,30 +1,22 @@
-"""`GET /alerts`: one watcher of the feed, as server-sent events.
-
-A watcher has no queue of its own: it walks through the feed's memory at its own pace. When the
-feed has moved on past it, it is cut off with an event that says where to resume, and no one
-else notices.
-"""
+"""`GET /alerts`: watchers of the feed, as server-sent events: what each wants, and its place."""
 
 import asyncio
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import KafkaException
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED, WATCHERS
-from tachograph.pipeline.serve.cursor import Cursor, decode, encode
+from tachograph.pipeline.serve.cursor import Cursor, decode
 from tachograph.pipeline.serve.errors import RequestError
-from tachograph.pipeline.serve.feed import Feed, Gap, History, Item
+from tachograph.pipeline.serve.feed import Feed, Item
 from tachograph.pipeline.serve.limits import Limits
+from tachograph.pipeline.serve.walk import Cut, View, Walk
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas.alert import SEVERITIES
-
-log = get("serve.watch")
 
 RETRY_MS: Final = 2_000
 MAX_FILTER_VALUES: Final = 100
@@ -57,6 +49,10 @@ class Wanted(msgspec.Struct, frozen=True):
                 raise RequestError(403, "the token sees its own tenant only")
             chosen["tenant"] = frozenset({tenant})
         return cls(**chosen)
+
+    def line(self, item: Item) -> bytes | None:
+        """The alert's JSON, where the watcher wants it."""
+        return item.line if self.matches(item) else None
 
     def matches(self, item: Item) -> bool:
         """Whether the watcher wants it."""
@@ -94,8 +90,12 @@ class Desk:
         self.settings, self.feed, self.limits = settings, feed, limits
         self._left = limits.watchers
 
-    def watch(self, wanted: Wanted, last_id: str | None) -> "Watch":
-        """The stream for a watcher: what is new, or all after `last_id`.
+    def watch(self, view: View, last_id: str | None) -> "Watch":
+        """The stream for a watcher: what is new, or all after `last_id`. Raises as `place` does."""
+        return Watch(self, view, self.place(last_id))
+
+    def place(self, last_id: str | None) -> Cursor | None:
+        """Take a place at the feed, to be given back; where to begin there.
 
         Raises RequestError: 400 for an id that is none, 503 when all places are taken or the
         log is not there yet.
@@ -110,7 +110,7 @@ class Desk:
             raise RequestError(503, "all places at the feed are taken", retry_after_s=10)
         self._left -= 1
         WATCHERS.inc()
-        return Watch(self, wanted, cursor)
+        return cursor
 
     def give(self) -> None:
         """A watcher has left."""
@@ -118,22 +118,18 @@ class Desk:
         WATCHERS.dec()
 
 
-class _Cut(Exception):
-    """The watcher does not read."""
-
-
 class Watch(Response):
     """The answer to one watcher: a stream that ends when either side leaves."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, desk: "Desk", wanted: Wanted, cursor: Cursor | None) -> None:
+    def __init__(self, desk: "Desk", view: View, cursor: Cursor | None) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._desk, self._wanted = desk, wanted
-        self._feed, self._limits = desk.feed, desk.limits
-        self._cursor: Cursor = dict(self._feed.now() if cursor is None else cursor)
-        self._resumes = cursor is not None
+        self._desk = desk
+        self._walk = Walk(
+            desk.settings, desk.feed, desk.limits, wire=self, view=view, cursor=cursor
+        )
         self._send: Send
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,13 +140,13 @@ class Watch(Response):
                 await send({"type": "http.response.body"})
             else:
                 await self._stream(receive)
-        except _Cut:
+        except Cut:
             scope["state"]["abort"]()
         finally:
             self._desk.give()
 
     async def _stream(self, receive: Receive) -> None:
-        pump = asyncio.create_task(self._pump())
+        pump = asyncio.create_task(self._walk.run())
         gone = asyncio.create_task(_disconnect(receive))
         try:
             await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -162,107 +158,35 @@ class Watch(Response):
             raise outcome
         await self._write(b"", more=False)
 
-    async def _pump(self) -> None:
-        await self._write(b"retry: %d\n" % RETRY_MS + self._mark())
-        if self._resumes and not await self._catch_up():
-            return
-        number = self._feed.base
-        while not self._feed.closed:
-            if number < self._feed.base:
-                await self._say_lagged()
-                return
-            chunk, number = self._chunk(number)
-            if chunk:
-                await self._write(chunk)
-            elif not await self._feed.news(number, self._limits.heartbeat_s):
-                await self._write(self._mark())
+    def said(self, kind: str, at: str, data: bytes) -> bytes:
+        """One event."""
+        return event(kind, at, data)
 
-    def _mark(self) -> bytes:
-        # An id without data: the client remembers the place though nothing it wants was there.
-        # From the earliest on there is no place to remember yet, and an empty id would mean none.
-        place = b"id: %b\n" % encode(self._cursor).encode() if self._cursor else b""
+    def mark(self, at: str | None) -> bytes:
+        """An id without data: the client remembers the place though nothing it wants was there.
+        From the earliest on there is no place to remember yet, and an empty id would mean none.
+        """
+        place = b"id: %b\n" % at.encode() if at else b""
         return b": tacho\n%b\n" % place
 
-    def _chunk(self, number: int) -> tuple[bytes, int]:
-        """Wanted events from `number` on, up to a chunk, and the number after them."""
-        parts, size_bytes = [], 0
-        while number < self._feed.end and size_bytes < self._limits.chunk_bytes:
-            if part := self._event(self._feed.at(number)):
-                parts.append(part)
-                size_bytes += len(part)
-            number += 1
-        return b"".join(parts), number
+    async def put(self, parts: list[bytes], timeout_s: float | None = None) -> None:
+        """Send events. Raises Cut when the client takes none for too long."""
+        await self._write(b"".join(parts), timeout_s)
 
-    def _event(self, item: Item) -> bytes:
-        """The item as an event, or nothing: it is known or not wanted. Moves the cursor past it."""
-        if item.offset < self._cursor.get(item.partition, 0):
-            return b""
-        self._cursor[item.partition] = item.offset + 1
-        if not self._wanted.matches(item):
-            return b""
-        return event("alert", encode(self._cursor), item.line)
-
-    async def _catch_up(self) -> bool:
-        """Send what is older than the feed's memory. False: the log could not be read; the
-        client resumes.
-        """
-        if self._feed.covers(self._cursor):
-            return True
-        async with self._feed.catching_up:
-            history = await asyncio.to_thread(History, self._desk.settings, self._cursor)
-            try:
-                for gap in await asyncio.to_thread(history.examine):
-                    self._cursor[gap.partition] = gap.given
-                    await self._write(_gap_event(gap, encode(self._cursor)))
-                self._cursor = dict(history.cursor)
-                while not self._feed.closed and not self._feed.covers(self._cursor):
-                    items = await asyncio.to_thread(history.read)
-                    await self._send_history(items)
-            except KafkaException as error:
-                log.warning("history", error=str(error.args[0]))
-                return False
-            finally:
-                await asyncio.shield(asyncio.to_thread(history.close))
-        return True
-
-    async def _send_history(self, items: list[Item]) -> None:
-        parts: list[bytes] = []
-        size_bytes = 0
-        for item in items:
-            part = self._event(item)
-            parts.append(part)
-            size_bytes += len(part)
-            if size_bytes > self._limits.chunk_bytes:
-                await self._write(b"".join(parts), self._limits.catch_up_send_timeout_s)
-                parts, size_bytes = [], 0
-        # The mark keeps a client up to date that wants none of these, and finds out whether it
-        # is still there.
-        await self._write(b"".join(parts) + self._mark(), self._limits.catch_up_send_timeout_s)
-
-    async def _say_lagged(self) -> None:
-        DROPPED.labels("serve", "watcher_lagged").inc()
-        at = encode(self._cursor)
-        data = {"resume_from": at, "reason": "the feed moved on while this client did not read"}
-        await self._write(event("lagged", at, msgspec.json.encode(data)))
+    async def begin(self) -> None:
+        """How long a client waits before it comes again."""
+        await self._write(b"retry: %d\n" % RETRY_MS)
 
     async def _write(
         self, chunk: bytes, timeout_s: float | None = None, *, more: bool = True
     ) -> None:
-        """Send one chunk; raises _Cut when the client takes none for too long."""
+        """Send one chunk; raises Cut when the client takes none for too long."""
         try:
-            async with asyncio.timeout(timeout_s or self._limits.send_timeout_s):
+            async with asyncio.timeout(timeout_s or self._desk.limits.send_timeout_s):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
         except TimeoutError:
             DROPPED.labels("serve", "watcher_stuck").inc()
-            raise _Cut from None
-
-
-def _gap_event(gap: Gap, at: str) -> bytes:
-    data = {
-        "partition": gap.partition, "asked": gap.asked, "given": gap.given,
-        "reason": "the log no longer holds what was asked for",
-    }  # fmt: skip
-    return event("gap", at, msgspec.json.encode(data))
+            raise Cut from None
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -178,6 +178,13 @@ def test_the_html_file_asks_nobody_for_anything_and_runs_nothing(
         "div",
         "b",
         "span",
+        "figure",
+        "figcaption",
+        "svg",
+        "line",
+        "rect",
+        "path",
+        "text",
     }
     assert not {"src", "href", "style", "onclick", "action"} & set(parsed.attributes)
     [style] = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)

@@ -1,0 +1,67 @@
+"""Logging in and out at the console, by a token."""
+
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from tachograph.pipeline.serve.console.entrance import Entrance, form_of
+from tachograph.pipeline.serve.console.render import shown
+from tachograph.pipeline.serve.console.sessions import COOKIE, SESSION_S
+from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.tokens import Tokens
+
+HOME: Final = "/console"
+LOGIN: Final = "/console/login"
+
+
+class Login:
+    """The login page and what is posted there."""
+
+    def __init__(self, entrance: Entrance, tokens: Tokens | None) -> None:
+        self._entrance, self._tokens = entrance, tokens
+
+    async def page(self, _request: Request) -> Response:
+        """GET /console/login."""
+        if self._entrance.gate.open:
+            return RedirectResponse(HOME, 303)
+        return self._form("")
+
+    async def post(self, request: Request) -> Response:
+        """POST /console/login: a token that may view."""
+        form = await form_of(request)
+        token = "".join(form.get("token", [])).strip()
+        if self._tokens is None:
+            raise RequestError(404, "there are no tokens here")
+        try:
+            caller = self._entrance.gate.known(request, token)
+        except RequestError as error:
+            if error.status != 401:
+                raise
+            return self._form("This token is not known.", 401)
+        if "viewer" not in caller.roles:
+            return self._form("This token may not view: it needs the role viewer.", 403)
+        holder = partial(self._tokens.holder, self._tokens.proof(token))
+        answer = RedirectResponse(HOME, 303)
+        keep(answer, request, self._entrance.sessions.open(holder))
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        """POST /console/logout."""
+        await self._entrance.posted(request, "viewer")
+        self._entrance.sessions.end(request.cookies.get(COOKIE, ""))
+        answer = RedirectResponse(LOGIN, 303)
+        answer.delete_cookie(COOKIE, path=HOME)
+        return answer
+
+    def _form(self, problem: str, status: int = 200) -> Response:
+        return shown("login.html", status=status, problem=problem, by_token=True, service="")
+
+
+def keep(answer: Response, request: Request, secret: str) -> None:
+    """Give the browser its session: no script reads it, no other site sends it."""
+    answer.set_cookie(
+        COOKIE, secret, max_age=SESSION_S, path=HOME, httponly=True, samesite="strict",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""The console's pages. Each answers a person who is let in, from ClickHouse, as a reader of the
+person's tenant.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from tachograph.pipeline.clock import system_us
+from tachograph.pipeline.investigate import agent, alert, ask, incident, session
+from tachograph.pipeline.investigate.dispositions import VERDICTS
+from tachograph.pipeline.investigate.page import Page
+from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.serve.asking import Asking
+from tachograph.pipeline.serve.console import rows
+from tachograph.pipeline.serve.console.entrance import Entrance, Person
+from tachograph.pipeline.serve.console.live import Lines
+from tachograph.pipeline.serve.console.login import HOME, LOGIN, Login
+from tachograph.pipeline.serve.console.render import asset, shown
+from tachograph.pipeline.serve.console.say import Saying
+from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.publisher import Publisher
+from tachograph.pipeline.serve.tokens import Tokens
+from tachograph.pipeline.serve.watch import Desk
+from tachograph.schemas.alert import SEVERITIES
+
+CONSOLE: Final = HOME
+DAYS: Final = 7
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_PAGES: Final[Mapping[str, Callable[[Reader, str], Page]]] = {
+    "alert": alert.page,
+    "session": session.page,
+    "agent": agent.page,
+}
+
+
+class Console:
+    """The console. Made and used on the event loop."""
+
+    def __init__(
+        self,
+        entrance: Entrance,
+        tokens: Tokens | None,
+        asking: Asking,
+        desk: Desk,
+        publisher: Publisher,
+    ) -> None:
+        self._entrance, self._asking, self._desk = entrance, asking, desk
+        self._login = Login(entrance, tokens)
+        self._saying = Saying(asking, publisher, system_us)
+        self._lines = Lines()
+
+    def routes(self) -> list[Route]:
+        """All paths of the console."""
+        gets = {
+            "": self._home, "/rows": self._rows, "/live": self._live,
+            "/incidents": self._incidents, "/incident/{id}": self._incident,
+            "/agents": self._agents, "/assets/{name}": self._asset,
+            "/login": self._login.page,
+            **{f"/{kind}/{{id:path}}": self._page_of(kind) for kind in _PAGES},
+        }  # fmt: skip
+        posts = {
+            "/say": self._say, "/login": self._login.post, "/logout": self._login.logout,
+        }  # fmt: skip
+        return [
+            *(Route(CONSOLE + path, end, methods=["GET"]) for path, end in gets.items()),
+            *(Route(CONSOLE + path, end, methods=["POST"]) for path, end in posts.items()),
+        ]
+
+    async def _home(self, request: Request) -> Response:
+        """GET /console: alerts, those that wait first, live."""
+        person = self._entrance.admit(request, "viewer")
+        query = rows.asked(request.query_params)
+        tenant = person.caller.tenant
+        listed = await self._asking.ask(tenant, rows.page_of(query, tenant))
+        counts = await self._asking.ask(tenant, rows.counts)
+        return _shown(
+            "alerts.html", person, "alerts",
+            listed=listed, counts=counts, query=query, statuses=rows.STATUSES,
+            severities=list(reversed(SEVERITIES)), live=_live_url(query), more=_more(query, listed),
+        )  # fmt: skip
+
+    async def _rows(self, request: Request) -> Response:
+        """GET /console/rows: the next lines of the list."""
+        person = self._entrance.admit(request, "viewer")
+        query = rows.asked(request.query_params)
+        tenant = person.caller.tenant
+        listed = await self._asking.ask(tenant, rows.page_of(query, tenant))
+        return shown("rows.html", listed=listed, more=_more(query, listed))
+
+    async def _live(self, request: Request) -> Response:
+        """GET /console/live: lines of the list as they come."""
+        person = self._entrance.admit(request, "viewer")
+        view = self._lines.view(request.query_params, person.caller.tenant)
+        last_id = request.headers.get("last-event-id")
+        return self._desk.watch(view, last_id or None)
+
+    def _page_of(self, kind: str) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            person = self._entrance.admit(request, "viewer")
+            name = request.path_params["id"]
+            page = await self._asking.ask(
+                person.caller.tenant, lambda reader: _page(reader, kind, name)
+            )
+            said = request.query_params.get("said", "")
+            return _shown("page.html", person, kind, page=page, verdicts=VERDICTS, said=said)
+
+        return answer
+
+    async def _incident(self, request: Request) -> Response:
+        """GET /console/incident/{id}: alerts that belong together."""
+        person = self._entrance.admit(request, "viewer")
+        name = request.path_params["id"]
+
+        def asked(reader: Reader) -> Page:
+            alert_id = _known(reader, "alert", name)
+            found = incident.incidents(reader, DAYS)
+            return incident.page(reader, incident.one_of(found, reader, alert_id))
+
+        page = await self._asking.ask(person.caller.tenant, asked)
+        return _shown("page.html", person, "incident", page=page, verdicts=VERDICTS, said="")
+
+    async def _incidents(self, request: Request) -> Response:
+        """GET /console/incidents: those of the last days, the largest first."""
+        person = self._entrance.admit(request, "viewer")
+        found = await self._asking.ask(
+            person.caller.tenant,
+            lambda reader: incident.listed(reader, incident.incidents(reader, DAYS)),
+        )
+        return _shown("incidents.html", person, "incidents", grid=found, days=DAYS)
+
+    async def _agents(self, request: Request) -> Response:
+        """GET /console/agents: those with alerts, the gravest first."""
+        person = self._entrance.admit(request, "viewer")
+        found = await self._asking.ask(person.caller.tenant, _agents)
+        return _shown("agents.html", person, "agents", agents=found)
+
+    async def _say(self, request: Request) -> Response:
+        """POST /console/say: close, reopen, acknowledge, assign or note one alert or several."""
+        person, form = await self._entrance.posted(request, "analyst")
+        ids = form.get("alert", [])
+        said = {name: values[0].strip() for name, values in form.items() if values}
+        if "assignee" in said and said["assignee"] == "me":
+            said["assignee"] = person.name
+        records = await self._saying.say(person.caller, person.name, ids, said)
+        stored = await self._saying.shown(person.caller, records)
+        to = f"{HOME}/alert/{ids[0]}" if len(ids) == 1 else HOME
+        told = urlencode({"said": said["action"] if stored else "later"})
+        return RedirectResponse(f"{to}?{told}", 303)
+
+    async def _asset(self, request: Request) -> Response:
+        """GET /console/assets/{name}: a file of the wheel."""
+        found = asset(request.path_params["name"])
+        kind = _TYPES.get(request.path_params["name"].rpartition(".")[2])
+        if found is None or kind is None:
+            raise RequestError(404, "no such file")
+        headers = {"cache-control": "public, max-age=31536000, immutable"}
+        return Response(found[0], 200, headers, kind)
+
+
+async def to_login(request: Request, _error: Exception) -> Response:
+    """Nobody is logged in."""
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={"hx-redirect": LOGIN})
+    return RedirectResponse(LOGIN, 303)
+
+
+def problem_page(error: RequestError) -> Response:
+    """A refusal for a person."""
+    answer = shown("problem.html", status=error.status, code=error.status, problem=str(error))
+    answer.headers.update(error.headers)
+    return answer
+
+
+def _shown(template: str, person: Person, place: str, **values: Any) -> Response:
+    return shown(template, person=person, place=place, **values)
+
+
+def _page(reader: Reader, kind: str, name: str) -> Page:
+    return _PAGES[kind](reader, _known(reader, kind, name))
+
+
+def _known(reader: Reader, kind: str, name: str) -> str:
+    """The id that is this or begins so alone. Raises RequestError 404."""
+    table, column = ask.PLACES[kind][:2]
+    found = reader.rows(
+        f"SELECT DISTINCT {column} AS id FROM {table} WHERE startsWith({column}, {{name:String}})"  # noqa: S608
+        f" AND {column} != '' ORDER BY id != {{name:String}}, id LIMIT 2",
+        {"name": name},
+    )
+    if not found or (len(found) > 1 and found[0]["id"] != name):
+        raise RequestError(404, f"no {kind} of that id; a retracted alert is not shown")
+    return str(found[0]["id"])
+
+
+def _agents(reader: Reader) -> list[dict[str, Any]]:
+    return reader.rows(
+        "SELECT agent_id, count() AS alerts, countIf(status != 'closed') AS waiting,"
+        " countIf(status != 'closed' AND severity IN ('high', 'critical')) AS grave,"
+        " sum(risk) / 1000 AS risk, formatDateTime(max(last_seen), '%F %T') AS last_seen"
+        " FROM tacho.alerts WHERE agent_id != '' GROUP BY agent_id"
+        " ORDER BY grave DESC, waiting DESC, agent_id LIMIT 200"
+    )
+
+
+def _live_url(query: QueryParams) -> str | None:
+    """Where the list goes on by itself; closed alerts do not come."""
+    if "open" not in query.get("status", "").split(","):
+        return None
+    kept = [(name, value) for name, value in query.multi_items() if name not in {"limit", "cursor"}]
+    return f"{CONSOLE}/live?{urlencode(kept)}"
+
+
+def _more(query: QueryParams, listed: rows.Listed) -> str | None:
+    if listed.after is None:
+        return None
+    kept = [(name, value) for name, value in query.multi_items() if name != "cursor"]
+    return urlencode([*kept, ("cursor", listed.after)])
