@@ -286,8 +286,9 @@ def _untimely(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
     """Rows that come late or far and so count in no window."""
     marks = np.zeros(frame.height, np.bool_)
     for name in ("late", "far"):
-        if name in frame.columns:
-            marks |= frame[name].fill_null(value=False).to_numpy()
+        column = frame.get_column(name, default=None)
+        if column is not None and column.any():
+            marks |= column.fill_null(value=False).to_numpy()
     return marks
 
 

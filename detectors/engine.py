@@ -324,9 +324,9 @@ def _late_rows(frame: pl.DataFrame, fields: FieldMap) -> npt.NDArray[np.int8]:
     """IN_TIME, LATE or FAR for each row."""
     marks = np.zeros(frame.height, np.int8)
     for name, mark in (("late", LATE), ("far", FAR)):
-        column = fields.own(name)
-        if column in frame.columns:
-            marks[frame[column].fill_null(value=False).to_numpy()] = mark
+        column = frame.get_column(fields.own(name), default=None)
+        if column is not None and column.any():
+            marks[column.fill_null(value=False).to_numpy()] = mark
     return marks
 
 

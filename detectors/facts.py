@@ -6,7 +6,7 @@ import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -97,11 +97,6 @@ FACT_COLUMNS: dict[str, pl.DataType] = {
 ALWAYS_FACTS = tuple(FACT_COLUMNS)[:10]
 # Those that a link can still fill in.
 LINKED_FACTS = frozenset({"session_id", "agent_id", "agent_name", "principal_id"})
-# What stands for one of our columns where a frame has none.
-_ABSENT = {
-    name: pl.lit("default" if name == "tenant" else None, FACT_COLUMNS[name]).alias(name)
-    for name in ALWAYS_FACTS
-}
 # Who acted, as a column.
 AGENT = pl.coalesce("agent_id", "agent_name", "partition_key", pl.lit(UNKNOWN_AGENT))
 
@@ -153,7 +148,7 @@ def fact_frame(
     and fields as texts and numbers.
     """
     wanted = wanted or Wanted()
-    own = _own(frame, fields)[rows]
+    own = _at(_own(frame, fields), rows)
     texts = _texts(frame, rows, fields, {said_column(f): f for f in wanted.said}, MAX_SAID_CHARS)
     groups = _texts(frame, rows, fields, {group_column(f): f for f in wanted.by}, None)
     figures = _numbers(frame, rows, fields, wanted.numbers)
@@ -163,29 +158,45 @@ def fact_frame(
     return own.hstack([*texts.values(), *groups.values(), *figures, *absent])
 
 
+def _at(frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    """These rows, which ascend: so many as there are, are all."""
+    return frame if len(rows) == frame.height else frame[rows]
+
+
+@cache
+def _absent(name: str) -> pl.Series:
+    """What stands for one of our columns where a frame has none."""
+    kind = pl.Int64() if name == "event_time" else FACT_COLUMNS[name]
+    return pl.Series(name, ["default" if name == "tenant" else None], kind)
+
+
 def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
     """Our columns under their own names, those with a value and those that are always there."""
-    have, columns, missing = set(frame.columns), [], []
+    columns: list[pl.Series] = []
     for name in FACT_COLUMNS:
-        own = fields.own(name)
-        if own in have:
-            column = frame.get_column(own)
-            if name in ALWAYS_FACTS or column.null_count() < frame.height:
-                columns.append(column)
-        elif name in ALWAYS_FACTS:
-            missing.append(_ABSENT[name])
-    part = pl.DataFrame(columns)
-    part.columns = [column.name.removeprefix(fields.own_prefix) for column in columns]
+        column = frame.get_column(fields.own(name), default=None)
+        always = name in ALWAYS_FACTS
+        if column is None:
+            columns += [_absent(name).new_from_index(0, frame.height)] if always else []
+        elif always or column.null_count() < frame.height:
+            columns.append(column.to_physical() if name == "event_time" else column)
+    columns = [column.alias(column.name.removeprefix(fields.own_prefix)) for column in columns]
     source = _source(frame, fields)
-    return part.with_columns(
-        pl.col("event_time").to_physical(), *missing, *([source] if source is not None else [])
-    )
+    return pl.DataFrame(columns if source is None else [*columns, source])
 
 
 def _source(frame: pl.DataFrame, fields: FieldMap) -> pl.Series | None:
     """Who reported each row: the source's id, else its kind; None if nothing says that."""
-    own = [name for name in map(fields.own, ("source_id", "source_kind")) if name in frame.columns]
-    return frame.select(pl.coalesce(own).alias(SOURCE)).to_series() if own else None
+    named = [fields.own("source_id"), fields.own("source_kind")]
+    have = set(frame.columns)
+    own = [frame.get_column(name) for name in named if name in have]
+    if not own:
+        return None
+    if len(own) == 1 or not own[0].null_count():
+        return own[0].alias(SOURCE)
+    if own[0].null_count() == frame.height:
+        return own[1].alias(SOURCE)
+    return frame.select(pl.coalesce(one.name for one in own).alias(SOURCE)).to_series()
 
 
 def said_text(frame: pl.DataFrame, rows: Rows, field: str, fields: FieldMap) -> pl.Series | None:
@@ -217,7 +228,7 @@ def _texts(
             asked.append(_text(source, column.dtype, most_chars).alias(name))
     if not asked:
         return {}
-    found = pl.DataFrame(list(valued.values()))[rows].select(asked)
+    found = _at(pl.DataFrame(list(valued.values())), rows).select(asked)
     return {column.name: column for column in found}
 
 
@@ -236,7 +247,7 @@ def _numbers(
             columns[source.column] = column
             asked.append(value_of(source).cast(pl.Float64, strict=False).alias(name))
     if asked:
-        part = pl.DataFrame(list(columns.values()))[rows].select(asked)
+        part = _at(pl.DataFrame(list(columns.values())), rows).select(asked)
         found |= {column.name: column for column in part}
     return [column.alias(name) for name, column in found.items()]
 

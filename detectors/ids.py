@@ -1,5 +1,6 @@
 """Event ids as numbers, so that columns of them can be compared and sorted."""
 
+import binascii
 import hashlib
 
 import numpy as np
@@ -19,13 +20,13 @@ def halves(ids: pl.Series) -> tuple[Words, Words]:
     For ids of 32 hex digits, which all of ours are. Others are hashed: still one fixed order,
     another than the text's.
     """
-    if ids.is_empty():
-        return np.empty(0, np.uint64), np.empty(0, np.uint64)
-    if (ids.str.len_bytes() == HEX_CHARS).all():
-        raw = ids.str.decode("hex", strict=False)
-        if not raw.null_count():
-            return _split(b"".join(raw.to_list()))
-    return _split(b"".join(hashlib.blake2b(i.encode(), digest_size=16).digest() for i in ids))
+    texts = ids.to_list()
+    if all(len(text) == HEX_CHARS for text in texts):
+        try:
+            return _split(binascii.unhexlify("".join(texts)))
+        except ValueError:
+            pass
+    return _split(b"".join(hashlib.blake2b(i.encode(), digest_size=16).digest() for i in texts))
 
 
 def _split(packed: bytes) -> tuple[Words, Words]:

@@ -29,7 +29,7 @@ from tachograph.detectors.provenance.waiting import Waiting, key_text
 from tachograph.detectors.reference.reference import Reference, shipped
 from tachograph.schemas.alert import Signal
 
-FORMAT = 1
+FORMAT = 2
 # Sessions whose course is at hand; the others are read again when something comes.
 MAX_READ = 256
 MAX_FORGOTTEN = 100_000

@@ -17,7 +17,8 @@ import re2
 from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
 from tachograph.detectors.intent import answers, vocabulary
 from tachograph.detectors.language.fields import ACTIONS
-from tachograph.detectors.provenance.waiting import KEY, SESSION
+from tachograph.detectors.provenance.together import KEY
+from tachograph.detectors.provenance.waiting import SESSION
 from tachograph.schemas.batch import COLUMNS
 
 USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16
@@ -169,6 +170,12 @@ def marked(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _valued_rows(text: pl.Series) -> Bools:
+    if text.null_count() == len(text):
+        return np.zeros(len(text), np.bool_)
+    return text.is_not_null().to_numpy()
+
+
 def _kind(name: str) -> pl.DataType:
     if name in COLUMNS:
         return COLUMNS[name]
@@ -192,6 +199,8 @@ class _Bits:
                 for name, value in made.to_dict().items()
             )
         self.texts = {name: made[name] for name in TEXTS}
+        self._has = {name: _valued_rows(text) for name, text in self.texts.items()}
+        self._said: dict[str, list[str | None]] = {}
         self._is = {name: made[name].to_numpy() for name in asked if name not in TEXTS}
         self.late = self._is["late"]
         self._words()
@@ -291,25 +300,24 @@ class _Bits:
 
     def _matching(self, name: str, regex: str, among: Bools | None = None, head: int = 0) -> Bools:
         """Rows (of these) whose text matches; `head`: so much of it is looked at."""
-        text = self.texts[name]
-        rows = text.is_not_null().to_numpy()
+        rows = self._has[name]
         at = np.flatnonzero(rows if among is None else rows & among)
-        found = np.zeros(len(text), np.bool_)
+        found = np.zeros(len(rows), np.bool_)
         if len(at):
             # Few texts: an expression made ready once is quicker than a column's.
             search = _ready(regex).search
-            texts = text.gather(at).to_list()
-            if head:
-                texts = [one[:head] for one in texts]
+            said = self._said.get(name)
+            if said is None:
+                said = self._said[name] = self.texts[name].to_list()
+            texts = [(said[place] or "")[: head or None] for place in at.tolist()]
             # Mostly none of them matches: then one look at all of them at once is enough.
             if search("\n".join(texts)) is not None:
                 found[at] = [search(one) is not None for one in texts]
         return found
 
     def _words(self) -> None:
-        user, answer = (self.texts[name].is_not_null().to_numpy() for name in (USERS, ANSWERS))
-        self._mark(USER, user)
-        self._mark(ANSWER, answer)
+        self._mark(USER, self._has[USERS])
+        self._mark(ANSWER, self._has[ANSWERS])
         alone, rules, getting_past = _hints()
         ruled = self._matching(USERS, rules)
         presses = self._matching(USERS, alone) | self._matching(USERS, getting_past, ruled)
@@ -326,7 +334,7 @@ class _Bits:
         self._mark(KEYS, self._matching(ARGS, CREDENTIAL_FILES, sink))
 
     def _brought(self) -> None:
-        brought = self.texts[BROUGHT].is_not_null().to_numpy()
+        brought = self._has[BROUGHT]
         beside = self._matching(BROUGHT, _NAMES_PRIVATE)
         private = self._matching(BROUGHT, _REDACTED) | self._matching(BROUGHT, PRIVATE, beside)
         private |= self._matching(ARGS, CREDENTIAL_FILES, brought) | self._is["kept in"] & brought

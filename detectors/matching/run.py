@@ -107,7 +107,11 @@ class Run:
         found = self._present.get(column)
         if found is None:
             held = self.frame.get_column(column, default=None)
-            found = 0 if held is None else bits.of_mask(held.is_not_null().to_numpy())
+            found = 0
+            if held is not None and not (missing := held.null_count()):
+                found = bits.everything(self.height)
+            elif held is not None and missing < self.height:
+                found = bits.of_mask(held.is_not_null().to_numpy())
             self._present[column] = found
         return found
 

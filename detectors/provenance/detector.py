@@ -25,7 +25,7 @@ from tachograph.detectors.provenance.telling import Verdict, blind_spots, signal
 from tachograph.detectors.provenance.waiting import Waiting, key_text
 from tachograph.schemas.alert import Signal
 
-FORMAT = 1
+FORMAT = 2
 # Sessions whose words are at hand; the others are read again when something comes.
 MAX_READ = 256
 MAX_FORGOTTEN = 100_000

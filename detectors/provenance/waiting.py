@@ -2,25 +2,28 @@
 until something does, or nothing can any more.
 """
 
-import io
+import functools
 from collections.abc import Collection, Mapping
 
+import msgspec
+import numpy as np
 import polars as pl
 
 from tachograph.detectors.facts import FACT_COLUMNS
 from tachograph.detectors.links import Linked, Trace, linked
+from tachograph.detectors.provenance.together import KEY, Together, Wanted
 from tachograph.schemas.batch import COLUMNS
 
 MAX_ROWS = 100_000
 MAX_BYTES = 32 * 1024 * 1024
-MAX_FRAMES = 8
+# Frames of one size that lie beside each other.
+MAX_ALIKE = 8
 # Who and what of a call, as far as it is looked at later.
 _KEPT = {
     name: COLUMNS[name]
     for name in (*FACT_COLUMNS, "tool_args", "tool_call_id", "process_command_line")
     if name in COLUMNS
 }
-KEY = "~session"
 _SEPARATOR = "\x1f"
 # The session of a row, as one text: (tenant, partition key, session or trace).
 SESSION = pl.concat_str(
@@ -29,6 +32,11 @@ SESSION = pl.concat_str(
     pl.coalesce("session_id", "trace_id"),
     separator=_SEPARATOR,
 ).alias(KEY)
+
+
+@functools.cache
+def _none(name: str, kind: pl.DataType) -> pl.Expr:
+    return pl.lit(None, kind).alias(name)
 
 
 def key_text(key: tuple[str, str, str]) -> str:
@@ -47,72 +55,89 @@ class Waiting:
     ) -> None:
         """`columns`: what is kept of a call, if not what provenance needs."""
         self._columns = columns or _KEPT
-        self._frames: list[pl.DataFrame] = []
+        # Oldest first.
+        self._held: list[Together] = []
+        # Sessions of the rows that came last.
+        self._newest: set[str] = set()
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self.evicted = 0
 
     @property
     def rows(self) -> int:
         """How many calls wait."""
-        return sum(frame.height for frame in self._frames)
+        return sum(held.rows for held in self._held)
 
     @property
     def size_bytes(self) -> int:
         """What they take."""
-        return sum(int(frame.estimated_size()) for frame in self._frames)
+        return sum(held.size_bytes for held in self._held)
 
     def push(self, frame: pl.DataFrame) -> None:
-        """Take calls in; the oldest go when there are too many."""
+        """Take calls in; the oldest go when there are too many. `frame`: with the columns that
+        SESSION reads.
+        """
+        self._newest = set()
         if frame.is_empty():
             return
+        have = set(frame.columns)
         kept = frame.select(
-            pl.col(name) if name in frame.columns else pl.lit(None, kind).alias(name)
-            for name, kind in self._columns.items()
+            *(name if name in have else _none(name, kind) for name, kind in self._columns.items()),
+            SESSION,
         )
-        self._frames.append(kept.with_columns(SESSION))
-        if len(self._frames) > MAX_FRAMES:
-            # Each frame costs something whenever anything is looked for.
-            self._frames = [pl.concat(self._frames, rechunk=True)]
+        self._newest = set(kept.get_column(KEY).to_list())
+        self._held.append(Together(kept))
+        self._put_together()
         spare = self.rows - self._max_rows
         while spare > 0:
-            first = self._frames.pop(0)
-            if first.height > spare:
-                self._frames.insert(0, first[spare:])
-            self.evicted += min(first.height, spare)
-            spare -= first.height
+            spare -= self._shorten(spare)
         while self.size_bytes > self._max_bytes:
             # The older half of the oldest.
-            first = self._frames.pop(0)
-            gone = -(-first.height // 2)
-            self.evicted += gone
-            if first.height > gone:
-                self._frames.insert(0, first[gone:].rechunk())
+            self._shorten(-(-self._held[0].rows // 2))
+
+    def _put_together(self) -> None:
+        """Each frame costs something whenever anything is looked for: few large ones cost less, and
+        a row is copied once for each tier.
+        """
+        while len(self._held) >= MAX_ALIKE:
+            last = self._held[-MAX_ALIKE:]
+            tier = last[-1].tier
+            if any(held.tier != tier for held in last):
+                return
+            whole = pl.concat([held.whole for held in last], rechunk=True)
+            self._held[-MAX_ALIKE:] = [Together(whole, tier + 1)]
+
+    def _shorten(self, rows: int) -> int:
+        """Let go of so many of the oldest, as far as they came together; how many."""
+        first = self._held[0]
+        gone = np.flatnonzero(first.left)[:rows]
+        first.let_go(gone)
+        if not first.rows:
+            del self._held[0]
+        self.evicted += len(gone)
+        return len(gone)
 
     def take(self, keys: Collection[str], *, newest: bool = False) -> pl.DataFrame | None:
-        """The calls of these sessions, which then wait no longer; `newest`: only of the frame that
-        came last.
+        """The calls of these sessions, which then wait no longer; `newest`: only where some came
+        with the last push.
         """
-        if not keys or not self._frames:
+        asked = [key for key in self._newest if key in keys] if newest else list(keys)
+        if not asked or not self._held:
             return None
-        wanted = pl.Series(list(keys), dtype=pl.String)
-        looked, kept, found = (self._frames[-1:] if newest else self._frames), [], []
-        for frame in looked:
-            mask = frame.get_column(KEY).is_in(wanted.implode())
-            if mask.any():
-                found.append(frame.filter(mask))
-                rest = frame.filter(~mask)
-                kept += [rest] if rest.height else []
-            else:
-                kept.append(frame)
-        self._frames = [*(self._frames[:-1] if newest else ()), *kept]
+        wanted, found = Wanted.of(asked), []
+        for held in self._held:
+            rows = held.of(wanted)
+            if len(rows):
+                found.append(held.frame[rows])
+                held.let_go(rows)
+        self._held = [held for held in self._held if held.rows]
         return pl.concat(found) if found else None
 
     def marks(self, keys: Collection[str], column: str) -> dict[str, int]:
         """All bits of a column that the waiting rows of these sessions have, by session."""
-        wanted = pl.Series(list(keys), dtype=pl.String).implode()
+        wanted = Wanted.of(list(keys))
         found: dict[str, int] = {}
-        for frame in self._frames:
-            of = frame.filter(pl.col(KEY).is_in(wanted)).group_by(KEY)
+        for held in self._held:
+            of = held.frame.select(KEY, column)[held.of(wanted)].group_by(KEY)
             for key, bits in of.agg(pl.col(column).bitwise_or()).rows():
                 found[key] = found.get(key, 0) | bits
         return found
@@ -121,26 +146,30 @@ class Waiting:
         """Sessions and agents of traces became known; the sessions that their calls now are of."""
         traces = pl.Series([trace for _, _, trace in links], dtype=pl.String).implode()
         moved: set[str] = set()
-        for at, frame in enumerate(self._frames):
-            mask = frame.get_column("trace_id").is_in(traces)
-            if mask.any():
-                self._frames[at] = linked(frame.drop(KEY), links).with_columns(SESSION)
-                moved |= set(self._frames[at].filter(mask).get_column(KEY).to_list())
+        for at, held in enumerate(self._held):
+            if not held.frame.get_column("trace_id").is_in(traces).any():
+                continue
+            frame = linked(held.whole.drop(KEY), links).with_columns(SESSION)
+            told = frame.get_column("trace_id").is_in(traces)
+            moved |= set(frame.filter(told).get_column(KEY).to_list())
+            self._held[at] = Together(frame, held.tier)
         return moved
 
     def forget(self, before_us: int) -> None:
         """Nothing that comes can be older than this: what is older was asked for by nothing."""
-        time = pl.col("event_time").dt.epoch("us")
-        left = [frame.filter(time >= before_us) for frame in self._frames]
-        self._frames = [frame for frame in left if frame.height]
+        for held in self._held:
+            times_us = held.frame.get_column("event_time").to_physical().to_numpy()
+            old = np.flatnonzero((times_us < before_us) & held.left)
+            if len(old):
+                held.let_go(old)
+        self._held = [held for held in self._held if held.rows]
 
     def dump(self) -> bytes:
-        """All of them, as one Arrow stream."""
-        sink = io.BytesIO()
-        if self._frames:
-            pl.concat(self._frames).write_ipc_stream(sink, compression="zstd")
-        return sink.getvalue()
+        """All of them."""
+        return msgspec.msgpack.encode([held.written() for held in self._held])
 
     def load(self, state: bytes) -> None:
-        """Take up a dump. Raises PolarsError or OSError when it is none."""
-        self._frames = [pl.read_ipc_stream(io.BytesIO(state))] if state else []
+        """Take up a dump. Raises PolarsError, OSError or ValueError when it is none."""
+        kept = msgspec.msgpack.decode(state, type=list[tuple[bytes, bytes]])
+        self._held = [held for frame, left in kept if (held := Together.read(frame, left)).rows]
+        self._newest = set()

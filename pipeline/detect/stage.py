@@ -346,17 +346,24 @@ class Detect:
         self._writer.send("agent.signal_groups", payload, key=key.encode(), headers=headers)
 
     def _checkpoint_due(self) -> None:
+        """Save what was saved longest ago. One at a time, and apart from each other: nothing is
+        judged meanwhile.
+        """
         now_s = time.monotonic()
-        due = [
-            shard
+        waited_s = {
+            shard.place: now_s - self._saved_s.setdefault(shard.place, now_s)
             for shard in self._shards.values()
-            if shard.changed
-            and shard.settled
-            and now_s - self._saved_s.setdefault(shard.place, now_s) >= CHECKPOINT_EVERY_S
+        }
+        apart_s = CHECKPOINT_EVERY_S / max(len(waited_s), 1)
+        due = [
+            place
+            for place, since_s in waited_s.items()
+            if since_s >= CHECKPOINT_EVERY_S
+            and self._shards[place].changed
+            and self._shards[place].settled
         ]
-        for shard in due:
-            self._save(shard)
-        if due:
+        if due and now_s - max(self._saved_s.values()) >= apart_s:
+            self._save(self._shards[max(due, key=waited_s.__getitem__)])
             self._writer.flush()
         self._observe()
 

@@ -1,9 +1,12 @@
 """Calls that wait for something to ask for them: bounded, taken once, moved by links."""
 
 import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tachograph.detectors.links import Linked
 from tachograph.detectors.provenance.waiting import Waiting, key_text
+from tachograph.schemas.batch import COLUMNS
 from tests.detectors.made import SECOND_US, frame
 from tests.detectors.provenance.sessions import Told
 
@@ -72,3 +75,58 @@ def test_a_dump_holds_what_waits() -> None:
     waiting.push(calls("b", 1))
     other.load(waiting.dump())
     assert (taken(other, "a"), taken(other, "b")) == (2, 1)
+
+
+_COLUMNS = {
+    name: COLUMNS[name]
+    for name in ("event_id", "event_time", "tenant", "partition_key", "session_id", "trace_id")
+}
+_SESSIONS = st.sampled_from("abcdef")
+_OPERATIONS = st.one_of(
+    st.tuples(st.just("push"), st.lists(_SESSIONS, max_size=6)),
+    st.tuples(st.just("take"), st.lists(_SESSIONS, min_size=1, max_size=3, unique=True)),
+    st.tuples(st.just("take newest"), st.lists(_SESSIONS, min_size=1, max_size=6, unique=True)),
+    st.tuples(st.just("forget"), st.integers(0, 40)),
+    st.tuples(st.just("dump"), st.none()),
+)
+
+
+def _pushed(sessions: list[str], number: int) -> pl.DataFrame:
+    places = range(number, number + len(sessions))
+    return pl.DataFrame(
+        {
+            "event_id": [str(place) for place in places],
+            "event_time": [place * SECOND_US for place in places],
+            "tenant": ["default"] * len(sessions),
+            "partition_key": ["place"] * len(sessions),
+            "session_id": sessions,
+            "trace_id": [f"trace of {session}" for session in sessions],
+        },
+        schema_overrides={"event_time": COLUMNS["event_time"]},
+    )
+
+
+@given(st.lists(_OPERATIONS, max_size=60))
+def test_what_is_taken_is_what_was_pushed_and_not_taken_or_forgotten_before(
+    operations: list[tuple[str, list[str] | int | None]],
+) -> None:
+    waiting, held, newest, number = Waiting(columns=_COLUMNS), dict[str, str](), set[str](), 0
+    for name, value in operations:
+        match name, value:
+            case "push", list(sessions):
+                waiting.push(_pushed(sessions, number))
+                held |= {str(number + place): one for place, one in enumerate(sessions)}
+                newest, number = set(sessions), number + len(sessions)
+            case (("take" | "take newest"), list(sessions)):
+                wanted = set(sessions) & newest if name == "take newest" else set(sessions)
+                found = waiting.take([key(one) for one in sessions], newest=name == "take newest")
+                ids = [] if found is None else found["event_id"].to_list()
+                assert sorted(ids) == sorted(one for one in held if held[one] in wanted)
+                held = {one: session for one, session in held.items() if session not in wanted}
+            case "forget", int(second):
+                waiting.forget(second * SECOND_US)
+                held = {one: session for one, session in held.items() if int(one) >= second}
+            case _:
+                kept, waiting, newest = waiting.dump(), Waiting(columns=_COLUMNS), set()
+                waiting.load(kept)
+        assert waiting.rows == len(held)
