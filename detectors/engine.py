@@ -15,10 +15,10 @@ import polars as pl
 
 from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
 from tachograph.detectors.correlation.matched import (
+    Leaves,
     Matched,
     Matches,
     chain_of,
-    matched_of,
     shown_fields,
     wanted_by,
 )
@@ -93,6 +93,7 @@ class Engine:
         ]
         self._correlations = rules.correlations
         self._chain = chain_of(self._correlations)
+        self._leaves = [Leaves(rule) for rule in self._chain]
         self._wanted = wanted_by(self._correlations, rules.detections)
         self.bank = CorrelatorBank(
             self._correlations, rules, across=False, fields=self._fields, limits=self._limits
@@ -160,7 +161,8 @@ class Engine:
         marks = _late_rows(frame, self._fields)
         kept = {at: rows[marks[rows] != FAR] for at, rows in matched.items()}
         near = {at: rows for at, rows in kept.items() if len(rows)}
-        stepped = [(rule, matched_of(rule, near, marks == LATE)) for rule in self._chain]
+        late = marks == LATE
+        stepped = [(one.rule, one.matched(near, late)) for one in self._leaves]
         some = [(rule, found) for rule, found in stepped if found is not None]
         if not some:
             return None

@@ -2,6 +2,7 @@
 
 import binascii
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +47,20 @@ class Hasher:
 
     def of_rows(self, values: pl.DataFrame) -> Words:
         """Hash of each row of text columns; of rows with a null it means nothing."""
-        found = np.zeros(values.height, np.uint64)
         hashed = values.select(
-            pl.col(name).hash(self._seed_of(place)) for place, name in enumerate(values.columns)
+            self.asked(pl.col(name), place) for place, name in enumerate(values.columns)
         )
-        for column in hashed:
-            found = (found * _ODD) ^ column.to_numpy()
+        return self.joined([column.to_numpy() for column in hashed], values.height)
+
+    def asked(self, value: pl.Expr, place: int) -> pl.Expr:
+        """Hash of a value that stands at this place among others."""
+        return value.hash(self._seed_of(place))
+
+    def joined(self, hashes: Sequence[Words], rows: int) -> Words:
+        """One hash of several of so many rows each, in the order of their places: as `of_rows`."""
+        found = np.zeros(rows, np.uint64)
+        for one in hashes:
+            found = (found * _ODD) ^ one
         return found
 
     def _seed_of(self, place: int) -> int:

@@ -5,7 +5,6 @@ Risk and trust of a tool are what the operator's register says, else what the pr
 guess by the verbs in its name (see tool_classes).
 """
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -102,7 +101,8 @@ class Preparation:
         frame = _identified(_whole(frame, self._needed, self._filled), "event_id", "event_time")
         if frame.is_empty():
             return frame
-        frame = frame.with_columns(pl.col("tenant").fill_null(DEFAULT_TENANT))
+        if frame["tenant"].null_count():
+            frame = frame.with_columns(pl.col("tenant").fill_null(DEFAULT_TENANT))
         frame = frame.hstack(nulls(self._empty, frame.height))
         for join in self._joins:
             frame = join(frame)
@@ -111,15 +111,21 @@ class Preparation:
 
 def _with_defaults(frame: pl.DataFrame, filled: Sequence[str]) -> pl.DataFrame:
     """The operator's word before the producer's, and a guess where neither says anything."""
+    first: list[pl.Expr] = []
+    names: list[str] | None = None
+    if "tool_risk" in filled or "tool_sink" in filled or "content_trust" in filled:
+        names = frame["tool_name"].unique().drop_nulls().to_list()
     if "tool_risk" in filled or "tool_sink" in filled:
-        frame = _by_tool(frame, "tool_risk", tool_classes.risk_of, [RISK])
-    if "tool_sink" in filled:
-        frame = frame.with_columns(pl.coalesce("tool_sink", pl.col("tool_risk") == "egress"))
+        first.append(_by_tool(frame, "tool_risk", names or [], tool_classes.risk_of, [RISK]))
     if "content_trust" in filled:
         known = ["source_trust", TRUST]
-        frame = _by_tool(frame, "content_trust", tool_classes.trust_of, known, _BROUGHT)
+        trust = tool_classes.trust_of
+        first.append(_by_tool(frame, "content_trust", names or [], trust, known, _BROUGHT))
     if "canary_id" in filled:
-        frame = frame.with_columns(pl.coalesce("canary_id", "canary_name"))
+        first.append(pl.coalesce("canary_id", "canary_name"))
+    frame = frame.with_columns(first)
+    if "tool_sink" in filled:
+        frame = frame.with_columns(pl.coalesce("tool_sink", pl.col("tool_risk") == "egress"))
     return frame
 
 
@@ -134,12 +140,8 @@ def _whole(frame: pl.DataFrame, needed: Sequence[str], filled: Sequence[str]) ->
     have = set(frame.columns)
     kept = pl.DataFrame([frame.get_column(name) for name in needed if name in have])
     always = dict.fromkeys([*ALWAYS, *(name for name in filled if name in COLUMNS)])
-    return kept.with_columns(_nothing(name) for name in always if name not in have)
-
-
-@functools.cache
-def _nothing(column: str) -> pl.Expr:
-    return pl.lit(None, COLUMNS[column]).alias(column)
+    missing = {name: COLUMNS[name] for name in always if name not in have}
+    return kept.hstack(nulls(missing, frame.height))
 
 
 def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataFrame:
@@ -150,16 +152,18 @@ def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataF
 def _by_tool(
     frame: pl.DataFrame,
     column: str,
+    names: Sequence[str],
     classify: Callable[[str], str | None],
     known: Sequence[str],
     where: pl.Expr | None = None,
-) -> pl.DataFrame:
-    """The column: what is known, else its own value, else the class of the row's tool."""
+) -> pl.Expr:
+    """The column: what is known, else its own value, else the class of the row's tool. `names`: of
+    the frame's tools.
+    """
     values: list[pl.Expr] = [
         pl.col(name) for name in known if frame[name].null_count() < frame.height
     ]
     guess: list[pl.Expr] = []
-    names = frame["tool_name"].unique().drop_nulls().to_list()
     found = {name: kind for name in names if (kind := classify(name)) is not None}
     if found:
         kinds = list(found.values())
@@ -170,4 +174,4 @@ def _by_tool(
     if where is not None:
         values = [pl.when(where).then(value) for value in values]
         guess = [pl.when(where).then(value) for value in guess]
-    return frame.with_columns(pl.coalesce(*values, column, *guess).alias(column))
+    return pl.coalesce(*values, column, *guess).alias(column)

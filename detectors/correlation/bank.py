@@ -18,6 +18,7 @@ from tachograph.detectors.correlation.chained import Fed, FedState, Feed, events
 from tachograph.detectors.correlation.correlator import CorrelatorState
 from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.judges import Judge, judge_of, settled_us
+from tachograph.detectors.correlation.lacking import stacked
 from tachograph.detectors.correlation.matched import (
     Matched,
     Matches,
@@ -132,6 +133,8 @@ class CorrelatorBank:
         if facts.is_empty():
             return Outcome()
         reading = Reading(facts, self._store.add(facts), self._hasher, self._fields)
+        found = list(found)
+        reading.ready(rule for rule, _ in found)
         return self._process(_changes(reading, found), revision)
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
@@ -149,13 +152,14 @@ class CorrelatorBank:
         ]
         changes: dict[str, _Change] = {}
         for key, judge in self._judges.items():
+            judge.settle()
             gone, come = [], []
             for before, after, mask in readings:
                 for old, new in _moved(judge, before, after, mask):
                     gone.append(old)
                     come.append(new)
             if gone:
-                changes[key] = _Change(_stacked(come), _stacked(gone))
+                changes[key] = _Change(stacked(come), stacked(gone))
         return self._process(changes, revision)
 
     def _relinked_tables(
@@ -272,6 +276,8 @@ class CorrelatorBank:
 
     def _keep_used(self) -> None:
         """Forget the facts that no correlation refers to any more, and put the others together."""
+        for judge in self._judges.values():
+            judge.settle()
         moved = self._store.repack([judge.memory.used_facts() for judge in self._judges.values()])
         if moved:
             for judge in self._judges.values():
@@ -316,7 +322,10 @@ class CorrelatorBank:
     def groups(self, rule: Correlation) -> HeldGroups | None:
         """What is held of a rule's groups now; None: it is not judged here."""
         judge = self._judges.get(rule_key(rule))
-        return None if judge is None else HeldGroups(judge, self._store, self._fields)
+        if judge is None:
+            return None
+        judge.settle()
+        return HeldGroups(judge, self._store, self._fields)
 
     @property
     def chained_evicted(self) -> int:
@@ -374,7 +383,7 @@ def _changes(reading: Reading, found: Iterable[tuple[Correlation, Matched]]) -> 
             columns = {name: values[~left] for name, values in columns.items()}
         come.setdefault(rule_key(rule), []).append(columns)
     return {
-        key: _Change(_stacked(parts), _stacked(gone[key]) if key in gone else None)
+        key: _Change(stacked(parts), stacked(gone[key]) if key in gone else None)
         for key, parts in come.items()
     }
 
@@ -401,9 +410,3 @@ def _moved(
         now = Matched(rows[whole][at], *(kept[n][alike] for n in ("steps", "leaf", "blind")))
         new, _ = after.columns(rule, now)
         yield {name: old[name][at] for name in ("gid", "time", "high", "low")}, new
-
-
-def _stacked(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -10,6 +10,7 @@ import numpy as np
 
 from tachograph.detectors.correlation.arrays import Ints
 from tachograph.detectors.correlation.blocks import Columns
+from tachograph.detectors.correlation.lacking import Lacking, needed, stacked
 from tachograph.detectors.correlation.memory import Memory, MemoryState, Touched
 from tachograph.detectors.correlation.reports import Fired, Reports, Voice
 from tachograph.detectors.correlation.said import Live
@@ -38,6 +39,7 @@ class Correlator:
         self.voice = voice
         self.memory = Memory(limits, sweep.row_kinds, sweep.group_kinds)
         self._sweep = sweep
+        self._lacking = Lacking(needed(self.rule))
         self._span_us = self.rule.timespan_us
         self._reports = Reports(
             voice,
@@ -57,8 +59,24 @@ class Correlator:
 
         `columns`: those of Blocks' rows, and gid; of `gone` gid, time and id are enough.
         """
-        left = self.memory.let_go(gone) if gone is not None else None
         columns = self.memory.useful(columns, self._horizon())
+        if gone is not None:
+            # What goes has to be found.
+            self._lacking.note(columns)
+            self.settle()
+        elif self._lacking.keep(columns):
+            return []
+        columns = stacked([*self._lacking.take(), columns])
+        left = self.memory.let_go(gone) if gone is not None else None
+        return self._take(columns, left, revision)
+
+    def settle(self) -> None:
+        """Take in what waits: nothing comes of it."""
+        if waiting := self._lacking.take():
+            self._take(stacked(waiting), None, 0)
+        self._lacking.forget(self.memory.blocks)
+
+    def _take(self, columns: Columns, left: Touched | None, revision: int) -> list[Fired]:
         came = None
         if len(columns["gid"]):
             came = self.memory.take(columns)
@@ -117,6 +135,8 @@ class Correlator:
         floor_us -= self._sweep.ahead * self._span_us
         if floor_us <= self._floor_us:
             return []
+        if self._lacking.oldest_us < floor_us:
+            self.settle()
         fired = self._close(floor_us, revision) if self.rule.closed else []
         self._floor_us = self._reports.floor_us = floor_us
         self._reports.said.close(floor_us // self._span_us)
@@ -173,6 +193,7 @@ class Correlator:
         self._sweep.forget(blocks)
 
     def state(self) -> CorrelatorState:
+        self.settle()
         return CorrelatorState(self.memory.state(), self._reports.said.state())
 
     def restore(self, state: CorrelatorState, floor_us: int | None) -> None:
@@ -185,5 +206,7 @@ class Correlator:
         self.memory.restore(state.memory)
         blocks = self.memory.blocks
         slots = blocks.used()
+        self._lacking.take()
+        self._lacking.forget(blocks, all_of_it=True)
         judged = blocks.since(slots, np.full(len(slots), floor))
         blocks.groups["judged"][slots] = blocks.ordinal(slots, judged)

@@ -237,6 +237,9 @@ class FirstSeenJudge:
 
     # --- time goes by -----------------------------------------------------------------------------
 
+    def settle(self) -> None:
+        """See Judge: nothing waits."""
+
     def advance(self, floor_us: int, revision: int) -> list[Fired]:  # noqa: ARG002
         """See Judge: events before the floor are known for good."""
         if floor_us <= self._floor_us:

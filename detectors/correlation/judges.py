@@ -40,6 +40,10 @@ class Judge(Protocol):
         """Take in events, let go of others; what changed."""
         ...
 
+    def settle(self) -> None:
+        """Take in what waits: all that came is in the memory then."""
+        ...
+
     def advance(self, floor_us: int, revision: int) -> list[Fired]:
         """Nothing before this time can come any more."""
         ...

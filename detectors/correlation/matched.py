@@ -98,28 +98,41 @@ def rule_key(rule: Correlation) -> str:
     return f"{rule.meta.rule_id}:{rule.meta.version}"
 
 
-def matched_of(
-    rule: Correlation, found: Mapping[int, Rows], late: npt.NDArray[np.bool_]
-) -> Matched | None:
-    """The rows of a frame that are events of a rule; None if none is.
+class Leaves:
+    """Which conditions the leaves of a rule ask, worked out once."""
 
-    `found`: rows by detection, ascending. `late`: which rows of the frame came late.
-    """
-    rows, steps, leaves = [], [], []
-    number = -1
-    for place, step in enumerate(rule.steps):
-        for leaf in step.leaves:
-            number += 1
-            own = found.get(leaf.detection) if step.inner is None else None
-            if own is not None:
-                rows.append(own)
-                steps.append(np.full(len(own), 1 << place))
-                leaves.append(np.full(len(own), number))
-    if not rows:
-        return None
-    return _joined(
-        np.concatenate(rows), np.concatenate(steps), np.concatenate(leaves), meanings(rule), late
-    )
+    def __init__(self, rule: Correlation) -> None:
+        self.rule = rule
+        self._meaning = meanings(rule)
+        # Condition, step as a bit, and number of each leaf that events come by.
+        self._asked: list[tuple[int, int, int]] = []
+        number = -1
+        for place, step in enumerate(rule.steps):
+            for leaf in step.leaves:
+                number += 1
+                if step.inner is None:
+                    self._asked.append((leaf.detection, 1 << place, number))
+
+    def matched(self, found: Mapping[int, Rows], late: npt.NDArray[np.bool_]) -> Matched | None:
+        """The rows of a frame that are events of the rule; None if none is.
+
+        `found`: rows by condition, ascending. `late`: which rows of the frame came late.
+        """
+        here = [(found[at], step, leaf) for at, step, leaf in self._asked if at in found]
+        if not here:
+            return None
+        rows = [own for own, _, _ in here]
+        steps = [np.full(len(own), step) for own, step, _ in here]
+        leaves = [np.full(len(own), leaf) for own, _, leaf in here]
+        if len(here) == 1:
+            return Matched(rows[0], steps[0], leaves[0], late[rows[0]])
+        return _joined(
+            np.concatenate(rows),
+            np.concatenate(steps),
+            np.concatenate(leaves),
+            self._meaning,
+            late,
+        )
 
 
 def meanings(rule: Correlation) -> Ints:
@@ -171,6 +184,8 @@ class Reading:
         self._hasher = hasher
         self._fields = fields
         self._hashed: dict[tuple[object, ...], tuple[Words, Bools]] = {}
+        # By the name of a value and its place among others.
+        self._cells: dict[tuple[str, int], tuple[Words, Bools]] = {}
         ids = facts["event_id"]
         if SIGNAL in facts.columns:
             ids = facts.select(pl.coalesce(SIGNAL, "event_id")).to_series()
@@ -204,58 +219,99 @@ class Reading:
         known = twin.is_not_null().to_numpy()
         return {"twin": np.where(known, hashed, 0), "origin": np.where(known, origin, 0)}
 
+    def ready(self, rules: Iterable[Correlation]) -> None:
+        """Hash all that these rules group by and ask, in one question to Polars: another costs as
+        much as hundreds of rows.
+        """
+        asked: dict[tuple[str, int], pl.Expr] = {}
+        for rule in rules:
+            for leaf in rule.leaves:
+                for place, (name, value) in enumerate(self._grouped(rule, leaf)):
+                    asked.setdefault((name, place), value)
+                for place, (name, value) in enumerate(self._asked(rule, leaf)):
+                    asked.setdefault((name, place), value)
+        self._ask(asked)
+
     def columns(self, rule: Correlation, matched: Matched) -> tuple[dict[str, Array], Bools]:
         """Columns of the rule's events, with gid; and which matched rows these are: those with all
         values that the rule groups by and asks.
         """
-        meaning = meanings(rule)
+        leaves = rule.leaves
+        meaning = meanings(rule)[matched.leaf]
         gid = np.zeros(len(matched.rows), np.uint64)
         asked: dict[str, Array] = {}
         whole = np.ones(len(matched.rows), np.bool_)
-        for first in np.unique(meaning[matched.leaf]).tolist():
-            at = np.flatnonzero(meaning[matched.leaf] == first)
+        for first in np.unique(meaning).tolist():
+            at = np.flatnonzero(meaning == first)
             rows = matched.rows[at]
-            groups, complete = self._groups(rule, rule.leaves[first])
+            groups, complete = self._groups(rule, leaves[first])
             gid[at] = groups[rows]
             whole[at] &= complete[rows]
-            values, present = self._values(rule, rule.leaves[first])
-            whole[at] &= present[rows]
+            values, present = self._values(rule, leaves[first])
+            if present is not None:
+                whole[at] &= present[rows]
             for name, value in values.items():
                 asked.setdefault(name, np.zeros(len(matched.rows), value.dtype))[at] = value[rows]
-        found = {name: values[matched.rows[whole]] for name, values in self._shared.items()}
+        rows = matched.rows[whole]
+        found = {name: values[rows] for name, values in self._shared.items()}
         found |= {name: values[whole] for name, values in asked.items()}
         found |= {"gid": gid[whole], "steps": matched.steps[whole], "leaf": matched.leaf[whole]}
         return {**found, "blind": matched.late[whole]}, whole
 
+    def _grouped(self, rule: Correlation, leaf: Leaf) -> list[tuple[str, pl.Expr]]:
+        """What makes the group of an event by a leaf; names tell values apart."""
+        # Of a place, so that what shares a partition by chance is not one group.
+        place = [] if rule.across else [("~place", pl.col("partition_key").fill_null(""))]
+        by = [(field, group_value(field, self._fields)) for field in leaf.group]
+        return [("~tenant", pl.col("tenant")), *place, *by]
+
+    def _asked(self, rule: Correlation, leaf: Leaf) -> list[tuple[str, pl.Expr]]:
+        """The values that a rule tells apart."""
+        if not isinstance(rule.asks, Values | FirstSeen):
+            return []
+        return [(field, group_value(field, self._fields)) for field in leaf.values]
+
     def _groups(self, rule: Correlation, leaf: Leaf) -> tuple[Words, Bools]:
         """Group of each row by a leaf, and whether it has one: no group value is missing."""
-        # Of a place, so that what shares a partition by chance is not one group.
-        place = [] if rule.across else [pl.col("partition_key").fill_null("")]
-        by = [group_value(field, self._fields) for field in leaf.group]
-        return self._hash(("group", rule.across, *leaf.group), [pl.col("tenant"), *place, *by])
+        return self._hash(("group", rule.across, *leaf.group), self._grouped(rule, leaf))
 
-    def _values(self, rule: Correlation, leaf: Leaf) -> tuple[dict[str, Array], Bools]:
-        """What the rule asks of each row by a leaf, and whether it is there."""
+    def _values(self, rule: Correlation, leaf: Leaf) -> tuple[dict[str, Array], Bools | None]:
+        """What the rule asks of each row by a leaf, and whether it is there (None: always)."""
         match rule.asks:
             case Values() | FirstSeen():
-                by = [group_value(field, self._fields) for field in leaf.values]
-                value, present = self._hash(("value", *leaf.values), by)
+                value, present = self._hash(("value", *leaf.values), self._asked(rule, leaf))
                 return {"value": value | np.uint64(1)}, present
             case Figure():
                 whole, part, present = decimals(self._facts[number_column(leaf.values[0])])
                 return {"whole": whole, "part": part}, present
-        return {}, np.ones(self._facts.height, np.bool_)
+        return {}, None
 
-    def _hash(self, key: tuple[object, ...], asked: Sequence[pl.Expr]) -> tuple[Words, Bools]:
+    def _hash(
+        self, key: tuple[object, ...], asked: Sequence[tuple[str, pl.Expr]]
+    ) -> tuple[Words, Bools]:
         """Hash of some values of each row, and whether all are there."""
         if key not in self._hashed:
-            named = [expr.alias(str(place)) for place, expr in enumerate(asked)]
-            values = self._facts.select(named)
-            present = np.ones(values.height, np.bool_)
-            for column in values:
-                if column.null_count():
-                    present &= column.is_not_null().to_numpy()
-            hashed = self._hasher.of_rows(values)
+            self._ask({(name, place): value for place, (name, value) in enumerate(asked)})
+            cells = [self._cells[name, place] for place, (name, _) in enumerate(asked)]
+            hashed = self._hasher.joined([cell for cell, _ in cells], self._facts.height)
+            present = np.ones(self._facts.height, np.bool_)
+            for _, there in cells:
+                present &= there
             # 0 stands for no group and no value.
             self._hashed[key] = (np.where(hashed == 0, np.uint64(1), hashed), present)
         return self._hashed[key]
+
+    def _ask(self, asked: Mapping[tuple[str, int], pl.Expr]) -> None:
+        """Hashes of values at their places among others, and whether they are there."""
+        new = {cell: value for cell, value in asked.items() if cell not in self._cells}
+        if not new:
+            return
+        there = {name: value for (name, _), value in new.items()}
+        made = self._facts.select(
+            *(self._hasher.asked(value, cell[1]).alias(str(at)) for at, (cell, value)
+              in enumerate(new.items())),
+            *(value.is_not_null().alias(f"there:{name}") for name, value in there.items()),
+        )  # fmt: skip
+        present = {name: made.get_column(f"there:{name}").to_numpy() for name in there}
+        for at, (name, place) in enumerate(new):
+            self._cells[name, place] = made.get_column(str(at)).to_numpy(), present[name]

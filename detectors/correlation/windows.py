@@ -95,6 +95,9 @@ class WholeWindows:
             return max(self._floor_us // self._span_us * self._span_us, LONG_AGO)
         return self._floor_us - self._span_us
 
+    def settle(self) -> None:
+        """See Judge: nothing waits."""
+
     def advance(self, floor_us: int, revision: int) -> list[Fired]:
         """See Judge."""
         if floor_us <= self._floor_us:

@@ -3,6 +3,7 @@ copied, and written down once however often they are dumped.
 """
 
 import io
+from collections.abc import Collection
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -17,13 +18,12 @@ KEY = "~session"
 class Wanted(NamedTuple):
     """Sessions, by their text as it stands in the column KEY, and a hash of each."""
 
-    keys: pl.Series
+    keys: frozenset[str]
     hashes: Words
 
     @classmethod
-    def of(cls, keys: list[str]) -> Self:
-        series = pl.Series(keys, dtype=pl.String)
-        return cls(series, _hashes(series))
+    def of(cls, keys: Collection[str]) -> Self:
+        return cls(frozenset(keys), _hashes(pl.Series(list(keys), dtype=pl.String)))
 
 
 def _hashes(keys: pl.Series) -> Words:
@@ -55,8 +55,8 @@ class Together:
         rows = rows[self.left[rows]]
         if not len(rows):
             return rows
-        same = self.frame.get_column(KEY)[rows].is_in(wanted.keys.implode())
-        found: Ints = rows[same.to_numpy()]
+        keys = self.frame.get_column(KEY)[rows].to_list()
+        found: Ints = rows[[key in wanted.keys for key in keys]]
         return found
 
     def let_go(self, rows: Ints) -> None:

@@ -134,7 +134,7 @@ class Waiting:
 
     def marks(self, keys: Collection[str], column: str) -> dict[str, int]:
         """All bits of a column that the waiting rows of these sessions have, by session."""
-        wanted = Wanted.of(list(keys))
+        wanted = Wanted.of(keys)
         found: dict[str, int] = {}
         for held in self._held:
             of = held.frame.select(KEY, column)[held.of(wanted)].group_by(KEY)
