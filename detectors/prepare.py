@@ -112,15 +112,13 @@ class Preparation:
 def _with_defaults(frame: pl.DataFrame, filled: Sequence[str]) -> pl.DataFrame:
     """The operator's word before the producer's, and a guess where neither says anything."""
     first: list[pl.Expr] = []
-    names: list[str] | None = None
-    if "tool_risk" in filled or "tool_sink" in filled or "content_trust" in filled:
-        names = frame["tool_name"].unique().drop_nulls().to_list()
+    names = frame["tool_name"].unique().drop_nulls().to_list() if filled else []
     if "tool_risk" in filled or "tool_sink" in filled:
-        first.append(_by_tool(frame, "tool_risk", names or [], tool_classes.risk_of, [RISK]))
+        guess = _classes(names, tool_classes.risk_of)
+        first.append(_by_tool(frame, "tool_risk", guess, [RISK]))
     if "content_trust" in filled:
-        known = ["source_trust", TRUST]
-        trust = tool_classes.trust_of
-        first.append(_by_tool(frame, "content_trust", names or [], trust, known, _BROUGHT))
+        guess = _classes(names, tool_classes.trust_of)
+        first.append(_by_tool(frame, "content_trust", guess, ["source_trust", TRUST], _BROUGHT))
     if "canary_id" in filled:
         first.append(pl.coalesce("canary_id", "canary_name"))
     frame = frame.with_columns(first)
@@ -149,28 +147,28 @@ def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataF
     return frame.drop_nulls([event_id, event_time]) if bad else frame
 
 
+def _classes(names: Sequence[str], classify: Callable[[str], str | None]) -> list[pl.Expr]:
+    """The class of a row's tool, where there is one for any of these names."""
+    found = {name: kind for name in names if (kind := classify(name)) is not None}
+    if not found:
+        return []
+    kinds = list(found.values())
+    return [
+        pl.col("tool_name").replace_strict(list(found), kinds, default=None, return_dtype=pl.String)
+    ]
+
+
 def _by_tool(
     frame: pl.DataFrame,
     column: str,
-    names: Sequence[str],
-    classify: Callable[[str], str | None],
+    guess: Sequence[pl.Expr],
     known: Sequence[str],
     where: pl.Expr | None = None,
 ) -> pl.Expr:
-    """The column: what is known, else its own value, else the class of the row's tool. `names`: of
-    the frame's tools.
-    """
+    """The column: what is known, else its own value, else the guess."""
     values: list[pl.Expr] = [
         pl.col(name) for name in known if frame[name].null_count() < frame.height
     ]
-    guess: list[pl.Expr] = []
-    found = {name: kind for name in names if (kind := classify(name)) is not None}
-    if found:
-        kinds = list(found.values())
-        by_name = pl.col("tool_name").replace_strict(
-            list(found), kinds, default=None, return_dtype=pl.String
-        )
-        guess.append(by_name)
     if where is not None:
         values = [pl.when(where).then(value) for value in values]
         guess = [pl.when(where).then(value) for value in guess]
