@@ -21,8 +21,10 @@ def halves(ids: pl.Series) -> tuple[Words, Words]:
     For ids of 32 hex digits, which all of ours are. Others are hashed: still one fixed order,
     another than the text's.
     """
+    if ids.is_empty():
+        return np.empty(0, np.uint64), np.empty(0, np.uint64)
     texts = ids.to_list()
-    if all(len(text) == HEX_CHARS for text in texts):
+    if set(map(len, texts)) <= {HEX_CHARS}:
         try:
             return _split(binascii.unhexlify("".join(texts)))
         except ValueError:
