@@ -33,6 +33,7 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.matching.matcher import Matcher, Rows
 from tachograph.detectors.prepare import preparation
 from tachograph.detectors.signals import SignalMaker, changed, micros
+from tachograph.schemas import behaviour
 from tachograph.schemas.alert import Signal
 
 FORMAT = 5
@@ -86,6 +87,12 @@ class Engine:
         self._limits = limits or Limits()
         self._matcher = Matcher([d.condition for d in rules.detections], self._fields)
         self._prepared = preparation(rules, self._fields)
+        # Detections that ask for what is measured of behaviour.
+        self.of_behaviour = {
+            at
+            for at, detection in enumerate(rules.detections)
+            if self._fields.columns is not None and _asks_behaviour(detection.fields, self._fields)
+        }
         self._stateless = [
             (rule, SignalMaker(rule.meta, rules.versions))
             for rule in rules.rules
@@ -118,7 +125,16 @@ class Engine:
             return Outcome()
         for rule_stats in self._stats.values():
             rule_stats.evaluations += frame.height
+        return self._judged(frame, self._matcher.match(frame), revision)
+
+    def judge_measured(self, rows: pl.DataFrame, revision: int) -> Outcome:
+        """Judge rows of behaviour: only rules that ask for a measure are asked of them."""
+        frame = self._prepared(rows)
         matched = self._matcher.match(frame)
+        asked = {at: own for at, own in matched.items() if at in self.of_behaviour}
+        return self._judged(frame, asked, revision)
+
+    def _judged(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
         if not matched:
             return Outcome()
         found = self._events(frame, matched, revision)
@@ -316,6 +332,10 @@ class Engine:
             _, dropped = self._unlinked.popitem(last=False)
             self._unlinked_count -= len(dropped)
             self.unlinked_evicted += len(dropped)
+
+
+def _asks_behaviour(names: Sequence[str], fields: FieldMap) -> bool:
+    return any(fields.source(name).column in behaviour.COLUMNS for name in names)
 
 
 def _union(found: list[Rows]) -> Rows:

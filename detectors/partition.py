@@ -89,10 +89,11 @@ class PartitionDetector:
 
     def _made_beside(self) -> dict[str, Detector]:
         """The detectors beside the rules, by the name of their state."""
-        if not self.rules.follows_sessions:
-            return {}
+        follows, asked = self.rules.follows_sessions, bool(self.engine.of_behaviour)
         behaviour = Behaviour(limits=self._limits)
-        behaviour.models = self._models
+        behaviour.models, behaviour.asked, behaviour.speaks = self._models, asked, follows
+        if not follows:
+            return {"behaviour": behaviour} if asked else {}
         return {
             "provenance": ProvenanceDetector(limits=self._limits),
             "behaviour": behaviour,
@@ -116,11 +117,14 @@ class PartitionDetector:
         engine.load(self.engine.dump())
         gate.restore(self.gate.state())
         self.rules, self.engine, self.gate = plan.rules, engine, gate
-        if self.rules.follows_sessions and not self.beside:
-            self.beside = self._made_beside()
+        made = self._made_beside()
+        self.beside = {name: self.beside.get(name, one) for name, one in made.items()}
         for detector in self.beside.values():
             if isinstance(detector, MisuseDetector):
                 detector.refer(self._known)
+            if isinstance(detector, Behaviour):
+                detector.asked = bool(self.engine.of_behaviour)
+                detector.speaks = self.rules.follows_sessions
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that
@@ -185,13 +189,22 @@ class PartitionDetector:
 
     def tick(self, watermark_us: int, revision: int) -> Found:
         """All sources reached this observed time: close what can no longer change."""
-        outcomes = [detector.advance(watermark_us, revision) for detector in self._detectors]
+        outcomes = [one.advance(watermark_us, revision) for one in self.beside.values()]
+        outcomes += self._measured(outcomes, revision)
+        outcomes.append(self.engine.advance(watermark_us, revision))
         return self._found(outcomes, revision, watermark_us)
 
     def close(self, revision: int) -> Found:
         """Nothing comes any more: say all that had to wait for that."""
-        outcomes = [detector.close(revision) for detector in self._detectors]
+        outcomes = [one.close(revision) for one in self.beside.values()]
+        outcomes += self._measured(outcomes, revision)
+        outcomes.append(self.engine.close(revision))
         return self._found(outcomes, revision, END_US)
+
+    def _measured(self, outcomes: Sequence[Outcome], revision: int) -> list[Outcome]:
+        """What rules say of windows of behaviour, before time goes on for them."""
+        rows = [one for outcome in outcomes for one in outcome.measured]
+        return [self.engine.judge_measured(pl.concat(rows), revision)] if rows else []
 
     def _contexts(self, matches: Sequence[pl.DataFrame]) -> list[Context]:
         """The last actions of the session of the first signal of each group that waits for them,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import polars as pl
 
+from tachograph.schemas import behaviour
 from tachograph.schemas.action import Action
 
 SCHEMA_VERSION = 1
@@ -50,8 +51,8 @@ COLUMNS: dict[str, pl.DataType] = {
 # Another action came before under the same producer's id: known only where the actions of an agent
 # are read in the order of the log, so it is no field of Action and never travels.
 ID_REUSE = "id_reuse"
-# Columns of a batch where it is judged.
-JUDGED: dict[str, pl.DataType] = COLUMNS | {ID_REUSE: pl.Boolean()}
+# Columns of a batch where it is judged: rows of behaviour are among what is judged there.
+JUDGED: dict[str, pl.DataType] = COLUMNS | {ID_REUSE: pl.Boolean()} | behaviour.COLUMNS
 
 
 def empty() -> pl.DataFrame:

@@ -155,15 +155,15 @@ class Baselines:
         np.maximum.at(held["top"], pairs, levels[learn].astype(np.int32))
         np.add.at(held["learned"], pairs, 1)
 
-    def add_up(self, slots: Ints, levels: Ints, known: Known, bar: int) -> Ints:
+    def add_up(self, slots: Ints, levels: Ints, known: Known, bars: Ints) -> Ints:
         """Add the longest windows, one a slot, to those before them: what came above the centre by
         more than ALLOWED spreads, in 256ths of a spread, until it comes below. Who reaches the bar
-        begins anew.
+        of a feature begins anew.
         """
         held = self._columns["added"]
         step = (levels - known.centre) * 256 // known.spread - ALLOWED * 256
         added: Ints = np.maximum(held[slots] + np.clip(step, -MOST_ADDED, MOST_ADDED), 0)
-        held[slots] = np.where(added >= bar, 0, added)
+        held[slots] = np.where(added >= bars, 0, added)
         return added
 
     def fold(self) -> None:

@@ -20,19 +20,22 @@ Ints = npt.NDArray[np.int64]
 
 # False alarms that an honest agent may cost a day.
 BUDGET_PER_AGENT_DAY = 0.05
+# What each judgement spends of it where bars are measured; the rest is for fleets that are less like
+# that. Longer windows spend more: nothing else sees what is slow.
+SHARES = (0.09, 0.06, 0.09, 0.12, 0.24)
 # No bar is lower, whatever the budget: the honest work of a place has longer tails than any that
-# was measured elsewhere. By judgement.
-LEAST_BARS = (768, 768, 768, 768, 1536)
+# was measured elsewhere. By judgement, for each feature.
+LEAST_BARS = (640, 640, 512, 384, 1280)
 SHIPPED = Path(__file__).parent / "calibration.json"
 
 
 class Honest(msgspec.Struct, frozen=True):
-    """Scores of honest windows of one judgement: how many windows there were, and the highest
-    scores, each the highest of one agent's hour, descending.
+    """Scores of honest windows of one judgement: how many windows there were, and of each feature
+    the highest scores, each the highest of one agent's hour, descending.
     """
 
     windows: int
-    highest: list[int]
+    highest: list[list[int]]
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -52,20 +55,32 @@ class Calibration(msgspec.Struct, frozen=True):
         return plain_id(msgspec.json.encode(self, order="deterministic").decode())[:16]
 
     def bars(self, budget_per_agent_day: float = BUDGET_PER_AGENT_DAY) -> Ints:
-        """The score from which a window is out of line, by judgement: each has an equal part of the
-        budget, and none is below LEAST_BARS.
+        """The score from which a feature of a window is out of line, (judgements, features). Each
+        judgement spends its part of the budget: none of its bars is below its least, and those that
+        must be above it cost as many honest hours each. So a feature whose honest amounts have long
+        tails costs the others nothing.
         """
-        allowed = int(budget_per_agent_day * self.agent_days / len(JUDGEMENTS))
+        budget = budget_per_agent_day * self.agent_days
         bars = [
-            max(_bar(honest.highest, allowed), least)
-            for honest, least in zip(self.honest, LEAST_BARS, strict=True)
+            _bars(honest.highest, least, share * budget)
+            for honest, least, share in zip(self.honest, LEAST_BARS, SHARES, strict=True)
         ]
         return np.array(bars, np.int64)
 
-    def p_value(self, judgement: int, score: int) -> float:
+    def p_value(self, judgement: int, feature: int, score: int) -> float:
         """Conformal: (1 + honest hours that reached the score) / (1 + honest windows)."""
         honest = self.honest[judgement]
-        return (1 + sum(one >= score for one in honest.highest)) / (1 + honest.windows)
+        reached = sum(one >= score for one in honest.highest[feature])
+        return (1 + reached) / (1 + honest.windows)
+
+
+def _bars(highest: list[list[int]], least: int, spent: float) -> list[int]:
+    """Bars of one judgement's features."""
+    costs = [sum(score >= least for score in scores) for scores in highest]
+    allowed = 0
+    while sum(min(cost, allowed + 1) for cost in costs) <= spent and allowed < max(costs):
+        allowed += 1
+    return [max(_bar(scores, allowed), least) for scores in highest]
 
 
 def _bar(highest: list[int], allowed: int) -> int:
@@ -84,7 +99,8 @@ def decoded(text: bytes) -> Calibration:
     shape = (len(SCALES), len(FEATURES))
     if found.feature_set != FEATURE_SET or np.shape(found.centre) != shape:
         raise ValueError("a calibration of other features")
-    if np.shape(found.spread) != shape or len(found.honest) != len(JUDGEMENTS):
+    of_features = [len(one.highest) == len(FEATURES) for one in found.honest]
+    if np.shape(found.spread) != shape or of_features != [True] * len(JUDGEMENTS):
         raise ValueError("a calibration of another shape")
     return found
 

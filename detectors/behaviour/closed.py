@@ -1,5 +1,6 @@
 """Windows of all lengths that are over, in columns, in the order in which they are judged."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,3 +89,22 @@ class Judged(NamedTuple):
         closed = self.closed
         frame = closed.frames[int(closed.scales[at])]
         return frame.row(int(closed.places[at]), named=True)
+
+
+def joined(parts: Sequence[Judged]) -> Judged:
+    """Windows of the same frames, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: [getattr(one.closed, name) for one in parts] for name in _COLUMNS}
+    closed = parts[0].closed._replace(
+        **{name: np.concatenate(column) for name, column in columns.items()}
+    )
+    known = {
+        name: np.concatenate([getattr(one.known, name) for one in parts])
+        for name in Known.__struct_fields__
+    }
+    judgement, scores, own = (
+        np.concatenate(column)
+        for column in zip(*((one.judgement, one.scores, one.own) for one in parts), strict=True)
+    )
+    return Judged(closed, judgement, scores, Known(**known), own)

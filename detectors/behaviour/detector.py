@@ -25,15 +25,17 @@ from tachograph.detectors.behaviour.baselines import (
 )
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
+from tachograph.detectors.behaviour.course import Course, CourseState
 from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     KNOWN_WORDS,
-    NO_SCORE,
+    added_scores_of,
     count_new,
     scores_of,
 )
 from tachograph.detectors.behaviour.model import Model
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
+from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import (
@@ -51,7 +53,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 # Beside the features: what is said of hands, and by models.
 _HAND, _CLOCK, _UNLIKE, _SHADOW = range(len(FEATURES), len(FEATURES) + 4)
 _WAYS = _SHADOW + 1
@@ -86,6 +88,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     said: bytes
     closed: int | None
     epoch: int | None
+    course: CourseState
 
 
 class Behaviour:
@@ -95,8 +98,8 @@ class Behaviour:
         self, *, limits: Limits | None = None, calibration: Calibration | None = None,
         bars: Ints | None = None, listener: Callable[[Judged], None] | None = None,
     ) -> None:  # fmt: skip
-        """`bars`: the scores from which windows are out of line, by judgement; None: by the
-        calibration and the usual budget. `listener` hears of every window of an agent.
+        """`bars`: the scores from which windows are out of line, (judgements, features); None: by
+        the calibration and the usual budget. `listener` hears of every window of an agent.
         """
         limits = limits or Limits()
         self.calibration = calibration or shipped()
@@ -121,6 +124,13 @@ class Behaviour:
         self._closed: int | None = None
         self._epoch: int | None = None
         self._passed_over = 0
+        self._course = Course()
+        # Whether rules ask for what is measured, what is to be told of it, and the rows for them.
+        self.asked = False
+        self._to_tell: dict[str, list[Judged]] = {}
+        # Whether it says anything itself.
+        self.speaks = True
+        self._observed: list[pl.DataFrame] = []
 
     def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
         """See Detector. Nothing is said before a window is over."""
@@ -187,7 +197,8 @@ class Behaviour:
         self._closed = until
         if self._epoch is not None and until >= (self._epoch + 1) * EPOCH_PANES:
             self._begin_epoch(until // EPOCH_PANES)
-        return Outcome(said)
+        measured, self._observed = self._observed, []
+        return Outcome(said if self.speaks else [], measured=measured)
 
     def _step(self, until: int) -> int | None:
         """The base pane before which to judge next, of those before `until`; None: all is judged.
@@ -220,6 +231,9 @@ class Behaviour:
         for epoch, rows in closed.epochs():
             self._begin_epoch(epoch)
             crossings += self._judged(closed.at(rows))
+        for subject, parts in self._to_tell.items():
+            self._observed.append(observed(parts, self.agents, subject))
+        self._to_tell = {}
         crossings.sort(key=lambda one: (one.end, one.judgement, one.slot, one.feature))
         return [signal for one in crossings for signal in self._say(one, revision)]
 
@@ -236,8 +250,11 @@ class Behaviour:
             if not place:
                 rows = merged(rows) if (rows["trace"] != "").any() else rows.drop("trace")
                 rows = rows.with_columns(
-                    pl.concat_list("first_id").alias("ids"),
                     (pl.col("acts") * pl.col("acts")).alias("squared"),
+                    pl.col("acts").alias("burst"),
+                )
+                rows = self._course.follow(rows).with_columns(
+                    pl.concat_list("first_id").alias("ids")
                 )
             found.append(rows)
         return found
@@ -249,31 +266,34 @@ class Behaviour:
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
         scores = scores_of(scales, closed.amounts, levels, known, own)
-        suspect = scores.max(axis=1) * 2 >= self._bars[scales]
+        suspect = np.any(scores * 2 >= self._bars[scales], axis=1)
         self._baselines.note((slots, scales), levels, known, suspect)
         # What an agent met while out of line is not held to be its own.
         met = (scales == 0) & (~suspect | (own < WARM[0]))
         np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
+        self._observe(judged, AGENT)
         found = self._crossed(judged) + self._unlike(judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
         return found + (self._added_up(closed.at(longest)) if len(longest) else [])
+
+    def _observe(self, judged: Judged, subject: str) -> None:
+        if self.asked and len(judged.scores):
+            self._to_tell.setdefault(subject, []).append(judged)
 
     def _added_up(self, closed: Closed) -> list[_Crossing]:
         """Judge the longest windows together with those before them."""
         slots, scales = closed.slots, closed.scales
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
-        bar = int(self._bars[ADDED_UP])
-        added = self._baselines.add_up(slots, closed.levels, known, bar)
-        scores = np.where((own >= 2 * WARM[scales])[:, None], added, NO_SCORE)
+        added = self._baselines.add_up(slots, closed.levels, known, self._bars[ADDED_UP])
+        scores = added_scores_of(scales, closed.amounts, added, own)
         return self._crossed(Judged(closed, np.full(len(slots), ADDED_UP), scores, known, own))
 
     def _crossed(self, judged: Judged) -> list[_Crossing]:
         if self._listener is not None:
             self._listener(judged)
-        bars = self._bars[judged.judgement][:, None]
-        return _crossings_of(judged, *np.nonzero(judged.scores >= bars))
+        return _crossings_of(judged, *np.nonzero(judged.scores >= self._bars[judged.judgement]))
 
     def _unlike(self, judged: Judged) -> list[_Crossing]:
         """Windows that a model finds unlike honest work."""
@@ -308,6 +328,7 @@ class Behaviour:
         clocked = np.flatnonzero(even & long)
         known = self._baselines.known(closed.slots, closed.scales)
         judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
+        self._observe(judged, PERSON)
         return [
             *_crossings_of(judged, fast, np.full(len(fast), _HAND)),
             *_crossings_of(judged, clocked, np.full(len(clocked), _CLOCK)),
@@ -332,6 +353,7 @@ class Behaviour:
 
     def _grow(self, size: int) -> None:
         self._baselines.grow(size)
+        self._course.grow(size)
         more = size - len(self._said)
         if more <= 0:
             return
@@ -345,6 +367,7 @@ class Behaviour:
         self._said[slots] = 0
         self._seen[:, slots] = 0
         self._baselines.forget(slots)
+        self._course.forget(slots)
         for pending in self._pending:
             pending.forget(slots)
 
@@ -376,6 +399,7 @@ class Behaviour:
                 self._said[:size].astype("<i8").tobytes(),
                 self._closed,
                 self._epoch,
+                self._course.state(size),
             )
         )
 
@@ -399,6 +423,7 @@ class Behaviour:
         self._seen = self._seen.reshape(2, size, KNOWN_WORDS)
         self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, _WAYS)
         self._closed, self._epoch = kept.closed, kept.epoch
+        self._course.restore(kept.course)
 
 
 def _crossings_of(judged: Judged, places: Ints, features: Ints) -> list[_Crossing]:

@@ -134,4 +134,4 @@ FEATURES = (
 )  # fmt: skip
 NAMES = tuple(feature.name for feature in FEATURES)
 # A change of what is measured makes older states and calibrations void.
-FEATURE_SET = 1
+FEATURE_SET = 2

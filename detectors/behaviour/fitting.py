@@ -18,9 +18,12 @@ from tachograph.detectors.behaviour.measures import NO_SCORE
 
 _HOUR_PANES = 3_600_000_000 // PANE_US
 _DAY_PANES = 24 * _HOUR_PANES
+# More hours than there are since 1970.
+_SLOT_HOURS = 1 << 24
+_FLEET_SLOTS = 1 << 20
 _PANES = np.array([scale.panes for scale in SCALES])
-# Scores that are kept of each length: enough for every budget an operator would set.
-KEPT = 4000
+# Scores that are kept of each feature and length: enough for every budget an operator would set.
+KEPT = 400
 
 
 def blank() -> Calibration:
@@ -31,7 +34,7 @@ def blank() -> Calibration:
         np.full(shape, 2 * OCTAVE).tolist(),
         np.full(shape, 2 * OCTAVE).tolist(),
         1.0,
-        [Honest(0, [2**14]) for _ in JUDGEMENTS],
+        [Honest(0, [[2**14]] * len(FEATURES)) for _ in JUDGEMENTS],
         "none",
     )
 
@@ -47,10 +50,15 @@ class Heard(NamedTuple):
 
 
 class Fitting:
-    """Hears of windows of honest agents, of one detector; makes a calibration of them."""
+    """Hears of windows of honest agents; makes a calibration of them."""
 
     def __init__(self) -> None:
         self._heard: list[Heard] = []
+        self._first_slot = 0
+
+    def another_fleet(self) -> None:
+        """What comes from now on is of another detector: its slots are of other agents."""
+        self._first_slot += _FLEET_SLOTS
 
     def __call__(self, judged: Judged) -> None:
         closed = judged.closed
@@ -58,7 +66,13 @@ class Fitting:
             at = judged.judgement == way
             windows = (closed.ends // _PANES[closed.scales] - 1)[at]
             self._heard.append(
-                Heard(way, closed.slots[at], windows, closed.levels[at], judged.scores[at])
+                Heard(
+                    way,
+                    closed.slots[at] + self._first_slot,
+                    windows,
+                    closed.levels[at].astype(np.int32),
+                    judged.scores[at].astype(np.int32),
+                )
             )
 
     def calibration(self, data: str, base: Calibration, *, prior: bool) -> Calibration:
@@ -103,16 +117,20 @@ def _agent_days(heard: list[Heard]) -> float:
 
 
 def _honest(heard: list[Heard]) -> Honest:
-    """Of each agent's hour the highest score."""
+    """Of each feature and agent's hour the highest score."""
     if not heard:
-        return Honest(0, [])
+        return Honest(0, [[] for _ in FEATURES])
     panes = SCALES[min(heard[0].judgement, len(SCALES) - 1)].panes
-    hours: dict[tuple[int, int], int] = {}
-    for one in heard:
-        top = one.scores.max(axis=1)
-        some = np.flatnonzero(top > 0)
-        at = (one.windows[some] * panes // _HOUR_PANES).tolist()
-        for slot, hour, score in zip(one.slots[some].tolist(), at, top[some].tolist(), strict=True):
-            hours[slot, hour] = max(hours.get((slot, hour), NO_SCORE), score)
-    count = sum(len(one.slots) for one in heard)
-    return Honest(count, sorted(hours.values(), reverse=True)[:KEPT])
+    slots = np.concatenate([one.slots for one in heard])
+    windows = np.concatenate([one.windows for one in heard])
+    scores = np.concatenate([one.scores for one in heard])
+    hours = slots * _SLOT_HOURS + windows * panes // _HOUR_PANES
+    return Honest(len(slots), [_highest(hours, scores[:, at]) for at in range(len(FEATURES))])
+
+
+def _highest(hours: Ints, scores: Ints) -> list[int]:
+    some = scores > 0
+    _, at = np.unique(hours[some], return_inverse=True)
+    tops = np.full(at.max(initial=-1) + 1, NO_SCORE)
+    np.maximum.at(tops, at, scores[some])
+    return np.sort(tops)[::-1][:KEPT].tolist()

@@ -78,6 +78,13 @@ CLAIM = (
     .then(pl.lit(BY_PRINCIPAL))
     .otherwise(pl.lit(""))
 )
+# Nobody takes in what is shown faster than this: three times the pace of reading (238 words a minute,
+# of 5.7 characters).
+READ_MS = 15
+MOST_READ_MS = 4000
+_read_ms = (
+    pl.coalesce("content_text", "tool_args").str.len_chars().fill_null(0) * READ_MS
+).clip(0, MOST_READ_MS)
 _text_ms = (pl.col("content_text").str.len_chars().fill_null(0) * CHARACTER_MS).clip(
     0, MOST_TEXT_MS
 )
@@ -85,7 +92,7 @@ NEEDED_MS = (
     pl.when(_is_call)
     .then(CALL_MS)
     .when(pl.col("kind") == "approval")
-    .then(APPROVAL_MS)
+    .then(APPROVAL_MS + _read_ms)
     .when(_is_word)
     .then(PROMPT_MS + _text_ms)
     .otherwise(0)

@@ -39,9 +39,46 @@ def _counting_table() -> Ints:
 
 
 _COUNTED = _counting_table()
+# With fewer free bits than this nothing is told of what is new.
+LEAST_FREE_BITS = 16
+
+
+def _new_table() -> Ints:
+    """Number of new values by free bits before and bits that are new: a new value is seen as one
+    only where its bit is free, so the fewer are free, the more values stand behind each.
+    """
+    found = np.zeros((SKETCH_BITS + 1, SKETCH_BITS + 1), np.int64)
+    for free in range(LEAST_FREE_BITS, SKETCH_BITS + 1):
+        for new in range(free + 1):
+            left = max(free - new, 0.5)
+            found[free, new] = round(-SKETCH_BITS * math.log(left / free))
+    return found
+
+
+_NEW = _new_table()
 
 
 def different(words: npt.NDArray[np.uint64]) -> Ints:
     """About how many different values are in sketches: rows of SKETCH_BITS / 64 words."""
     counted: Ints = _COUNTED[np.bitwise_count(words).astype(np.int64).sum(axis=1)]
+    return counted
+
+
+def different_new(words: npt.NDArray[np.uint64], before: npt.NDArray[np.uint64]) -> Ints:
+    """About how many different values are in sketches that are not in those of before."""
+    used = np.bitwise_count(before).astype(np.int64).sum(axis=1)
+    new = np.bitwise_count(words & ~before).astype(np.int64).sum(axis=1)
+    counted: Ints = _NEW[SKETCH_BITS - used, new]
+    return counted
+
+
+_FEW_BITS = 64
+_COUNTED_FEW = np.array(
+    [round(-_FEW_BITS * math.log(max(_FEW_BITS - n, 0.5) / _FEW_BITS)) for n in range(65)], np.int64
+)
+
+
+def different_few(words: npt.NDArray[np.uint64]) -> Ints:
+    """About how many different values are in sketches of one word each, up to some 200."""
+    counted: Ints = _COUNTED_FEW[np.bitwise_count(words).astype(np.int64)]
     return counted

@@ -6,7 +6,7 @@ import polars as pl
 
 from tachograph.detectors.behaviour.baselines import WARM, Known
 from tachograph.detectors.behaviour.features import FEATURES, NAMES
-from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, level_of
+from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, different_new, level_of
 from tachograph.detectors.behaviour.rows import CALLS, TARGETS, TOOLS
 
 Ints = npt.NDArray[np.int64]
@@ -22,6 +22,8 @@ _NEW = [_NEW_TARGETS, _NEW_TOOLS]
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
 KNOWN_WORDS = len(TARGETS) + len(TOOLS)
+# A window that is added up has this share of what would be enough alone.
+_NEXT_TO_NOTHING = 4
 # Below all scores: what is too little to be out of line.
 NO_SCORE = -(2**15)
 
@@ -49,7 +51,7 @@ def amounts_of(rows: pl.DataFrame) -> Ints:
         "new_targets": none,
         "tools": _bits(tools),
         "new_tools": none,
-        "repeats": np.where(telling & (2 * once < calls), calls - once, 0),
+        "repeats": np.where(telling, np.maximum(calls - 2 * once, 0), 0),
     }
     return np.stack([columns[name] for name in NAMES], axis=1).astype(np.int64)
 
@@ -58,9 +60,9 @@ def count_new(amounts: Ints, levels: Ints, words: Words, before: Words) -> None:
     """Fill in what is new. `words`, `before`: the sketches of windows, and of what their agents had
     met before.
     """
-    new = words & ~before
-    amounts[:, _NEW_TARGETS] = different(new[:, : len(TARGETS)])
-    amounts[:, _NEW_TOOLS] = _bits(new[:, len(TARGETS) :])
+    many = len(TARGETS)
+    amounts[:, _NEW_TARGETS] = different_new(words[:, :many], before[:, :many])
+    amounts[:, _NEW_TOOLS] = _bits(words[:, many:] & ~before[:, many:])
     levels[:, _NEW] = level_of(amounts[:, _NEW])
 
 
@@ -76,6 +78,15 @@ def scores_of(scales: Ints, amounts: Ints, levels: Ints, known: Known, windows: 
     scores = (levels - known.usual) * 256 // known.spread
     telling = (windows >= WARM[scales])[:, None] | ~_OWN
     return np.where((amounts >= _LEAST[scales]) & telling, scores, NO_SCORE)
+
+
+def added_scores_of(scales: Ints, amounts: Ints, added: Ints, windows: Ints) -> Ints:
+    """Of windows that are added up to those before: NO_SCORE where this one has next to nothing, or
+    the agent's own `windows` are too few to tell.
+    """
+    enough = amounts * _NEXT_TO_NOTHING >= _LEAST[scales]
+    telling = (windows >= 2 * WARM[scales])[:, None]
+    return np.where(enough & telling, added, NO_SCORE)
 
 
 def _bits(words: Words) -> Ints:

@@ -52,11 +52,13 @@ class Reporter:
     ) -> Signal:
         """One feature of one window."""
         scale, asked, known = judged.scale(place), FEATURES[feature], judged.known
-        amount, judgement = int(judged.closed.amounts[place, feature]), judged.judgement[place]
+        amount = int(judged.closed.amounts[place, feature])
+        judgement = int(judged.judgement[place])
         usual = amount_of(float(known.centre[place, feature])) * asked.grain
         most = amount_of(float(known.highest[place, feature])) * asked.grain
         own = int(judged.own[place])
-        p_value = self._calibration.p_value(judgement, int(judged.scores[place, feature]))
+        score = int(judged.scores[place, feature])
+        p_value = self._calibration.p_value(judgement, feature, score)
         times = (amount + asked.grain) / (max(usual, most) + asked.grain)
         said = Said(
             asked.finding,

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour.features import PANE_US
-from tachograph.detectors.behaviour.hands import CLAIM, NEEDED_MS
+from tachograph.detectors.behaviour.hands import CLAIM, NEEDED_MS, READ_MS
+from tachograph.detectors.language.rule import MICROS
 from tachograph.schemas.batch import COLUMNS
 
 Words = npt.NDArray[np.uint64]
@@ -22,15 +23,35 @@ ACTS: Final = (
 )  # fmt: skip
 # Who a row is about: an agent, or (`claim` not empty) a person in the session `hand`.
 KEY: Final = ("tenant", "partition_key", "agent_id", "agent_name", "claim", "hand")
+CLASSES: Final = 8
+# Acts by the class of their tool, and of their target.
+TOOL_COUNTS: Final = tuple(f"tool_acts{place}" for place in range(CLASSES))
+TARGET_COUNTS: Final = tuple(f"target_acts{place}" for place in range(CLASSES))
 SUMS: Final = (
     "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "needed_ms", "squared",
+    "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals", "hasty",
+    *TOOL_COUNTS, *TARGET_COUNTS,
 )  # fmt: skip
+# The most of all.
+MOSTS: Final = ("burst", "delegation_depth")
+# When tools of each class were called: a bit for each SLOTS-th of a base pane.
+ROLL: Final = tuple(f"roll{place}" for place in range(CLASSES))
+SLOTS: Final = 64
 TARGETS: Final = ("targets0", "targets1", "targets2", "targets3")
 CALLS: Final = ("calls0", "calls1", "calls2", "calls3")
 TOOLS: Final = ("tools0",)
-SKETCHES: Final = (*TARGETS, *CALLS, *TOOLS)
+# Sessions, agents that were called, calls that were denied.
+FEW: Final = ("sessions0", "peers0", "denied0")
+SKETCHES: Final = (*TARGETS, *CALLS, *TOOLS, *FEW)
 FIRSTS: Final = ("session_id", "trace_id", "principal_id", "environment", "tool_name")
 MARKS: Final = ("synthetic", "replay")
+# What is told of the order of acts when a base pane is over (see course).
+GAP_BINS: Final = 10
+GAPS: Final = tuple(f"gaps{place}" for place in range(GAP_BINS))
+COURSE: Final = (
+    *GAPS, "gap_sum", "gap_squares", "gap_products", "gap_pairs", "moves", "surprise", "triples",
+    "alternating",
+)  # fmt: skip
 # Sketches are kept over restarts, and two partitions must agree: the seed is nobody's secret.
 _SEED: Final = 0x7AC406
 # Ids kept of a window's first actions.
@@ -46,7 +67,8 @@ ASKED: Final = (
     "outcome", "tool_name", "tool_args_hash", "tool_args", "tool_bytes_out", "tool_rows_returned",
     "usage_input_tokens", "usage_output_tokens", "target_domain", "target_host",
     "target_resource", "target_table", "target_url", "file_path", "peer_agent_id", "synthetic",
-    "replay", "late", "far",
+    "replay", "late", "far", "tool_result_bytes", "usage_cost_usd", "duration_ms",
+    "approval_latency_ms", "delegation_depth",
 )  # fmt: skip
 
 
@@ -68,6 +90,7 @@ _by_hand = CLAIM != ""
 _session = pl.coalesce("session_id", "trace_id", "principal_id", "partition_key")
 _lacks = pl.col("agent_id").is_null() | (_by_hand & (_session == pl.col("trace_id")))
 _args = pl.coalesce("tool_args_hash", "tool_args")
+_step = pl.coalesce("tool_name", "kind")
 _call = pl.struct("tool_name", _args.alias("args"))
 _time_us = pl.col("event_time").to_physical()
 
@@ -82,7 +105,11 @@ _COUNTS = (
     & pl.col("late").fill_null(value=False).not_()
     & pl.col("far").fill_null(value=False).not_()
 )
-_HASHES = ("target#", "call#", "tool#")
+_HASHES = ("target#", "call#", "tool#", "session#", "peer#", "denied#")
+_comes_in = pl.col("content_direction") == "in"
+_denied = pl.col("outcome").eq_missing("denied")
+_shown = pl.coalesce("content_text", "tool_args").str.len_chars()
+_hasty = pl.col("approval_latency_ms") < _shown * READ_MS
 _MEASURES = [
     pl.col("tenant").fill_null("default"),
     pl.col("partition_key").fill_null(""),
@@ -107,11 +134,25 @@ _MEASURES = [
     .alias("tokens"),
     pl.when(_by_hand).then(NEEDED_MS).otherwise(0).cast(pl.Int64).alias("needed_ms"),
     (_is_act & _args.is_not_null()).cast(pl.Int64).alias("calls"),
+    (_is_act & _denied).cast(pl.Int64).alias("denials"),
+    (_is_act & _denied & _args.is_not_null()).cast(pl.Int64).alias("denied_calls"),
+    _amount(pl.coalesce("tool_result_bytes", _if_any(_comes_in, pl.col("content_bytes"))))
+    .alias("bytes_in"),
+    _amount(pl.col("usage_cost_usd").fill_nan(None) * MICROS).alias("cost_micros"),
+    _amount(pl.col("duration_ms").fill_nan(None)).alias("busy_ms"),
+    (pl.col("kind") == "approval").fill_null(value=False).cast(pl.Int64).alias("approvals"),
+    ((pl.col("kind") == "approval") & _hasty).fill_null(value=False).cast(pl.Int64).alias("hasty"),
+    _amount(pl.col("delegation_depth")).alias("delegation_depth"),
     # Of the acts of a base pane; known when it is over.
     pl.lit(0, pl.Int64).alias("squared"),
+    pl.lit(0, pl.Int64).alias("burst"),
     _hashed(_TARGET, _TARGET).alias("target#"),
     _hashed(_call, _args).alias("call#"),
     _hashed(pl.col("tool_name"), pl.col("tool_name")).alias("tool#"),
+    _hashed(_session, _session).alias("session#"),
+    _hashed(pl.col("peer_agent_id"), pl.col("peer_agent_id")).alias("peer#"),
+    _hashed(_call, _if_any(_denied, _args)).alias("denied#"),
+    _hashed(_step, _step).alias("step#"),
 ]  # fmt: skip
 
 
@@ -121,12 +162,40 @@ def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
     """
     missing = [_NONE[name] for name in ASKED if name not in actions.columns]
     made = actions.lazy().with_columns(missing).filter(_COUNTS).select(_MEASURES).collect()
+    sketches = (TARGETS, CALLS, TOOLS, *((name,) for name in FEW))
     columns = [
         bits
-        for hashed, names in zip(_HASHES, (TARGETS, CALLS, TOOLS), strict=True)
+        for hashed, names in zip(_HASHES, sketches, strict=True)
         for bits in _bits(made[hashed], names)
     ]
-    return made.drop(_HASHES).hstack(columns)
+    columns += _counts(made["target#"], TARGET_COUNTS)
+    columns += _counts(made["step#"], TOOL_COUNTS)
+    columns += _roll(made["step#"], made["first_us"])
+    return made.drop(*_HASHES, "step#").hstack(columns)
+
+
+def _classes(hashes: pl.Series) -> npt.NDArray[np.int64]:
+    """The class of what each act names; -1 where there is none."""
+    numbers = hashes.to_numpy()
+    classes = ((numbers >> np.uint64(20)) & np.uint64(CLASSES - 1)).astype(np.int64)
+    return np.where(numbers == 0, -1, classes)
+
+
+def _counts(hashes: pl.Series, names: tuple[str, ...]) -> list[pl.Series]:
+    classes = _classes(hashes)
+    return [
+        pl.Series(name, (classes == place).astype(np.int64)) for place, name in enumerate(names)
+    ]
+
+
+def _roll(hashes: pl.Series, times_us: pl.Series) -> list[pl.Series]:
+    classes = _classes(hashes)
+    slots = (times_us.to_numpy() % PANE_US * SLOTS // PANE_US).astype(np.uint64)
+    bit = np.uint64(1) << slots
+    return [
+        pl.Series(name, np.where(classes == place, bit, np.uint64(0)))
+        for place, name in enumerate(ROLL)
+    ]
 
 
 def _bits(hashes: pl.Series, names: tuple[str, ...]) -> list[pl.Series]:
@@ -147,8 +216,12 @@ _MERGED = [
     pl.col("first_id", *FIRSTS).first(),
     pl.col(MARKS).all(),
     pl.col(SUMS).sum(),
+    pl.col(MOSTS).max(),
     pl.col(SKETCHES).bitwise_or(),
 ]
+# Of base panes, and of what their course came to.
+_OF_BASE = [pl.col(ROLL).bitwise_or()]
+_OF_COURSE = [pl.col(COURSE).sum()]
 _IDS = pl.col("ids").explode().head(MAX_EVIDENCE)
 
 
@@ -165,7 +238,8 @@ def merged(rows: pl.DataFrame, by: tuple[str, ...] = LINKED) -> pl.DataFrame:
     """One row for each value of `by`, ordered by window and slot; what it says of its first action
     is that of the earliest. `ids`, if there, are of the first actions of the parts.
     """
-    asked = [*_MERGED, _IDS] if "ids" in rows.columns else _MERGED
+    asked = [*_MERGED, *(_OF_BASE if ROLL[0] in rows.columns else _OF_COURSE)]
+    asked += [_IDS] if "ids" in rows.columns else []
     return (
         rows.lazy()
         .sort("first_us", "first_id")
@@ -183,6 +257,7 @@ def _nothing() -> pl.DataFrame:
 
 # No rows, with the columns of base panes, and of windows put together.
 NO_PANES: Final = _nothing()
-NO_WINDOWS: Final = merged(NO_PANES.drop("trace")).with_columns(
-    pl.lit([], pl.List(pl.String)).alias("ids")
+NO_WINDOWS: Final = NO_PANES.drop("trace", *ROLL).with_columns(
+    *(pl.lit(0, pl.Int64).alias(name) for name in COURSE),
+    pl.lit([], pl.List(pl.String)).alias("ids"),
 )

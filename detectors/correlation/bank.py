@@ -57,12 +57,13 @@ class Floors(NamedTuple):
 
 class Outcome(msgspec.Struct):
     """What came of one call: signals, events of rules that are judged elsewhere, and match rows
-    of flows (detectors/intent) that are.
+    of flows (detectors/intent) that are. `measured`: rows of behaviour that rules are asked of.
     """
 
     signals: list[Signal] = []
     matches: list[Matches] = []
     flows: list[pl.DataFrame] = []
+    measured: list[pl.DataFrame] = []
 
 
 class _State(msgspec.Struct, frozen=True):

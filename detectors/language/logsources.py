@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.language.fields import FieldMap
+from tachograph.schemas import behaviour
 from tachograph.schemas.action import KINDS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 PRODUCT = "ai_agent"
 # Without a product, these categories are ours: any action, its kinds, and names for several kinds.
-CATEGORIES = frozenset({"action", "any", "memory", "process_creation", *KINDS})
+CATEGORIES = frozenset({"action", "any", "memory", "process_creation", behaviour.KIND, *KINDS})
 MAX_SAID = 20
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.behaviour import calibration, hands
-from tachograph.detectors.behaviour.features import JUDGEMENTS, SCALES
+from tachograph.detectors.behaviour.features import JUDGEMENTS, NAMES, SCALES
 from tachograph.detectors.behaviour.levels import OCTAVE
 from tachograph.detectors.facts import MAX_SAID_CHARS
 from tachograph.detectors.language.fields import FieldMap, UnknownField
@@ -244,9 +244,10 @@ def _out_of_line(signal: Signal, honest: calibration.Calibration) -> Verdict:
     told = signal.witness.window["judged_by"]
     judgement = JUDGEMENTS.index(told)
     score = round(signal.scores[f"score_{signal.witness.window['feature']}"] * OCTAVE)
-    p_value, was = honest.p_value(judgement, score), signal.scores["p_value"]
+    feature = NAMES.index(signal.witness.window["feature"])
+    p_value, was = honest.p_value(judgement, feature, score), signal.scores["p_value"]
     # What is added up reaches its bar over several windows, each of them below it.
-    reached = told == JUDGEMENTS[-1] or score >= int(honest.bars()[judgement])
+    reached = told == JUDGEMENTS[-1] or score >= int(honest.bars()[judgement, feature])
     if reached and abs(p_value - was) <= _CLOSE * max(was, p_value):
         return _verdict(signal, "same", "witness")
     why = f"p-value {was:.3g} → {p_value:.3g}" + ("" if reached else ", below the bar")

@@ -42,6 +42,11 @@ def counted(bits: int) -> int:
     return round(-256 * math.log(free / 256))
 
 
+def counted_new(bits: int, before: int) -> int:
+    free = 256 - before
+    return round(-256 * math.log(max(free - bits, 0.5) / free)) if free >= 16 else 0
+
+
 @functools.cache
 def bit_of(value: str, called: str | None, words: int) -> tuple[int, int]:
     """Of a value, or of a call with these arguments."""
@@ -85,11 +90,11 @@ class Totals:
 
     def amounts(self, met: "Met") -> list[int]:
         once = counted(len(self.called))
-        telling = len(self.called) < 240 and 2 * once < self.calls
+        telling = len(self.called) < 240
         return [
             self.acts, self.failures, self.bytes_out, self.rows, self.tokens,
-            counted(len(self.targets)), counted(len(self.targets - met.targets)),
-            len(self.tools), len(self.tools - met.tools), self.calls - once if telling else 0,
+            counted(len(self.targets)), counted_new(len(self.targets - met.targets), len(met.targets)),
+            len(self.tools), len(self.tools - met.tools), max(self.calls - 2 * once, 0) if telling else 0,
         ]  # fmt: skip
 
 
@@ -125,15 +130,16 @@ class Cell:
             found.append(over * 256 // self.spread(at) if told else None)
         return found
 
-    def add_up(self, amounts: list[int], bar: int) -> list[bool]:
+    def add_up(self, amounts: list[int], bars: Sequence[int]) -> list[bool]:
         """Whether each feature, added up, reached the bar; so, it begins anew."""
         crossed = []
         for at, feature in enumerate(FEATURES):
             above = level(amounts[at] // feature.grain) - self.centre[at] // 256
             step = above * 256 // self.spread(at) - ALLOWED * 256
             self.added[at] = max(self.added[at] + min(max(step, -MOST_ADDED), MOST_ADDED), 0)
-            over = self.added[at] >= bar
-            crossed.append(over and self.windows >= 2 * WARM[self.scale])
+            over = self.added[at] >= bars[at]
+            enough = amounts[at] * 4 >= feature.least[self.scale]
+            crossed.append(over and enough and self.windows >= 2 * WARM[self.scale])
             self.added[at] = 0 if over else self.added[at]
         return crossed
 
@@ -162,7 +168,7 @@ class Cell:
 
 
 def expected(
-    actions: Sequence[dict[str, Any]], calibration: Calibration, bars: Sequence[int]
+    actions: Sequence[dict[str, Any]], calibration: Calibration, bars: Sequence[Sequence[int]]
 ) -> set[Said]:
     """(agent, feature or "hand", bucket, time) of each signal that these actions deserve."""
     by_who: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -201,7 +207,7 @@ def _by_hand(agent: str, own: list[dict[str, Any]]) -> set[Said]:
 
 
 def _by_agent(
-    agent: str, own: list[dict[str, Any]], calibration: Calibration, bars: Sequence[int]
+    agent: str, own: list[dict[str, Any]], calibration: Calibration, bars: Sequence[Sequence[int]]
 ) -> set[Said]:
     cells = [Cell(calibration, scale) for scale in range(len(SCALES))]
     met, crossed = Met(), []
@@ -216,16 +222,18 @@ def _by_agent(
         for scale, end, totals in by_epoch[epoch]:
             amounts = totals.amounts(met)
             scores = cells[scale].scores(amounts)
-            most = max((one for one in scores if one is not None), default=-(2**15))
-            suspect = most * 2 >= bars[scale]
+            suspect = any(
+                score is not None and score * 2 >= bar
+                for score, bar in zip(scores, bars[scale], strict=True)
+            )
             learned[scale].append((amounts, suspect))
             if not scale and (not suspect or cells[0].windows < WARM[0]):
                 fresh.targets |= totals.targets
                 fresh.tools |= totals.tools
             crossed += [
                 (end, scale, feature.name, totals.last_us)
-                for feature, score in zip(FEATURES, scores, strict=True)
-                if score is not None and score >= bars[scale]
+                for feature, score, bar in zip(FEATURES, scores, bars[scale], strict=True)
+                if score is not None and score >= bar
             ]
             if scale == len(SCALES) - 1:
                 over = cells[scale].add_up(amounts, bars[scale + 1])

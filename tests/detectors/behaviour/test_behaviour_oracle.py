@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.detectors.behaviour.detector import Behaviour
-from tachograph.detectors.behaviour.features import FEATURES, SCALES
+from tachograph.detectors.behaviour.features import FEATURES, JUDGEMENTS, SCALES
 from tachograph.detectors.behaviour.fitting import blank
 from tachograph.detectors.behaviour.hands import CLOCKWORK
 from tachograph.detectors.links import Linked
@@ -26,7 +26,8 @@ SHAPE = (len(SCALES), len(FEATURES))
 CALIBRATION = msgspec.structs.replace(
     blank(), centre=np.full(SHAPE, 200).tolist(), spread=np.full(SHAPE, 120).tolist()
 )
-BARS = np.array([300, 300, 300, 300, 300])
+# Each feature of each judgement has its own.
+BARS = 260 + 10 * np.arange(50).reshape(len(JUDGEMENTS), len(FEATURES))
 START_S = 1_790_000_000
 
 
