@@ -69,7 +69,7 @@ MEASURES: Final[dict[str, Measure]] = {
     # The course of calls.
     "gap_median_ms": Measure(_REAL, "ms", "between calls, within a doubling", "event_time"),
     "gap_p05_ms": Measure(_REAL, "ms", "one gap of twenty is no longer", "event_time"),
-    "gap_cv": Measure(_REAL, "", "deviation over mean of gaps: 0 is a clock, 1 chance", "event_time"),
+    "gap_cv": Measure(_REAL, "", "deviation over mean; 0: a clock, 1: chance", "event_time"),
     "gap_autocorrelation": Measure(_REAL, "", "of a gap with the one before", "event_time"),
     "tool_entropy": Measure(_REAL, "bits", "of which tool is called", "tool.name"),
     "target_entropy": Measure(_REAL, "bits", "of which target is met", "target.*"),

@@ -20,8 +20,8 @@ Ints = npt.NDArray[np.int64]
 
 # False alarms that an honest agent may cost a day.
 BUDGET_PER_AGENT_DAY = 0.05
-# What each judgement spends of it where bars are measured; the rest is for fleets that are less like
-# that. Longer windows spend more: nothing else sees what is slow.
+# What each judgement spends of it where bars are measured; the rest is for fleets that are unlike
+# those. Longer windows spend more: nothing else sees what is slow.
 SHARES = (0.09, 0.06, 0.09, 0.12, 0.24)
 # No bar is lower, whatever the budget: the honest work of a place has longer tails than any that
 # was measured elsewhere. By judgement, for each feature.

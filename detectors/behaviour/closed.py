@@ -95,10 +95,8 @@ def joined(parts: Sequence[Judged]) -> Judged:
     """Windows of the same frames, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    columns = {name: [getattr(one.closed, name) for one in parts] for name in _COLUMNS}
-    closed = parts[0].closed._replace(
-        **{name: np.concatenate(column) for name, column in columns.items()}
-    )
+    columns = [np.concatenate([getattr(one.closed, name) for one in parts]) for name in _COLUMNS]
+    closed = Closed(parts[0].closed.frames, *columns)
     known = {
         name: np.concatenate([getattr(one.known, name) for one in parts])
         for name in Known.__struct_fields__

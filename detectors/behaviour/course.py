@@ -98,10 +98,11 @@ class Course:
         both = near & (last_gap != NONE)
         three = near & (two_back != NONE)
         bits = self._surprise(acts, one_back, near)
-        parts = [
-            (near, gap), (near, gap * gap), (both, gap * last_gap), (both, 1), (near, 1),
-            (near, bits), (three, 1),
-            (three & (two_back == acts.tool) & (one_back != acts.tool), 1),
+        one = np.ones(len(gap), np.int64)
+        there_and_back = three & (two_back == acts.tool) & (one_back != acts.tool)
+        parts: list[tuple[npt.NDArray[np.bool_], Ints]] = [
+            (near, gap), (near, gap * gap), (both, gap * last_gap), (both, one), (near, one),
+            (near, bits), (three, one), (there_and_back, one),
         ]  # fmt: skip
         bins = np.minimum(np.frexp(gap.astype(np.float64))[1], GAP_BINS - 1)
         counted = np.zeros((GAP_BINS, height), np.int64)

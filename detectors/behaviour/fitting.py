@@ -133,4 +133,5 @@ def _highest(hours: Ints, scores: Ints) -> list[int]:
     _, at = np.unique(hours[some], return_inverse=True)
     tops = np.full(at.max(initial=-1) + 1, NO_SCORE)
     np.maximum.at(tops, at, scores[some])
-    return np.sort(tops)[::-1][:KEPT].tolist()
+    found: list[int] = np.sort(tops)[::-1][:KEPT].tolist()
+    return found

@@ -78,13 +78,13 @@ CLAIM = (
     .then(pl.lit(BY_PRINCIPAL))
     .otherwise(pl.lit(""))
 )
-# Nobody takes in what is shown faster than this: three times the pace of reading (238 words a minute,
-# of 5.7 characters).
+# Nobody takes in what is shown faster than this, a character: three times the pace of reading (238
+# words a minute, of 5.7 characters).
 READ_MS = 15
 MOST_READ_MS = 4000
-_read_ms = (
-    pl.coalesce("content_text", "tool_args").str.len_chars().fill_null(0) * READ_MS
-).clip(0, MOST_READ_MS)
+_read_ms = (pl.coalesce("content_text", "tool_args").str.len_chars().fill_null(0) * READ_MS).clip(
+    0, MOST_READ_MS
+)
 _text_ms = (pl.col("content_text").str.len_chars().fill_null(0) * CHARACTER_MS).clip(
     0, MOST_TEXT_MS
 )

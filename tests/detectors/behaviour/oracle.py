@@ -29,6 +29,8 @@ from tachograph.detectors.behaviour.rows import ACTS
 HOUR_US = 3_600_000_000
 SEED = 0x7AC406
 Said = tuple[str, str, int, int]
+# Of each judgement the bars of its features.
+Bars = Sequence[Sequence[int]]
 
 
 def level(amount: int) -> int:
@@ -90,11 +92,11 @@ class Totals:
 
     def amounts(self, met: "Met") -> list[int]:
         once = counted(len(self.called))
-        telling = len(self.called) < 240
+        again = max(self.calls - 2 * once, 0) if len(self.called) < 240 else 0
+        new = counted_new(len(self.targets - met.targets), len(met.targets))
         return [
             self.acts, self.failures, self.bytes_out, self.rows, self.tokens,
-            counted(len(self.targets)), counted_new(len(self.targets - met.targets), len(met.targets)),
-            len(self.tools), len(self.tools - met.tools), max(self.calls - 2 * once, 0) if telling else 0,
+            counted(len(self.targets)), new, len(self.tools), len(self.tools - met.tools), again,
         ]  # fmt: skip
 
 
@@ -167,9 +169,7 @@ class Cell:
         self.windows = min(self.windows + len(taken), int(MEMORY[self.scale]))
 
 
-def expected(
-    actions: Sequence[dict[str, Any]], calibration: Calibration, bars: Sequence[Sequence[int]]
-) -> set[Said]:
+def expected(actions: Sequence[dict[str, Any]], calibration: Calibration, bars: Bars) -> set[Said]:
     """(agent, feature or "hand", bucket, time) of each signal that these actions deserve."""
     by_who: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for action in actions:
@@ -207,7 +207,7 @@ def _by_hand(agent: str, own: list[dict[str, Any]]) -> set[Said]:
 
 
 def _by_agent(
-    agent: str, own: list[dict[str, Any]], calibration: Calibration, bars: Sequence[Sequence[int]]
+    agent: str, own: list[dict[str, Any]], calibration: Calibration, bars: Bars
 ) -> set[Said]:
     cells = [Cell(calibration, scale) for scale in range(len(SCALES))]
     met, crossed = Met(), []

@@ -70,7 +70,7 @@ def test_a_rule_of_a_measure_says_the_windows_of_which_it_is_true_and_no_other_r
 
 
 def test_a_rule_may_count_windows() -> None:
-    text = FAST.split("---")[0].replace("title: fast", "title: fast\nname: fast") + (
+    text = FAST.split("---", maxsplit=1)[0].replace("title: fast", "title: fast\nname: fast") + (
         "---\ntitle: fast for long\nid: 5b0f4e0a-6f0f-4d41-8d2b-3a54b5d5a003\n"
         "correlation:\n  type: event_count\n  rules: [fast]\n  group-by: [agent.id]\n"
         "  timespan: 10m\n  condition: {gte: 3}\n"
