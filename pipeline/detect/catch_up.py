@@ -40,8 +40,9 @@ class CatchUp:
         self._difference: Difference | None = None
         asked = list(added)
         if newest is not None and newest >= parts_us:
-            rules = {key for old in olds for key in affected(old, new, parts_us)}
-            sides = [plan.only(rules) for plan in (*olds, new)]
+            others = [old for old in olds if old.timeline.parts_us(new.timeline) < FOR_EVER_US]
+            rules = {key for old in others for key in affected(old, new, parts_us)}
+            sides = [plan.only(rules) for plan in (*others, new)]
             self._difference = Difference([judge.fresh(side) for side in sides], parts_us)
             asked += [rule for side in sides for rule in side.rules.correlations]
         back_us = max((reach_us(rule) for rule in asked), default=0)

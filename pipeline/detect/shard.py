@@ -6,7 +6,7 @@ on from there.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -57,8 +57,10 @@ class Shard:
         # What was judged so far was judged by the first of these plans, and what was said may have
         # been said by any of them; empty: all is as the plan has it. See `CatchUp`.
         self.judged_by: list[Plan] = []
-        # Something was said since it is behind: with the last of the records that were muted.
-        self._spoke = False
+        # What is in force, while what was said before is still taken in as it was judged then.
+        self._waiting: Plan | None = None
+        # From here on nothing is judged before what `judged_by` tells of was looked at again.
+        self._behind_at = muted_until
         self.next_offset = start
         self.muted_until = muted_until
         self.careful_until = careful_until
@@ -72,33 +74,46 @@ class Shard:
         """Take up a checkpoint, made by the first of these plans, while what was said after it may
         have been said by any of them. Raises ValueError when it cannot be read.
         """
-        self.judge.load(state.judge)
-        if any(self._differs(plan) for plan in judged_by):
+        if any(_differ(plan, self.judge.plan) for plan in judged_by):
             self.judged_by = list(judged_by)
+            self._waiting = self.judge.plan
+            self.judge.adopt(judged_by[0])
+        self.judge.load(state.judge)
+        self._take_up()
 
     def adopt(self, plan: Plan) -> None:
         """Judge by another plan from now on."""
-        before = self.judge.plan
-        self.judge.adopt(plan)
-        # Of several changes while it is behind the plan before the first counts, and one by which
-        # something was said.
-        if self._differs(before) and (self._spoke or not self.judged_by):
-            self.judged_by.append(before)
-            self._spoke = False
+        before = self._waiting or self.judge.plan
+        self._waiting = plan
+        if _differ(before, plan):
+            # While it is behind nothing is said by the plans between, unless by an owner before.
+            if self._inherits or not self.judged_by:
+                self.judged_by.append(before)
+            self._behind_at = max(self.next_offset, self.muted_until)
+        self._take_up()
 
-    def _differs(self, other: Plan) -> bool:
-        return other.timeline.parts_us(self.judge.plan.timeline) < FOR_EVER_US
+    def _take_up(self) -> None:
+        if self._waiting is not None and not self.muted:
+            self.judge.adopt(self._waiting)
+            self._waiting = None
+
+    @property
+    def _inherits(self) -> bool:
+        """Of what comes next something may have been said by an owner before."""
+        return self.next_offset < max(self.muted_until, self.careful_until)
 
     def caught_up(self) -> None:
-        """All that was judged is as the plan has it."""
-        self.judged_by = []
-        self._spoke = False
+        """All that was judged is as the plan has it. What the owner before may have said besides is
+        not known yet: once it is judged, too, there is more to be looked at.
+        """
+        self.judged_by = [self.judge.plan, *self.judged_by] if self._inherits else []
+        self._behind_at = self.careful_until
         self.changed = True
 
     @property
     def behind(self) -> bool:
         """Something that was judged has to be looked at again, before anything else is judged."""
-        return bool(self.judged_by) and not self.muted
+        return bool(self.judged_by) and self.next_offset >= self._behind_at
 
     def dump(self, changes: int = 0) -> bytes:
         """The state at `next_offset`, for a checkpoint. `changes`: of what is in force, so far."""
@@ -124,15 +139,23 @@ class Shard:
         return self.next_offset == self.committed and not self.judged_by
 
     def process(self, messages: Sequence[Message]) -> list[Found]:
-        """Judge records of this partition, in order; what was committed before comes back empty."""
+        """Judge records of this partition, in order; what was committed before comes back empty.
+
+        It comes no further than to where it is behind: windows of a rule that has not seen what
+        was before it would be cut. `next_offset` says from where on records are to be read again.
+        """
         found: list[Found] = []
-        for (muted, _), stretch in groupby(messages, key=self._stretch):
-            self._spoke |= bool(self.judged_by) and not muted
+        for (muted, _), grouped in groupby(messages, key=self._stretch):
+            stretch = list(grouped)
+            if self.judged_by and (stretch[0].offset() or 0) >= self._behind_at:
+                self.next_offset = stretch[0].offset() or 0
+                self._take_up()
+                break
             for results in self._judged(stretch):
                 found += [] if muted else results
-        if messages:
-            self.next_offset = (messages[-1].offset() or 0) + 1
+            self.next_offset = (stretch[-1].offset() or 0) + 1
             self.changed = True
+            self._take_up()
         return found
 
     def _stretch(self, message: Message) -> tuple[bool, int]:
@@ -146,7 +169,7 @@ class Shard:
         muted = offset < self.muted_until
         return muted, offset if not muted and offset < self.careful_until else -1
 
-    def _judged(self, messages: Iterator[Message]) -> Iterator[list[Found]]:
+    def _judged(self, messages: Iterable[Message]) -> Iterator[list[Found]]:
         """What is found in a stretch, judged in pieces of at most JUDGE_ROWS."""
         rows = offset = 0
         for message in messages:
@@ -159,6 +182,10 @@ class Shard:
 
     def _take(self, message: Message) -> int:
         return decoded(message, self.judge.take)
+
+
+def _differ(one: Plan, other: Plan) -> bool:
+    return one.timeline.parts_us(other.timeline) < FOR_EVER_US
 
 
 def decoded(message: Message, take: Callable[[bytes | None, bytes], int]) -> int:

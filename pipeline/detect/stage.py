@@ -195,7 +195,7 @@ class Detect:
         self._follow()
         self._catch_up()
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
-        places = self._ready(messages)
+        places = _by_place(messages)
         if not places:
             self._tick()
             self._checkpoint_due()
@@ -210,14 +210,6 @@ class Detect:
             metrics.RECORDS_READ.labels(STAGE, place[0]).inc(len(records))
         self._checkpoint_due()
         return len(messages)
-
-    def _ready(self, messages: Iterable[Message]) -> dict[Place, list[Message]]:
-        """Records by place; those of a place that has to catch up first are read again later."""
-        places = _by_place(messages)
-        for place in [place for place in places if self._shards[place].behind]:
-            self._reader.seek(place, places.pop(place)[0].offset() or 0)
-            self._reader.pause([place])
-        return places
 
     @property
     def _changes(self) -> int:
@@ -290,7 +282,8 @@ class Detect:
     def _caught_up(self, rereading: Rereading) -> None:
         for found in rereading.finish():
             self._emit(found)
-        self._save(rereading.shard)
+        if rereading.shard.settled:
+            self._save(rereading.shard)
         self._writer.flush()
         self._rereading = None
         self._reader.resume([rereading.shard.place])
@@ -299,6 +292,10 @@ class Detect:
         before = shard.judge.actions
         for found in shard.process(records):
             self._emit(found)
+        if shard.next_offset <= (records[-1].offset() or 0):
+            # It has to catch up first.
+            self._reader.seek(shard.place, shard.next_offset)
+            self._reader.pause([shard.place])
         metrics.ACTIONS.labels(STAGE).inc(shard.judge.actions - before)
         repeated, lost = shard.news()
         metrics.DUPLICATES.labels(STAGE).inc(repeated)
