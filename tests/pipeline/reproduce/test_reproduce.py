@@ -14,9 +14,9 @@ from tachograph.detectors.language.ruleset import load as load_pack
 from tachograph.detectors.partition import Found
 from tachograph.detectors.provenance.features import NAMES
 from tachograph.detectors.provenance.model import shipped
-from tachograph.pipeline.reproduce.command import Report, compared
 from tachograph.pipeline.reproduce.judging import rejudged
 from tachograph.pipeline.reproduce.reading import Evidence
+from tachograph.pipeline.reproduce.report import Report, compared
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.triage.entry import apply, fresh
