@@ -16,8 +16,9 @@ import pytest
 from infra.kafka.broker import KafkaBroker
 from infra.kafka.jars import BrokerUnavailableError
 from infra.kafka.shared import shared_broker, stop_shared_broker
+from tests import hung
+from tests.hung import SHARED_FOLDER
 
-SHARED_FOLDER = "TACHO_TEST_SHARED"
 REAL_BROKER_FIXTURES = {"kafka_broker", "private_kafka"}
 
 
@@ -37,6 +38,7 @@ class SharedKafka:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder that all workers of this run share, and name its owner."""
+    config.pluginmanager.register(hung)
     if not hasattr(config, "workerinput"):
         os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix=f"tacho-tests-{os.getpid()}-")
 

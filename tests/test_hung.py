@@ -1,0 +1,37 @@
+"""The run itself: a test that hangs fails by its name, and all others run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.hung import SHARED_FOLDER
+
+ROOT = Path(__file__).resolve().parent.parent
+HANGS = """
+import time
+
+def test_before(): pass
+def test_that_hangs(): time.sleep(600)
+def test_after(): pass
+"""
+
+
+def test_a_test_that_hangs_fails_and_the_run_goes_on(tmp_path: Path) -> None:
+    for name in ("test_one.py", "test_two.py"):
+        (tmp_path / name).write_text(HANGS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 2\ntimeout_method = thread\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "tests.hung", "-q"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), SHARED_FOLDER: str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    said = run.stdout
+    for name in ("test_one.py", "test_two.py"):
+        assert f"crashed while running '{name}::test_that_hangs'" in said, said
+    assert "4 passed" in said, said
+    assert run.returncode == 1
