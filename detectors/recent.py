@@ -31,6 +31,8 @@ _KEPT = (
     "tenant", "partition_key", "event_id", "event_time", "session_id", "trace_id", "kind",
     "operation", "tool_name", "tool_risk", "outcome", "error_type", "target_resource",
     "target_domain", "file_path", "model_name", "policy_decision", "guardrail_verdict",
+    # What came to one agent and came to others too: incidents are joined by it.
+    "tool_result_hash", "content_hash", "content_direction",
 )  # fmt: skip
 _PLACE = frozenset({"tenant", "partition_key", "event_id", "event_time", "session_id"})
 # What all actions of a session share.

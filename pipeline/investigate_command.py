@@ -15,7 +15,7 @@ Html = Annotated[
 Ids = Annotated[list[str], typer.Argument(help="ids, or beginnings that fit only one each")]
 Note = Annotated[str | None, typer.Option(help="why", show_default=False)]
 By = Annotated[str | None, typer.Option(help="who says so; else you", show_default=False)]
-Days = Annotated[int, typer.Option(min=1, max=365, help="alerts of so many days")]
+Days = Annotated[int, typer.Option(min=1, max=365, help="incidents of so many days")]
 AsJson = Annotated[bool, typer.Option("--json", help="the page as JSON, for a program")]
 
 
@@ -111,13 +111,13 @@ incident = typer.Typer(
 
 
 @incident.command("show", short_help="The incident of an alert; `show` may be left out.")
-def show_incident(id_: Id, *, days: Days = 7, html: Html = None, as_json: AsJson = False) -> None:
-    """The incident that an alert belongs to: what joins its alerts and what does not, its agents,
+def show_incident(id_: Id, *, html: Html = None, as_json: AsJson = False) -> None:
+    """The incident of this id, or of an alert: what joins its alerts and what does not, its agents,
     what they touched, what to do.
     """
     from tachograph.pipeline.investigate.command import run_incident
 
-    run_incident(id_, days, to_html=html, as_json=as_json, sink=sys.stdout)
+    run_incident(id_, to_html=html, as_json=as_json, sink=sys.stdout)
 
 
 @incident.command("list")

@@ -210,3 +210,6 @@ class Alert(Record, frozen=True, kw_only=True):
     incident_id: Annotated[str | None, doc("incident across agents, when joined")] = None
     synthetic: Annotated[bool, doc("all judged actions were synthetic")] = False
     replay: Annotated[bool, doc("judged actions were replayed: nobody is notified")] = False
+    incident_reasons: Annotated[
+        list[str], doc("what joins the alert to others of its incident")
+    ] = []

@@ -4,7 +4,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from tachograph.schemas.alert import StateSnapshot
+from tachograph.schemas.alert import Severity, StateSnapshot, Status
 from tachograph.schemas.fields import Record, doc
 
 DirectiveKind = Literal["capture", "throttle", "require_approval", "quarantine", "release"]
@@ -111,6 +111,88 @@ class CaptureAnswer(Record, frozen=True, kw_only=True):
     snapshot_id: Annotated[str | None, doc("snapshot that answers")] = None
     decided_at: Annotated[datetime, doc("when", "UTC")]
     snapshot: Annotated[StateSnapshot | None, doc("the snapshot itself, cut short")] = None
+
+
+class SharedValue(Record, frozen=True, kw_only=True):
+    """A value that an alert rests on and that others may rest on too."""
+
+    kind: Annotated[str, doc("agent, value, content, secret, credential, target, delegation …")]
+    value: Annotated[str, doc("the value, redacted as everything is; a text by its hash")]
+
+
+class IncidentMember(Record, frozen=True, kw_only=True):
+    """An alert as far as incidents go; the newest revision of an alert_id holds."""
+
+    alert_id: Annotated[str, doc("the alert")]
+    revision: Annotated[int, doc("revision of the alert", ge=0)]
+    tenant: Annotated[str, doc("whose data this is; the record's key")]
+    entity: Annotated[str, doc("who the alert is about")]
+    bucket_start: Annotated[datetime, doc("the alert's bucket", "UTC")]
+    status: Annotated[Status, doc("status of the alert; only open ones are joined")]
+    title: Annotated[str, doc("title of the alert")]
+    severity: Annotated[Severity, doc("severity of the alert")]
+    risk: Annotated[int, doc("risk of the alert at last_seen", "thousandths", ge=0)]
+    half_life_s: Annotated[int, doc("in which its risk halves", "s", gt=0)]
+    first_seen: Annotated[datetime, doc("earliest judged event", "UTC")]
+    last_seen: Annotated[datetime, doc("latest judged event", "UTC")]
+    updated_at: Annotated[datetime, doc("time of the alert's revision", "UTC")]
+    agent_id: Annotated[str, doc("agent, else who the alert is about")]
+    principal_id: Annotated[str | None, doc("principal")] = None
+    rule_ids: Annotated[list[str], doc("rules that count")] = []
+    shared: Annotated[list[SharedValue], doc("what it rests on, for joining")] = []
+    incident_id: Annotated[str, doc("incident that the alert names")]
+    incident_reasons: Annotated[list[str], doc("why, as the alert says it")] = []
+    replay: Annotated[bool, doc("judged actions were replayed")] = False
+
+
+class IncidentLink(Record, frozen=True, kw_only=True):
+    """Which incident an alert belongs to: written by the one who joins, kept with the alert."""
+
+    alert_id: Annotated[str, doc("the alert")]
+    revision: Annotated[int, doc("offset of the member that caused it", ge=0)]
+    tenant: Annotated[str, doc("whose data this is")]
+    entity: Annotated[str, doc("the alert's entity; the record's key")]
+    bucket_start: Annotated[datetime, doc("the alert's bucket", "UTC")]
+    incident_id: Annotated[str, doc("the incident: the id of its earliest alert")]
+    reasons: Annotated[list[str], doc("what joins the alert to the others")] = []
+
+
+class IncidentJoin(Record, frozen=True, kw_only=True):
+    """A value that joins, or would have joined, alerts of an incident."""
+
+    kind: Annotated[str, doc("what is shared: agent, content, credential, target …")]
+    value: Annotated[str, doc("the value, redacted as everything is; a text by its hash")]
+    rule_id: Annotated[str, doc("rule that fired on all, where the value alone is no reason")]
+    alerts: Annotated[int, doc("alerts of the incident that share it")]
+    agents: Annotated[int, doc("agents of those alerts")]
+    refused: Annotated[str, doc("why it joins nothing more; empty when it joins")]
+
+
+class Incident(Record, frozen=True, kw_only=True):
+    """Alerts of one or many agents that belong together. The newest revision holds."""
+
+    incident_id: Annotated[str, doc("id of its earliest alert")]
+    revision: Annotated[int, doc("offset of the member that caused this state", ge=0)]
+    tenant: Annotated[str, doc("whose data this is; the record's key")]
+    status: Annotated[
+        Literal["open", "merged", "retracted"],
+        doc("merged: it grew together with another; retracted: its alerts went away"),
+    ]
+    merged_into: Annotated[str | None, doc("the incident it is a part of now")] = None
+    title: Annotated[str, doc("title of its gravest alert")] = ""
+    severity: Annotated[Severity, doc("highest severity of its alerts")] = "informational"
+    risk: Annotated[int, doc("risk of its alerts at last_seen", "thousandths", ge=0)] = 0
+    first_seen: Annotated[datetime, doc("earliest judged event", "UTC")]
+    last_seen: Annotated[datetime, doc("latest judged event", "UTC")]
+    updated_at: Annotated[datetime, doc("time of the record that caused this state", "UTC")]
+    alert_count: Annotated[int, doc("alerts", "alerts")] = 0
+    alert_ids: Annotated[list[str], doc("its alerts, earliest first")] = []
+    agent_count: Annotated[int, doc("agents", "agents")] = 0
+    agents: Annotated[list[str], doc("its agents, capped")] = []
+    principals: Annotated[list[str], doc("principals acted for, capped")] = []
+    rule_ids: Annotated[list[str], doc("rules that fired, capped")] = []
+    joins: Annotated[list[IncidentJoin], doc("what joins its alerts, strongest first, capped")] = []
+    replay: Annotated[bool, doc("its alerts are of replayed actions")] = False
 
 
 class Disposition(Record, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ def _happened(row: Row) -> Facts:
             ("for", row["principal_id"]),
             ("sessions", row["session_ids"]),
             ("environment", row["environment"]),
-            ("incident", row["incident_id"]),
+            ("incident", _incident(row)),
             ("risk", f"{int(row['risk']) / 1000:.1f}, confidence {row['confidence']} %"),
             ("category", row["risk_categories"] or row["risk_category"]),
             ("frameworks", row["frameworks"]),
@@ -74,6 +74,15 @@ def _happened(row: Row) -> Facts:
             ("synthetic", "made by a generator, not by an agent" if row["synthetic"] else ""),
         ]
     )  # fmt: skip
+
+
+def _incident(row: Row) -> str:
+    """Its incident, and what it has in common with the others in it."""
+    if not row["incident_reasons"]:
+        return "nothing joins it to other alerts"
+    return (
+        f"{row['incident_id']}, by {'; '.join(row['incident_reasons']) or 'nothing that is left'}"
+    )
 
 
 def _why(row: Row) -> list[Block]:

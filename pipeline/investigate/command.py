@@ -30,14 +30,11 @@ def run_show(kind: Kind, prefix: str, *, to_html: Path | None, as_json: bool, si
     write(page, to_html=to_html, as_json=as_json, sink=sink)
 
 
-def run_incident(
-    prefix: str, days: int, *, to_html: Path | None, as_json: bool, sink: TextIO
-) -> None:
-    """Show the incident that an alert belongs to. Raises TachoError."""
+def run_incident(prefix: str, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
+    """Show the incident of this id, or that an alert belongs to. Raises TachoError."""
     logs.configure()
     with served(Settings.from_env()) as place, Reader(place) as reader:
-        found = incident.incidents(reader, days)
-        page = incident.page(reader, incident.one_of(found, reader, prefix))
+        page = incident.page(reader, incident.one(reader, prefix))
     write(page, to_html=to_html, as_json=as_json, sink=sink)
 
 
@@ -45,7 +42,7 @@ def run_incidents(days: int, *, as_json: bool, sink: TextIO) -> None:
     """Show all incidents. Raises TachoError."""
     logs.configure()
     with served(Settings.from_env()) as place, Reader(place) as reader:
-        table = incident.listed(reader, incident.incidents(reader, days))
+        table = incident.listed(reader, days)
     title = f"{len(table.rows):,} in {days} days"
     sections = [Section("Incidents", [table], "none")]
     page = Page(kind="incidents", id="", title=title, severity="", sections=sections)

@@ -16,7 +16,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "actions": ("actions_data", "session_links_data", "same_as_data"),
         "signals": ("signals_data",),
-        "alerts": ("alerts_data",),
+        "alerts": ("alerts_data", "incidents_data", "incident_members_data"),
         "state": ("agent_state_data",),
         "dead_letters": ("dead_letters_data",),
         "health": ("health_data",),

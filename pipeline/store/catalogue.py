@@ -18,6 +18,7 @@ from importlib import resources
 
 from tachograph.pipeline.store import tables_actions as act
 from tachograph.pipeline.store import tables_evidence as evidence
+from tachograph.pipeline.store import tables_incidents as inc
 from tachograph.pipeline.store import tables_questions as ask
 from tachograph.pipeline.store import tables_soc as soc
 from tachograph.pipeline.store.ddl import Table, View, addition
@@ -30,6 +31,7 @@ TABLES: dict[str, Table] = {
         soc.AGENT_STATE_DATA, soc.SNAPSHOTS_LOG,
         soc.DIRECTIVES_LOG, soc.ACKS_LOG,
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
+        inc.INCIDENTS_DATA, inc.INCIDENT_MEMBERS_DATA,
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
     )
 }  # fmt: skip
@@ -39,6 +41,7 @@ VIEWS: dict[str, View] = {
         act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS, act.SHADOW_SIGNALS,
         soc.ALERTS, soc.DISPOSITIONS, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
         soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
+        inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
     )
 }  # fmt: skip

@@ -18,11 +18,12 @@ import pyarrow as pa
 from tachograph.schemas.action import Action
 from tachograph.schemas.alert import Observable, Reason, RuleHit
 from tachograph.schemas.fields import Record
+from tachograph.schemas.records import IncidentJoin, SharedValue
 
 TIME_TYPE = "DateTime64(6, 'UTC')"
 TIME_ARROW = pa.timestamp("us", "UTC")
 # Records small and flat enough to be read as columns of a tuple.
-TUPLES = (Observable, Reason, RuleHit)
+TUPLES = (Observable, Reason, RuleHit, SharedValue, IncidentJoin)
 # Never negative, and compared as what they are: offsets shifted left.
 UNSIGNED = frozenset({"revision"})
 

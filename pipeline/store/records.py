@@ -23,6 +23,8 @@ from tachograph.schemas.records import (
     DirectiveAck,
     Disposition,
     Health,
+    Incident,
+    IncidentMember,
     SessionLink,
 )
 
@@ -164,6 +166,13 @@ def _log(kind: type[Record], table: str) -> Callable[[Origin, Redact], Rows]:
     return rows
 
 
+def _data(kind: type[Record], table: str) -> Callable[[Origin, Redact], Rows]:
+    def rows(origin: Origin, _redact: Redact) -> Rows:
+        return [(table, {**_values(codec.decode(kind, origin.value)), **_place(origin)})]
+
+    return rows
+
+
 def _dead_letter(origin: Origin, redact: Redact) -> Rows:
     letter = codec.decode(DeadLetter, origin.value)
     values = {**_values(letter), **_place(origin)}
@@ -194,11 +203,6 @@ def unreadable_letter(origin: Origin, at: datetime, tenant: str) -> Row:
     return Row("dead_letters_data", values, origin)
 
 
-def _health(origin: Origin, _redact: Redact) -> Rows:
-    health = codec.decode(Health, origin.value)
-    return [("health_data", {**_values(health), **_place(origin)})]
-
-
 _HANDLERS: dict[str, Callable[[Origin, Redact], Rows]] = {
     "agent.signals": _signal,
     "agent.alerts": _alert,
@@ -207,7 +211,9 @@ _HANDLERS: dict[str, Callable[[Origin, Redact], Rows]] = {
     "agent.acks": _log(DirectiveAck, "acks_log"),
     "agent.dispositions": _log(Disposition, "dispositions_log"),
     "agent.dead_letters": _dead_letter,
-    "agent.health": _health,
+    "agent.health": _data(Health, "health_data"),
+    "agent.incident_members": _data(IncidentMember, "incident_members_data"),
+    "agent.incidents": _data(Incident, "incidents_data"),
 }
 ACTIONS_TOPIC = "agent.actions"
 LETTERS_TOPIC = "agent.dead_letters"

@@ -35,13 +35,16 @@ from tachograph.pipeline.triage.table import JUDGED_HEADER, Entries
 from tachograph.schemas.alert import Alert
 from tachograph.schemas.codec import InvalidRecord, decode, encode
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
-from tachograph.schemas.records import Directive
+from tachograph.schemas.records import Directive, IncidentMember
 
 GROUP = "tacho.triage"
 GROUPS_TOPIC = "agent.signal_groups"
 ALERTS_TOPIC = "agent.alerts"
 LETTERS_TOPIC = "agent.dead_letters"
 CONTROL_TOPIC = "agent.control"
+MEMBERS_TOPIC = "agent.incident_members"
+# What it writes beside its table.
+WRITTEN = (ALERTS_TOPIC, LETTERS_TOPIC, CONTROL_TOPIC, MEMBERS_TOPIC)
 TABLE = "entries"
 CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
 
@@ -66,6 +69,7 @@ Sending = tuple[str, bytes | None, bytes | None, int | None, Headers | None]
 
 _ALERT: Headers = {RECORD_HEADER: b"alert", VERSION_HEADER: b"1"}
 _DIRECTIVE: Headers = {RECORD_HEADER: b"directive", VERSION_HEADER: b"1"}
+_MEMBER: Headers = {RECORD_HEADER: b"incident_member", VERSION_HEADER: b"1"}
 _LETTER: Headers = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
 
 
@@ -193,7 +197,8 @@ class Adapter:
             for refusal in outcome.refusals
         ]
         directives = [_directive(self._signer.signed(told)) for told in outcome.directives]
-        return [*letters, *map(_alert, outcome.alerts), *directives]
+        members = map(_member, outcome.members)
+        return [*letters, *map(_alert, outcome.alerts), *members, *directives]
 
     def lag(self) -> int:
         """Records that are there and not judged yet, as far as the client knows."""
@@ -391,6 +396,10 @@ def _arrival(event: Any) -> Arrival:
 def _alert(alert: Alert) -> Sending:
     key = f"{alert.tenant}/{alert.entity}".encode()
     return ALERTS_TOPIC, key, encode(alert), None, _ALERT
+
+
+def _member(member: IncidentMember) -> Sending:
+    return MEMBERS_TOPIC, member.tenant.encode(), encode(member), None, _MEMBER
 
 
 def _directive(directive: Directive) -> Sending:

@@ -14,17 +14,25 @@ from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.log import get, place_of
 from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of, says_more
 from tachograph.pipeline.triage.judgement import alert_of, stamped
+from tachograph.pipeline.triage.membership import member_of
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.pipeline.triage.respond import directives_of, with_directives
 from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import InvalidRecord, decode
-from tachograph.schemas.records import CaptureAnswer, Context, Directive
+from tachograph.schemas.records import (
+    CaptureAnswer,
+    Context,
+    Directive,
+    IncidentLink,
+    IncidentMember,
+)
 
 _MS_IN_US = 1_000
 KINDS: dict[str, type[Any]] = {
     "signal_group": SignalGroup,
     "context": Context,
     "capture_answer": CaptureAnswer,
+    "incident_link": IncidentLink,
 }
 
 log = get("triage")
@@ -53,6 +61,7 @@ class Outcome(msgspec.Struct):
     """What a batch amounts to: at most one alert an entry, the newest."""
 
     alerts: list[Alert] = []
+    members: list[IncidentMember] = []  # the same alerts, for who joins them
     directives: list[Directive] = []  # not signed yet
     entries: dict[str, Entry] = {}
     refusals: list[Refusal] = []
@@ -108,7 +117,9 @@ def _judge_entry(
     alert = alert_of(entry, policy) if news and entry.opened else None
     if alert and news:
         at = to_datetime(news.at_ms * _MS_IN_US)
-        outcome.alerts.append(stamped(alert, news.offset, at))
+        alert = stamped(alert, news.offset, at)
+        outcome.alerts.append(alert)
+        outcome.members.append(member_of(alert, entry, policy))
         told = directives_of(alert, entry, policy, at)
         outcome.directives += told
         entry = with_directives(entry, told)

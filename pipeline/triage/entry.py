@@ -17,7 +17,7 @@ from tachograph.pipeline.triage.policy import rank
 from tachograph.schemas.alert import Severity, Signal, SignalGroup, Witness
 from tachograph.schemas.codec import encode
 from tachograph.schemas.fields import Record
-from tachograph.schemas.records import CaptureAnswer, Context
+from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
 
 # Together an entry stays well below the size of one record, and so does its alert.
 MAX_GROUPS = 64
@@ -34,7 +34,7 @@ MAX_TEXT_CHARS = 500
 CUT = "part of the evidence was cut at a size limit"
 
 T = TypeVar("T", SignalGroup, Context, CaptureAnswer)
-TriageRecord = SignalGroup | Context | CaptureAnswer
+TriageRecord = SignalGroup | Context | CaptureAnswer | IncidentLink
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -53,6 +53,7 @@ class Entry(Record, frozen=True, kw_only=True):
     contexts: dict[str, Context] = {}  # noqa: RUF012
     answers: dict[str, CaptureAnswer] = {}  # noqa: RUF012
     directives: list[str] = []  # noqa: RUF012 - ids of what the agents were told
+    incident: IncidentLink | None = None
 
 
 def key_of(record: TriageRecord) -> str:
@@ -73,6 +74,8 @@ def apply(entry: Entry, record: TriageRecord) -> Entry:
         return _with_group(entry, _bounded_group(record))
     if isinstance(record, Context):
         return _with_context(entry, _bounded_context(record))
+    if isinstance(record, IncidentLink):
+        return _with_link(entry, _bounded_link(record))
     return _with_answer(entry, _bounded_answer(record))
 
 
@@ -82,13 +85,16 @@ def says_more(before: Entry, after: Entry) -> bool:
     It looks at the two entries only. So after a crash the same records are news again, even when
     the batches they come in are cut differently.
     """
-    if (before.overflow, before.contexts, before.answers) != (
-        after.overflow,
-        after.contexts,
-        after.answers,
-    ):
+    if _told(before) != _told(after):
         return True
     return _plain(before.groups) != _plain(after.groups)
+
+
+def _told(entry: Entry) -> tuple[object, ...]:
+    """What the alert says beside its groups."""
+    link = entry.incident
+    incident = (link.incident_id, link.reasons) if link else None
+    return entry.overflow, entry.contexts, entry.answers, incident
 
 
 def _plain(groups: dict[str, SignalGroup]) -> list[SignalGroup]:
@@ -156,6 +162,13 @@ def _with_answer(entry: Entry, answer: CaptureAnswer) -> Entry:
 def _answer_order(answer: CaptureAnswer) -> tuple[bool, datetime, bytes]:
     """An answer beats a time-out, the earlier one beats the later."""
     return not answer.answered, answer.decided_at, encode(answer)
+
+
+def _with_link(entry: Entry, link: IncidentLink) -> Entry:
+    old = entry.incident
+    if old and (old.revision, encode(old)) >= (link.revision, encode(link)):
+        return entry
+    return msgspec.structs.replace(entry, incident=link)
 
 
 def _smallest(found: dict[str, T], limit: int, order: Callable[[T], object]) -> dict[str, T]:
@@ -232,3 +245,8 @@ def _bounded_answer(answer: CaptureAnswer) -> CaptureAnswer:
     if answer.snapshot is None:
         return answer
     return msgspec.structs.replace(answer, snapshot=bounded_state(answer.snapshot))
+
+
+def _bounded_link(link: IncidentLink) -> IncidentLink:
+    reasons = [text[:MAX_TEXT_CHARS] for text in link.reasons[:MAX_LIST]]
+    return msgspec.structs.replace(link, reasons=reasons)

@@ -186,7 +186,8 @@ def _described(entry: Entry, policy: Policy, view: _View) -> Alert:
         witness=first.witness,
         runbook=_first(s.runbook for s in signals),
         owner_team=_first(s.owner_team for s in signals),
-        incident_id=_first(s.incident_id for s in signals),
+        incident_id=_incident_id(entry, alert_id),
+        incident_reasons=entry.incident.reasons if entry.incident else [],
         synthetic=all(signal.synthetic for signal in signals),
         replay=all(signal.replay for signal in signals),
     )
@@ -222,7 +223,14 @@ def _bare(entry: Entry, policy: Policy, view: _View) -> Alert:
         state_missing=NO_CONTEXT,
         blind_spots=_blind_spots(entry, []),
         versions={"policy": policy.version},
+        incident_id=_incident_id(entry, alert_id_of(entry, policy)),
+        incident_reasons=entry.incident.reasons if entry.incident else [],
     )
+
+
+def _incident_id(entry: Entry, alert_id: str) -> str:
+    """An alert that nothing joins to others is an incident by itself."""
+    return entry.incident.incident_id if entry.incident else alert_id
 
 
 def _title(entry: Entry, view: _View, gravest: Signal) -> str:

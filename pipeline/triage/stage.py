@@ -4,7 +4,7 @@ import asyncio
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tachograph.pipeline import log as logs
@@ -19,6 +19,7 @@ from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage import app as faust_app
+from tachograph.pipeline.triage import incidents
 from tachograph.pipeline.triage.policy import PATH_VARIABLE, Policy, load
 from tachograph.pipeline.triage.quiet import hush
 
@@ -50,9 +51,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
         partitions=partitions,
         session_s=min(settings.kafka.session_s, MAX_SESSION_S),
     )
-    with Beside(functools.partial(answers.run, settings), "capture-answers") as beside:
+    with (
+        Beside(functools.partial(answers.run, settings), "capture-answers") as asked,
+        Beside(functools.partial(incidents.run, settings), "incidents") as joining,
+    ):
         health = HealthReporter(settings, "triage")
-        asyncio.run(_serve(adapter_of, stop, health, generations, beside))
+        asyncio.run(_serve(adapter_of, stop, health, generations, (asked, joining)))
 
 
 def _make_home(home: Path) -> None:
@@ -73,7 +77,7 @@ def matching_partitions(settings: Settings) -> int:
     writer = Writer(settings)
     names = (faust_app.GROUPS_TOPIC, faust_app.CHANGELOG_TOPIC)
     counts = {name: writer.partitions(name) for name in names}
-    for name in (faust_app.ALERTS_TOPIC, faust_app.LETTERS_TOPIC, faust_app.CONTROL_TOPIC):
+    for name in faust_app.WRITTEN:
         writer.partitions(name)
     if len(set(counts.values())) != 1:
         said = ", ".join(f"{name} has {count}" for name, count in counts.items())
@@ -86,14 +90,15 @@ async def _serve(
     stop: threading.Event,
     health: HealthReporter,
     generations: Generations,
-    beside: Beside,
+    beside: Iterable[Beside],
 ) -> None:
     adapter = adapter_of()
     starting = asyncio.create_task(adapter.app.start())
     committing = asyncio.create_task(_commit_regularly(adapter, health, generations))
     try:
         while not stop.is_set():
-            beside.check()
+            for loop in beside:
+                loop.check()
             _raise_for(adapter, starting, committing)
             await asyncio.sleep(LOOK_EVERY_S)
         if adapter.failure is None:

@@ -15,11 +15,20 @@ from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Sett
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.sink import Sink
+from tachograph.pipeline.triage.gathering import Gathering
 from tachograph.schemas import codec, contracts
 from tachograph.schemas.alert import Alert, Signal
 from tachograph.schemas.fields import Record
 from tachograph.schemas.identity import plain_id
-from tachograph.schemas.records import DeadLetter, Directive, DirectiveAck, Disposition, Health
+from tachograph.schemas.records import (
+    DeadLetter,
+    Directive,
+    DirectiveAck,
+    Disposition,
+    Health,
+    IncidentMember,
+    SharedValue,
+)
 from tests.pipeline.store.samples import Feed
 
 TENANT = "acme"
@@ -173,6 +182,7 @@ def _judged() -> dict[str, list[Record]]:
     return {
         "agent.signals": [*signals],
         "agent.alerts": [attack, shop],
+        **_joined(attack, shop),
         "agent.dispositions": [
             Disposition(alert_id=shop.alert_id, tenant=TENANT, action="close", by="ann", at=at(90),
                         disposition="false_positive", note="a drill"),
@@ -192,6 +202,26 @@ def _judged() -> dict[str, list[Record]]:
                        original=b"{", sha256="00", size_bytes=1),
         ],
     }  # fmt: skip
+
+
+def _joined(*alerts: Alert) -> dict[str, list[Record]]:
+    """The same mail came to the agents of these alerts: one incident."""
+    members = [
+        IncidentMember(
+            alert_id=one.alert_id, revision=one.revision, tenant=TENANT, entity=one.entity,
+            bucket_start=one.first_seen, status=one.status, title=one.title,
+            severity=one.severity, risk=one.risk, half_life_s=900, first_seen=one.first_seen,
+            last_seen=one.last_seen, updated_at=one.updated_at, agent_id=one.agent_id or "",
+            principal_id=one.principal_id, incident_id=one.alert_id,
+            shared=[SharedValue(kind="content", value="0aa76f81"),
+                    SharedValue(kind="credential", value="key-billing")],
+        )
+        for one in alerts
+    ]  # fmt: skip
+    gathering = Gathering()
+    for offset, member in enumerate(members):
+        gathering.take(member, offset)
+    return {"agent.incident_members": [*members], "agent.incidents": [*gathering.news().incidents]}
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,9 @@ def _fields(alert: Alert) -> list[dict[str, Any]]:
 def _footer(alert: Alert, change: str) -> str:
     mark = "SYNTHETIC · " if alert.synthetic else ""
     at = iso_ms(alert.last_seen)
-    return f"{mark}{change} · {at} · {alert.alert_id}:{alert.revision} · {alert.tenant}"
+    joined = alert.incident_id not in (None, alert.alert_id)
+    incident = f" · incident {alert.incident_id}" if joined else ""
+    return f"{mark}{change} · {at} · {alert.alert_id}:{alert.revision} · {alert.tenant}{incident}"
 
 
 def _plain(text: str, limit_bytes: int) -> dict[str, Any]:

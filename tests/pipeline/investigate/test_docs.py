@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tachograph.pipeline.cli import app
-from tachograph.pipeline.investigate import joining
 from tachograph.pipeline.store import tables_questions as rules
+from tachograph.pipeline.triage import gathering, joining, membership
 from tests.transcripts import ROOT, missing_links
 
 PAGE = ROOT / "docs" / "investigation.md"
@@ -31,6 +31,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"an incident takes at most {joining.MAX_ALERTS:,} alerts" in flat
     assert joining.GAP_US == 3_600_000_000
     assert "not more than an hour lies between them" in flat
+    assert f"in more than {joining.USUAL_HOURS} different hours" in flat
+    assert f"(longer than {membership.MIN_TEXT_CHARS} characters)" in flat
+    assert f"It holds {gathering.MAX_MEMBERS:,} alerts a partition" in flat
     assert f"from a precision of {rules.KEEP_FROM} it is kept" in flat
     assert f"below {rules.RETIRE_BELOW}, once ten are judged" in flat
     assert (rules.DECIDED_ENOUGH, rules.DECIDED_TO_RETIRE) == (5, 10)

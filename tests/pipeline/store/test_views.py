@@ -32,6 +32,8 @@ TOPIC_OF = {
     "disposition": "agent.dispositions",
     "dead_letter": "agent.dead_letters",
     "health": "agent.health",
+    "incident_member": "agent.incident_members",
+    "incident": "agent.incidents",
 }
 VALID = [(record, name) for record in TOPIC_OF for name in contracts.examples(record).valid]
 

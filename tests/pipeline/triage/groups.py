@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tachograph.pipeline.triage.entry import TriageRecord
 from tachograph.schemas.alert import SEVERITIES, Observable, Reason, Severity, Signal, SignalGroup
 from tachograph.schemas.identity import plain_id
-from tachograph.schemas.records import CaptureAnswer, Context
+from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
 
 BUCKET = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 BUCKET_S = 900
@@ -66,6 +66,15 @@ def answer(directive: str, *, answered: bool, at_s: float = 5.0) -> CaptureAnswe
     )  # fmt: skip
 
 
+def link(incident: str, *, revision: int = 1) -> IncidentLink:
+    """The alert belongs to this incident."""
+    return IncidentLink(
+        alert_id="a", revision=revision, tenant="acme", entity="billing-helper",
+        bucket_start=BUCKET, incident_id=plain_id("alert", incident),
+        reasons=[f"content {incident}"],
+    )  # fmt: skip
+
+
 RULES = [f"rule-{n}" for n in range(6)]
 
 
@@ -84,12 +93,13 @@ def records() -> st.SearchStrategy[TriageRecord]:
     return st.one_of(
         group_revisions(),
         st.builds(context, st.sampled_from(RULES), st.integers(0, 9)),
+        st.builds(link, st.sampled_from("ab"), revision=st.integers(0, 3)),
         st.builds(answer, st.sampled_from("ab"), answered=st.booleans(), at_s=st.integers(0, 9)),
     )
 
 
 def owned(record: TriageRecord, entity: str) -> TriageRecord:
     """The same record about another entity; its group is that entity's own."""
-    if isinstance(record, CaptureAnswer):
+    if isinstance(record, CaptureAnswer | IncidentLink):
         return msgspec.structs.replace(record, entity=entity)
     return msgspec.structs.replace(record, entity=entity, group_id=record.group_id + entity)

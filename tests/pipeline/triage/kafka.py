@@ -21,7 +21,7 @@ from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.identity import plain_id
-from tachograph.schemas.records import CaptureAnswer, Context
+from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
 from tests.pipeline.triage import groups as make
 
 WAIT_S = 60.0
@@ -29,6 +29,7 @@ NAMES: dict[type, str] = {
     SignalGroup: "signal_group",
     Context: "context",
     CaptureAnswer: "capture_answer",
+    IncidentLink: "incident_link",
 }
 PROGRAM = "from tachograph.pipeline.runner import run_stage; run_stage('triage')"
 
