@@ -15,11 +15,14 @@ from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas import contracts
 from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import encode
-from tachograph.schemas.records import CaptureAnswer, Context
+from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
 from tests.pipeline.triage import groups as make
 
 POLICY = Policy()
-KINDS = {SignalGroup: "signal_group", Context: "context", CaptureAnswer: "capture_answer"}
+KINDS = {
+    SignalGroup: "signal_group", Context: "context", CaptureAnswer: "capture_answer",
+    IncidentLink: "incident_link",
+}  # fmt: skip
 
 
 def arrivals(records: list[TriageRecord]) -> list[Arrival]:

@@ -80,9 +80,14 @@ def newest(alerts: list[Alert]) -> dict[str, Alert]:
 
 
 def plain(alerts: dict[str, Alert]) -> dict[str, Alert]:
-    """Alerts without the stamp of the record that happened to be the last of its batch."""
-    bare = msgspec.structs.replace
-    return {key: bare(a, revision=0, updated_at=a.created_at) for key, a in alerts.items()}
+    """Alerts without the stamp of the record that happened to be the last of its batch, and without
+    the incident: what joins alerts may have said more when the stage was stopped.
+    """
+    bare: dict[str, Any] = {"revision": 0, "incident_id": None, "incident_reasons": []}
+    return {
+        key: msgspec.structs.replace(a, **bare, updated_at=a.created_at)
+        for key, a in alerts.items()
+    }
 
 
 def test_the_example_groups_become_the_example_alert_on_a_broker(
