@@ -119,8 +119,7 @@ class Console:
 
         def asked(reader: Reader) -> Page:
             alert_id = _known(reader, "alert", name)
-            found = incident.incidents(reader, DAYS)
-            return incident.page(reader, incident.one_of(found, reader, alert_id))
+            return incident.page(reader, incident.one(reader, alert_id))
 
         page = await self._asking.ask(person.caller.tenant, asked)
         return _shown("page.html", person, "incident", page=page, verdicts=VERDICTS, said="")
@@ -130,7 +129,7 @@ class Console:
         person = self._entrance.admit(request, "viewer")
         found = await self._asking.ask(
             person.caller.tenant,
-            lambda reader: incident.listed(reader, incident.incidents(reader, DAYS)),
+            lambda reader: incident.listed(reader, DAYS),
         )
         return _shown("incidents.html", person, "incidents", grid=found, days=DAYS)
 
