@@ -176,15 +176,25 @@ for _name, _help in _STAGES.items():
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="tables ON CLUSTER of this name, replicated", envvar="TACHO_CLICKHOUSE_CLUSTER"
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="print the statements, do nothing")] = False,
+) -> None:
     """Create or update ClickHouse's tables; harmless to repeat."""
     from tachograph.pipeline.migrate import migrate as run_migrate
 
-    run_migrate()
+    run_migrate(cluster or "", show=show)
 
 
 def _register() -> None:
     """Verbs with options of their own live beside their stage."""
+    from tachograph.pipeline.backup.command import backup, restore
     from tachograph.pipeline.control.command import app as directive
     from tachograph.pipeline.export.command import export
     from tachograph.pipeline.forward.command import app as forward
@@ -220,6 +230,8 @@ def _register() -> None:
     app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)
     app.command(short_help="Is the evidence in ClickHouse what was notarized?")(verify)
     app.command(short_help="Alerts with proofs that a third party checks by itself.")(export)
+    app.command(short_help="Alerts, evidence and what people said, as files.")(backup)
+    app.command(short_help="Put a backup back.")(restore)
     app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
     app.add_typer(
         forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."

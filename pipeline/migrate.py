@@ -220,7 +220,15 @@ def apply_migrations(
             sleep(1.0)
 
 
-def migrate() -> None:
-    """Create or update ClickHouse's tables; harmless to repeat."""
-    applied = apply_migrations(Settings.from_env())
+def migrate(cluster: str = "", *, show: bool = False) -> None:
+    """Create or update ClickHouse's tables; harmless to repeat. `show`: print the statements of all
+    migrations and do nothing. Raises ConfigError, Refused, RetryLater.
+    """
+    environ = {**os.environ, **({"TACHO_CLICKHOUSE_CLUSTER": cluster} if cluster else {})}
+    layout = Layout.from_env(environ)
+    if show:
+        for migration in migrations():
+            typer.echo(f"-- {migration.name}\n{layout.fill(migration.text)}")
+        return
+    applied = apply_migrations(Settings.from_env(), layout)
     typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do")

@@ -111,8 +111,17 @@ class Connection:
             self._pool.clear()
             raise mapped(error, f"ClickHouse at {host}:{port}") from error
 
-    def insert(self, table: str, columns: list[str], body: bytes, token: str = "") -> None:
-        """Insert an Arrow stream that has just these columns. Raises RetryLater or Refused.
+    def insert(
+        self,
+        table: str,
+        columns: list[str],
+        body: bytes,
+        token: str = "",
+        *,
+        form: str = "ArrowStream",
+    ) -> None:
+        """Insert an Arrow stream, or another of ClickHouse's formats, that has just these columns.
+        Raises RetryLater or Refused.
 
         `token` names the content: a server that keeps tokens takes a repetition for what it is.
         """
@@ -127,7 +136,7 @@ class Connection:
             **deduplication,
         }
         try:
-            self._client.raw_insert(f"tacho.{table}", columns, body, settings, "ArrowStream")
+            self._client.raw_insert(f"tacho.{table}", columns, body, settings, form)
         except (ClickHouseError, HTTPError, OSError) as error:
             raise mapped(error, f"insert into {table}") from error
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from tachograph.pipeline.cli import app
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.migrate import (
     Layout,
@@ -18,6 +20,7 @@ from tachograph.pipeline.migrate import (
     new_enough,
     statements,
 )
+from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings, Settings
 from tachograph.pipeline.store import catalogue
 from tachograph.pipeline.store.clickhouse import Connection
@@ -134,6 +137,24 @@ def test_with_a_cluster_every_table_is_replicated_on_it() -> None:
         for statement in statements(layout.fill(migration.text)):
             assert " ON CLUSTER 'main'" in statement
             assert "ENGINE = R" not in statement or "ENGINE = Replicated" in statement
+
+
+def test_the_statements_for_a_cluster_are_ones_that_the_engine_reads(
+    writer: ClickHouseSettings,
+) -> None:
+    layout = Layout(cluster="main")
+    with Reader(ClickHouseSettings(url=writer.url)) as reader:
+        for migration in migrations():
+            for statement in statements(layout.fill(migration.text)):
+                [first, *_] = reader.rows(f"EXPLAIN AST {statement}")
+                assert first["explain"].startswith(("Create", "Alter")), statement[:80]
+
+
+def test_migrate_shows_the_statements_for_a_cluster_and_does_nothing() -> None:
+    shown = CliRunner().invoke(app, ["migrate", "--cluster", "main", "--show"])
+    assert shown.exit_code == 0, shown.output
+    assert "CREATE TABLE IF NOT EXISTS tacho.alerts_log ON CLUSTER 'main'" in shown.output
+    assert "${" not in shown.output
 
 
 @pytest.mark.parametrize("version", ["25.8.33.6", "26.2.1.1", "3", ""])

@@ -1,0 +1,1 @@
+"""`tacho backup` and `tacho restore`: tables as Parquet files with their hashes."""

@@ -1,0 +1,97 @@
+"""What was backed up is there again on another server, once, or nothing of it is."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tachograph.pipeline.backup import files
+from tachograph.pipeline.cli import app
+from tachograph.pipeline.errors import ConfigError, Refused
+from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+
+# What people look at, and what the evidence rests on: all columns, in a fixed order.
+SHOWN = (
+    "tacho.alerts", "tacho.dispositions", "tacho.incidents", "tacho.directives",
+    "tacho.agent_state",
+    "tacho.alerts_log FINAL", "tacho.dispositions_log FINAL", "tacho.directives_log FINAL",
+    "tacho.snapshots_log FINAL", "tacho.acks_log FINAL",
+)  # fmt: skip
+
+
+def _all(reader: Reader, name: str) -> list[str]:
+    rows = reader.rows(f"SELECT * EXCEPT (stored_at) FROM {name}")
+    return sorted(map(str, rows))
+
+
+@pytest.fixture(scope="module")
+def backup(world: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backup") / "monday"
+    told = CliRunner().invoke(
+        app, ["backup", str(folder), "--all"], env={"CLICKHOUSE_URL": world.url}
+    )
+    assert told.exit_code == 0, told.output
+    return folder
+
+
+def test_a_restored_server_shows_the_same_alerts_words_and_evidence_once(
+    world: ClickHouseSettings, backup: Path, tmp_path: Path
+) -> None:
+    with EmbeddedClickHouse(tmp_path / "clickhouse") as fresh:
+        env = {
+            "CLICKHOUSE_URL": fresh.url,
+            "CLICKHOUSE_USER": fresh.writer_user,
+            "CLICKHOUSE_PASSWORD": fresh.writer_password,
+        }
+        for _ in range(2):
+            told = CliRunner().invoke(app, ["restore", str(backup)], env=env)
+            assert told.exit_code == 0, told.output
+        with Reader(world) as old, Reader(ClickHouseSettings(url=fresh.url)) as new:
+            for name in SHOWN:
+                before = _all(old, name)
+                assert _all(new, name) == before, name
+            assert len(_all(new, "tacho.alerts")) == 2
+            assert len(_all(new, "tacho.actions")) == len(_all(old, "tacho.actions")) > 40
+
+
+def test_a_backup_with_a_changed_file_is_refused_before_anything_is_put_back(
+    backup: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "changed"
+    copy.mkdir()
+    for file in backup.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    part = next(copy.glob("alerts_log.*"))
+    whole = bytearray(part.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    part.write_bytes(whole)
+    with pytest.raises(Refused, match=r"alerts_log\.0000\.parquet is not what was backed up"):
+        files.read(copy)
+    part.unlink()
+    with pytest.raises(Refused, match="cannot be read"):
+        files.read(copy)
+
+
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(backup: Path, tmp_path: Path) -> None:
+    manifest = (backup / files.MANIFEST).read_text()
+    (tmp_path / files.MANIFEST).write_text(
+        manifest.replace("alerts_log.0000", "../alerts_log.0000")
+    )
+    with pytest.raises(Refused, match="no table of ours"):
+        files.read(tmp_path)
+    with pytest.raises(ConfigError, match="is no backup"):
+        files.read(tmp_path / "nowhere")
+
+
+def test_a_backup_never_overwrites_another(world: ClickHouseSettings, backup: Path) -> None:
+    with Reader(world) as reader, pytest.raises(ConfigError, match="is not empty"):
+        files.write(reader, backup, ["alerts_data"])
+
+
+def test_without_all_what_can_be_made_again_is_left_out() -> None:
+    kept = set(files.tables(everything=False))
+    assert {"alerts_log", "dispositions_log", "snapshots_log", "leaves_log", "tree_heads_log",
+            "incidents_data", "alerts_data", "holds_log"} <= kept  # fmt: skip
+    assert not {"actions_data", "signals_data"} & kept
