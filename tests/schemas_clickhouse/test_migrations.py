@@ -143,7 +143,7 @@ def test_the_statements_for_a_cluster_are_ones_that_the_engine_reads(
     writer: ClickHouseSettings,
 ) -> None:
     layout = Layout(cluster="main")
-    with Reader(ClickHouseSettings(url=writer.url)) as reader:
+    with Reader(writer) as reader:
         for migration in migrations():
             for statement in statements(layout.fill(migration.text)):
                 [first, *_] = reader.rows(f"EXPLAIN AST {statement}")
