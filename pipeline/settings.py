@@ -87,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             clickhouse=ClickHouseSettings(
                 url=env.get("CLICKHOUSE_URL", f"http://127.0.0.1:{CLICKHOUSE_PORT}"),
                 user=env.get("CLICKHOUSE_USER", "default"),
-                password=_secret(env, "CLICKHOUSE_PASSWORD") or "",
+                password=secret_of(env, "CLICKHOUSE_PASSWORD") or "",
             ),
             home=Path(env.get("TACHO_HOME", ".tacho")),
             tenant=env.get("TACHO_TENANT", "default"),
@@ -112,7 +112,7 @@ def _present(**pairs: str | None) -> dict[str, str]:
     return {name: value for name, value in pairs.items() if value is not None}
 
 
-def _secret(env: Mapping[str, str], name: str) -> str | None:
+def secret_of(env: Mapping[str, str], name: str) -> str | None:
     """The value of NAME, or the content of the file that NAME_FILE names."""
     if path := env.get(f"{name}_FILE"):
         try:
@@ -132,7 +132,7 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
 def _kafka(env: Mapping[str, str]) -> KafkaSettings:
     security: dict[str, str] = {}
     for name, prop in _KAFKA_SECURITY.items():
-        value = _secret(env, name) if name.endswith("PASSWORD") else env.get(name)
+        value = secret_of(env, name) if name.endswith("PASSWORD") else env.get(name)
         if value:
             security[prop] = value
     protocol = security.get("security.protocol", "PLAINTEXT")

@@ -151,7 +151,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         Route(INGEST + "{format}", door.ingest, methods=["POST"]),
         *(Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)),
         Route(ALERT + "{alert_id}", archive.one, methods=["GET"]),
-        WebSocketRoute(SOCKET, parts.sockets),
+        WebSocketRoute(SOCKET, parts.sockets.watch),
         *parts.console.routes(),
     ]
     return routes

@@ -16,6 +16,10 @@ def serve(
     port: Annotated[Optional[int], typer.Option(min=0, max=65_535, help="port (4318)")] = None,  # noqa: UP045
     tls_cert: Annotated[Optional[Path], typer.Option(help="certificate chain, PEM")] = None,  # noqa: UP045
     tls_key: Annotated[Optional[Path], typer.Option(help="its private key, PEM")] = None,  # noqa: UP045
+    tls_client_ca: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="let only clients in that have a certificate of this CA, PEM"),
+    ] = None,
     tokens_file: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="file of bearer tokens: lines of token, principal, tenant, roles"),
@@ -40,6 +44,7 @@ def serve(
         port=found.port if port is None else port,
         tls_cert=tls_cert or found.tls_cert,
         tls_key=tls_key or found.tls_key,
+        tls_client_ca=tls_client_ca or found.tls_client_ca,
         tokens_file=tokens_file or found.tokens_file,
         limits=msgspec.structs.replace(found.limits, watchers=watchers),
     )

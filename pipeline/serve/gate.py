@@ -5,10 +5,12 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from tachograph.pipeline.serve.errors import RequestError
-from tachograph.pipeline.serve.options import is_loopback
+from tachograph.pipeline.serve.loopback import is_loopback
+from tachograph.pipeline.serve.oidc import Oidc
 from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import ANONYMOUS, Caller, Tokens
 
+_JWT_DOTS: Final = 2
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="tachograph"'}
 
 
@@ -22,17 +24,17 @@ class Gate:
     may do all.
     """
 
-    def __init__(self, tokens: Tokens | None, rate: RateLimit) -> None:
-        self._tokens, self._rate = tokens, rate
+    def __init__(self, tokens: Tokens | None, rate: RateLimit, oidc: Oidc | None = None) -> None:
+        self._tokens, self._rate, self._oidc = tokens, rate, oidc
 
     @property
     def open(self) -> bool:
         """Whether nobody has to say who they are."""
-        return self._tokens is None
+        return self._tokens is None and self._oidc is None
 
     def admit(self, request: HTTPConnection, role: str) -> Caller:
         """The caller, who has the role. Raises RequestError 401, 403, 421 or 429."""
-        if self._tokens is None:
+        if self.open:
             self._check_host(request)
             caller = ANONYMOUS
         else:
@@ -52,6 +54,8 @@ class Gate:
     def known(self, request: HTTPConnection, token: str) -> Caller:
         """Whose token it is. Raises RequestError 401, 429."""
         caller = self._tokens.authenticate(token) if self._tokens and token else None
+        if caller is None and self._oidc and token.count(".") == _JWT_DOTS:
+            caller = self._oidc.caller(token)
         if caller is None:
             # Guessing has its own allowance, apart from those who are let in from the same address.
             wait_s = self._rate.wait_s(f"refused {address_of(request)}")

@@ -34,7 +34,7 @@ class Sockets:
     def __init__(self, gate: Gate, desk: Desk) -> None:
         self._gate, self._desk = gate, desk
 
-    async def __call__(self, socket: WebSocket) -> None:
+    async def watch(self, socket: WebSocket) -> None:
         """Answer one watcher. Raises RequestError before the socket is accepted."""
         same_site(socket)
         caller = self._gate.admit(socket, "watch")

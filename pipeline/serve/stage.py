@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -28,6 +29,7 @@ from tachograph.pipeline.serve.control import Directives
 from tachograph.pipeline.serve.door import Door
 from tachograph.pipeline.serve.feed import Feed
 from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.oidc import Oidc
 from tachograph.pipeline.serve.options import DoorOptions, bound_socket
 from tachograph.pipeline.serve.protocol import SocketProtocol, guarded
 from tachograph.pipeline.serve.publisher import Publisher
@@ -100,9 +102,11 @@ async def _serve(
     opened: Callable[[str], None],
 ) -> None:
     limits = options.limits
+    oidc = Oidc(options.oidc) if options.oidc else None
     publisher = Publisher(settings, limits)
     feed = Feed(settings, limits)
-    gate = Gate(tokens, RateLimit(limits.requests_per_s, limits.burst_requests, limits.clients))
+    rate = RateLimit(limits.requests_per_s, limits.burst_requests, limits.clients)
+    gate = Gate(tokens, rate, oidc)
     door = Door(
         gate, publisher, limits,
         key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
@@ -117,11 +121,20 @@ async def _serve(
         Views(gate, publisher, desk, directives, settings),
         Archive(gate, asking),
         Sockets(gate, desk),
-        Console(Entrance(gate, Sessions(system_us)), tokens, console_asking, desk, publisher),
+        Console(
+            Entrance(gate, Sessions(system_us)),
+            console_asking,
+            desk,
+            publisher,
+            tokens=tokens,
+            oidc=oidc,
+        ),
     )
     health = HealthReporter(settings, "serve")
     server = _Server(_config(options, application(parts)))
-    reloading = asyncio.create_task(_reload(tokens))
+    keeping_up = [asyncio.create_task(_reload(tokens))]
+    if oidc:
+        keeping_up.append(asyncio.create_task(oidc.follow()))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         # Neither the server nor a thread's event can be awaited: both are looked at.
@@ -135,7 +148,8 @@ async def _serve(
         feed.close()  # watchers leave, or the server would wait for them
         directives.close()
         server.should_exit = True
-        reloading.cancel()
+        for task in keeping_up:
+            task.cancel()
         await serving
         await asyncio.to_thread(health.close)
         left = await asyncio.to_thread(publisher.close, FLUSH_S)
@@ -161,6 +175,8 @@ def _config(options: DoorOptions, app: Callable[..., object]) -> uvicorn.Config:
         limit_concurrency=options.limits.connections,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_certfile=options.tls_cert,
+        ssl_ca_certs=str(options.tls_client_ca) if options.tls_client_ca else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if options.tls_client_ca else ssl.CERT_NONE,
         ssl_keyfile=options.tls_key,
     )
 

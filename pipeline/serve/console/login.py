@@ -1,7 +1,8 @@
-"""Logging in and out at the console, by a token."""
+"""Logging in and out at the console."""
 
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,6 +11,7 @@ from tachograph.pipeline.serve.console.entrance import Entrance, form_of
 from tachograph.pipeline.serve.console.render import shown
 from tachograph.pipeline.serve.console.sessions import COOKIE, SESSION_S
 from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.oidc import Oidc
 from tachograph.pipeline.serve.tokens import Tokens
 
 HOME: Final = "/console"
@@ -19,8 +21,8 @@ LOGIN: Final = "/console/login"
 class Login:
     """The login page and what is posted there."""
 
-    def __init__(self, entrance: Entrance, tokens: Tokens | None) -> None:
-        self._entrance, self._tokens = entrance, tokens
+    def __init__(self, entrance: Entrance, tokens: Tokens | None, oidc: Oidc | None) -> None:
+        self._entrance, self._tokens, self._oidc = entrance, tokens, oidc
 
     async def page(self, _request: Request) -> Response:
         """GET /console/login."""
@@ -56,7 +58,13 @@ class Login:
         return answer
 
     def _form(self, problem: str, status: int = 200) -> Response:
-        return shown("login.html", status=status, problem=problem, by_token=True, service="")
+        return login_page(problem, status, self._oidc, by_token=self._tokens is not None)
+
+
+def login_page(problem: str, status: int, oidc: Oidc | None, *, by_token: bool = False) -> Response:
+    """The ways to log in, and why the last one failed."""
+    service = urlsplit(oidc.options.issuer).hostname or "" if oidc else ""
+    return shown("login.html", status=status, problem=problem, by_token=by_token, service=service)
 
 
 def keep(answer: Response, request: Request, secret: str) -> None:

@@ -21,9 +21,11 @@ from tachograph.pipeline.serve.console import rows
 from tachograph.pipeline.serve.console.entrance import Entrance, Person
 from tachograph.pipeline.serve.console.live import Lines
 from tachograph.pipeline.serve.console.login import HOME, LOGIN, Login
+from tachograph.pipeline.serve.console.oidc_login import OidcLogin
 from tachograph.pipeline.serve.console.render import asset, shown
 from tachograph.pipeline.serve.console.say import Saying
 from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.oidc import Oidc
 from tachograph.pipeline.serve.publisher import Publisher
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.serve.watch import Desk
@@ -45,13 +47,16 @@ class Console:
     def __init__(
         self,
         entrance: Entrance,
-        tokens: Tokens | None,
         asking: Asking,
         desk: Desk,
         publisher: Publisher,
+        *,
+        tokens: Tokens | None,
+        oidc: Oidc | None,
     ) -> None:
         self._entrance, self._asking, self._desk = entrance, asking, desk
-        self._login = Login(entrance, tokens)
+        self._login = Login(entrance, tokens, oidc)
+        self._oidc_login = OidcLogin(oidc, entrance.sessions, system_us) if oidc else None
         self._saying = Saying(asking, publisher, system_us)
         self._lines = Lines()
 
@@ -67,6 +72,9 @@ class Console:
         posts = {
             "/say": self._say, "/login": self._login.post, "/logout": self._login.logout,
         }  # fmt: skip
+        if self._oidc_login:
+            gets["/oidc/login"] = self._oidc_login.begin
+            gets["/oidc/callback"] = self._oidc_login.end
         return [
             *(Route(CONSOLE + path, end, methods=["GET"]) for path, end in gets.items()),
             *(Route(CONSOLE + path, end, methods=["POST"]) for path, end in posts.items()),

@@ -21,8 +21,9 @@ from tachograph.pipeline.serve.body import PIECE_BYTES, Intake, read_body
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.limits import Limits
+from tachograph.pipeline.serve.loopback import is_loopback
 from tachograph.pipeline.serve.native import Line, grouped
-from tachograph.pipeline.serve.options import DoorOptions, bound_socket, is_loopback
+from tachograph.pipeline.serve.options import DoorOptions, bound_socket
 from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.settings import Settings
