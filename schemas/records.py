@@ -212,6 +212,25 @@ class Disposition(Record, frozen=True, kw_only=True):
     at: Annotated[datetime, doc("when", "UTC")]
 
 
+class Access(Record, frozen=True, kw_only=True):
+    """What a person did or looked at, at the door."""
+
+    tenant: Annotated[str, doc("whose data it was")]
+    by: Annotated[str, doc("who; as who they said they were, when refused")]
+    action: Annotated[
+        Literal[
+            "login", "login_refused", "logout", "view", "list",
+            "close", "reopen", "assign", "note", "acknowledge",
+        ],
+        doc("what was done"),
+    ]  # fmt: skip
+    subject: Annotated[str, doc("alert, session, agent, incident, alerts …: what kind it was")] = ""
+    name: Annotated[str, doc("which one; of a list, what was asked for")] = ""
+    detail: Annotated[str, doc("the verdict, who was assigned")] = ""
+    address: Annotated[str, doc("from where")] = ""
+    at: Annotated[datetime, doc("when", "UTC")]
+
+
 class Activation(Record, frozen=True, kw_only=True):
     """A rule set, model, silence, reference data or policy comes into force."""
 

@@ -21,6 +21,7 @@ from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.serve.app import Parts, Views, application
 from tachograph.pipeline.serve.archive import Archive
 from tachograph.pipeline.serve.asking import Asking
+from tachograph.pipeline.serve.audit import Audit
 from tachograph.pipeline.serve.backlog import Backlog, backlog_of
 from tachograph.pipeline.serve.console.entrance import Entrance
 from tachograph.pipeline.serve.console.sessions import Sessions
@@ -116,16 +117,18 @@ async def _serve(
     desk = Desk(settings, feed, limits)
     # People do not wait for scripts, nor scripts for people.
     asking, console_asking = Asking(settings.clickhouse), Asking(settings.clickhouse, at_once=4)
+    audit = Audit(publisher, settings.tenant, system_us)
     parts = Parts(
         door,
         Views(gate, publisher, desk, directives, settings),
-        Archive(gate, asking),
+        Archive(gate, asking, audit),
         Sockets(gate, desk),
         Console(
             Entrance(gate, Sessions(system_us)),
             console_asking,
             desk,
             publisher,
+            audit=audit,
             tokens=tokens,
             oidc=oidc,
         ),

@@ -27,7 +27,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         act.ACTIONS_DATA, act.SESSION_LINKS_DATA, act.SAME_AS_DATA, act.SIGNALS_DATA,
-        soc.ALERTS_DATA, soc.ALERTS_LOG, soc.DISPOSITIONS_LOG,
+        soc.ALERTS_DATA, soc.ALERTS_LOG, soc.DISPOSITIONS_LOG, soc.AUDIT_LOG,
         soc.AGENT_STATE_DATA, soc.SNAPSHOTS_LOG,
         soc.DIRECTIVES_LOG, soc.ACKS_LOG,
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
@@ -39,7 +39,7 @@ VIEWS: dict[str, View] = {
     view.name: view
     for view in (
         act.ACTIONS, act.SESSION_LINKS, act.SAME_AS, act.SIGNALS, act.SHADOW_SIGNALS,
-        soc.ALERTS, soc.DISPOSITIONS, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
+        soc.ALERTS, soc.DISPOSITIONS, soc.AUDIT, soc.AGENT_STATE, soc.DIRECTIVES, soc.ACKS,
         soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
         inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
@@ -61,6 +61,7 @@ FIRST = {
     "0008_dead_letters_and_health.sql": (
         soc.DEAD_LETTERS_DATA, soc.DEAD_LETTERS, soc.HEALTH_DATA, soc.HEALTH,
     ),
+    "0019_audit.sql": (soc.AUDIT_LOG, soc.AUDIT),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from tachograph.schemas import codec
 from tachograph.schemas.alert import Alert, Signal, StateSnapshot
 from tachograph.schemas.fields import Record
 from tachograph.schemas.records import (
+    Access,
     DeadLetter,
     Directive,
     DirectiveAck,
@@ -210,6 +211,7 @@ _HANDLERS: dict[str, Callable[[Origin, Redact], Rows]] = {
     "agent.control": _log(Directive, "directives_log"),
     "agent.acks": _log(DirectiveAck, "acks_log"),
     "agent.dispositions": _log(Disposition, "dispositions_log"),
+    "agent.audit": _log(Access, "audit_log"),
     "agent.dead_letters": _dead_letter,
     "agent.health": _data(Health, "health_data"),
     "agent.incident_members": _data(IncidentMember, "incident_members_data"),

@@ -7,13 +7,21 @@ import pyarrow as pa
 from tachograph.pipeline.store.columns import Column, columns_of
 from tachograph.pipeline.store.ddl import CLUSTER, PLACE, STORED_AT, Table, View
 from tachograph.schemas.alert import Alert, StateSnapshot
-from tachograph.schemas.records import DeadLetter, Directive, DirectiveAck, Disposition, Health
+from tachograph.schemas.records import (
+    Access,
+    DeadLetter,
+    Directive,
+    DirectiveAck,
+    Disposition,
+    Health,
+)
 
 ALERT = columns_of(Alert)
 SNAPSHOT = columns_of(StateSnapshot)
 DIRECTIVE = columns_of(Directive)
 ACK = columns_of(DirectiveAck)
 DISPOSITION = columns_of(Disposition)
+ACCESS = columns_of(Access)
 # The original bytes are raw class: they stay in Kafka.
 DEAD_LETTER = [column for column in columns_of(DeadLetter) if column.name != "original"]
 
@@ -29,10 +37,10 @@ def _bloom(column: str) -> str:
     return f"by_{column} {column} TYPE bloom_filter(0.01) GRANULARITY 1"
 
 
-def _log(name: str, what: str, extracted: list[Column]) -> Table:
+def _log(name: str, what: str, extracted: list[Column], why: str = LOG_WHY) -> Table:
     return Table(
         name,
-        f"{what} as they stand in Kafka.\n{LOG_WHY}",
+        f"{what} as they stand in Kafka.\n{why}",
         [*PLACE, *extracted, RECORD, STORED_AT, CLUSTER],
         "ReplacingMergeTree",
         "(log_topic, log_partition, log_offset, log_cluster)",
@@ -58,6 +66,12 @@ SNAPSHOTS_LOG = _log(
 DIRECTIVES_LOG = _log("directives_log", "Directives to agents and gateways", DIRECTIVE)
 ACKS_LOG = _log("acks_log", "Answers to directives", ACK)
 DISPOSITIONS_LOG = _log("dispositions_log", "What people said about alerts", DISPOSITION)
+AUDIT_LOG = _log(
+    "audit_log",
+    "What people did and looked at, at the door,",
+    ACCESS,
+    "Append-only, keyed by the place in Kafka; nothing expires here by itself.",
+)
 
 ALERTS_DATA = Table(
     "alerts_data",
@@ -118,6 +132,12 @@ DISPOSITIONS = View(
     "What people said about alerts, each word once, in order.",
     [*DISPOSITION, *PLACE, STORED_AT],
     "FROM tacho.dispositions_log FINAL",
+)
+AUDIT = View(
+    "audit",
+    "What people did and looked at, at the door, each once.",
+    [*ACCESS, *PLACE, STORED_AT],
+    "FROM tacho.audit_log FINAL",
 )
 
 AGENT_STATE_DATA = Table(

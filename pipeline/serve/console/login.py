@@ -7,22 +7,27 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from tachograph.pipeline.serve.audit import Audit
 from tachograph.pipeline.serve.console.entrance import Entrance, form_of
 from tachograph.pipeline.serve.console.render import shown
 from tachograph.pipeline.serve.console.sessions import COOKIE, SESSION_S
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.oidc import Oidc
-from tachograph.pipeline.serve.tokens import Tokens
+from tachograph.pipeline.serve.tokens import Caller, Tokens
 
 HOME: Final = "/console"
 LOGIN: Final = "/console/login"
+NOBODY: Final = Caller(principal="unknown", tenant=None, roles=frozenset())
 
 
 class Login:
     """The login page and what is posted there."""
 
-    def __init__(self, entrance: Entrance, tokens: Tokens | None, oidc: Oidc | None) -> None:
+    def __init__(
+        self, entrance: Entrance, tokens: Tokens | None, oidc: Oidc | None, audit: Audit
+    ) -> None:
         self._entrance, self._tokens, self._oidc = entrance, tokens, oidc
+        self._audit = audit
 
     async def page(self, _request: Request) -> Response:
         """GET /console/login."""
@@ -41,9 +46,12 @@ class Login:
         except RequestError as error:
             if error.status != 401:
                 raise
+            await self._audit.note(request, NOBODY, "login_refused", "token")
             return self._form("This token is not known.", 401)
         if "viewer" not in caller.roles:
+            await self._audit.note(request, caller, "login_refused", "token")
             return self._form("This token may not view: it needs the role viewer.", 403)
+        await self._audit.note(request, caller, "login", "token")
         holder = partial(self._tokens.holder, self._tokens.proof(token))
         answer = RedirectResponse(HOME, 303)
         keep(answer, request, self._entrance.sessions.open(holder))
@@ -51,7 +59,8 @@ class Login:
 
     async def logout(self, request: Request) -> Response:
         """POST /console/logout."""
-        await self._entrance.posted(request, "viewer")
+        person, _ = await self._entrance.posted(request, "viewer")
+        await self._audit.note(request, person.caller, "logout")
         self._entrance.sessions.end(request.cookies.get(COOKIE, ""))
         answer = RedirectResponse(LOGIN, 303)
         answer.delete_cookie(COOKIE, path=HOME)

@@ -15,7 +15,8 @@ from starlette.responses import RedirectResponse, Response
 
 from tachograph.pipeline.clock import Clock
 from tachograph.pipeline.log import get
-from tachograph.pipeline.serve.console.login import HOME, keep, login_page
+from tachograph.pipeline.serve.audit import Audit
+from tachograph.pipeline.serve.console.login import HOME, NOBODY, keep, login_page
 from tachograph.pipeline.serve.console.render import shown
 from tachograph.pipeline.serve.console.sessions import Sessions
 from tachograph.pipeline.serve.errors import RequestError
@@ -42,8 +43,9 @@ class _Begun(msgspec.Struct, frozen=True):
 class OidcLogin:
     """Begins and ends logins. Used on the event loop."""
 
-    def __init__(self, oidc: Oidc, sessions: Sessions, clock_us: Clock) -> None:
+    def __init__(self, oidc: Oidc, sessions: Sessions, audit: Audit, clock_us: Clock) -> None:
         self._oidc, self._sessions, self._clock_us = oidc, sessions, clock_us
+        self._audit = audit
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
 
     async def begin(self, request: Request) -> Response:
@@ -86,10 +88,13 @@ class OidcLogin:
             caller = await self._caller(request, begun)
         except (httpx.HTTPError, Unknown, KeyError, TypeError, ValueError) as error:
             log.warning("login refused", error=type(error).__name__)
+            await self._audit.note(request, NOBODY, "login_refused", "oidc")
             why = str(error) if isinstance(error, Unknown) else "the login service refused"
             return login_page(f"Not logged in: {why}.", 403, self._oidc)
         if "viewer" not in caller.roles:
+            await self._audit.note(request, caller, "login_refused", "oidc")
             return login_page("Not logged in: no role that may view.", 403, self._oidc)
+        await self._audit.note(request, caller, "login", "oidc")
         # The browser came from another site and would not send a strict cookie on a redirect:
         # a page of ours leads on.
         answer = shown("welcome.html", to=HOME)

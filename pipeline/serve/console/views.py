@@ -12,11 +12,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tachograph.pipeline.clock import system_us
+from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate import agent, alert, ask, incident, session
 from tachograph.pipeline.investigate.dispositions import VERDICTS
 from tachograph.pipeline.investigate.page import Page
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.serve.asking import Asking
+from tachograph.pipeline.serve.audit import Audit
 from tachograph.pipeline.serve.console import rows
 from tachograph.pipeline.serve.console.entrance import Entrance, Person
 from tachograph.pipeline.serve.console.live import Lines
@@ -33,6 +35,12 @@ from tachograph.schemas.alert import SEVERITIES
 
 CONSOLE: Final = HOME
 DAYS: Final = 7
+_TRAIL: Final = (
+    "SELECT formatDateTime(at, '%F %T') AS moment, by, action, subject, name, detail, address"
+    " FROM tacho.audit WHERE {search:String} = '' OR by = {search:String}"
+    " OR startsWith(name, {search:String}) OR action = {search:String}"
+    " ORDER BY at DESC, log_offset DESC LIMIT 300"
+)
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _PAGES: Final[Mapping[str, Callable[[Reader, str], Page]]] = {
     "alert": alert.page,
@@ -51,12 +59,14 @@ class Console:
         desk: Desk,
         publisher: Publisher,
         *,
+        audit: Audit,
         tokens: Tokens | None,
         oidc: Oidc | None,
     ) -> None:
-        self._entrance, self._asking, self._desk = entrance, asking, desk
-        self._login = Login(entrance, tokens, oidc)
-        self._oidc_login = OidcLogin(oidc, entrance.sessions, system_us) if oidc else None
+        self._entrance, self._asking, self._desk, self._audit = entrance, asking, desk, audit
+        self._login = Login(entrance, tokens, oidc, audit)
+        sessions = entrance.sessions
+        self._oidc_login = OidcLogin(oidc, sessions, audit, system_us) if oidc else None
         self._saying = Saying(asking, publisher, system_us)
         self._lines = Lines()
 
@@ -65,7 +75,8 @@ class Console:
         gets = {
             "": self._home, "/rows": self._rows, "/live": self._live,
             "/incidents": self._incidents, "/incident/{id}": self._incident,
-            "/agents": self._agents, "/assets/{name}": self._asset,
+            "/agents": self._agents,
+            "/audit": self._trail, "/assets/{name}": self._asset,
             "/login": self._login.page,
             **{f"/{kind}/{{id:path}}": self._page_of(kind) for kind in _PAGES},
         }  # fmt: skip
@@ -87,6 +98,7 @@ class Console:
         tenant = person.caller.tenant
         listed = await self._asking.ask(tenant, rows.page_of(query, tenant))
         counts = await self._asking.ask(tenant, rows.counts)
+        await self._audit.note(request, person.caller, "list", "alerts", [str(query)])
         return _shown(
             "alerts.html", person, "alerts",
             listed=listed, counts=counts, query=query, statuses=rows.STATUSES,
@@ -99,6 +111,7 @@ class Console:
         query = rows.asked(request.query_params)
         tenant = person.caller.tenant
         listed = await self._asking.ask(tenant, rows.page_of(query, tenant))
+        await self._audit.note(request, person.caller, "list", "alerts", [str(query)])
         return shown("rows.html", listed=listed, more=_more(query, listed))
 
     async def _live(self, request: Request) -> Response:
@@ -106,15 +119,18 @@ class Console:
         person = self._entrance.admit(request, "viewer")
         view = self._lines.view(request.query_params, person.caller.tenant)
         last_id = request.headers.get("last-event-id")
+        asked = str(request.query_params)
+        await self._audit.note(request, person.caller, "list", "live alerts", [asked])
         return self._desk.watch(view, last_id or None)
 
     def _page_of(self, kind: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             person = self._entrance.admit(request, "viewer")
             name = request.path_params["id"]
-            page = await self._asking.ask(
+            tenant, page = await self._asking.ask(
                 person.caller.tenant, lambda reader: _page(reader, kind, name)
             )
+            await self._audit.note(request, person.caller, "view", kind, [page.id], tenant=tenant)
             said = request.query_params.get("said", "")
             return _shown("page.html", person, kind, page=page, verdicts=VERDICTS, said=said)
 
@@ -125,11 +141,15 @@ class Console:
         person = self._entrance.admit(request, "viewer")
         name = request.path_params["id"]
 
-        def asked(reader: Reader) -> Page:
-            alert_id = _known(reader, "alert", name)
-            return incident.page(reader, incident.one(reader, alert_id))
+        def asked(reader: Reader) -> tuple[str, Page]:
+            try:
+                row = incident.one(reader, name)
+            except ConfigError as error:
+                raise RequestError(404, "no incident of that id, nor an alert of one") from error
+            return str(row["tenant"]), incident.page(reader, row)
 
-        page = await self._asking.ask(person.caller.tenant, asked)
+        tenant, page = await self._asking.ask(person.caller.tenant, asked)
+        await self._audit.note(request, person.caller, "view", "incident", [page.id], tenant=tenant)
         return _shown("page.html", person, "incident", page=page, verdicts=VERDICTS, said="")
 
     async def _incidents(self, request: Request) -> Response:
@@ -139,12 +159,14 @@ class Console:
             person.caller.tenant,
             lambda reader: incident.listed(reader, DAYS),
         )
+        await self._audit.note(request, person.caller, "list", "incidents")
         return _shown("incidents.html", person, "incidents", grid=found, days=DAYS)
 
     async def _agents(self, request: Request) -> Response:
         """GET /console/agents: those with alerts, the gravest first."""
         person = self._entrance.admit(request, "viewer")
         found = await self._asking.ask(person.caller.tenant, _agents)
+        await self._audit.note(request, person.caller, "list", "agents")
         return _shown("agents.html", person, "agents", agents=found)
 
     async def _say(self, request: Request) -> Response:
@@ -155,10 +177,27 @@ class Console:
         if "assignee" in said and said["assignee"] == "me":
             said["assignee"] = person.name
         records = await self._saying.say(person.caller, person.name, ids, said)
+        detail = said.get("disposition") if said["action"] == "close" else said.get("assignee")
+        for tenant in {one.tenant for one in records}:
+            names = [one.alert_id for one in records if one.tenant == tenant]
+            await self._audit.note(
+                request, person.caller, said["action"], "alert", names,
+                tenant=tenant, detail=detail or "",
+            )  # fmt: skip
         stored = await self._saying.shown(person.caller, records)
         to = f"{HOME}/alert/{ids[0]}" if len(ids) == 1 else HOME
         told = urlencode({"said": said["action"] if stored else "later"})
         return RedirectResponse(f"{to}?{told}", 303)
+
+    async def _trail(self, request: Request) -> Response:
+        """GET /console/audit: who did and looked at what, the newest first."""
+        person = self._entrance.admit(request, "admin")
+        search = request.query_params.get("search", "")[:200]
+        found = await self._asking.ask(
+            person.caller.tenant, lambda reader: reader.rows(_TRAIL, {"search": search})
+        )
+        await self._audit.note(request, person.caller, "list", "audit", [search])
+        return _shown("audit.html", person, "audit", rows=found, search=search)
 
     async def _asset(self, request: Request) -> Response:
         """GET /console/assets/{name}: a file of the wheel."""
@@ -188,21 +227,22 @@ def _shown(template: str, person: Person, place: str, **values: Any) -> Response
     return shown(template, person=person, place=place, **values)
 
 
-def _page(reader: Reader, kind: str, name: str) -> Page:
-    return _PAGES[kind](reader, _known(reader, kind, name))
+def _page(reader: Reader, kind: str, name: str) -> tuple[str, Page]:
+    known, tenant = _known(reader, kind, name)
+    return tenant, _PAGES[kind](reader, known)
 
 
-def _known(reader: Reader, kind: str, name: str) -> str:
-    """The id that is this or begins so alone. Raises RequestError 404."""
+def _known(reader: Reader, kind: str, name: str) -> tuple[str, str]:
+    """The id that is this or begins so alone, and whose it is. Raises RequestError 404."""
     table, column = ask.PLACES[kind][:2]
     found = reader.rows(
-        f"SELECT DISTINCT {column} AS id FROM {table} WHERE startsWith({column}, {{name:String}})"  # noqa: S608
-        f" AND {column} != '' ORDER BY id != {{name:String}}, id LIMIT 2",
+        f"SELECT {column} AS id, min(tenant) AS tenant FROM {table}"  # noqa: S608 - our own names
+        f" WHERE startsWith({column}, {{name:String}}) AND {column} != '' GROUP BY id ORDER BY id != {{name:String}}, id LIMIT 2",
         {"name": name},
     )
     if not found or (len(found) > 1 and found[0]["id"] != name):
         raise RequestError(404, f"no {kind} of that id; a retracted alert is not shown")
-    return str(found[0]["id"])
+    return str(found[0]["id"]), str(found[0]["tenant"])
 
 
 def _agents(reader: Reader) -> list[dict[str, Any]]:
