@@ -92,5 +92,10 @@ def text_of(template: str, **values: Any) -> str:
 
 def shown(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A template as an answer."""
-    headers = {"content-security-policy": POLICY, "cache-control": "no-store"}
+    headers = {
+        "content-security-policy": POLICY,
+        "cache-control": "no-store",
+        # Without a referrer a browser says of its own forms that they are from nowhere.
+        "referrer-policy": "same-origin",
+    }
     return HTMLResponse(text_of(template, **values), status, headers)

@@ -237,7 +237,8 @@ def _known(reader: Reader, kind: str, name: str) -> tuple[str, str]:
     table, column = ask.PLACES[kind][:2]
     found = reader.rows(
         f"SELECT {column} AS id, min(tenant) AS tenant FROM {table}"  # noqa: S608 - our own names
-        f" WHERE startsWith({column}, {{name:String}}) AND {column} != '' GROUP BY id ORDER BY id != {{name:String}}, id LIMIT 2",
+        f" WHERE startsWith({column}, {{name:String}}) AND {column} != '' GROUP BY id"
+        " ORDER BY id != {name:String}, id LIMIT 2",
         {"name": name},
     )
     if not found or (len(found) > 1 and found[0]["id"] != name):
