@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from infra.kafka.broker import KafkaBroker
 from infra.kafka.jars import BrokerUnavailableError
@@ -19,6 +20,7 @@ from infra.kafka.shared import shared_broker, stop_shared_broker
 from tests import hung
 from tests.hung import SHARED_FOLDER
 
+END_TO_END = "tests/e2e/"
 REAL_BROKER_FIXTURES = {"kafka_broker", "private_kafka"}
 
 
@@ -51,15 +53,32 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _scope(nodeid: str) -> str:
+    """What is run by one worker: a file, and of whole pipelines all files. Two of those beside each
+    other are too much for two cores, and while one waits the other workers have something to do.
+    """
+    return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which worker gets what."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = _scope
+    return scheduler
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out; files with slow tests
-    come first, so that no worker waits in the end for a long one.
+    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out; whole pipelines and
+    then files with slow tests come first, so that no worker waits in the end for a long one.
     """
     for item in items:
         if REAL_BROKER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (not item.nodeid.startswith(END_TO_END), item.path not in slow))
 
 
 @pytest.fixture(scope="session")

@@ -220,7 +220,7 @@ def counted(stream: list[dict[str, Any]]) -> set[tuple[str, str, Any, int]]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(events(), st.integers(0, 2**32))
 def test_one_place_or_many_say_the_same_whatever_order_and_cuts(
     stream: list[dict[str, Any]], seed: int

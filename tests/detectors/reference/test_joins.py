@@ -79,7 +79,7 @@ ACTION = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(ACTION, min_size=1, max_size=12))
 def test_each_action_gets_the_same_alone_and_in_a_batch(actions: list[dict[str, Any]]) -> None:
     wanted = [*catalogue.COLUMNS, "tool_risk", "content_trust", "canary_id"]
