@@ -173,14 +173,17 @@ def _absent(name: str) -> pl.Series:
 def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
     """Our columns under their own names, those with a value and those that are always there."""
     columns: list[pl.Series] = []
+    have = set(frame.columns)
     for name in FACT_COLUMNS:
-        column = frame.get_column(fields.own(name), default=None)
         always = name in ALWAYS_FACTS
-        if column is None:
+        if fields.own(name) not in have:
             columns += [_absent(name).new_from_index(0, frame.height)] if always else []
-        elif always or column.null_count() < frame.height:
+            continue
+        column = frame.get_column(fields.own(name))
+        if always or column.null_count() < frame.height:
             columns.append(column.to_physical() if name == "event_time" else column)
-    columns = [column.alias(column.name.removeprefix(fields.own_prefix)) for column in columns]
+    if fields.own_prefix:
+        columns = [column.alias(column.name.removeprefix(fields.own_prefix)) for column in columns]
     source = _source(frame, fields)
     return pl.DataFrame(columns if source is None else [*columns, source])
 
@@ -216,16 +219,17 @@ def _texts(
     """Fields as text columns, by the name each is to have; those without any value are left out."""
     valued: dict[str, pl.Series] = {}
     asked: list[pl.Expr] = []
+    have = set(frame.columns)
     for name, field in named.items():
         source = fields.source(field)
         column = valued.get(source.column)
         if column is None:
-            if source.column not in frame.columns:
+            if source.column not in have:
                 continue
             column = frame.get_column(source.column)
         if column.null_count() < frame.height:
             valued[source.column] = column
-            asked.append(_text(source, column.dtype, most_chars).alias(name))
+            asked.append(_text(name, source, column.dtype, most_chars))
     if not asked:
         return {}
     found = _at(pl.DataFrame(list(valued.values())), rows).select(asked)
@@ -257,13 +261,13 @@ def _numeral(kind: pl.DataType) -> bool:
 
 
 @lru_cache(maxsize=MAX_READY)
-def _text(source: Source, kind: pl.DataType, most_chars: int | None) -> pl.Expr:
+def _text(name: str, source: Source, kind: pl.DataType, most_chars: int | None) -> pl.Expr:
     value = value_of(source)
     if source.whole and isinstance(kind, pl.List):
         value = value.cast(pl.List(pl.String)).list.join(", ")
     elif source.whole and kind != pl.String():
         value = value.cast(pl.String)
-    return value if most_chars is None else value.str.head(most_chars)
+    return (value if most_chars is None else value.str.head(most_chars)).alias(name)
 
 
 class FactTable:

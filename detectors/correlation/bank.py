@@ -20,6 +20,7 @@ from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.judges import Judge, judge_of, settled_us
 from tachograph.detectors.correlation.lacking import stacked
 from tachograph.detectors.correlation.matched import (
+    Asks,
     Matched,
     Matches,
     Reading,
@@ -96,6 +97,7 @@ class CorrelatorBank:
         self._rule_set = rule_set
         self._fields = fields or rule_set.fields
         self._limits = limits or Limits()
+        self._asks = Asks(self._fields)
         self._store = FactStore()
         self._hasher = Hasher(secrets.randbits(63))
         chain = chain_of(rules)
@@ -133,7 +135,7 @@ class CorrelatorBank:
         """
         if facts.is_empty():
             return Outcome()
-        reading = Reading(facts, self._store.add(facts), self._hasher, self._fields)
+        reading = Reading(facts, self._store.add(facts), self._hasher, self._asks)
         found = list(found)
         reading.ready(rule for rule, _ in found)
         return self._process(_changes(reading, found), revision)
@@ -145,8 +147,8 @@ class CorrelatorBank:
             return Outcome()
         readings = [
             (
-                Reading(before, number, self._hasher, self._fields),
-                Reading(self._store.tables[number], number, self._hasher, self._fields),
+                Reading(before, number, self._hasher, self._asks),
+                Reading(self._store.tables[number], number, self._hasher, self._asks),
                 mask,
             )
             for number, (before, mask) in moved.items()
@@ -269,7 +271,7 @@ class CorrelatorBank:
         if not new:
             return judge.process(NOTHING, revision, gone=gone) if gone is not None else []
         facts, matched = events_of(feed, new, self._store)
-        reading = Reading(facts, -1, self._hasher, self._fields)
+        reading = Reading(facts, -1, self._hasher, self._asks)
         columns, whole = reading.columns(judge.rule, matched)
         ids = [one.signal.signal_id for one, there in zip(new, whole, strict=True) if there]
         fed.entered(ids, columns)

@@ -173,16 +173,50 @@ def group_values(
     return whole[np.argsort(np.concatenate(order))]
 
 
+# A value of events: what tells it from others, and what it is in a fact frame.
+Value = tuple[str, pl.Expr]
+
+
+class Asks:
+    """What rules group by and ask of events, as expressions that are made once."""
+
+    def __init__(self, fields: FieldMap) -> None:
+        self._fields = fields
+        self._grouped: dict[tuple[bool, tuple[str, ...]], list[Value]] = {}
+        self._valued: dict[tuple[str, ...], list[Value]] = {}
+
+    def grouped(self, rule: Correlation, leaf: Leaf) -> Sequence[Value]:
+        """What makes the group of an event by a leaf."""
+        key = rule.across, tuple(leaf.group)
+        if key not in self._grouped:
+            # Of a place, so that what shares a partition by chance is not one group.
+            place = [] if rule.across else [("~place", pl.col("partition_key").fill_null(""))]
+            self._grouped[key] = [("~tenant", pl.col("tenant")), *place, *self._of(leaf.group)]
+        return self._grouped[key]
+
+    def valued(self, rule: Correlation, leaf: Leaf) -> Sequence[Value]:
+        """The values that a rule tells apart."""
+        if not isinstance(rule.asks, Values | FirstSeen):
+            return ()
+        key = tuple(leaf.values)
+        if key not in self._valued:
+            self._valued[key] = self._of(leaf.values)
+        return self._valued[key]
+
+    def _of(self, names: Sequence[str]) -> list[Value]:
+        return [(name, group_value(name, self._fields)) for name in names]
+
+
 class Reading:
     """One fact frame, as columns of numbers. What rules have in common is made once."""
 
-    def __init__(self, facts: pl.DataFrame, number: int, hasher: Hasher, fields: FieldMap) -> None:
+    def __init__(self, facts: pl.DataFrame, number: int, hasher: Hasher, asks: Asks) -> None:
         """`number`: of the frame in its FactStore; its own columns may say where a row lies there
         instead (`table`, `row`).
         """
         self._facts = facts
         self._hasher = hasher
-        self._fields = fields
+        self._asks = asks
         self._hashed: dict[tuple[object, ...], tuple[Words, Bools]] = {}
         # By the name of a value and its place among others.
         self._cells: dict[tuple[str, int], tuple[Words, Bools]] = {}
@@ -226,10 +260,9 @@ class Reading:
         asked: dict[tuple[str, int], pl.Expr] = {}
         for rule in rules:
             for leaf in rule.leaves:
-                for place, (name, value) in enumerate(self._grouped(rule, leaf)):
-                    asked.setdefault((name, place), value)
-                for place, (name, value) in enumerate(self._asked(rule, leaf)):
-                    asked.setdefault((name, place), value)
+                for values in (self._asks.grouped(rule, leaf), self._asks.valued(rule, leaf)):
+                    for place, (name, value) in enumerate(values):
+                        asked.setdefault((name, place), value)
         self._ask(asked)
 
     def columns(self, rule: Correlation, matched: Matched) -> tuple[dict[str, Array], Bools]:
@@ -258,28 +291,15 @@ class Reading:
         found |= {"gid": gid[whole], "steps": matched.steps[whole], "leaf": matched.leaf[whole]}
         return {**found, "blind": matched.late[whole]}, whole
 
-    def _grouped(self, rule: Correlation, leaf: Leaf) -> list[tuple[str, pl.Expr]]:
-        """What makes the group of an event by a leaf; names tell values apart."""
-        # Of a place, so that what shares a partition by chance is not one group.
-        place = [] if rule.across else [("~place", pl.col("partition_key").fill_null(""))]
-        by = [(field, group_value(field, self._fields)) for field in leaf.group]
-        return [("~tenant", pl.col("tenant")), *place, *by]
-
-    def _asked(self, rule: Correlation, leaf: Leaf) -> list[tuple[str, pl.Expr]]:
-        """The values that a rule tells apart."""
-        if not isinstance(rule.asks, Values | FirstSeen):
-            return []
-        return [(field, group_value(field, self._fields)) for field in leaf.values]
-
     def _groups(self, rule: Correlation, leaf: Leaf) -> tuple[Words, Bools]:
         """Group of each row by a leaf, and whether it has one: no group value is missing."""
-        return self._hash(("group", rule.across, *leaf.group), self._grouped(rule, leaf))
+        return self._hash(("group", rule.across, *leaf.group), self._asks.grouped(rule, leaf))
 
     def _values(self, rule: Correlation, leaf: Leaf) -> tuple[dict[str, Array], Bools | None]:
         """What the rule asks of each row by a leaf, and whether it is there (None: always)."""
         match rule.asks:
             case Values() | FirstSeen():
-                value, present = self._hash(("value", *leaf.values), self._asked(rule, leaf))
+                value, present = self._hash(("value", *leaf.values), self._asks.valued(rule, leaf))
                 return {"value": value | np.uint64(1)}, present
             case Figure():
                 whole, part, present = decimals(self._facts[number_column(leaf.values[0])])

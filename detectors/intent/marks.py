@@ -55,6 +55,8 @@ _READ = (
 # Columns that a prepared frame must have.
 NEEDED = (*_JOINED, *_READ)
 
+# Sets of columns for which questions are kept ready.
+MAX_READY = 256
 _NO = pl.lit(value=False)
 _BAD = ["deny", "denied", "block", "blocked", "refuse", "refused", "reject", "rejected"]
 Bools = npt.NDArray[np.bool_]
@@ -184,31 +186,12 @@ def _kind(name: str) -> pl.DataType:
     return pl.List(pl.String) if name.endswith("sensitivity") else pl.String()
 
 
-class _Bits:
-    """The marks of a frame's rows. Text is only looked at where there is any."""
+class _Questions:
+    """What is asked of a frame's rows, by name. A column without any value is as good as absent."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame, self._have = frame, set(frame.columns)
-        self.found = np.zeros(frame.height, np.uint32)
-        asked = {**self._texts(), **self._conditions()}
-        made = frame.select(value.alias(name) for name, value in asked.items())
-        if made.height != frame.height:
-            # Nothing but constants was asked for.
-            made = frame.select(
-                pl.lit(value[0], made.schema[name]).alias(name)
-                for name, value in made.to_dict().items()
-            )
-        self.texts = {name: made[name] for name in TEXTS}
-        self._has = {name: _valued_rows(text) for name, text in self.texts.items()}
-        self._said: dict[str, list[str | None]] = {}
-        self._is = {name: made[name].to_numpy() for name in asked if name not in TEXTS}
-        self.late = self._is["late"]
-        self._words()
-        self._calls()
-        self._brought()
-        self._mark(REFUSED, self._is["denied"])
-        self._mark(OUTSIDE, self._is["outside"])
-        self.found[~self._is["here"]] = 0
+    def __init__(self, have: frozenset[str]) -> None:
+        """`have`: columns with a value in some row."""
+        self._have = have
 
     def _valued(self, name: str) -> pl.Expr:
         return pl.col(name).is_not_null() if name in self._have else _NO
@@ -226,7 +209,7 @@ class _Bits:
         here = [name for name in names if name in self._have]
         return pl.coalesce(here) if here else pl.lit(None, pl.String)
 
-    def _texts(self) -> dict[str, pl.Expr]:
+    def texts(self) -> dict[str, pl.Expr]:
         """Words of the user, answers of the model, what tools were given and what they brought."""
         text = self._of("content_text")
         outward = self._in("content_direction", ["out"]) | self._in("content_role", ["assistant"])
@@ -251,7 +234,7 @@ class _Bits:
             BROUGHT: pl.coalesce(brought).str.head(MAX_BROUGHT_CHARS),
         }
 
-    def _conditions(self) -> dict[str, pl.Expr]:
+    def conditions(self) -> dict[str, pl.Expr]:
         done = ~self._in("outcome", ["denied", "cancelled", "failed"])
         call = self._in("kind", ["tool_call", "http", "process"]) & done
         upload = self._in("http_method", ["POST", "PUT", "PATCH"])
@@ -283,17 +266,59 @@ class _Bits:
         names = [f"register_{name}_allowed" for name in ("tool", "action", "data_class")]
         found = _NO
         for name in names:
-            if name in self._have and self._frame[name].null_count() < self._frame.height:
+            if name in self._have:
                 found |= ~pl.col(name).fill_null(value=True)
         return found
 
     def _kept_in(self) -> pl.Expr:
         found = _NO
         for name in ("content_labels", "tool_sensitivity", "source_sensitivity"):
-            if name in self._have and self._frame[name].null_count() < self._frame.height:
+            if name in self._have:
                 labels = pl.col(name).list.eval(pl.element().str.to_lowercase().is_in(KEPT_IN))
                 found |= labels.list.any().fill_null(value=False)
         return found
+
+
+@functools.lru_cache(maxsize=MAX_READY)
+def _questions(have: frozenset[str]) -> dict[str, pl.Expr]:
+    """Made once for frames with the same columns: it takes longer than the answer."""
+    asked = _Questions(have)
+    made = {**asked.texts(), **asked.conditions()}
+    return {name: value.alias(name) for name, value in made.items()}
+
+
+@functools.cache
+def _asked_of() -> frozenset[str]:
+    """The columns that some question is of."""
+    every = _questions(frozenset({*COLUMNS, *NEEDED}))
+    return frozenset(name for value in every.values() for name in value.meta.root_names())
+
+
+class _Bits:
+    """The marks of a frame's rows. Text is only looked at where there is any."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.found = np.zeros(frame.height, np.uint32)
+        valued = (c.name for c in frame.get_columns() if c.null_count() < frame.height)
+        asked = _questions(_asked_of().intersection(valued))
+        made = frame.select(asked.values())
+        if made.height != frame.height:
+            # Nothing but constants was asked for.
+            made = frame.select(
+                pl.lit(value[0], made.schema[name]).alias(name)
+                for name, value in made.to_dict().items()
+            )
+        self.texts = {name: made[name] for name in TEXTS}
+        self._has = {name: _valued_rows(text) for name, text in self.texts.items()}
+        self._said: dict[str, list[str | None]] = {}
+        self._is = {name: made[name].to_numpy() for name in asked if name not in TEXTS}
+        self.late = self._is["late"]
+        self._words()
+        self._calls()
+        self._brought()
+        self._mark(REFUSED, self._is["denied"])
+        self._mark(OUTSIDE, self._is["outside"])
+        self.found[~self._is["here"]] = 0
 
     def _mark(self, bit: int, rows: Bools) -> None:
         self.found[rows] |= np.uint32(bit)

@@ -42,8 +42,9 @@ class Matcher:
         """Row numbers, ascending, that match each condition (by its place in the list)."""
         if frame.is_empty() or not self._conditions:
             return {}
-        self._carried |= {c.name for c in frame.get_columns() if c.null_count() < frame.height}
-        run = self._run(frame)
+        valued = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
+        self._carried |= valued
+        run = self._run(frame, valued)
         everything = bits.everything(frame.height)
         matched: dict[int, Rows] = {}
         before_ns = time.perf_counter_ns()
@@ -56,8 +57,8 @@ class Matcher:
             before_ns = now_ns
         return matched
 
-    def _run(self, frame: pl.DataFrame) -> Run:
-        run = Run(frame, self._seed)
+    def _run(self, frame: pl.DataFrame, valued: set[str]) -> Run:
+        run = Run(frame, self._seed, valued)
         keywords = self._trees.keywords
         anywhere = self._fields.keyword_columns(frame.schema) if keywords is not None else []
         run.look(self._trees.columns, anywhere, keywords)

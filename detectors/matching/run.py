@@ -20,7 +20,9 @@ _LATER = -1
 class Run:
     """Answers the leaves of conditions for one frame; each is worked out once."""
 
-    def __init__(self, frame: pl.DataFrame, seed: int) -> None:
+    def __init__(self, frame: pl.DataFrame, seed: int, valued: set[str]) -> None:
+        """`valued`: columns of the frame with a value in some row."""
+        self._valued = valued
         self.frame, self.height = frame, frame.height
         self.schema: Mapping[str, pl.DataType] = frame.schema
         self._seed = seed
@@ -40,7 +42,7 @@ class Run:
         keywords: ColumnTests | None,
     ) -> None:
         """Look for the words of these columns' tests, and for keywords `anywhere`."""
-        valued = [name for name in {*columns, *anywhere} if self._has_values(name)]
+        valued = [name for name in {*columns, *anywhere} if name in self._valued]
         values = distinct(self._texts(valued), self._seed)
         for name, tests in columns.items():
             if name in values:
@@ -48,10 +50,6 @@ class Run:
         if keywords is not None:
             here = [values[name] for name in anywhere if name in values]
             self._keywords = [self._looked(keywords, found) for found in here]
-
-    def _has_values(self, name: str) -> bool:
-        column = self.frame.get_column(name, default=None)
-        return column is not None and column.null_count() < self.height
 
     def _texts(self, names: Sequence[str]) -> pl.DataFrame:
         """These columns; attributes as the list of their values."""
@@ -106,12 +104,15 @@ class Run:
         """Rows with a value in the column."""
         found = self._present.get(column)
         if found is None:
-            held = self.frame.get_column(column, default=None)
             found = 0
-            if held is not None and not (missing := held.null_count()):
-                found = bits.everything(self.height)
-            elif held is not None and missing < self.height:
-                found = bits.of_mask(held.is_not_null().to_numpy())
+            if column in self._valued:
+                held = self.frame.get_column(column)
+                whole = not held.null_count()
+                found = (
+                    bits.everything(self.height)
+                    if whole
+                    else bits.of_mask(held.is_not_null().to_numpy())
+                )
             self._present[column] = found
         return found
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from tachograph.detectors.facts import Facts, FactTable
 from tachograph.detectors.language.fields import ACTIONS
+from tachograph.detectors.reference.joins import nulls
 from tachograph.schemas.batch import COLUMNS
 
 Role = Literal["user", "content", "trusted", "call"]
@@ -93,6 +94,22 @@ class Steps(msgspec.Struct, frozen=True):
     untimely: list[Facts]
 
 
+# Made once: that takes longer than the answer.
+_HERE = (
+    pl.coalesce("session_id", "trace_id").is_not_null()
+    & pl.col("event_id").is_not_null()
+    & pl.col("event_time").is_not_null()
+)
+_TELLING_ROW = pl.any_horizontal(pl.col(_TELLING).is_not_null())
+_TELLS = _HERE & _TELLING_ROW
+_DOES = (
+    _HERE
+    & ~_TELLING_ROW
+    & pl.col("kind").is_in(["tool_call", *_DEEDS])
+    & ~(pl.col("late").fill_null(value=False) | pl.col("far").fill_null(value=False))
+)
+
+
 def split(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Actions that tell something (words, answers, requests), and those that only do: calls whose
     answer is not with them. What does neither, or is of no session, is left out.
@@ -100,13 +117,8 @@ def split(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     `actions`: columns of an action batch, absent ones allowed.
     """
     missing = [name for name in _NEEDED if name not in actions.columns]
-    whole = actions.with_columns(pl.lit(None, COLUMNS[name]).alias(name) for name in missing)
-    here = pl.coalesce("session_id", "trace_id").is_not_null()
-    here &= pl.col("event_id").is_not_null() & pl.col("event_time").is_not_null()
-    tells = pl.any_horizontal(pl.col(_TELLING).is_not_null())
-    does = pl.col("kind").is_in(["tool_call", *_DEEDS])
-    untimely = pl.col("late").fill_null(value=False) | pl.col("far").fill_null(value=False)
-    return whole.filter(here & tells), whole.filter(here & ~tells & does & ~untimely)
+    whole = actions.hstack(nulls({name: COLUMNS[name] for name in missing}, actions.height))
+    return whole.filter(_TELLS), whole.filter(_DOES)
 
 
 def steps_of(frame: pl.DataFrame) -> Steps:

@@ -2,7 +2,6 @@
 until something does, or nothing can any more.
 """
 
-import functools
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -12,6 +11,7 @@ import polars as pl
 from tachograph.detectors.facts import FACT_COLUMNS
 from tachograph.detectors.links import Linked, Trace, linked
 from tachograph.detectors.provenance.together import KEY, Together, Wanted
+from tachograph.detectors.reference.joins import nulls
 from tachograph.schemas.batch import COLUMNS
 
 MAX_ROWS = 100_000
@@ -34,11 +34,6 @@ SESSION = pl.concat_str(
 ).alias(KEY)
 
 
-@functools.cache
-def _none(name: str, kind: pl.DataType) -> pl.Expr:
-    return pl.lit(None, kind).alias(name)
-
-
 def key_text(key: tuple[str, str, str]) -> str:
     """A session's key, as it stands in the column KEY."""
     return _SEPARATOR.join(key)
@@ -55,6 +50,7 @@ class Waiting:
     ) -> None:
         """`columns`: what is kept of a call, if not what provenance needs."""
         self._columns = columns or _KEPT
+        self._kept = [*map(pl.col, self._columns), SESSION]
         # Oldest first.
         self._held: list[Together] = []
         # Sessions of the rows that came last.
@@ -80,10 +76,9 @@ class Waiting:
         if frame.is_empty():
             return
         have = set(frame.columns)
-        kept = frame.select(
-            *(name if name in have else _none(name, kind) for name, kind in self._columns.items()),
-            SESSION,
-        )
+        missing = {name: kind for name, kind in self._columns.items() if name not in have}
+        whole = frame.hstack(nulls(missing, frame.height)) if missing else frame
+        kept = whole.select(self._kept)
         self._newest = set(kept.get_column(KEY).to_list())
         self._held.append(Together(kept))
         self._put_together()
