@@ -147,8 +147,9 @@ def fact_frame(
     """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers) and their source,
     and fields as texts and numbers.
     """
-    wanted = wanted or Wanted()
     own = _at(_own(frame, fields), rows)
+    if wanted is None:
+        return own
     texts = _texts(frame, rows, fields, {said_column(f): f for f in wanted.said}, MAX_SAID_CHARS)
     groups = _texts(frame, rows, fields, {group_column(f): f for f in wanted.by}, None)
     figures = _numbers(frame, rows, fields, wanted.numbers)

@@ -5,6 +5,7 @@ Risk and trust of a tool are what the operator's register says, else what the pr
 guess by the verbs in its name (see tool_classes).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,6 +33,8 @@ _FILLED = {
     "canary_id": ("canary_name",),
 }
 DEFAULT_TENANT = "default"
+# Sets of tools whose classes are kept ready.
+MAX_READY = 64
 
 
 def preparation(rules: RuleSet, fields: FieldMap) -> "Callable[[pl.DataFrame], pl.DataFrame]":
@@ -112,7 +115,7 @@ class Preparation:
 def _with_defaults(frame: pl.DataFrame, filled: Sequence[str]) -> pl.DataFrame:
     """The operator's word before the producer's, and a guess where neither says anything."""
     first: list[pl.Expr] = []
-    names = frame["tool_name"].unique().drop_nulls().to_list() if filled else []
+    names = tuple(sorted(frame["tool_name"].unique().drop_nulls())) if filled else ()
     if "tool_risk" in filled or "tool_sink" in filled:
         guess = _classes(names, tool_classes.risk_of)
         first.append(_by_tool(frame, "tool_risk", guess, [RISK]))
@@ -147,15 +150,17 @@ def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataF
     return frame.drop_nulls([event_id, event_time]) if bad else frame
 
 
-def _classes(names: Sequence[str], classify: Callable[[str], str | None]) -> list[pl.Expr]:
+@functools.lru_cache(maxsize=MAX_READY)
+def _classes(names: tuple[str, ...], classify: Callable[[str], str | None]) -> list[pl.Expr]:
     """The class of a row's tool, where there is one for any of these names."""
     found = {name: kind for name in names if (kind := classify(name)) is not None}
     if not found:
         return []
     kinds = list(found.values())
-    return [
-        pl.col("tool_name").replace_strict(list(found), kinds, default=None, return_dtype=pl.String)
-    ]
+    by_name = pl.col("tool_name").replace_strict(
+        list(found), kinds, default=None, return_dtype=pl.String
+    )
+    return [by_name]
 
 
 def _by_tool(

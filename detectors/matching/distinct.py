@@ -25,8 +25,8 @@ class Distinct:
         """`hashes`: of the values; `rows`: of the entries, where lists were taken apart."""
         self.height, self._rows = height, rows
         first, self._codes = _coded(hashes)
-        self.values = column[first]
         self.count = len(first)
+        self.values = column if self.count == len(column) else column[first]
         # The code of the missing value, which nothing is true of.
         self._missing: int | None = None
         if self.values.null_count():
