@@ -19,6 +19,9 @@ from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
 
 RESPONSE: Final = "gen_ai.response.id"
+RESPONSE_TWIN: Final = "response"
+# Providers' ids of responses have so many; small local servers count from 0.
+UNIQUE_BYTES: Final = 20
 T = TypeVar("T")
 # Of an action: tenant, partition key, producer's id, event time in µs, meaning, and whether the
 # producer's id is meant for it alone.
@@ -53,20 +56,25 @@ class Ids:
 
     def twin_keys(self, frame: pl.DataFrame, kind: pl.Series, call: pl.Series) -> pl.Series:
         """Equal for two reports of one action, by call or response id, or by the span of
-        an MCP call; null where it has none.
+        an MCP call; null where it has none. Ids of calls hold within a trace; those of responses
+        that are long enough to be the only ones of their kind hold by themselves, since a gateway
+        seldom knows the trace of its client.
 
         A call, its later result and the decision on it are different actions and no twins.
         `frame`: tenant and trace_id; `kind`, `call`: of each row, null where nothing tells.
         """
-        if "trace_id" not in frame.columns or call.null_count() == len(call):
+        if call.null_count() == len(call):
             return pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
-        trace, tenant = pl.col("trace_id"), pl.col("tenant")
+        tenant = pl.col("tenant")
+        trace = pl.col("trace_id") if "trace_id" in frame.columns else pl.lit("")
+        alone = (kind == RESPONSE_TWIN) & (call.str.len_bytes() >= UNIQUE_BYTES)
+        trace = pl.when(pl.lit(alone)).then(pl.lit("")).otherwise(trace)
         text = pl.format(
             "twin/{}/{}/{}/{}/{}/{}",
             pl.lit(kind).fill_null("None"), trace.str.len_chars(), trace,
             tenant.str.len_chars(), tenant, pl.lit(call),
         )  # fmt: skip
-        known = (trace != "") & pl.lit(call).is_not_null()
+        known = pl.lit(alone) | (trace != "") & pl.lit(call).is_not_null()
         texts = frame.select(pl.when(known).then(text)).to_series()
         digest = self._key.digest
         keys = [text if text is None else digest(text.encode()) for text in texts]
@@ -74,15 +82,19 @@ class Ids:
 
 
 def twin_call(row: Row) -> tuple[str | None, str | None]:
-    """(kind, call) by which two reports of this action meet."""
+    """(kind, call) by which two reports of this action meet. An MCP message that was seen on its
+    way is within the span of its client, as the server's span is.
+    """
     call = row.get("tool_call_id")
+    if row.get("mcp_method") and row.get("parent_span_id") and not row.get("span_id"):
+        call = row["parent_span_id"]
     if call:
         return str(row.get("kind")), str(call)
     extra = row.get("attributes")
     response = extra.get(RESPONSE) if extra.__class__ is dict else None
     if response is None or response == "":
         return None, None
-    return "response", response if response.__class__ is str else json_text(response)
+    return RESPONSE_TWIN, response if response.__class__ is str else json_text(response)
 
 
 class Named(NamedTuple):

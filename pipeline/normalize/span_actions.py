@@ -18,6 +18,7 @@ from tachograph.schemas.batch import COLUMNS, TIME
 
 ERROR: Final = 2
 SERVER: Final = 2
+SERVER_SOURCE: Final = " (server)"
 USER: Final = frozenset({"user", "human"})
 ATTRIBUTES: Final = "attributes"
 EVENTS: Final = "span.events"
@@ -49,6 +50,7 @@ class _Making:
         self._columns = fields(self._attributes)
         self._shared()
         call = self._call()
+        self._servers()
         self._columns |= {
             "kind": self._kind,
             "event_time": pl.Series(spans.event_us).cast(TIME),
@@ -113,12 +115,39 @@ class _Making:
     def _call(self) -> pl.Series:
         """What tells a call from others of its trace: its id, or the span of an MCP call."""
         call = self._columns.get("tool_call_id", self._nothing())
-        if "mcp_method" not in self._columns or not call.null_count():
+        if "mcp_method" not in self._columns:
             return call
-        # The server's span is the child of the client's: both report one call.
+        # The server's span is the child of the client's, and all that it knows of the call. So
+        # the client's span stands for it, also where a span of the agent wraps that.
         served = self._spans.kind == SERVER
-        span = _either(_where(served, self._spans.parent_span_id), self._spans.span_id)
-        return _either(call, _where(self._has("mcp_method"), _named(span)))
+        span = _either(_where(served, _named(self._spans.parent_span_id)), self._spans.span_id)
+        spoken = _where(self._has("mcp_method"), _named(span))
+        return _either(_either(spoken, self._wrapped(served)), call)
+
+    def _wrapped(self, served: Bools) -> pl.Series:
+        """For a tool call that wraps a single MCP call of the same record, the span of that."""
+        spans = self._spans
+        keys = ["record", "trace", "span"]
+        called = self._of("tool_call")
+        asked = called & self._has("mcp_method") & ~served & ~spans.timeless
+        table = pl.DataFrame({"record": spans.record, "trace": spans.trace_id})
+        inner = (
+            table.with_columns(span=spans.parent_span_id, inner=spans.span_id)
+            .filter(pl.Series(asked))
+            .filter(pl.col("span") != "", pl.col("inner") != "")
+            .group_by(keys).agg(pl.col("inner").first(), pl.len().alias("many"))
+            .filter(pl.col("many") == 1)
+        )  # fmt: skip
+        outer = table.with_columns(span=spans.span_id)
+        found = outer.join(inner, on=keys, how="left", maintain_order="left")["inner"]
+        return _where(called, found)
+
+    def _servers(self) -> None:
+        """The server of an MCP call is another source than its client, by whatever library."""
+        served = self._has("mcp_method") & (self._spans.kind == SERVER)
+        source = self._columns.get("source_id")
+        if source is not None and served.any():
+            self._put("source_id", _where(served, source + SERVER_SOURCE))
 
     def _nothing(self) -> pl.Series:
         return pl.Series([None], dtype=pl.String).new_from_index(0, len(self._spans))

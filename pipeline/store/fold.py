@@ -19,6 +19,7 @@ from tachograph.pipeline.store.twins import MAX_REPORTS, MAX_TWIN_KEYS
 # A statement names this many keys at most: far below the longest statement a server takes.
 KEYS_A_STATEMENT = 1_000
 ROWS_A_STATEMENT = 500
+TWINS_A_STATEMENT = KEYS_A_STATEMENT // MAX_REPORTS
 # After a start, second reports are looked for among the actions stored last, this long back.
 TWINS_WITHIN_MINUTES = 10
 _FIRST_RECEIVED = (1 << KNOWN_SHIFT) - 1
@@ -111,7 +112,10 @@ ORDER BY event_time DESC, event_id LIMIT {MAX_TWIN_KEYS}"""
 
 
 def reports(keys: Sequence[TraceKey]) -> str:
-    """Query for the stored reports of some twin keys, in the order in which they are shown."""
+    """Query for the stored reports of some twin keys, in the order in which they are shown: first
+    whose sender is proved, so that nobody puts his word in the place of another's; then who tells
+    what was said or done, as a server's span seldom does; then the earliest.
+    """
     among = _among(keys, "twin_key")
     return f"""
 SELECT tenant, partition_key, twin_key, toUnixTimestamp64Micro(event_time) AS time_us, event_id,
@@ -119,12 +123,13 @@ SELECT tenant, partition_key, twin_key, toUnixTimestamp64Micro(event_time) AS ti
 FROM tacho.actions_data FINAL
 WHERE {among} AND event_id IN
     (SELECT arrayJoin([event_id, same_as]) FROM tacho.same_as_data WHERE {among})
-ORDER BY tenant, partition_key, twin_key, time_us, event_id"""
+ORDER BY tenant, twin_key, transform(assurance, ['authenticated', 'acl'], [0, 1], 2),
+    tool_args = '' AND content_text = '' AND output_messages = '', time_us, event_id"""
 
 
 def twinned(found: Found) -> Iterator[Change]:
-    """What changes in the rows of `reports`: the earliest shows the action and names them all."""
-    for _, group in groupby(found, key=lambda row: row[:3]):
+    """What changes in the rows of `reports`: the first shows the action and names them all."""
+    for _, group in groupby(found, key=lambda row: (row[0], row[2])):
         rows = list(group)[:MAX_REPORTS]
         if len(rows) < 2 or all(row[7] >= len(rows) for row in rows):
             continue

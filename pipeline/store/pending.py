@@ -23,7 +23,6 @@ from tachograph.pipeline.store.records import (
     rows_of,
     unreadable_letter,
 )
-from tachograph.pipeline.store.twins import SameAs
 from tachograph.schemas.records import DeadLetter, SessionLink
 
 STAGE = "store"
@@ -59,7 +58,8 @@ class Pending:
         self.oldest_s: float | None = None
         # What the sink has done with it: a repetition passes over tables that hold it already.
         self.stored: set[str] = set()
-        self.pairs: list[SameAs] = []
+        # Where the reports stand of actions that turned out to have several.
+        self.twins: dict[tuple[str, str], list[TraceKey]] = {}
 
     @property
     def full(self) -> bool:
@@ -157,7 +157,3 @@ class Pending:
         """Traces that links of this batch speak of."""
         found = {(link.tenant, link.partition_key, link.trace_id) for link in self.links}
         return sorted(found)
-
-    def twin_keys(self) -> list[TraceKey]:
-        """Keys of the actions that turned out to have twins."""
-        return sorted({(pair.tenant, pair.partition_key, pair.twin_key) for pair in self.pairs})

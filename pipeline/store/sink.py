@@ -156,7 +156,7 @@ class Sink:
         """Pairs seen here become rows: what mends reads them there."""
         seen = self._twins.pairs(frame)
         batch.put(records.row_of("same_as_data", pair, _NOWHERE) for pair in seen)
-        batch.pairs += seen
+        batch.twins.update({(p.tenant, p.twin_key): self._twins.places(p) for p in seen})
 
     def _store_rows(self, batch: Pending, connection: Connection, tables: list[str]) -> None:
         for table in tables:
@@ -187,8 +187,8 @@ class Sink:
 
     def _mend_twins(self, batch: Pending, connection: Connection) -> None:
         """Show the reports of one action as one row."""
-        for keys in fold.sliced(batch.twin_keys()):
-            found = connection.rows(fold.reports(keys))
+        for some in fold.sliced(list(batch.twins.values()), fold.TWINS_A_STATEMENT):
+            found = connection.rows(fold.reports([key for keys in some for key in keys]))
             self._rewrite(connection, list(fold.twinned(found)))
 
     def _rewrite(self, connection: Connection, changes: list[fold.Change]) -> None:

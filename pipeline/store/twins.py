@@ -12,6 +12,7 @@ from typing import Annotated
 import polars as pl
 
 from tachograph.pipeline.clock import Clock, system_us, to_datetime
+from tachograph.pipeline.store.links import TraceKey
 from tachograph.schemas.fields import Record, doc
 
 MAX_TWIN_KEYS = 100_000
@@ -24,8 +25,8 @@ class SameAs(Record, frozen=True, kw_only=True):
     """Two event ids report one action: a row of tacho.same_as."""
 
     tenant: Annotated[str, doc("whose data this is")]
-    partition_key: Annotated[str, doc("partition key of both")]
-    twin_key: Annotated[str, doc("hash of tenant, trace and call or response id")]
+    partition_key: Annotated[str, doc("partition key of event_id")]
+    twin_key: Annotated[str, doc("hash of tenant and call or response id")]
     event_id: Annotated[str, doc("one report")]
     same_as: Annotated[str, doc("the other report")]
     observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
@@ -34,12 +35,14 @@ class SameAs(Record, frozen=True, kw_only=True):
 class Twins:
     """Twin key → the reports seen, one a source: who repeats itself is no twin. One thread.
 
-    So an agent that uses one call id again and again hides nothing behind the first.
+    So an agent that uses one call id again and again hides nothing behind the first. A client and
+    a server, or an SDK and a gateway, are different services: their reports have different
+    partition keys.
     """
 
     def __init__(self, clock: Clock = system_us, limit: int = MAX_TWIN_KEYS) -> None:
         self._clock = clock
-        self._seen: OrderedDict[tuple[str, str, str], dict[str, str]] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], dict[str, tuple[str, str]]] = OrderedDict()
         self._limit = limit
 
     def __len__(self) -> int:
@@ -62,17 +65,17 @@ class Twins:
         self, tenant: str, partition_key: str, twin_key: str, event_id: str, source: str
     ) -> list[SameAs]:
         """Take in one report; the pair it makes with the first one, if any."""
-        key = (tenant, partition_key, twin_key)
+        key = (tenant, twin_key)
         seen = self._seen.get(key)
         if seen is None:
-            self._seen[key] = {source: event_id}
+            self._seen[key] = {source: (partition_key, event_id)}
             if len(self._seen) > self._limit:
                 self._seen.popitem(last=False)
             return []
         if source in seen or len(seen) >= MAX_REPORTS:
             return []
-        first = next(iter(seen.values()))
-        seen[source] = event_id
+        _, first = next(iter(seen.values()))
+        seen[source] = (partition_key, event_id)
         pair = SameAs(
             tenant=tenant,
             partition_key=partition_key,
@@ -82,6 +85,12 @@ class Twins:
             observed_time=to_datetime(self._clock()),
         )
         return [pair]
+
+    def places(self, pair: SameAs) -> list[TraceKey]:
+        """Where the reports of an action stand: tenant, partition key and twin key of each."""
+        seen = self._seen.get((pair.tenant, pair.twin_key), {})
+        known = dict.fromkeys([pair.partition_key, *(place for place, _ in seen.values())])
+        return [(pair.tenant, place, pair.twin_key) for place in known]
 
 
 def source_of(frame: pl.DataFrame) -> pl.Expr:

@@ -30,6 +30,7 @@ from tachograph.pipeline.store.ddl import addition
 REPEATABLE = re.compile(
     r"CREATE (DATABASE|TABLE) IF NOT EXISTS |CREATE OR REPLACE VIEW "
     r"|ALTER TABLE tacho\.\w+ .*?(ADD COLUMN|ADD INDEX) IF NOT EXISTS "
+    r"|ALTER TABLE tacho\.\w+ [^ ]+\s+COMMENT COLUMN "
 )
 
 

@@ -26,6 +26,7 @@ SERVER: Final = 2
 CLIENT: Final = 3
 WRAPPER: Final = "wrapper"
 TWIN: Final = "_twin"
+INNER: Final = "_inner"
 USER: Final = frozenset({"user", "human"})
 
 
@@ -65,6 +66,16 @@ def expected(value: bytes, key: Key) -> tuple[list[Row], list[str], int, list[id
     named = identity.join_spans(items, naming)
     rows = [item.row for item in items]
     for row in rows:
+        inner = [
+            one[TWIN]
+            for one in rows
+            if one.get(INNER)
+            and one[TWIN]
+            and row["span_id"]
+            and (one["trace_id"], one["parent_span_id"]) == (row["trace_id"], row["span_id"])
+        ]
+        if len(inner) == 1 and row["kind"] == "tool_call" and not row.get(TWIN):
+            row[TWIN] = inner[0]
         if isinstance(row.get("tool_args"), (dict, list)):
             row["tool_args"] = json_text(row["tool_args"])
         if "tool_args" in row:
@@ -76,10 +87,8 @@ def expected(value: bytes, key: Key) -> tuple[list[Row], list[str], int, list[id
 
 def twin_of(row: Row) -> tuple[str | None, str | None]:
     """(kind, call) by which two reports of one action meet."""
-    kind, call = identity.twin_call(row)
-    if row.get(TWIN) and not row.get("tool_call_id"):
-        return row["kind"], row[TWIN]
-    return kind, call
+    call = row.get(TWIN) or row.get("tool_call_id")
+    return identity.twin_call({**row, "tool_call_id": call, "mcp_method": None})
 
 
 def kind_of(span: Span) -> str | None:
@@ -142,9 +151,13 @@ def row_of(span: Span, kind: str, resource: Row) -> Row:
     row["parent_span_id"] = span.parent_span_id or None
     row["attempt"] = "executed"
     _outcome(row, span)
-    if "mcp_method" in row and "tool_call_id" not in row:
+    if "mcp_method" in row:
         # The server's span is the child of the client's: both report one call.
-        row[TWIN] = span.parent_span_id if span.kind == SERVER else span.span_id
+        served = span.kind == SERVER
+        row[TWIN] = (span.parent_span_id if served else "") or span.span_id
+        if served and row.get("source_id"):
+            row["source_id"] += " (server)"
+        row[INNER] = kind == "tool_call" and not served
     if span.events:
         _events(row, extra, span)
     told = messages.of_events((name, said) for name, _, said in span.events)

@@ -154,6 +154,37 @@ def test_a_third_and_earlier_report_takes_the_others_in(sink: Sink, ask: Ask, te
     assert shown(ask, tenant, "event_id, report_sources") == [(plain_id("a"), ["a", "b", "c"])]
 
 
+def test_reports_of_two_services_are_one_row(sink: Sink, ask: Ask, tenant: str) -> None:
+    feed = Feed(tenant)
+    places = ("client", "gateway", "server")
+    reports = [
+        action(tenant, place, twin_key="k", source_id=place, partition_key=place, event_time=at(n))
+        for n, place in enumerate(places)
+    ]
+    for report in reports:
+        sink.store(feed.batch(report))
+    found = shown(ask, tenant, "event_id, report_sources")
+    assert found == [(plain_id("client"), list(places))]
+
+
+def test_a_report_whose_sender_is_proved_is_shown_before_an_earlier_one(
+    sink: Sink, ask: Ask, tenant: str
+) -> None:
+    proved = action(tenant, "a", twin_key="k", assurance="authenticated", event_time=at(2))
+    forged = action(tenant, "b", twin_key="k", source_id="other", partition_key="other")
+    sink.store(Feed(tenant).batch(forged, proved))
+    assert shown(ask, tenant, "event_id, report_sources") == [(plain_id("a"), ["sdk", "other"])]
+
+
+def test_a_report_with_arguments_is_shown_before_an_earlier_one_without(
+    sink: Sink, ask: Ask, tenant: str
+) -> None:
+    whole = action(tenant, "a", twin_key="k", tool_args="{}", event_time=at(2))
+    bare = action(tenant, "b", twin_key="k", tool_args=None, source_id="server")
+    sink.store(Feed(tenant).batch(bare, whole))
+    assert shown(ask, tenant, "event_id, report_sources") == [(plain_id("a"), ["sdk", "server"])]
+
+
 def test_an_agent_that_uses_one_call_id_again_and_again_hides_nothing(
     sink: Sink, ask: Ask, tenant: str
 ) -> None:
