@@ -7,7 +7,7 @@ its own.
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import REGISTRY as OWN_REGISTRY
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -100,8 +100,24 @@ def registry() -> CollectorRegistry:
         return OWN_REGISTRY
     _forget_the_dead(Path(folder))
     shared = CollectorRegistry()
-    MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+    _Begun(shared)  # type: ignore[no-untyped-call]
     return shared
+
+
+class _Begun(MultiProcessCollector):
+    """Passes over a file that its process is only just making: it is empty for a moment."""
+
+    def collect(self) -> Any:
+        """See MultiProcessCollector."""
+        files = [str(path) for path in Path(self._path).glob("*.db") if _size_bytes(path)]
+        return self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _forget_the_dead(folder: Path) -> None:

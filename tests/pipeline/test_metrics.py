@@ -63,6 +63,14 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         made.kill_first()
 
 
+def test_a_file_that_a_process_is_just_making_disturbs_nobody(
+    processes: Processes, tmp_path: Path
+) -> None:
+    processes.start(lag=2, reached=1, stalled=0)
+    (tmp_path / "counter_999999.db").touch()
+    assert processes.shown()["tacho_lag_records"] == 2
+
+
 def test_lag_adds_up_the_slowest_says_how_far_and_the_dead_are_silent(processes: Processes) -> None:
     processes.start(lag=100, reached=50, stalled=2)
     processes.start(lag=30, reached=70, stalled=1)
