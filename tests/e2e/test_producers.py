@@ -1,0 +1,177 @@
+"""Real producers, unchanged, end as actions in ClickHouse: the OpenAI Agents SDK, an OpenAI client
+under OpenTelemetry's GenAI instrumentation, a gateway on LiteLLM, an MCP client and server with a
+tap between them.
+
+They are installed once, into a folder of their own under `.cache`, with the versions of
+`producers/requirements.txt`; where no package index can be reached the tests are skipped.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.kafka.broker import free_ports
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(__file__).parent / "producers"
+WITHIN_S = 300.0
+Shown = Callable[[str, int], list[dict[str, Any]]]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def _clean(**more: str) -> dict[str, str]:
+    ours = ("TACHO_", "KAFKA_", "CLICKHOUSE_", "PROMETHEUS_", "OTEL_", "OPENAI_", "LITELLM_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    # What an SDK would say of itself to its maker is not our business.
+    return {**kept, "OPENAI_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True", **more}
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """A Python that has the producers' packages."""
+    wanted = PROGRAMS / "requirements.txt"
+    digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    home = ROOT / ".cache" / "producers" / digest
+    if not (home / "installed").exists():
+        uv = [sys.executable, "-m", "uv", "--quiet"]
+        steps = (
+            [*uv, "venv", "--clear", "--python", sys.executable, str(home)],
+            [*uv, "pip", "install", "--prerelease=allow", "--python", str(home / "bin" / "python"),
+             "--requirement", str(wanted)],
+        )  # fmt: skip
+        for step in steps:
+            done = subprocess.run(step, check=False, capture_output=True, text=True, timeout=600)
+            if done.returncode:
+                pytest.skip(f"the producers cannot be installed: {done.stderr.strip()[-200:]}")
+        (home / "installed").touch()
+    return home / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def shown(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """Rows of tacho.actions that fulfil a condition, once there are so many and each producer has
+    ended well.
+    """
+    folder = tmp_path_factory.mktemp("producers")
+    door_port, clickhouse_port = free_ports(2)
+    door, clickhouse = (f"http://127.0.0.1:{port}" for port in (door_port, clickhouse_port))
+    command = [sys.executable, "-m", "tachograph.pipeline.cli", "up", "--no-demo", "--plain",
+               f"--door-port={door_port}", f"--clickhouse-port={clickhouse_port}"]  # fmt: skip
+    with (folder / "out").open("w") as sink, subprocess.Popen(
+        command, cwd=folder, env=_clean(), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+        start_new_session=True,
+    ) as up:  # fmt: skip
+        try:
+            _wait_until(lambda: _open(door), up, folder)
+            _run_producers(python, door)
+            yield lambda where, count: _rows(clickhouse, where, count)
+        finally:
+            up.send_signal(signal.SIGINT)
+            try:
+                up.wait(120)
+            except subprocess.TimeoutExpired:
+                up.kill()
+
+
+def _open(door: str) -> bool:
+    try:
+        return httpx.get(f"{door}/readyz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _wait_until(done: Callable[[], bool], up: "subprocess.Popen[bytes]", folder: Path) -> None:
+    end = time.monotonic() + WITHIN_S
+    while not done():
+        assert up.poll() is None, (folder / "out").read_text()[-3_000:]
+        assert time.monotonic() < end, (folder / "out").read_text()[-3_000:]
+        time.sleep(0.2)
+
+
+def _run_producers(python: Path, door: str) -> None:
+    programs = [
+        ["agents_sdk.py", door],
+        ["gateway.py", door],
+        ["mcp_client.py", door, str(PROGRAMS / "mcp_tap.py"), str(PROGRAMS / "mcp_server.py")],
+    ]
+    running = [
+        subprocess.Popen(
+            [python, PROGRAMS / name, *arguments], env=_clean(),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for name, *arguments in programs
+    ]  # fmt: skip
+    for process in running:
+        said, _ = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == 0, said[-3_000:]
+
+
+def _rows(clickhouse: str, where: str, count: int) -> list[dict[str, Any]]:
+    """The rows as soon as there are `count` of them and they stay so; else what there is."""
+    query = f"SELECT * FROM tacho.actions WHERE {where} ORDER BY event_time FORMAT JSON"
+    end = time.monotonic() + WITHIN_S
+    rows: list[dict[str, Any]] = []
+    while time.monotonic() < end:
+        rows = httpx.post(clickhouse, content=query, timeout=60).json()["data"]
+        if len(rows) == count:
+            break
+        time.sleep(0.5)
+    return rows
+
+
+def _told(row: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)
+
+
+def test_an_agent_of_the_agents_sdk_is_seen_with_its_calls_and_words(shown: Shown) -> None:
+    rows = shown("source_kind = 'openai_agents'", 4)
+    assert {_told(row, "agent_id", "session_id") for row in rows} == {
+        ("agents-clerk", "agents-talk")
+    }
+    kinds = [row["kind"] for row in rows]
+    assert sorted(kinds) == ["agent_call", "completion", "completion", "tool_call"]
+    call = rows[kinds.index("tool_call")]
+    assert _told(call, "tool_name", "tool_args", "tool_result", "outcome") == (
+        "refund", '{"order": 7}', "order 7 refunded", "succeeded",
+    )  # fmt: skip
+    said = rows[len(kinds) - 1 - kinds[::-1].index("completion")]
+    assert _told(said, "content_text", "model_name", "usage_output_tokens") == (
+        "refunded", "scripted-1", 4,
+    )  # fmt: skip
+
+
+def test_a_call_that_client_and_gateway_report_is_one_action_with_both_sources(
+    shown: Shown,
+) -> None:
+    where = "model_name = 'gpt-4o-mini' AND length(report_sources) = 2"
+    [call] = shown(where, 1)
+    assert sorted(call["report_sources"]) == sorted(
+        ["litellm", "opentelemetry.instrumentation.openai_v2"]
+    )
+    assert _told(call, "kind", "content_text", "outcome") == (
+        "completion", "refunded", "succeeded",
+    )  # fmt: skip
+    assert len(shown("model_name = 'gpt-4o-mini'", 1)) == 1
+
+
+def test_an_mcp_call_that_client_server_and_tap_report_is_one_action(shown: Shown) -> None:
+    rows = shown("kind = 'tool_call' AND length(report_sources) = 3", 2)
+    assert [sorted(row["report_sources"]) for row in rows] == [
+        ["mcp", "mcp-python-sdk", "mcp-python-sdk (server)"]
+    ] * 2
+    names = ("tool_name", "tool_server", "session_id", "tool_args", "outcome")
+    assert [_told(row, *names) for row in rows] == [
+        ("refund", "orders", "tapped-talk", '{"order":7}', "succeeded"),
+        ("refund", "orders", "tapped-talk", '{"order":-1}', "failed"),
+    ]
+    assert rows[0]["tool_result"] == "order 7 refunded"
