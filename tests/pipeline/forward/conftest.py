@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, rsyslogd
+from tests.pipeline.forward.receivers import (
+    Rsyslog,
+    SyslogNg,
+    WebhookReceiver,
+    rsyslogd,
+    syslog_ng,
+)
 
 
 @pytest.fixture
@@ -25,6 +31,25 @@ def start_rsyslog(tmp_path: Path) -> Iterator[Callable[..., Rsyslog]]:
         folder.mkdir()
         started.append(Rsyslog(folder, tls=tls, clients=clients))
         return started[-1].start()
+
+    yield start
+    for daemon in started:
+        daemon.stop()
+
+
+@pytest.fixture
+def start_syslog_ng(tmp_path: Path) -> Iterator[Callable[..., SyslogNg]]:
+    """Start syslog-ng with a folder and port of its own; takes SyslogNg's options."""
+    if syslog_ng() is None:
+        pytest.skip("syslog-ng is not there (on Debian .ci/run unpacks it under .cache)")
+    started: list[SyslogNg] = []
+
+    def start(*, framing: str = "octet", tls: dict[str, Path] | None = None) -> SyslogNg:
+        folder = tmp_path / f"syslog-ng-{len(started)}"
+        folder.mkdir()
+        started.append(SyslogNg(folder, framing=framing, tls=tls))
+        started[-1].start()
+        return started[-1]
 
     yield start
     for daemon in started:
