@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from infra.bench import atr, behaviour, correlations, matching, peers, provenance
+from infra.bench import atr, behaviour, correlations, formats, matching, peers, provenance
 from infra.bench.alone import QUICK, Alone, Sizes
 from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
@@ -25,7 +25,7 @@ STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "wh
 # Without a broker.
 ALONE: Final = ("matching",)
 # Only where they are asked for.
-MORE: Final = ("correlations", "behaviour", "provenance", "atr")
+MORE: Final = ("correlations", "behaviour", "provenance", "atr", "formats")
 EPILOG: Final = (
     "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
     " share the cores. `of limit` compares events/s with the limit of the same run, `by CPU`"
@@ -77,6 +77,8 @@ def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterato
         yield from provenance.figures(sizes.followed)
     if "atr" in names:
         yield from atr.figures(sizes.atr, say)
+    if "formats" in names:
+        yield from formats.figures(sizes.decoded)
     if set(STAGES) & set(names):
         say("starting the broker and the embedded ClickHouse")
         with Rig() as rig:

@@ -42,6 +42,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     correlated: int = 200_000
     followed: int = 20_000
     atr: int = 7_000
+    decoded: int = 10_000
     flood_s: int = 5
     whole: int = 300_000
     latency_s: float = 20.0
@@ -56,6 +57,7 @@ QUICK: Final = Sizes(
     correlated=40_000,
     followed=5_000,
     atr=3_000,
+    decoded=2_000,
     flood_s=2,
     whole=60_000,
     latency_s=5.0,

@@ -15,7 +15,7 @@ samples: [{…}]                   # objects of the system, each with what it gi
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -188,7 +188,7 @@ class Mapped:
         self.name, self.title, self.about = mapping.name, mapping.title, mapping.about
         self._used = [frozenset(_used(action)) for action in mapping.actions]
         self._fields = [
-            [(name, _as_value(how), name in TIMES) for name, how in action.fields.items()]
+            [(name, _reader(name, _as_value(how))) for name, how in action.fields.items()]
             for action in mapping.actions
         ]
         self._ids = [mapping.id] if isinstance(mapping.id, str) else mapping.id
@@ -233,12 +233,8 @@ class Mapped:
             named, left = spoken(left)
             row |= named
         extra: Row = {}
-        for name, how, timed in self._fields[which]:
-            found = _value(how, part)
-            if timed:
-                found = _time(how, part, found)
-            elif name == "duration_ms":
-                found = duration_ms(found)
+        for name, read in self._fields[which]:
+            found = read(part)
             if found is not None and not set_field(row, name, found):
                 extra[name] = found
         if row.get("event_time") is None and context.observed_us is not None:
@@ -287,6 +283,33 @@ def _as_value(how: str | list[str] | Value) -> Value:
     return how if isinstance(how, Value) else Value(at=how)
 
 
+def _reader(name: str, how: Value) -> Callable[[Object], Any]:
+    """What gives the value of a field: made once, for it runs for each field of each object."""
+    if name in TIMES:
+        return lambda part: _time(how, part, _value(how, part))
+    if name == "duration_ms":
+        return lambda part: duration_ms(_value(how, part))
+    if how.value is not None:
+        return lambda _part: how.value
+    if how != Value(at=how.at):
+        return lambda part: _value(how, part)
+    paths = [how.at] if isinstance(how.at, str) else how.at
+
+    def read(part: Object) -> Any:
+        for path in paths:
+            found = part.get(path)
+            if found is None:
+                found = at(part, path)
+            if found is not None and found not in _NOTHING:
+                return found
+        return None
+
+    return read
+
+
+_NOTHING: Final = ("", "-")
+
+
 def _value(how: Value, part: Object) -> Any:
     if how.value is not None:
         return how.value
@@ -295,7 +318,7 @@ def _value(how: Value, part: Object) -> Any:
         return _shaped(how, _told_text(how.text, source))
     paths = how.at
     found = at(source, paths) if paths.__class__ is str else first(source, *paths)
-    if found is None or found in ("", "-"):
+    if found is None or found in _NOTHING:
         return None
     return _shaped(how, found)
 

@@ -65,10 +65,13 @@ def _naming(trace: str | None, item: Object) -> Row:
 
 
 def _agent(span: Object, spans: Spans) -> Any:
-    """Name of the nearest agent above a span."""
+    """Name of the nearest agent above a span; its turns name it too."""
     for _ in range(ANCESTORS):
         if at(span, "span_data.type") == "agent":
             return at(span, "span_data.name")
+        named = at(span, "span_data.data.agent_name")
+        if named is not None:
+            return named
         parent = spans.get(str(span.get("parent_id")))
         if parent is None:
             return None

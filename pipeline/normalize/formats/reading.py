@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import polars as pl
 
 from tachograph.pipeline.normalize import vocabulary
 from tachograph.pipeline.normalize.genai import fields, put
@@ -35,9 +36,6 @@ class Context(msgspec.Struct, frozen=True):
     headers: Mapping[str, bytes] = {}
 
 
-_split = functools.lru_cache(maxsize=4_096)(str.split)
-
-
 def at(value: Any, path: str) -> Any:
     """The value at a dotted path, None where there is none. A key may have dots of its own; a
     number is a place in a list, and JSON text is what it says.
@@ -46,12 +44,36 @@ def at(value: Any, path: str) -> Any:
         found = value.get(path)
         if found is not None or "." not in path:
             return found
-    found = value
-    for part in _split(path, "."):
-        if found.__class__ is not dict or part not in found:
-            return _searched(value, path)
-        found = found[part]
-    return found
+    for names in _ways(path):
+        found = value
+        for name in names:
+            if found.__class__ is dict:
+                found = found.get(name)
+            elif found.__class__ is list or (found.__class__ is str and found[:1] in _JSON):
+                return _searched(value, path)
+            else:
+                found = None
+                break
+        if found is not None:
+            return found
+    return _searched(value, path) if path.count(".") >= MAX_DOTS else None
+
+
+_JSON: Final = ("{", "[")
+# Paths with more are searched for, a step at a time.
+MAX_DOTS: Final = 4
+
+
+@functools.lru_cache(maxsize=4_096)
+def _ways(path: str) -> tuple[tuple[str, ...], ...]:
+    """The keys that a path may mean: each dot divides two, or is part of one. All divided first."""
+    names = path.split(".")
+    if len(names) > MAX_DOTS:
+        return (tuple(names),)
+    ways: list[tuple[str, ...]] = [(names[0],)]
+    for name in names[1:]:
+        ways = [(*way, name) for way in ways] + [(*way[:-1], f"{way[-1]}.{name}") for way in ways]
+    return tuple(ways)
 
 
 def _searched(value: Any, path: str, depth: int = 0) -> Any:
@@ -190,7 +212,10 @@ def outcome_of_status(status: Any) -> str | None:
 
 def filled(row: Row, **values: Any) -> Row:
     """Set fields that fit; what does not goes into attributes. In place."""
-    extra = {name: value for name, value in values.items() if not set_field(row, name, value)}
+    extra: Row = {}
+    for name, value in values.items():
+        if value is not None and not set_field(row, name, value):
+            extra[name] = value
     if extra:
         row["attributes"] = {**extra, **row.get("attributes", {})}
     return row
@@ -198,11 +223,18 @@ def filled(row: Row, **values: Any) -> Row:
 
 def set_field(row: Row, name: str, value: Any) -> bool:
     """Set one field; False when the value does not fit."""
+    if value.__class__ is str and name in _OF_TEXT:
+        if value:
+            row[name] = value
+        return True
     if name in TIMES:
         if value.__class__ is int:
             row[name] = value
         return value is None or value.__class__ is int
     return put(row, name, value)
+
+
+_OF_TEXT: Final = frozenset(name for name, dtype in COLUMNS.items() if dtype == pl.String)
 
 
 def spoken(item: Mapping[str, Any]) -> tuple[Row, Row]:
