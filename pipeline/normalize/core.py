@@ -301,10 +301,15 @@ class Normalizer:
         return self._ids.event_ids(told)
 
     def _assured_of(self, frame: pl.DataFrame, part: Part, origins: list[_Origin]) -> pl.DataFrame:
-        if self._assured.silent:
-            return frame
-        senders = [origin.sender for origin in origins]
-        return self._assured.frame(frame, [senders[number] for number in part.record.tolist()])
+        if not self._assured.silent:
+            senders = [origin.sender for origin in origins]
+            told = [senders[number] for number in part.record.tolist()]
+            frame = self._assured.frame(frame, told)
+        guessed = pl.col(_UNNAMED) & (pl.col("assurance") == "asserted")
+        if "identity_mismatch" in frame.columns:
+            guessed &= pl.col("identity_mismatch").is_null()
+        inferred = pl.when(guessed).then(pl.lit("inferred")).otherwise("assurance")
+        return frame.with_columns(inferred.alias("assurance")).drop(_UNNAMED)
 
     def _finished(self, frames: list[pl.DataFrame], out: Normalized) -> pl.DataFrame:
         """All actions in the order in which they came, hashed, redacted and cut."""
@@ -340,6 +345,8 @@ _HASHED: Final = (
 
 
 _FALLEN: Final = ("agent_id", "session_id")
+# Whether nothing of an action, or of its trace, names its agent.
+_UNNAMED: Final = "_unnamed"
 _RECORD: Final = "_record"
 
 
@@ -371,6 +378,8 @@ def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
     frame = frame.with_columns(
         pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in asked
     )
+    unnamed = pl.all_horizontal(pl.col("agent_id", "agent_name").is_null())
+    frame = frame.with_columns(unnamed.alias(_UNNAMED))
     named = pl.concat_str(["service_name", "agent_name"], separator="/")
     untraced = pl.coalesce("service_name", "partition_key")
     reporter = pl.when(pl.col("trace_id").is_null()).then(untraced)

@@ -97,7 +97,18 @@ def test_the_acl_of_a_topic_proves_nothing_of_what_came_through_the_door(core: N
 
 def test_a_topic_that_is_not_named_proves_nothing(core: Normalizer) -> None:
     one = request(span(gen_ai__operation__name="chat"), service="bank")
-    assert said(core, record(one, "otlp_spans")) == [("asserted", None)]
+    assert said(core, record(one, "otlp_spans")) == [("inferred", None)]
+
+
+def test_an_agent_that_only_its_service_tells_is_inferred_unless_it_is_proved(
+    core: Normalizer,
+) -> None:
+    named = span("a1" * 8, "c1" * 16, gen_ai__operation__name="chat", gen_ai__agent__name="clerk")
+    beside = span("a2" * 8, "c1" * 16, gen_ai__operation__name="chat")
+    alone = span("a3" * 8, "c2" * 16, gen_ai__operation__name="chat")
+    given = record(request(named, beside, alone, service="bank"), "otlp_spans")
+    assert [one for one, _ in said(core, given)] == ["asserted", "asserted", "inferred"]
+    assert said(core, direct("", service_name="shop")) == [("acl", None)]
 
 
 def test_an_agent_within_a_service_is_one_that_must_be_named_too() -> None:
