@@ -3,7 +3,7 @@ same redactors.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -148,24 +148,35 @@ class Redaction:
         return self._flat(pl.Series(texts, dtype=pl.String))[0].to_list()
 
     def snapshot(self, snapshot: StateSnapshot) -> StateSnapshot:
-        """A snapshot with tokens in every text."""
+        """A snapshot with tokens in every text, names of what it maps (memory, tools …) included."""
         plain = msgspec.to_builtins(snapshot)
-        places: list[tuple[Any, Any]] = []
-        _collect(plain, places)
-        cleaned = self.texts([holder[at] for holder, at in places])
-        for (holder, at), text in zip(places, cleaned, strict=True):
-            holder[at] = text
-        return msgspec.convert(plain, StateSnapshot)
+        texts = list(dict.fromkeys(_texts_in(plain)))
+        cleaned = dict(zip(texts, self.texts(texts), strict=True))
+        return msgspec.convert(_with_texts(plain, cleaned), StateSnapshot)
 
 
-def _collect(value: Any, places: list[tuple[Any, Any]]) -> None:
-    """Every text inside, as (holder, place)."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for at, inner in pairs:
-        if isinstance(inner, str):
-            places.append((value, at))
-        elif isinstance(inner, dict | list):
-            _collect(inner, places)
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every text inside, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _texts_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts_in(inner)
+
+
+def _with_texts(value: Any, cleaned: Mapping[str, str | None]) -> Any:
+    """The same with each text replaced."""
+    if isinstance(value, str):
+        return cleaned[value]
+    if isinstance(value, dict):
+        return {cleaned[name]: _with_texts(inner, cleaned) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_texts(inner, cleaned) for inner in value]
+    return value
 
 
 def _explode(series: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -337,7 +337,9 @@ class Normalizer:
         return frame.with_columns(made)
 
 
-_LINK_TEXTS: Final = ("partition_key", "session_id", "agent_id", "agent_name", "principal_id")
+_LINK_TEXTS: Final = (
+    "partition_key", "trace_id", "session_id", "agent_id", "agent_name", "principal_id",
+)  # fmt: skip
 _HASHED: Final = (
     ("content_text", "content_hash", "content_bytes"),
     ("tool_result", "tool_result_hash", "tool_result_bytes"),
