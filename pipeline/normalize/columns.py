@@ -148,7 +148,7 @@ class Redaction:
         return self._flat(pl.Series(texts, dtype=pl.String))[0].to_list()
 
     def snapshot(self, snapshot: StateSnapshot) -> StateSnapshot:
-        """A snapshot with tokens in every text, names of what it maps (memory, tools …) included."""
+        """A snapshot with tokens in every text, the names of what it maps included."""
         plain = msgspec.to_builtins(snapshot)
         texts = list(dict.fromkeys(_texts_in(plain)))
         cleaned = dict(zip(texts, self.texts(texts), strict=True))
