@@ -64,8 +64,8 @@ quality: $(STAMP)  ## How well sessions are judged, into docs/detection-quality.
 	@$(BIN)/python -m infra.quality $(ARGS)
 
 .PHONY: quality-behaviour
-quality-behaviour: $(STAMP)  ## How well behaviour is judged on composed fleets, into docs/behaviour.md
-	@$(BIN)/python -m infra.quality.behaviour $(or $(ARGS),--seed 11 --intensity 0.5 1 2 --page)
+quality-behaviour: $(STAMP)  ## How well behaviour is judged on composed fleets, into docs/detection-quality.md
+	@$(BIN)/python -m infra.quality.behaviour $(or $(ARGS),--seed 41 --intensity 0.5 1 2 --page)
 
 .PHONY: lock
 lock: $(STAMP)  ## Resolve requirements.lock again, for every supported Python and system

@@ -8,7 +8,9 @@ from collections.abc import Collection, Sequence
 import msgspec
 import polars as pl
 
+from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
+from tachograph.detectors.behaviour.shared import shared_apart
 from tachograph.detectors.collector import resting
 from tachograph.detectors.correlation.bank import END_US, CorrelatorBank, Outcome
 from tachograph.detectors.correlation.held import HeldGroups
@@ -27,7 +29,7 @@ from tachograph.detectors.plan import Gate, Plan, key_of
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 
-FORMAT = 3
+FORMAT = 4
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -36,6 +38,7 @@ class _State(msgspec.Struct, frozen=True):
     groups: bytes
     asleep: dict[str, int]
     flows: bytes
+    behaviour: bytes
 
 
 class AcrossDetector:
@@ -47,6 +50,8 @@ class AcrossDetector:
         self._limits = limits or Limits()
         self._judge_by(rules if isinstance(rules, Plan) else Plan.of(rules))
         self.flows = FlowsAcross()
+        # Of principals and credentials, wherever they are used.
+        self.behaviour = Behaviour(limits=self._limits, shared=True)
         # Captured state comes from where the agents are seen.
         self.groups = Groups(lateness_s=self._limits.allowed_lateness_s, captures=False)
 
@@ -70,6 +75,8 @@ class AcrossDetector:
         if rows.is_empty():
             return Found()
         with resting():
+            rows, panes = shared_apart(rows)
+            self.behaviour.take(panes)
             rows, flows = split(rows)
             matches = matches_of(rows, self._rules)
             outcome = self.bank.judge(matches.facts, matches.found, revision)
@@ -88,6 +95,8 @@ class AcrossDetector:
         change. `held`: as CorrelatorBank.advance.
         """
         outcome = self.bank.advance(watermark_us, revision, chained_us, held)
+        shared = self.behaviour.advance(watermark_us, revision)
+        outcome.signals = [*outcome.signals, *shared.signals]
         found = self._found(outcome, revision)
         self.gate.forget(watermark_us - self._limits.allowed_lateness_us)
         self.flows.advance(watermark_us - self._limits.allowed_lateness_us)
@@ -99,7 +108,7 @@ class AcrossDetector:
     ) -> list[pl.DataFrame]:
         """As PartitionDetector: these rules see matches that came before they were known here."""
         known = {key_of(rule.meta): rule for rule in chain_of(rules) if rule.across}
-        matches = matches_of(split(rows)[0], known)
+        matches = matches_of(split(shared_apart(rows)[0])[0], known)
         outcome = self.bank.judge(matches.facts, matches.found, revision)
         self.gate.passed(outcome.signals)
         return [match_rows(one, self._fields) for one in outcome.matches]
@@ -125,12 +134,18 @@ class AcrossDetector:
             "signal_groups": self.groups.evicted,
             "signals_not_in_force": self.gate.evicted,
             "intent_flows": self.flows.evicted,
+            **{f"shared_{name}": many for name, many in self.behaviour.evicted().items()},
         }
 
     def dump(self) -> bytes:
         """The whole state."""
         state = _State(
-            FORMAT, self.bank.dump(), self.groups.dump(), self.gate.state(), self.flows.dump()
+            FORMAT,
+            self.bank.dump(),
+            self.groups.dump(),
+            self.gate.state(),
+            self.flows.dump(),
+            self.behaviour.dump(),
         )
         return msgspec.msgpack.encode(state)
 
@@ -146,6 +161,7 @@ class AcrossDetector:
             self.groups.load(kept.groups)
             self.gate.restore(kept.asleep)
             self.flows.load(kept.flows)
+            self.behaviour.load(kept.behaviour)
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of an across detector: {error}") from error
 

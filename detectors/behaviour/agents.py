@@ -32,6 +32,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     agent_name: str
     claim: str
     hand: str
+    facet: str = ""
 
     @property
     def agent(self) -> str:
@@ -46,7 +47,9 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
         if claim == BY_PRINCIPAL and (agent or name):
             claim = ""
         hand = link.session_id if self.hand == trace else self.hand
-        return Identity(self.tenant, self.partition_key, agent, name, claim, claim and hand)
+        return Identity(
+            self.tenant, self.partition_key, agent, name, claim, claim and hand, self.facet
+        )
 
 
 class AgentsState(msgspec.Struct, frozen=True, array_like=True):

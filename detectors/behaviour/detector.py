@@ -29,9 +29,11 @@ from tachograph.detectors.behaviour.course import Course, CourseState
 from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     KNOWN_WORDS,
+    NO_SCORE,
     added_scores_of,
     count_new,
     scores_of,
+    used_by_several,
 )
 from tachograph.detectors.behaviour.model import Model
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
@@ -40,12 +42,12 @@ from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import (
     KEY,
-    LINKED,
     UNLINKED,
     measured_rows,
     merged,
     panes_of,
 )
+from tachograph.detectors.behaviour.shared import Sender, SenderState, received
 from tachograph.detectors.behaviour.unlike import unlike
 from tachograph.detectors.behaviour.vectors import fit_for_models, matters, vectors_of
 from tachograph.detectors.correlation.bank import END_US, Outcome
@@ -61,7 +63,7 @@ _WAYS = _SHADOW + 1
 _STEP_ROWS: Final = 50_000
 _THERE_MS = np.array([scale.span_us // 1000 for scale in SCALES])
 _FILLS = np.array(hands.FILLS_PERCENT)
-_LEAST_ACTS = np.array(hands.LEAST_ACTS)
+_LEAST_DEEDS = np.array(hands.LEAST_DEEDS)
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -89,6 +91,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     closed: int | None
     epoch: int | None
     course: CourseState
+    sender: SenderState
 
 
 class Behaviour:
@@ -97,9 +100,11 @@ class Behaviour:
     def __init__(
         self, *, limits: Limits | None = None, calibration: Calibration | None = None,
         bars: Ints | None = None, listener: Callable[[Judged], None] | None = None,
+        shared: bool = False,
     ) -> None:  # fmt: skip
         """`bars`: the scores from which windows are out of line, (judgements, features); None: by
         the calibration and the usual budget. `listener` hears of every window of an agent.
+        `shared`: it judges principals and credentials, by what `take` is given of all places.
         """
         limits = limits or Limits()
         self.calibration = calibration or shipped()
@@ -111,9 +116,13 @@ class Behaviour:
         self._lateness_us = limits.allowed_lateness_us
         self._agents = Agents(limits.behaviour_agents)
         self._pending = [
-            Pending(limits.behaviour_windows, LINKED if place else UNLINKED)
+            Pending(limits.behaviour_windows)
+            if place
+            else Pending(limits.behaviour_windows, UNLINKED, replaces=shared)
             for place in range(len(SCALES))
         ]
+        self._shared = shared
+        self._sender = Sender(limits)
         self._baselines = Baselines(self.calibration)
         # Bits of the targets and tools that each agent had met when the epoch began, and of those
         # that it met since.
@@ -143,7 +152,21 @@ class Behaviour:
         if not rows.is_empty():
             placed = rows.with_columns(pl.Series("slot", self._slots(rows)))
             self._pending[0].add(panes_of(placed.filter(pl.col("slot") != NOBODY)))
+            if self.speaks:
+                self._sender.add(rows)
         return Outcome()
+
+    def take(self, sent: pl.DataFrame) -> None:
+        """Base panes of principals and credentials that other places sent."""
+        if sent.is_empty():
+            return
+        rows = received(sent)
+        if self._closed is not None:
+            rows = rows.filter(pl.col("window") >= self._closed)
+        if not rows.is_empty():
+            placed = rows.with_columns(pl.Series("slot", self._slots(rows))).drop(KEY)
+            columns = self._pending[0].columns
+            self._pending[0].add(placed.filter(pl.col("slot") != NOBODY).select(columns))
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """See Detector. What is not over yet is counted to whom it belongs; what is over stays."""
@@ -198,7 +221,9 @@ class Behaviour:
         if self._epoch is not None and until >= (self._epoch + 1) * EPOCH_PANES:
             self._begin_epoch(until // EPOCH_PANES)
         measured, self._observed = self._observed, []
-        return Outcome(said if self.speaks else [], measured=measured)
+        sent = self._sender.close(until)
+        flows = [] if sent.is_empty() else [sent]
+        return Outcome(said if self.speaks else [], flows=flows, measured=measured)
 
     def _step(self, until: int) -> int | None:
         """The base pane before which to judge next, of those before `until`; None: all is judged.
@@ -273,6 +298,9 @@ class Behaviour:
         np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
         self._observe(judged, AGENT)
+        if self._shared:
+            several = used_by_several(closed.words, self._seen[0, slots])
+            judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
         found = self._crossed(judged) + self._unlike(judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
         return found + (self._added_up(closed.at(longest)) if len(longest) else [])
@@ -288,6 +316,9 @@ class Behaviour:
         own = self._baselines.windows(slots, scales)
         added = self._baselines.add_up(slots, closed.levels, known, self._bars[ADDED_UP])
         scores = added_scores_of(scales, closed.amounts, added, own)
+        if self._shared:
+            several = used_by_several(closed.words, self._seen[0, slots])
+            scores = np.where(several[:, None], scores, NO_SCORE)
         return self._crossed(Judged(closed, np.full(len(slots), ADDED_UP), scores, known, own))
 
     def _crossed(self, judged: Judged) -> list[_Crossing]:
@@ -315,12 +346,16 @@ class Behaviour:
 
     def _hands(self, closed: Closed) -> list[_Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""
-        needed, squared, first_us, last_us = closed.columns(
-            "needed_ms", "squared", "first_us", "last_us"
+        if self._shared:
+            # What is done in one session is said of that.
+            [sessions] = closed.columns("sessions0")
+            closed = closed.at(np.bitwise_count(sessions) > 1)
+        needed, deeds, squared, first_us, last_us = closed.columns(
+            "needed_ms", "deeds", "squared", "first_us", "last_us"
         )
         acts = closed.amounts[:, 0]
         fills = needed * 100 >= _THERE_MS[closed.scales] * _FILLS[closed.scales]
-        fast = np.flatnonzero(fills & (acts >= _LEAST_ACTS[closed.scales]))
+        fast = np.flatnonzero(fills & (deeds >= _LEAST_DEEDS[closed.scales]))
         panes = last_us // PANE_US - first_us // PANE_US + 1
         # The variance over the mean, both times the panes and the acts.
         even = 100 * (panes * squared - acts * acts) <= hands.CLOCK_PERCENT * panes * acts
@@ -380,8 +415,9 @@ class Behaviour:
         """What was forgotten at a limit since the start, by kind."""
         return dict(
             Counter(
-                behaviour_agents=self._agents.evicted,
-                behaviour_windows=sum(pending.evicted for pending in self._pending),
+                behaviour_agents=self._agents.evicted + self._sender.evicted_subjects,
+                behaviour_windows=sum(pending.evicted for pending in self._pending)
+                + self._sender.evicted_panes,
                 behaviour_untimely=self._passed_over,
             )
         )
@@ -400,6 +436,7 @@ class Behaviour:
                 self._closed,
                 self._epoch,
                 self._course.state(size),
+                self._sender.state(),
             )
         )
 
@@ -424,6 +461,7 @@ class Behaviour:
         self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, _WAYS)
         self._closed, self._epoch = kept.closed, kept.epoch
         self._course.restore(kept.course)
+        self._sender.restore(kept.sender)
 
 
 def _crossings_of(judged: Judged, places: Ints, features: Ints) -> list[_Crossing]:

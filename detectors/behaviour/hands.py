@@ -43,7 +43,7 @@ MOST_TEXT_MS = 2000
 # for an hour without a pause. By the place of the length in SCALES.
 FILLS_PERCENT = (220, 110, 60, 45)
 # Fewer actions than this say nothing.
-LEAST_ACTS = (10, 20, 60, 200)
+LEAST_DEEDS = (10, 20, 60, 200)
 
 # Counts of a clock are alike: their variance, in percent of their mean, is small, where that of
 # people, who come in bursts, is 100 and more. Asked of so many base panes and actions; then fewer

@@ -7,7 +7,7 @@ import polars as pl
 from tachograph.detectors.behaviour.baselines import WARM, Known
 from tachograph.detectors.behaviour.features import FEATURES, NAMES
 from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, different_new, level_of
-from tachograph.detectors.behaviour.rows import CALLS, TARGETS, TOOLS
+from tachograph.detectors.behaviour.rows import CALLS, SOURCE, TARGETS, TOOLS
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -21,7 +21,7 @@ _NEW_TARGETS, _NEW_TOOLS = NAMES.index("new_targets"), NAMES.index("new_tools")
 _NEW = [_NEW_TARGETS, _NEW_TOOLS]
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
-KNOWN_WORDS = len(TARGETS) + len(TOOLS)
+KNOWN_WORDS = len(TARGETS) + len(TOOLS) + 1
 # A window that is added up has this share of what would be enough alone.
 _NEXT_TO_NOTHING = 4
 # Below all scores: what is too little to be out of line.
@@ -34,8 +34,8 @@ def words_of(rows: pl.DataFrame, names: tuple[str, ...]) -> Words:
 
 
 def seen_words(rows: pl.DataFrame) -> Words:
-    """Sketches of which earlier values are remembered: targets, then tools."""
-    return words_of(rows, (*TARGETS, *TOOLS))
+    """Sketches of which earlier values are remembered: targets, tools, services."""
+    return words_of(rows, (*TARGETS, *TOOLS, SOURCE))
 
 
 def amounts_of(rows: pl.DataFrame) -> Ints:
@@ -62,7 +62,7 @@ def count_new(amounts: Ints, levels: Ints, words: Words, before: Words) -> None:
     """
     many = len(TARGETS)
     amounts[:, _NEW_TARGETS] = different_new(words[:, :many], before[:, :many])
-    amounts[:, _NEW_TOOLS] = _bits(words[:, many:] & ~before[:, many:])
+    amounts[:, _NEW_TOOLS] = _bits(words[:, many:-1] & ~before[:, many:-1])
     levels[:, _NEW] = level_of(amounts[:, _NEW])
 
 
@@ -87,6 +87,15 @@ def added_scores_of(scales: Ints, amounts: Ints, added: Ints, windows: Ints) -> 
     enough = amounts * _NEXT_TO_NOTHING >= _LEAST[scales]
     telling = (windows >= 2 * WARM[scales])[:, None]
     return np.where(enough & telling, added, NO_SCORE)
+
+
+def used_by_several(words: Words, before: Words) -> npt.NDArray[np.bool_]:
+    """Windows of what is shared that several services used, or one that had not used it before:
+    what the one who always uses it does with it is said of him.
+    """
+    services, known = words[:, -1], before[:, -1]
+    found: npt.NDArray[np.bool_] = (np.bitwise_count(services) > 1) | (services & ~known != 0)
+    return found
 
 
 def _bits(words: Words) -> Ints:

@@ -15,10 +15,11 @@ _SPARE_SHARE = 8
 class Pending:
     """One row an agent and window, put together when asked for. Not thread-safe."""
 
-    def __init__(self, limit: int, by: tuple[str, ...] = LINKED) -> None:
+    def __init__(self, limit: int, by: tuple[str, ...] = LINKED, *, replaces: bool = False) -> None:
         """`limit`: rows held; beyond it the windows furthest ahead go first. `by`: what tells rows
-        apart.
+        apart. `replaces`: of rows that are alike in that, one counts, not their sum.
         """
+        self._replaces = replaces
         self._by = by
         self._nothing = NO_PANES if by == UNLINKED else NO_WINDOWS
         self._parts: list[pl.DataFrame] = []
@@ -37,6 +38,11 @@ class Pending:
         many = len(self._parts) > _MAX_PARTS and self._rows > 2 * self._whole_rows
         if many or self._rows > self._limit:
             self._hold(self._whole())
+
+    @property
+    def columns(self) -> list[str]:
+        """Of its rows."""
+        return self._nothing.columns
 
     def first_window(self) -> int | None:
         """The earliest window held."""
@@ -89,7 +95,10 @@ class Pending:
         """All that is held, ordered by window and slot."""
         if len(self._parts) == 1 and self._rows == self._whole_rows:
             return self._parts[0]
-        return merged(pl.concat(self._parts), self._by)
+        whole = pl.concat(self._parts)
+        if self._replaces:
+            return whole.unique(self._by, keep="any").sort("window", "slot", "trace")
+        return merged(whole, self._by)
 
     def _hold(self, whole: pl.DataFrame) -> None:
         if whole.height > self._limit:

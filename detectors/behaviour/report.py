@@ -19,6 +19,7 @@ from tachograph.detectors.behaviour.features import (
 )
 from tachograph.detectors.behaviour.hands import CLOCKWORK, HAND
 from tachograph.detectors.behaviour.levels import OCTAVE, amount_of
+from tachograph.detectors.behaviour.shared import CREDENTIAL, PERSON, PRINCIPAL
 from tachograph.detectors.language.rule import MICROS
 from tachograph.detectors.signals import ALERT_BUCKET_S, at
 from tachograph.schemas.alert import Observable, Reason, Severity, Signal, Witness
@@ -63,7 +64,7 @@ class Reporter:
         said = Said(
             asked.finding,
             "high" if times >= _HIGH_TIMES else "medium",
-            f"{asked.finding.title}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}"
+            f"{titled(asked.finding, who)}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}"
             f"{', after others like it' if judgement == ADDED_UP else ''}, "
             f"where {usual:,.3g} is usual and {most:,.3g} was the most, {_rests_on(own)}",
             {
@@ -87,14 +88,14 @@ class Reporter:
         said = Said(
             HAND,
             "high",
-            f"{HAND.title}: {row['acts']:,} calls and what was typed in {scale.name} would take a "
+            f"{titled(HAND, who)}: {row['deeds']:,} deeds by hand in {scale.name} would take a "
             f"practised person {needed_ms / 1000:,.0f} s at the least",
             {
-                "observed": str(row["acts"]),
+                "observed": str(row["deeds"]),
                 "needed_ms": str(needed_ms),
                 "there_ms": str(there_ms),
             },
-            {"needed_share": needed_ms / there_ms, "acts": float(row["acts"])},
+            {"needed_share": needed_ms / there_ms, "deeds": float(row["deeds"])},
         )
         return self._signal(who, row, scale, said, revision)
 
@@ -107,8 +108,8 @@ class Reporter:
         said = Said(
             CLOCKWORK,
             "medium",
-            f"{CLOCKWORK.title}: {row['acts']:,} calls over {panes} windows of 10 s, as many in "
-            f"each: their counts vary {spread:.2f} times as much as those of chance",
+            f"{titled(CLOCKWORK, who)}: {row['acts']:,} calls over {panes} windows of 10 s, as "
+            f"many in each: their counts vary {spread:.2f} times as much as those of chance",
             {"observed": str(row["acts"]), "panes": str(panes), "variance": f"{spread:.4f}"},
             {"dispersion": spread, "acts": float(row["acts"])},
         )
@@ -133,9 +134,10 @@ def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: 
     """What is said of a window, as a signal."""
     finding, last_us = said.finding, int(row["last_us"])
     bucket_us = last_us - last_us % BUCKET_US
-    named = (who.tenant, finding.rule_id, by.judge, who.partition_key, who.agent, who.hand)
+    named = [who.tenant, finding.rule_id, by.judge, who.partition_key, who.agent, who.hand]
+    named += [who.facet] if who.facet else []
     ids = [one for one in row["ids"] if one]
-    user = row["principal_id"]
+    user = who.agent if who.facet in (PRINCIPAL, PERSON) else row["principal_id"]
     beside = ["shadow"] if by.shadow else []
     return Signal(
         signal_id=plain_id(*named, said.fields.get("feature", ""), str(bucket_us), *beside),
@@ -144,7 +146,7 @@ def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: 
         tenant=who.tenant,
         rule_id=finding.rule_id,
         rule_version=by.judge,
-        title=finding.title,
+        title=titled(finding, who),
         severity=said.severity,
         confidence=_CONFIDENCE,
         kind="anomaly",
@@ -155,7 +157,7 @@ def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: 
         event_count=max(int(row["acts"]), 1),
         entity=who.agent,
         bucket_start=at(bucket_us),
-        agent_id=who.agent_id or None,
+        agent_id=None if who.facet else who.agent_id or None,
         agent_name=who.agent_name or None,
         principal_id=user,
         session_id=row["session_id"],
@@ -163,7 +165,7 @@ def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: 
         environment=row["environment"],
         tool_name=row["tool_name"],
         partition_key=who.partition_key or None,
-        group={"session.id": who.hand} if who.hand else {},
+        group=_group(who),
         scores=said.scores,
         reason=Reason(text=said.text, fields=said.fields | {"window": scale.name}),
         observables=[Observable(type="user", value=user)] if user else [],
@@ -174,6 +176,21 @@ def signal_of(who: Identity, row: dict[str, Any], scale: Scale, said: Said, by: 
         replay=bool(row["replay"]),
         shadow=by.shadow,
     )
+
+
+def titled(finding: Finding, who: Identity) -> str:
+    """The title, of an agent or of what is shared."""
+    if who.facet == PERSON:
+        return finding.title.replace("that the session claims", "in whose name it is")
+    whose = f"the {who.facet}'s" if who.facet else "the agent's"
+    return finding.title.replace("the agent's", whose)
+
+
+def _group(who: Identity) -> dict[str, str]:
+    if who.facet:
+        name = "credential.id" if who.facet == CREDENTIAL else "principal.id"
+        return {name: who.agent}
+    return {"session.id": who.hand} if who.hand else {}
 
 
 def _witness(

@@ -21,15 +21,16 @@ ACTS: Final = (
     "tool_call", "retrieval", "memory_read", "memory_write", "file", "http", "process", "message",
     "agent_call", "config_change", "code_change", "deploy",
 )  # fmt: skip
-# Who a row is about: an agent, or (`claim` not empty) a person in the session `hand`.
-KEY: Final = ("tenant", "partition_key", "agent_id", "agent_name", "claim", "hand")
+# Who a row is about: an agent; or (`claim` not empty) a person in the session `hand`; or (`facet`
+# not empty) what is shared, a principal or a credential of the id `agent_id`.
+KEY: Final = ("tenant", "partition_key", "agent_id", "agent_name", "claim", "hand", "facet")
 CLASSES: Final = 8
 # Acts by the class of their tool, and of their target.
 TOOL_COUNTS: Final = tuple(f"tool_acts{place}" for place in range(CLASSES))
 TARGET_COUNTS: Final = tuple(f"target_acts{place}" for place in range(CLASSES))
 SUMS: Final = (
-    "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "needed_ms", "squared",
-    "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals", "hasty",
+    "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "deeds", "needed_ms",
+    "squared", "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals", "hasty",
     *TOOL_COUNTS, *TARGET_COUNTS,
 )  # fmt: skip
 # The most of all.
@@ -40,10 +41,14 @@ SLOTS: Final = 64
 TARGETS: Final = ("targets0", "targets1", "targets2", "targets3")
 CALLS: Final = ("calls0", "calls1", "calls2", "calls3")
 TOOLS: Final = ("tools0",)
-# Sessions, agents that were called, calls that were denied.
-FEW: Final = ("sessions0", "peers0", "denied0")
+# Sessions, agents that were called, calls that were denied, and (of what is shared) services that
+# it was used by.
+SOURCE: Final = "sources0"
+FEW: Final = ("sessions0", "peers0", "denied0", SOURCE)
 SKETCHES: Final = (*TARGETS, *CALLS, *TOOLS, *FEW)
-FIRSTS: Final = ("session_id", "trace_id", "principal_id", "environment", "tool_name")
+FIRSTS: Final = (
+    "session_id", "trace_id", "principal_id", "credential_id", "environment", "tool_name",
+)  # fmt: skip
 MARKS: Final = ("synthetic", "replay")
 # What is told of the order of acts when a base pane is over (see course).
 GAP_BINS: Final = 10
@@ -62,7 +67,8 @@ _TARGET = pl.coalesce(
 )  # fmt: skip
 ASKED: Final = (
     "tenant", "partition_key", "agent_id", "agent_name", "agent_kind", "principal_type",
-    "principal_id", "session_id", "session_trigger", "trace_id", "environment", "event_id",
+    "credential_id", "principal_id", "session_id", "session_trigger", "trace_id", "environment",
+    "event_id",
     "event_time", "kind", "content_role", "content_text", "content_direction", "content_bytes",
     "outcome", "tool_name", "tool_args_hash", "tool_args", "tool_bytes_out", "tool_rows_returned",
     "usage_input_tokens", "usage_output_tokens", "target_domain", "target_host",
@@ -117,6 +123,7 @@ _MEASURES = [
     _if_any(pl.col("agent_id").is_null(), pl.col("agent_name")).fill_null("").alias("agent_name"),
     CLAIM.alias("claim"),
     _if_any(_by_hand, _session).fill_null("").alias("hand"),
+    pl.lit("").alias("facet"),
     _if_any(_lacks, pl.col("trace_id")).fill_null("").alias("trace"),
     _time_us.alias("first_us"),
     _time_us.alias("last_us"),
@@ -134,6 +141,7 @@ _MEASURES = [
     .alias("tokens"),
     pl.when(_by_hand).then(NEEDED_MS).otherwise(0).cast(pl.Int64).alias("needed_ms"),
     (_is_act & _args.is_not_null()).cast(pl.Int64).alias("calls"),
+    _by_hand.cast(pl.Int64).alias("deeds"),
     (_is_act & _denied).cast(pl.Int64).alias("denials"),
     (_is_act & _denied & _args.is_not_null()).cast(pl.Int64).alias("denied_calls"),
     _amount(pl.coalesce("tool_result_bytes", _if_any(_comes_in, pl.col("content_bytes"))))
@@ -149,7 +157,7 @@ _MEASURES = [
     _hashed(_TARGET, _TARGET).alias("target#"),
     _hashed(_call, _args).alias("call#"),
     _hashed(pl.col("tool_name"), pl.col("tool_name")).alias("tool#"),
-    _hashed(_session, _session).alias("session#"),
+    _session.hash(_SEED).alias("session#"),
     _hashed(pl.col("peer_agent_id"), pl.col("peer_agent_id")).alias("peer#"),
     _hashed(_call, _if_any(_denied, _args)).alias("denied#"),
     _hashed(_step, _step).alias("step#"),
@@ -162,12 +170,13 @@ def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
     """
     missing = [_NONE[name] for name in ASKED if name not in actions.columns]
     made = actions.lazy().with_columns(missing).filter(_COUNTS).select(_MEASURES).collect()
-    sketches = (TARGETS, CALLS, TOOLS, *((name,) for name in FEW))
+    sketches = (TARGETS, CALLS, TOOLS, *((name,) for name in FEW if name != SOURCE))
     columns = [
         bits
         for hashed, names in zip(_HASHES, sketches, strict=True)
         for bits in _bits(made[hashed], names)
     ]
+    columns.append(pl.Series(SOURCE, np.zeros(made.height, np.uint64)))
     columns += _counts(made["target#"], TARGET_COUNTS)
     columns += _counts(made["step#"], TOOL_COUNTS)
     columns += _roll(made["step#"], made["first_us"])
@@ -210,21 +219,6 @@ def _bits(hashes: pl.Series, names: tuple[str, ...]) -> list[pl.Series]:
     ]
 
 
-_MERGED = [
-    pl.col("first_us").first(),
-    pl.col("last_us").max(),
-    pl.col("first_id", *FIRSTS).first(),
-    pl.col(MARKS).all(),
-    pl.col(SUMS).sum(),
-    pl.col(MOSTS).max(),
-    pl.col(SKETCHES).bitwise_or(),
-]
-# Of base panes, and of what their course came to.
-_OF_BASE = [pl.col(ROLL).bitwise_or()]
-_OF_COURSE = [pl.col(COURSE).sum()]
-_IDS = pl.col("ids").explode().head(MAX_EVIDENCE)
-
-
 def panes_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with `slot` put together: one row an agent, base pane and trace."""
     return merged(rows.drop(KEY).rename({"event_id": "first_id"}), by=UNLINKED)
@@ -234,20 +228,61 @@ LINKED: Final = ("slot", "window")
 UNLINKED: Final = ("slot", "window", "trace")
 
 
+_SUMMED: Final = (*SUMS, *COURSE)
+_MOST: Final = ("last_us", *MOSTS)
+_JOINED: Final = (*SKETCHES, *ROLL)
+_FIRST: Final = ("first_us", "first_id", *FIRSTS)
+
+
 def merged(rows: pl.DataFrame, by: tuple[str, ...] = LINKED) -> pl.DataFrame:
     """One row for each value of `by`, ordered by window and slot; what it says of its first action
     is that of the earliest. `ids`, if there, are of the first actions of the parts.
     """
-    asked = [*_MERGED, *(_OF_BASE if ROLL[0] in rows.columns else _OF_COURSE)]
-    asked += [_IDS] if "ids" in rows.columns else []
-    return (
-        rows.lazy()
-        .sort("first_us", "first_id")
-        .group_by(by)
-        .agg(asked)
-        .sort("window", "slot")
-        .collect()
+    have = set(rows.columns)
+    names = [*by, *(name for name in _KEPT if name in have)]
+    keys = ["window", *(name for name in by if name != "window")]
+    order = rows.select(pl.arg_sort_by(*keys, "first_us", "first_id")).to_series().to_numpy()
+    starts = _starts(rows.select(keys)[order])
+    firsts = rows.select(names)[order[starts]]
+    if len(starts) == rows.height:
+        return firsts
+    columns = [
+        pl.Series(name, how.reduceat(rows[name].to_numpy()[order], starts))
+        for how, of_how in _HOW
+        for name in of_how
+        if name in have
+    ]
+    if "ids" in have:
+        columns.append(_first_ids(rows["ids"][order], starts))
+    return firsts.with_columns(columns)
+
+
+_HOW: Final = [
+    (np.add, _SUMMED),
+    (np.maximum, _MOST),
+    (np.bitwise_or, _JOINED),
+    (np.logical_and, MARKS),
+]
+_KEPT: Final = (*_FIRST, *_MOST, *MARKS, *SUMS, *_JOINED, *COURSE, "ids")
+
+
+def _starts(keys: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Where each new value of the keys begins, of rows in their order."""
+    new = keys.select(pl.any_horizontal(pl.all().ne_missing(pl.all().shift(1)))).to_series()
+    found = new.to_numpy().copy()
+    found[:1] = True
+    return np.flatnonzero(found)
+
+
+def _first_ids(ids: pl.Series, starts: npt.NDArray[np.int64]) -> pl.Series:
+    """The first ids of each group of rows."""
+    group = np.zeros(len(ids), np.int64)
+    group[starts[1:]] = 1
+    lists = pl.DataFrame([pl.Series("group", group.cumsum()), ids])
+    found = lists.group_by("group", maintain_order=True).agg(
+        pl.col("ids").explode().head(MAX_EVIDENCE)
     )
+    return found["ids"]
 
 
 def _nothing() -> pl.DataFrame:
@@ -257,6 +292,8 @@ def _nothing() -> pl.DataFrame:
 
 # No rows, with the columns of base panes, and of windows put together.
 NO_PANES: Final = _nothing()
+# What is sent of base panes.
+PANE_COLUMNS: Final = NO_PANES.drop("slot", "trace").schema
 NO_WINDOWS: Final = NO_PANES.drop("trace", *ROLL).with_columns(
     *(pl.lit(0, pl.Int64).alias(name) for name in COURSE),
     pl.lit([], pl.List(pl.String)).alias("ids"),

@@ -46,25 +46,31 @@ class Written(NamedTuple):
 
 
 PAGE = Written(
-    Path(__file__).parents[2] / "docs" / "behaviour.md",
-    "<!-- tables -->\n",
-    "<!-- end of tables -->\n",
+    Path(__file__).parents[2] / "docs" / "detection-quality.md",
+    "<!-- behaviour -->\n",
+    "<!-- end of behaviour -->\n",
 )
 
 
 class Judged(NamedTuple):
-    """What one judge found of each attack (seconds to it, None: missed), and its false alarms."""
+    """What one judge found of each attack (seconds to it, None: missed), and its alarms, right and
+    false.
+    """
 
     delays_s: list[float | None]
+    right_alarms: int
     false_alarms: int
 
 
 def detector_hits(fleet: Fleet) -> list[Hit]:
     """When and of whom the detector says something."""
-    judge = Behaviour()
+    judge, meeting = Behaviour(), Behaviour(shared=True)
     for start in range(0, fleet.frame.height, BATCH):
         judge.judge(fleet.frame[start : start + BATCH], start)
-    return [hit_of(signal, fleet) for signal in judge.close(0).signals]
+    found = judge.close(0)
+    for flow in found.flows:
+        meeting.take(flow)
+    return [hit_of(one, fleet) for one in (*found.signals, *meeting.close(0).signals)]
 
 
 def hit_of(signal: Signal, fleet: Fleet) -> Hit:
@@ -83,8 +89,9 @@ def judged(fleet: Fleet, hits: Sequence[Hit]) -> Judged:
         own = [hit for hit in hits if _belongs(hit, attack)]
         spent |= set(own)
         delays.append(min((hit.at_s - attack.start_s for hit in own), default=None))
+    right = {(hit.entity, hit.at_s // 3600) for hit in spent}
     false = {(hit.entity, hit.at_s // 3600) for hit in hits if hit not in spent}
-    return Judged(delays, len(false))
+    return Judged(delays, len(right), len(false))
 
 
 def _belongs(hit: Hit, attack: Attack) -> bool:
@@ -142,7 +149,14 @@ def table(fleet: Fleet, found: dict[str, Judged], since_s: float = 0.0) -> str:
         f"{one.false_alarms} in {days} ({one.false_alarms / days:.3f})" for one in found.values()
     ]
     lines.append("| false alarms in agent-days | " + " | ".join(alarms) + " |")
+    right = [_precision(one) for one in found.values()]
+    lines.append("| right of all alarms | " + " | ".join(right) + " |")
     return "\n".join(lines)
+
+
+def _precision(one: Judged) -> str:
+    alarms = one.right_alarms + one.false_alarms
+    return f"{one.right_alarms} of {alarms} ({one.right_alarms / alarms:.0%})" if alarms else "–"
 
 
 def _cell(delays: Sequence[float | None]) -> str:

@@ -407,7 +407,8 @@ class Detect:
 def _ticking(plan: Plan) -> set[str]:
     """Topics whose places tell those that judge matches how far they have come."""
     chain = chain_of(plan.rules.correlations)
-    topics = {SOURCE} if any(rule.across for rule in chain) else set()
+    across = any(rule.across for rule in chain) or plan.rules.follows_sessions
+    topics = {SOURCE} if across else set()
     inner = [step.inner for rule in chain for step in rule.steps]
     # Rules that rest on groups across partitions wait for what those places send, too.
     return topics | ({MATCHES} if any(one is not None and one.across for one in inner) else set())

@@ -259,7 +259,7 @@ def _too_fast(signal: Signal) -> Verdict:
     scale = [one.name for one in SCALES].index(window["window"].partition("@")[0])
     needed, there, acts = (int(window[name]) for name in ("needed_ms", "there_ms", "observed"))
     fills = needed * 100 >= there * hands.FILLS_PERCENT[scale]
-    if fills and acts >= hands.LEAST_ACTS[scale]:
+    if fills and acts >= hands.LEAST_DEEDS[scale]:
         return _verdict(signal, "same", "witness")
     why = f"{needed} ms of work in {there} ms is within what a hand can do"
     return _verdict(signal, "different", "witness", why)

@@ -193,7 +193,7 @@ def _by_hand(agent: str, own: list[dict[str, Any]]) -> set[Said]:
     crossed = []
     for scale, length in enumerate(SCALES):
         for window, totals in _windows(own, scale).items():
-            enough = totals.acts >= hands.LEAST_ACTS[scale]
+            enough = totals.acts >= hands.LEAST_DEEDS[scale]
             there = length.panes * PANE_US // 1000 * hands.FILLS_PERCENT[scale]
             if enough and totals.needed * 100 >= there:
                 crossed.append(((window + 1) * length.panes, scale, "hand", totals.last_us))

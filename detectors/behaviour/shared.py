@@ -1,0 +1,177 @@
+"""What is done in the name of a principal, by a person's hand, or with a credential, on its way to
+where all of it meets, whoever did it: base panes that are over, as match rows.
+
+A pane is sent once it is over, a row for each service that had a part in it. One that comes again
+is the same row: it replaces, and adds nothing.
+"""
+
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState
+from tachograph.detectors.behaviour.pending import Pending
+from tachograph.detectors.behaviour.rows import (
+    KEY,
+    PANE_COLUMNS,
+    SOURCE,
+    UNLINKED,
+    merged,
+)
+from tachograph.detectors.correlation.travel import GONE, GROUP, LATE, LEAF, RULE, STEPS, VERSION
+from tachograph.detectors.limits import Limits
+
+PRINCIPAL: Final = "principal"
+CREDENTIAL: Final = "credential"
+# A principal, by what a hand did.
+PERSON: Final = "person"
+SHARED: Final = "behaviour.shared"
+SHARED_VERSION: Final = "1"
+# Columns of panes and of whose they are, as they travel.
+_PREFIX: Final = "pane_"
+# Sketches of services add up over places: the seed is nobody's secret.
+_SEED: Final = 0x7AC406
+_OF: Final = ("agent_id", "claim", "facet")
+_NUMBERS: Final = [name for name, kind in PANE_COLUMNS.items() if kind.is_numeric()]
+_MINE: Final = {_PREFIX + name: kind for name, kind in PANE_COLUMNS.items()} | dict.fromkeys(
+    (_PREFIX + name for name in _OF), pl.String()
+)
+
+
+class SenderState(msgspec.Struct, frozen=True, array_like=True):
+    """As it is dumped."""
+
+    subjects: AgentsState
+    panes: bytes
+
+
+class Sender:
+    """Panes of the subjects of one place, until they are over. Not thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._subjects = Agents(limits.behaviour_agents)
+        self._panes = Pending(limits.behaviour_windows, UNLINKED)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take measured rows in."""
+        for own in _by_subject(rows):
+            nobody = np.zeros(self._subjects.size, np.bool_)
+            slots, gone = self._subjects.slots_of(own, nobody)
+            if gone:
+                self._panes.forget(gone)
+            placed = own.with_columns(pl.Series("slot", slots)).filter(pl.col("slot") != NOBODY)
+            panes = placed.drop(KEY).rename({"event_id": "first_id"})
+            self._panes.add(merged(panes, UNLINKED))
+
+    def close(self, before: int) -> pl.DataFrame:
+        """Match rows of panes before this one."""
+        panes = self._panes.close(before)
+        if panes.is_empty():
+            return pl.DataFrame()
+        who = [self._subjects.who(slot) for slot in panes["slot"].to_list()]
+        keys = {name: [getattr(one, name) for one in who] for name in ("tenant", "partition_key")}
+        keys |= {_PREFIX + name: [getattr(one, name) for one in who] for name in _OF}
+        groups = [f"{one.facet} {one.agent_id}" for one in who]
+        nothing = {name for name in _NUMBERS if not panes[name].max()}
+        bare = panes.select(
+            pl.col(name).alias(_PREFIX + name) for name in PANE_COLUMNS if name not in nothing
+        )
+        return bare.with_columns(
+            *(pl.Series(name, values, pl.String) for name, values in keys.items()),
+            pl.Series(GROUP, groups, pl.String),
+            pl.lit(SHARED).alias(RULE),
+            pl.lit(SHARED_VERSION).alias(VERSION),
+            pl.lit(1, pl.Int64).alias(STEPS),
+            pl.lit(0, pl.Int64).alias(LEAF),
+            pl.lit(value=False).alias(LATE),
+            pl.lit(value=False).alias(GONE),
+        )
+
+    @property
+    def evicted_subjects(self) -> int:
+        """Forgotten at a limit since the start."""
+        return self._subjects.evicted
+
+    @property
+    def evicted_panes(self) -> int:
+        """As evicted_subjects."""
+        return self._panes.evicted
+
+    def state(self) -> SenderState:
+        return SenderState(self._subjects.state(), self._panes.dump())
+
+    def restore(self, state: SenderState) -> None:
+        """Take up a state. Raises ValueError when it was hashed by another Polars."""
+        self._subjects.restore(state.subjects)
+        self._panes.load(state.panes)
+
+
+def _by_subject(rows: pl.DataFrame) -> list[pl.DataFrame]:
+    """The rows of each kind of subject, with its KEY."""
+    found = []
+    for facet, column, claimed in (
+        (PRINCIPAL, "principal_id", False),
+        (CREDENTIAL, "credential_id", False),
+        (PERSON, "principal_id", True),
+    ):
+        there = pl.col(column).fill_null("") != ""
+        own = rows.filter(there & (pl.col("claim") != "") if claimed else there)
+        if own.is_empty():
+            continue
+        found.append(
+            own.with_columns(
+                pl.col(column).alias("agent_id"),
+                pl.lit("").alias("agent_name"),
+                (pl.col("claim") if claimed else pl.lit("")).alias("claim"),
+                pl.lit("").alias("hand"),
+                pl.lit(facet).alias("facet"),
+                pl.lit("").alias("trace"),
+                _service_bits(own["partition_key"]),
+            )
+        )
+    return found
+
+
+def _service_bits(keys: pl.Series) -> pl.Series:
+    """The bit of each service in a sketch of them: what is used by one agent after another is told
+    from what one uses.
+    """
+    numbers = keys.hash(_SEED).to_numpy()
+    return pl.Series(SOURCE, np.uint64(1) << (numbers & np.uint64(63)))
+
+
+def shared_apart(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Match rows of others, and those of what is shared."""
+    if rows.is_empty() or _PREFIX + "window" not in rows.columns:
+        return rows, rows.clear()
+    mine = rows.get_column(RULE) == SHARED
+    return rows.filter(~mine).drop([name for name in _MINE if name in rows.columns]), rows.filter(
+        mine
+    )
+
+
+def received(sent: pl.DataFrame) -> pl.DataFrame:
+    """What match rows say, as panes with KEY; `trace` is the service that they are of. Rows of
+    another version are left out.
+    """
+    if sent.is_empty():
+        return pl.DataFrame()
+    ours = sent.filter(pl.col(VERSION) == SHARED_VERSION)
+    absent = [
+        (pl.lit(0, kind) if kind.is_numeric() else pl.lit(None, kind)).alias(name)
+        for name, kind in _MINE.items()
+        if name not in ours.columns
+    ]
+    numbers = [_PREFIX + name for name in _NUMBERS]
+    whole = ours.with_columns(absent).with_columns(pl.col(numbers).fill_null(0))
+    return whole.select(
+        pl.col("tenant").fill_null("default"),
+        pl.col("partition_key").fill_null("").alias("trace"),
+        pl.lit("").alias("partition_key"),
+        *(pl.col(_PREFIX + name).fill_null("").alias(name) for name in _OF),
+        pl.lit("").alias("agent_name"),
+        pl.lit("").alias("hand"),
+        *(pl.col(_PREFIX + name).alias(name) for name in PANE_COLUMNS),
+    )
