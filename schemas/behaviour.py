@@ -23,7 +23,7 @@ class Measure(NamedTuple):
 _WHOLE, _REAL, _TEXT = pl.Int64(), pl.Float64(), pl.String()
 
 MEASURES: Final[dict[str, Measure]] = {
-    "subject": Measure(_TEXT, "", "agent", "agent.id"),
+    "subject": Measure(_TEXT, "", "agent or person", "agent.id, agent.kind"),
     "window": Measure(_TEXT, "", "10 s, 1 min, 10 min or 1 h", "event_time"),
     "window_s": Measure(_WHOLE, "s", "the same as a number", "event_time"),
     "windows_known": Measure(_WHOLE, "windows", "of this length that are known of it", ""),

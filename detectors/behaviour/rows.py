@@ -30,7 +30,8 @@ TOOL_COUNTS: Final = tuple(f"tool_acts{place}" for place in range(CLASSES))
 TARGET_COUNTS: Final = tuple(f"target_acts{place}" for place in range(CLASSES))
 SUMS: Final = (
     "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "deeds", "needed_ms",
-    "squared", "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals", "hasty",
+    "squared", "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals",
+    "hasty",
     *TOOL_COUNTS, *TARGET_COUNTS,
 )  # fmt: skip
 # The most of all.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tachograph.detectors.across import WholeDetector
+from tachograph.detectors.behaviour.rows import ASKED as MEASURED
 from tachograph.detectors.language.rule import Rule, Stateless
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.limits import Limits
@@ -16,6 +17,7 @@ from tachograph.pipeline.backtest.actions import PAGE_ROWS, StoredActions, time_
 from tachograph.pipeline.backtest.compare import MAX_HELD, Comparison, Said
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
+from tachograph.schemas import behaviour
 from tachograph.schemas.alert import Signal
 
 MAX_REASON_CHARS = 200
@@ -52,6 +54,9 @@ def backtest(
     span = _longest(rules.rules)
     detector = WholeDetector(rules.only(rules.rules))
     columns = Preparation(rules.columns, rules.fields, rules.reference).reads
+    if not behaviour.COLUMNS.keys().isdisjoint(rules.columns):
+        # Measures of behaviour are made of more than what rules ask for by name.
+        columns += MEASURED
     actions = StoredActions(connection, [*columns, "observed_time"], page_rows=page_rows)
     run = _Run(rules, stretch, connection, span)
     # Windows that reach in are filled before, and what must not follow is looked for after.

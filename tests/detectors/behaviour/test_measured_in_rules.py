@@ -1,6 +1,7 @@
 """What is measured of a window is a field of rules."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -122,3 +123,8 @@ def test_an_approval_given_sooner_than_what_was_shown_can_be_read_is_hasty() -> 
     )  # fmt: skip
     found = measured(rows)
     assert (found["approvals"], found["hasty_approvals"]) == (2, 1)
+
+
+def test_the_page_names_every_measure() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "behaviour.md").read_text(encoding="utf-8")
+    assert not [name for name in MEASURES if f"| `behaviour.{name}` |" not in page]
