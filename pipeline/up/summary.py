@@ -31,7 +31,7 @@ Try next:
   curl {clickhouse} -d "SELECT severity, agent_id, title FROM tacho.alerts \
 ORDER BY risk DESC LIMIT 10 FORMAT PrettyCompact"
   {tacho} up --no-demo   # waits for your own agents; then
-  curl -N {door}/alerts   # the alert feed (server-sent events)
+  {door}/console   # the web console: alerts as they come; curl -N {door}/alerts is the feed
   OTEL_EXPORTER_OTLP_ENDPOINT={door} python your_agent.py"""
 
 

@@ -127,7 +127,7 @@ def render(heading: Heading, numbers: Numbers, board: Board, running: Mapping[st
         where,
         top,
         Panel(_alerts(board.newest()), title="newest alerts"),
-        Text(f"Ctrl-C stops cleanly.   The alert feed: curl -N {heading.door}/alerts", "dim"),
+        Text(f"Ctrl-C stops cleanly.   The console: {heading.door}/console", "dim"),
     )
 
 

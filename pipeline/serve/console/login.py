@@ -12,11 +12,17 @@ from tachograph.pipeline.serve.console.entrance import Entrance, form_of
 from tachograph.pipeline.serve.console.render import shown
 from tachograph.pipeline.serve.console.sessions import COOKIE, SESSION_S
 from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.gate import address_of
 from tachograph.pipeline.serve.oidc import Oidc
+from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import Caller, Tokens
 
 HOME: Final = "/console"
 LOGIN: Final = "/console/login"
+# Refused logins of one address.
+REFUSED_PER_S: Final = 0.2
+BURST_REFUSED: Final = 10.0
+ADDRESSES: Final = 10_000
 NOBODY: Final = Caller(principal="unknown", tenant=None, roles=frozenset())
 
 
@@ -28,6 +34,7 @@ class Login:
     ) -> None:
         self._entrance, self._tokens, self._oidc = entrance, tokens, oidc
         self._audit = audit
+        self._refused = RateLimit(REFUSED_PER_S, BURST_REFUSED, ADDRESSES)
 
     async def page(self, _request: Request) -> Response:
         """GET /console/login."""
@@ -46,6 +53,10 @@ class Login:
         except RequestError as error:
             if error.status != 401:
                 raise
+            # Each is written down: nobody fills the trail by guessing.
+            wait_s = self._refused.wait_s(address_of(request))
+            if wait_s is not None:
+                raise RequestError(429, "too many refused logins", retry_after_s=wait_s) from error
             await self._audit.note(request, NOBODY, "login_refused", "token")
             return self._form("This token is not known.", 401)
         if "viewer" not in caller.roles:

@@ -73,6 +73,18 @@ def test_the_trail_says_who_came_what_they_read_and_what_they_said(door: OpenDoo
     assert {one.address for one in trail} == {"127.0.0.1"}
 
 
+def test_nobody_fills_the_trail_by_guessing(door: OpenDoor) -> None:
+    with door.client() as client:
+        refused = 0
+        while client.post("/console/login", data={"token": "x" * 30}).status_code == 401:
+            refused += 1
+            assert refused < 100
+        assert refused >= 10
+        assert client.post("/console/login", data={"token": ADMIN}).status_code == 303
+    done = [one.action for one in written(door, refused + 1)]
+    assert done == [*["login_refused"] * refused, "login"]
+
+
 def test_what_cannot_be_written_down_is_not_shown(world: ClickHouseSettings, tmp_path: Any) -> None:
     broker = MockBroker(topics=("agent.alerts", TOPIC))
     with broker:
