@@ -74,6 +74,8 @@ def _add(
         raise BadInput("too_many", f"a record may hold {limits.ITEMS} actions")
     # Actions of one item are told apart by their number.
     said = meaning if number == 0 else b"%s#%d" % (meaning, number)
-    decoded.items.append(
-        Item(row, place, told.place or native.place_of(row), told.producer, said, own_id=False)
-    )
+    whose = told.place or native.place_of(row)
+    if whose == native.UNKNOWN_AGENT:
+        # Nothing names an agent or a service: who reports it is all that is known.
+        whose = str(row.get("source_kind") or whose)
+    decoded.items.append(Item(row, place, whose, told.producer, said, own_id=False))

@@ -12,8 +12,9 @@ from tachograph.pipeline.normalize.genai import fields, keep, put
 from tachograph.pipeline.normalize.raw import BadInput, Row
 
 # GenAI events: event name → (kind, role of the words, direction).
+_DETAILS: Final = "gen_ai.client.inference.operation.details"
 _GENAI: Final[dict[str, tuple[str, str | None, str | None]]] = {
-    "gen_ai.client.inference.operation.details": ("completion", "assistant", "out"),
+    _DETAILS: ("completion", "assistant", "out"),
     "gen_ai.client.operation.exception": ("completion", None, None),
     "gen_ai.execute_tool.exception": ("tool_call", None, None),
     "gen_ai.evaluation.result": ("evaluation", None, None),
@@ -55,6 +56,9 @@ def row_of(log: Log, resource: Row, scope: str) -> Row | None:
             extra = {**value, **extra}
         else:
             row.setdefault(field, value)
+    if name == _DETAILS and row.get("source_id"):
+        # Content of a call that a span tells of as well: two reports by one library.
+        row["source_id"] += " (event)"
     if cli is not None:
         # Such a client is the agent, whatever trace it is part of.
         row.setdefault("agent_id", row.get("service_name") or cli.name)

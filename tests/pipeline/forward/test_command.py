@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.forward.command import app
 from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, eventually
+from tests.pipeline.forward.stubs import BulkStub, HttpStub, Scripted, SentinelStub, SplunkStub
 
 SECRET = "a secret of at least 16 bytes"
 
@@ -69,6 +70,38 @@ def test_a_sample_reaches_rsyslog(
     assert "read to the end by the receiver" in result.stdout
     eventually(lambda: len(daemon.lines()) == 1, "the sample")
     assert "|tacho.sample|Test alert of Tachograph" in daemon.lines()[0]
+
+
+RECEIVERS: dict[str, tuple[HttpStub, dict[str, str]]] = {
+    "splunk_hec": (SplunkStub(SECRET), {"url": "{url}"}),
+    "elasticsearch": (BulkStub(f"ApiKey {SECRET}"), {"url": "{url}"}),
+    "sentinel": (
+        SentinelStub(client_id="app-1", secret=SECRET, columns={"AlertId"}),
+        {"url": "{url}", "login_url": "{url}", "dcr_immutable_id": "dcr-0123",
+         "tenant_id": "tenant-1", "client_id": "app-1"},
+    ),
+    "otlp": (
+        Scripted(lambda _request: (200, {"content-type": "application/x-protobuf"}, b"")),
+        {"url": "{url}/v1/logs"},
+    ),
+    "slack": (Scripted(lambda _request: (200, {}, b"ok")), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RECEIVERS)
+def test_a_sample_reaches_every_kind_of_receiver_and_its_answer_is_shown(
+    tacho: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    stub, options = RECEIVERS[kind]
+    with stub:
+        if kind == "slack":
+            monkeypatch.setenv("HOOK_SECRET", f"{stub.url}/services/T0/B0/x")
+        lines = [f'{name} = "{value.format(url=stub.url)}"' for name, value in options.items()]
+        head = ["[[destination]]", 'name = "it"', f'type = "{kind}"', 'secret_env = "HOOK_SECRET"']
+        result = tacho("\n".join([*head, *lines, ""]), "test", "it")
+    assert result.exit_code == 0, result.output
+    assert "the other end said: " in result.stdout
+    assert any(b"Test alert of Tachograph" in request.body for request in stub.requests)
 
 
 def test_a_receiver_that_is_away_is_told_apart_from_a_wrong_name(

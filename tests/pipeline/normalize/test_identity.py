@@ -14,7 +14,7 @@ from tachograph.pipeline.normalize.identity import LinkBook, Named
 from tachograph.schemas import batch
 from tachograph.schemas.identity import partition_of
 
-from .conftest import KEY, NOON_US, action, record, request, span
+from .conftest import KEY, NOON_US, action, attribute, record, request, span
 
 SECOND = 1_000_000
 
@@ -104,6 +104,44 @@ def test_two_reports_of_a_call_are_twins_and_its_result_is_not(core: Normalizer)
     assert sdk["event_id"] != gateway["event_id"]
     assert sdk["twin_key"] == gateway["twin_key"] != result["twin_key"]
     assert one(core, action(tool_call_id="c")).get("twin_key") is None
+
+
+def completion(core: Normalizer, response: str, **fields: Any) -> Any:
+    said = {"gen_ai.response.id": response}
+    row = one(core, action(kind="completion", attributes=said, **fields))
+    return row.get("twin_key")
+
+
+def test_a_response_of_a_provider_is_known_by_its_id_alone_and_a_short_one_by_its_trace(
+    core: Normalizer,
+) -> None:
+    long, short = "chatcmpl-0123456789ab", "chatcmpl-1"
+    assert completion(core, long) == completion(core, long, trace_id="t") is not None
+    assert completion(core, short) is None
+    assert completion(core, short, trace_id="t") != completion(core, short, trace_id="u")
+
+
+def test_the_content_of_a_call_is_another_source_than_its_span(core: Normalizer) -> None:
+    said = {"gen_ai.operation.name": "chat", "gen_ai.response.id": "chatcmpl-0123456789ab"}
+    name = "gen_ai.client.inference.operation.details"
+    attributes = [attribute(key, value) for key, value in said.items()]
+    log = {"eventName": name, "timeUnixNano": str(NOON_US * 1000), "attributes": attributes}
+    scopes = [{"scope": {"name": "test"}, "logRecords": [log]}]
+    told = record({"resourceLogs": [{"resource": {}, "scopeLogs": scopes}]}, "otlp_logs")
+    spoken = record(request(span() | {"attributes": attributes}), "otlp_spans")
+    rows = core.normalize([told, spoken]).frame
+    assert rows["twin_key"].n_unique() == 1
+    assert sorted(rows["source_id"]) == ["test", "test (event)"]
+
+
+def test_a_tool_call_and_the_mcp_call_that_it_wraps_are_twins(core: Normalizer) -> None:
+    tool = span("a1" * 8, gen_ai__operation__name="execute_tool", gen_ai__tool__call__id="c")
+    client = {**span("c1" * 8, mcp__method__name="tools/call"), "kind": 3, "parentSpanId": "a1" * 8}
+    server = {**span("d1" * 8, mcp__method__name="tools/call"), "kind": 2, "parentSpanId": "c1" * 8}
+    given = record(request(tool, client, server), "otlp_spans")
+    rows = core.normalize([given]).frame
+    assert rows["twin_key"].n_unique() == 1
+    assert rows["source_id"].to_list() == ["test", "test", "test (server)"]
 
 
 def test_the_client_and_the_server_of_an_mcp_call_are_twins(core: Normalizer) -> None:
