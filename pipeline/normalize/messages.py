@@ -22,7 +22,7 @@ FLAT_PREFIXES: Final = (
     "llm.output_messages.",
 )
 # Types of a message's part that are words.
-_SPOKEN: Final = frozenset({"text", "input_text", "output_text"})
+_SPOKEN: Final = ("text", "input_text", "output_text")
 # What a flattened name says twice, or as no key of a message.
 _LEVELS: Final = frozenset({"message", "message_content", "tool_call"})
 MAX_LEVELS: Final = 6

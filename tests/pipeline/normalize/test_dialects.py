@@ -71,6 +71,14 @@ def test_messages_of_the_span_itself_hold_against_its_events(rows: Rows) -> None
     assert row["content_text"] == "hello"
 
 
+@pytest.mark.parametrize("kind", [[], {}, None, 7, "image"])
+def test_parts_of_no_known_type_are_no_words(rows: Rows, kind: Any) -> None:
+    told = [{"role": "assistant", "parts": [{"type": kind, "text": "x"}, "said"]}]
+    given = span(gen_ai__operation__name="chat", gen_ai__output__messages=json.dumps(told))
+    [row] = rows(request(given), topic="otlp_spans")
+    assert row["content_text"] == "said"
+
+
 def test_flattened_parts_and_calls_of_a_message_are_lists(rows: Rows) -> None:
     message = "llm.output_messages.0.message"
     given = span(openinference__span__kind="LLM")
