@@ -12,12 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tachograph.detectors.across import AcrossDetector
 from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.features import FEATURES, JUDGEMENTS
 from tachograph.detectors.behaviour.fitting import blank
 from tachograph.detectors.behaviour.shared import shared_apart
+from tachograph.detectors.correlation.travel import by_partition
+from tachograph.detectors.partition import PartitionDetector
+from tachograph.schemas import batch
 from tachograph.schemas.alert import Signal
-from tests.detectors.made import SECOND_US, frame
+from tests.detectors.made import SECOND_US, frame, rules
 
 START_S = 1_790_000_000
 SHAPE = (len(JUDGEMENTS) - 1, len(FEATURES))
@@ -132,3 +136,23 @@ def test_a_person_may_be_faster_than_a_hand_over_several_agents_together(
 def test_match_rows_of_others_are_left_alone() -> None:
     rows = pl.DataFrame({"rule_id": ["a"], "tenant": ["t"]})
     assert shared_apart(rows)[0].equals(rows)
+
+
+def test_panes_travel_as_match_rows_to_where_across_is_judged() -> None:
+    rule_set = rules(
+        "title: none\nlogsource: {category: any}\n"
+        "detection: {a: {tool.name: nothing}, condition: a}\n"
+    ).beside_sessions()
+    places = [PartitionDetector(rule_set), PartitionDetector(rule_set)]
+    meeting, found = AcrossDetector(rule_set), list[Signal]()
+    for place, service in zip(places, ("own", "thief"), strict=True):
+        place.process(frame(calls(service, 60, 400, 0.02, credential_id="k")), [], 1)
+        for rows in place.close(2).matches:
+            [part] = by_partition(rows, 1).values()
+            meeting.process(batch.decode(batch.encode(part)), 3)
+    state, meeting = meeting.dump(), AcrossDetector(rule_set)
+    meeting.load(state)
+    told = meeting.tick((START_S + 20_000) * SECOND_US, 4)
+    found += told.signals
+    assert {(one.entity, one.group["credential.id"]) for one in found} == {("k", "k")}
+    assert {group.entity for group in told.groups} == {"k"}
