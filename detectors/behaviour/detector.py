@@ -122,6 +122,8 @@ class Behaviour:
             for place in range(len(SCALES))
         ]
         self._shared = shared
+        # What is shared is sent by the minute.
+        self._first_scale = 1 if shared else 0
         self._sender = Sender(limits)
         self._baselines = Baselines(self.calibration)
         # Bits of the targets and tools that each agent had met when the epoch began, and of those
@@ -251,6 +253,9 @@ class Behaviour:
         """Judge all windows that end at or before a base pane."""
         closed = closed_of(self._over(until))
         persons = self._agents.persons(closed.slots)
+        if self._first_scale:
+            told = persons | (closed.scales >= self._first_scale)
+            closed, persons = closed.at(told), persons[told]
         crossings = self._hands(closed.at(persons)) if persons.any() else []
         closed = closed.at(~persons) if persons.any() else closed
         for epoch, rows in closed.epochs():
@@ -294,7 +299,8 @@ class Behaviour:
         suspect = np.any(scores * 2 >= self._bars[scales], axis=1)
         self._baselines.note((slots, scales), levels, known, suspect)
         # What an agent met while out of line is not held to be its own.
-        met = (scales == 0) & (~suspect | (own < WARM[0]))
+        shortest = scales == self._first_scale
+        met = shortest & (~suspect | (own < WARM[self._first_scale]))
         np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
         self._observe(judged, AGENT)

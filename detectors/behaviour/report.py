@@ -57,6 +57,7 @@ class Reporter:
         judgement = int(judged.judgement[place])
         usual = amount_of(float(known.centre[place, feature])) * asked.grain
         most = amount_of(float(known.highest[place, feature])) * asked.grain
+        at_large = self._at_large(int(judged.closed.scales[place]), feature)
         own = int(judged.own[place])
         score = int(judged.scores[place, feature])
         p_value = self._calibration.p_value(judgement, feature, score)
@@ -66,12 +67,14 @@ class Reporter:
             "high" if times >= _HIGH_TIMES else "medium",
             f"{titled(asked.finding, who)}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}"
             f"{', after others like it' if judgement == ADDED_UP else ''}, "
-            f"where {usual:,.3g} is usual and {most:,.3g} was the most, {_rests_on(own)}",
+            f"where {usual:,.3g} is usual ({at_large:,.3g} for agents at large) and "
+            f"{most:,.3g} was the most, {_rests_on(own)}",
             {
                 "feature": asked.name,
                 "judged_by": JUDGEMENTS[judgement],
                 "observed": str(amount),
                 "usual": f"{usual:.6g}",
+                "usual_at_large": f"{at_large:.6g}",
                 "most_before": f"{most:.6g}",
                 "windows_known": str(own),
                 "p_value": f"{p_value:.3g}",
@@ -80,6 +83,11 @@ class Reporter:
             {**_shares(judged, place), asked.name: float(amount), "p_value": p_value},
         )
         return self._signal(who, judged.row(place), scale, said, revision)
+
+    def _at_large(self, scale: int, feature: int) -> float:
+        """The amount that is usual for agents that nothing is known of."""
+        level = float(self._calibration.centre[scale][feature])
+        return amount_of(level) * FEATURES[feature].grain
 
     def too_fast(self, who: Identity, judged: Judged, place: int, revision: int) -> Signal:
         """A window that holds more than a hand can do."""

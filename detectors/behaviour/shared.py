@@ -1,5 +1,5 @@
 """What is done in the name of a principal, by a person's hand, or with a credential, on its way to
-where all of it meets, whoever did it: base panes that are over, as match rows.
+where all of it meets, whoever did it: panes that are over, as match rows.
 
 A pane is sent once it is over, a row for each service that had a part in it. One that comes again
 is the same row: it replaces, and adds nothing.
@@ -12,10 +12,12 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState
+from tachograph.detectors.behaviour.features import SCALES
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.rows import (
     KEY,
     PANE_COLUMNS,
+    ROLL,
     SOURCE,
     UNLINKED,
     merged,
@@ -38,6 +40,15 @@ _NUMBERS: Final = [name for name, kind in PANE_COLUMNS.items() if kind.is_numeri
 _MINE: Final = {_PREFIX + name: kind for name, kind in PANE_COLUMNS.items()} | dict.fromkeys(
     (_PREFIX + name for name in _OF), pl.String()
 )
+
+
+# Hands are judged by base windows, all else by the minute: its rows stand for the last pane of it,
+# without the course of acts.
+_MINUTE: Final = SCALES[1].panes
+_BY_THE_MINUTE: Final = [
+    pl.col("window") // _MINUTE * _MINUTE + _MINUTE - 1,
+    *(pl.lit(0, pl.UInt64).alias(name) for name in ROLL),
+]
 
 
 class SenderState(msgspec.Struct, frozen=True, array_like=True):
@@ -129,6 +140,7 @@ def _by_subject(rows: pl.DataFrame) -> list[pl.DataFrame]:
                 pl.lit(facet).alias("facet"),
                 pl.lit("").alias("trace"),
                 _service_bits(own["partition_key"]),
+                *([] if claimed else _BY_THE_MINUTE),
             )
         )
     return found

@@ -108,13 +108,13 @@ def test_what_is_said_of_what_is_shared_does_not_depend_on_partitions(
 
 def test_a_credential_that_two_services_use_at_once_is_judged_as_one() -> None:
     usual = [row for hour in range(20) for row in calls("own", hour * 300, 3, 1, credential_id="k")]
-    theft = calls("own", 6100, 9, 0.5, credential_id="k")
-    theft += calls("thief", 6100, 9, 0.5, credential_id="k")
+    theft = calls("own", 6100, 20, 0.5, credential_id="k")
+    theft += calls("thief", 6100, 20, 0.5, credential_id="k")
     found = said(usual + theft, 2, 1)
     assert {(s.entity, *s.group.items()) for s in found} == {("k", ("credential.id", "k"))}
     assert any("the credential's own history" in s.title for s in found)
     assert all(s.agent_id is None for s in found)
-    assert not said(usual + calls("own", 6100, 18, 0.5, credential_id="k"), 2, 1)
+    assert not said(usual + calls("own", 6100, 40, 0.25, credential_id="k"), 2, 1)
 
 
 @pytest.mark.parametrize(("services", "expected"), [(1, set()), (4, {"ann"})])
