@@ -37,6 +37,9 @@ _SECRET_HINTS = (
 )  # fmt: skip
 _AFTER_SIGN = re.compile(r"[:=] ?(\S{4,40})")
 MAX_SECRETS = 200
+# Texts that are kept cut up, and how long they may be: some 20 MB at most.
+MAX_KEPT = 1_024
+MAX_KEPT_CHARS = 4_000
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -83,6 +86,17 @@ class Taken(msgspec.Struct, frozen=True):
     secrets: list[str]
 
 
+class _Record(msgspec.Struct, frozen=True):
+    """One record of a text, as far as it is the same whoever asked for it."""
+
+    low: str
+    split: list[str]
+    # By unit: the verbs that it asks for, and those that it at least points with.
+    asked: list[frozenset[str]]
+    points: list[frozenset[str]]
+    secrets: list[str]
+
+
 def take(text: str, source: Callable[[], Source], wish: Wish) -> Taken:
     """Cut a brought-in text up. `source`: asked for where a sentence of it asks for something.
     `wish`: what the user said so far.
@@ -90,23 +104,34 @@ def take(text: str, source: Callable[[], Source], wish: Wish) -> Taken:
     known: Source | None = None
     found: list[Sentence] = []
     texts, secrets = [], []
-    for record in sentences.records(sentences.evened(text)):
-        low = " ".join(record.lower().split())
-        texts.append(low)
-        split = sentences.units(record)
-        asked = [sentences.asked_verbs(unit) for unit in split]
-        points = [
-            verbs or sentences.pointing_verbs(unit)
-            for unit, verbs in zip(split, asked, strict=True)
-        ]
-        if any(points):
+    for record in _kept(text) if len(text) <= MAX_KEPT_CHARS else _records(text):
+        texts.append(record.low)
+        if any(record.points):
             known = known or source()
-            if wish.handed_to(low, known.asked):
-                wish.adopt(low)
-            found += _of_record(split, asked, points, low, known)
-        if _speaks_of_secrets(low):
-            secrets += _secrets(split)
+            if wish.handed_to(record.low, known.asked):
+                wish.adopt(record.low)
+            found += _of_record(record.split, record.asked, record.points, record.low, known)
+        secrets += record.secrets
     return Taken(texts, found, secrets[:MAX_SECRETS])
+
+
+def _records(text: str) -> list[_Record]:
+    return [_record(record) for record in sentences.records(sentences.evened(text))]
+
+
+# Agents are told the same again and again: by one tool in many sessions, and when a session is
+# read anew.
+_kept = functools.lru_cache(maxsize=MAX_KEPT)(_records)
+
+
+def _record(record: str) -> _Record:
+    low = " ".join(record.lower().split())
+    split = sentences.units(record)
+    asked = [sentences.asked_verbs(unit) for unit in split]
+    points = [
+        verbs or sentences.pointing_verbs(unit) for unit, verbs in zip(split, asked, strict=True)
+    ]
+    return _Record(low, split, asked, points, _secrets(split) if _speaks_of_secrets(low) else [])
 
 
 def _of_record(
