@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import polars as pl
 
 from tachograph.detectors.language.fields import ACTIONS, FieldMap
 from tachograph.detectors.language.rulefile import parse
-from tachograph.detectors.language.ruleset import RuleSet, build
+from tachograph.detectors.language.ruleset import RuleSet, build, load
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.batch import COLUMNS
 
@@ -29,6 +30,12 @@ def frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     ]
     names = {name for row in whole for name in row}
     return pl.DataFrame(whole, schema={name: COLUMNS[name] for name in sorted(names)})
+
+
+@cache
+def shipped_rules() -> RuleSet:
+    """The rules that ship, compiled once for all tests."""
+    return load()
 
 
 def rules(text: str, fields: FieldMap = ACTIONS) -> RuleSet:

@@ -16,15 +16,14 @@ from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.detector import Detector
 from tachograph.detectors.engine import Engine
 from tachograph.detectors.intent.detector import MisuseDetector
-from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.links import Linked
 from tachograph.detectors.provenance.detector import ProvenanceDetector
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
-from tests.detectors.made import SECOND_US, Standing, frame
+from tests.detectors.made import SECOND_US, Standing, frame, shipped_rules
 from tests.detectors.provenance.sessions import OBEYED, Row, Told, many
 
-RULES = load()
+RULES = shipped_rules()
 MADE: dict[type, Callable[[], Detector]] = {
     Engine: lambda: Engine(RULES),
     ProvenanceDetector: lambda: ProvenanceDetector(model=OBEYED),

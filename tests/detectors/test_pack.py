@@ -14,9 +14,9 @@ from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.detectors.language.samples import cases
 from tachograph.detectors.reference import catalogue
 from tachograph.schemas.alert import RiskCategory
-from tests.detectors.made import frame
+from tests.detectors.made import frame, shipped_rules
 
-RULES = load()
+RULES = shipped_rules()
 each_rule = pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.meta.title)
 
 

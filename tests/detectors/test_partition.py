@@ -7,13 +7,12 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.partition import MAX_CONTEXTS, PartitionDetector
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import SessionLink
-from tests.detectors.made import SECOND_US, Standing, at, frame
+from tests.detectors.made import SECOND_US, Standing, at, frame, shipped_rules
 
-RULES = load()
+RULES = shipped_rules()
 DETECTOR = PartitionDetector(RULES)
 STATE = DETECTOR.dump()
 

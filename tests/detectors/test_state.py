@@ -7,7 +7,6 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.detectors.published import MAX_SNAPSHOT_BYTES, Published, bounded, joined
 from tachograph.detectors.recent import Recent
@@ -15,10 +14,10 @@ from tachograph.detectors.state import definition_hashes
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.codec import encode
 from tachograph.schemas.identity import plain_id
-from tests.detectors.made import at, frame
+from tests.detectors.made import at, frame, shipped_rules
 
 PLACE = ("default", "place", "S")
-RULES = load()
+RULES = shipped_rules()
 
 
 def row(second: int, **fields: Any) -> dict[str, Any]:

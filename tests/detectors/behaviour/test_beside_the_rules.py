@@ -3,13 +3,12 @@
 from typing import Any
 
 from tachograph.detectors.across import WholeDetector
-from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
-from tests.detectors.made import SECOND_US, at, frame
+from tests.detectors.made import SECOND_US, at, frame, shipped_rules
 
-RULES = load()
+RULES = shipped_rules()
 START_S = 1_790_000_000
 
 
