@@ -39,8 +39,8 @@ def _counting_table() -> Ints:
 
 
 _COUNTED = _counting_table()
-# With fewer free bits than this nothing is told of what is new.
-LEAST_FREE_BITS = 16
+# One new bit stands for no more than four values: with fewer free bits it would be a guess.
+LEAST_FREE_BITS = 64
 
 
 def _new_table() -> Ints:
@@ -48,10 +48,11 @@ def _new_table() -> Ints:
     only where its bit is free, so the fewer are free, the more values stand behind each.
     """
     found = np.zeros((SKETCH_BITS + 1, SKETCH_BITS + 1), np.int64)
-    for free in range(LEAST_FREE_BITS, SKETCH_BITS + 1):
+    for free in range(SKETCH_BITS + 1):
+        room = max(free, LEAST_FREE_BITS)
         for new in range(free + 1):
-            left = max(free - new, 0.5)
-            found[free, new] = round(-SKETCH_BITS * math.log(left / free))
+            left = max(room - new, 0.5)
+            found[free, new] = round(-SKETCH_BITS * math.log(left / room))
     return found
 
 

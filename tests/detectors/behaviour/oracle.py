@@ -45,8 +45,8 @@ def counted(bits: int) -> int:
 
 
 def counted_new(bits: int, before: int) -> int:
-    free = 256 - before
-    return round(-256 * math.log(max(free - bits, 0.5) / free)) if free >= 16 else 0
+    free = max(256 - before, 64)
+    return round(-256 * math.log(max(free - bits, 0.5) / free))
 
 
 @functools.cache

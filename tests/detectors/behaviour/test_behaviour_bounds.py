@@ -7,7 +7,13 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.behaviour.detector import Behaviour
-from tachograph.detectors.behaviour.levels import SKETCH_BITS, amount_of, different, level_of
+from tachograph.detectors.behaviour.levels import (
+    SKETCH_BITS,
+    amount_of,
+    different,
+    different_new,
+    level_of,
+)
 from tachograph.detectors.limits import Limits
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
@@ -91,3 +97,11 @@ def test_a_sketch_counts_up_to_some_hundred_values_within_a_tenth() -> None:
         bits = np.uint64(1) << ((hashes >> np.uint64(8)) & np.uint64(63))
         np.bitwise_or.at(words[0], (hashes & np.uint64(3)).astype(np.int64), bits)
         assert abs(int(different(words)[0]) - count) <= max(count // 10, 1)
+
+
+def test_one_new_bit_of_a_sketch_that_is_nearly_full_is_told_as_four_targets_at_most() -> None:
+    before = np.full((1, 4), 2**64 - 1, np.uint64)
+    before[0, 0] ^= np.uint64(7)
+    words = np.array([[1, 0, 0, 0]], np.uint64)
+    assert different_new(words, before).tolist() == [4]
+    assert different_new(words, np.zeros((1, 4), np.uint64)).tolist() == [1]
