@@ -113,8 +113,11 @@ def _actions(pipeline: Pipeline) -> tuple[pl.DataFrame, list[SessionLink]]:
 
 
 def _by_rules(rules: Path, frame: pl.DataFrame, links: list[SessionLink]) -> list[Signal]:
-    """What one set of rules by itself says of everything."""
-    return WholeDetector(load([rules], builtin=True)).process(frame, links, 0).signals
+    """What one set of rules by itself says of everything, once nothing comes any more."""
+    detector = WholeDetector(load([rules], builtin=True))
+    said = [detector.process(frame, links, 0), detector.close(1)]
+    newest = {signal.signal_id: signal for found in said for signal in found.signals}
+    return [signal for signal in newest.values() if signal.change != "retracted"]
 
 
 def _told(signal: Signal) -> dict[str, Any]:
