@@ -1,4 +1,4 @@
-"""The door as a stage: everything it is made of, put together in one function."""
+"""The door as a stage: everything it is made of, put together in one place."""
 
 import asyncio
 import contextlib
@@ -91,6 +91,64 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+class _House:
+    """All that the door is made of, and what has to be closed. Made on the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: DoorOptions,
+        *,
+        tokens: Tokens | None,
+        key: bytes,
+        backlog: Backlog,
+    ) -> None:
+        limits = options.limits
+        self.oidc = Oidc(options.oidc) if options.oidc else None
+        self.backlog = backlog
+        self.publisher = Publisher(settings, limits)
+        self.feed = Feed(settings, limits)
+        rate = RateLimit(limits.requests_per_s, limits.burst_requests, limits.clients)
+        self.gate = Gate(tokens, rate, self.oidc)
+        self.door = Door(
+            self.gate, self.publisher, limits,
+            key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
+            formats=Sources.from_env(os.environ).formats,
+        )  # fmt: skip
+        self.directives = Directives(settings, limits, system_us)
+        # People do not wait for scripts, nor scripts for people.
+        self.asking = Asking(settings.clickhouse)
+        self.console_asking = Asking(settings.clickhouse, at_once=4)
+        self.parts = self._parts(settings, Desk(settings, self.feed, limits), tokens)
+
+    def _parts(self, settings: Settings, desk: Desk, tokens: Tokens | None) -> Parts:
+        audit = Audit(self.publisher, settings.tenant, system_us)
+        console = Console(
+            Entrance(self.gate, Sessions(system_us)), self.console_asking, desk, self.publisher,
+            audit=audit, tokens=tokens, oidc=self.oidc,
+        )  # fmt: skip
+        return Parts(
+            self.door,
+            Views(self.gate, self.publisher, desk, self.directives, settings),
+            Archive(self.gate, self.asking, audit),
+            Sockets(self.gate, desk),
+            console,
+        )
+
+    def dismiss(self) -> None:
+        """Watchers leave, or the server would wait for them."""
+        self.feed.close()
+        self.directives.close()
+
+    async def close(self) -> int:
+        """Let Kafka and ClickHouse go; how many records nobody acknowledged."""
+        left = await asyncio.to_thread(self.publisher.close, FLUSH_S)
+        await asyncio.to_thread(self.backlog.close)
+        self.asking.close()
+        self.console_asking.close()
+        return left
+
+
 async def _serve(
     settings: Settings,
     options: DoorOptions,
@@ -102,42 +160,13 @@ async def _serve(
     backlog: Backlog,
     opened: Callable[[str], None],
 ) -> None:
-    limits = options.limits
-    oidc = Oidc(options.oidc) if options.oidc else None
-    publisher = Publisher(settings, limits)
-    feed = Feed(settings, limits)
-    rate = RateLimit(limits.requests_per_s, limits.burst_requests, limits.clients)
-    gate = Gate(tokens, rate, oidc)
-    door = Door(
-        gate, publisher, limits,
-        key=key, tenant=settings.tenant, backlog=backlog, clock_us=system_us,
-        formats=Sources.from_env(os.environ).formats,
-    )  # fmt: skip
-    directives = Directives(settings, limits, system_us)
-    desk = Desk(settings, feed, limits)
-    # People do not wait for scripts, nor scripts for people.
-    asking, console_asking = Asking(settings.clickhouse), Asking(settings.clickhouse, at_once=4)
-    audit = Audit(publisher, settings.tenant, system_us)
-    parts = Parts(
-        door,
-        Views(gate, publisher, desk, directives, settings),
-        Archive(gate, asking, audit),
-        Sockets(gate, desk),
-        Console(
-            Entrance(gate, Sessions(system_us)),
-            console_asking,
-            desk,
-            publisher,
-            audit=audit,
-            tokens=tokens,
-            oidc=oidc,
-        ),
-    )
+    house = _House(settings, options, tokens=tokens, key=key, backlog=backlog)
+    publisher = house.publisher
     health = HealthReporter(settings, "serve")
-    server = _Server(_config(options, application(parts)))
+    server = _Server(_config(options, application(house.parts)))
     keeping_up = [asyncio.create_task(_reload(tokens))]
-    if oidc:
-        keeping_up.append(asyncio.create_task(oidc.follow()))
+    if house.oidc:
+        keeping_up.append(asyncio.create_task(house.oidc.follow()))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         # Neither the server nor a thread's event can be awaited: both are looked at.
@@ -146,20 +175,15 @@ async def _serve(
         opened(_url(options, listener))
         while not (stop.is_set() or serving.done() or publisher.fatal):
             await asyncio.sleep(WATCH_S)
-            await asyncio.to_thread(health.beat, drops={TURNED_AWAY: door.turned_away})
+            await asyncio.to_thread(health.beat, drops={TURNED_AWAY: house.door.turned_away})
     finally:
-        feed.close()  # watchers leave, or the server would wait for them
-        directives.close()
+        house.dismiss()
         server.should_exit = True
         for task in keeping_up:
             task.cancel()
         await serving
         await asyncio.to_thread(health.close)
-        left = await asyncio.to_thread(publisher.close, FLUSH_S)
-        await asyncio.to_thread(backlog.close)
-        asking.close()
-        console_asking.close()
-        log.info("door closed", unacknowledged=left)
+        log.info("door closed", unacknowledged=await house.close())
     if publisher.fatal:
         raise RetryLater(f"the producer cannot go on: {publisher.fatal}")
 

@@ -180,7 +180,9 @@ def test_answers_are_as_the_description_says(archive: httpx.Client) -> None:
         )
 
 
-def test_whatever_the_description_allows_is_answered_as_it_says(archive: httpx.Client) -> None:
+def test_whatever_the_description_allows_is_answered_as_it_says(
+    archive: httpx.Client, tmp_path: Path
+) -> None:
     # The feed has no end, so it is left out.
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run",
@@ -188,7 +190,9 @@ def test_whatever_the_description_allows_is_answered_as_it_says(archive: httpx.C
         "--exclude-path", "/alerts", "--phases", "fuzzing", "--max-examples", "15",
         "--checks", "all", "--no-color", "--header", f"Authorization: Bearer {TOKENS['all']}",
     ]  # fmt: skip
-    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    found = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=200, cwd=tmp_path
+    )
     assert found.returncode == 0, found.stdout[-4_000:]
     assert "Selected: 2/3" in found.stdout
 
