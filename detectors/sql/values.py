@@ -86,7 +86,8 @@ class Values:
     def keywords(self) -> Value:
         """Every text of an action that a keyword is looked for in, as one list."""
         columns = ACTIONS.keyword_columns(ACTIONS.columns or {})
-        found = [_whole(self._column(one), COLUMNS[one]) for one in columns]
+        # What is measured of a window stands on no stored action.
+        found = [_whole(self._column(one), COLUMNS[one]) for one in columns if one in COLUMNS]
         plain = ", ".join(value.sql for value in found if value.kind == "text")
         lists = ", ".join(value.sql for value in found if value.kind == "texts")
         texts = f"arrayConcat(arrayFilter(t -> t != '', [{plain}]), {lists})"

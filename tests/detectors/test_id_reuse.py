@@ -33,7 +33,7 @@ def frame(events: list[tuple[int, int, bool]], observed: datetime = START) -> pl
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(EVENT, max_size=8), max_size=8))
 def test_another_action_under_a_used_id_is_kept_and_marked(
     batches: list[list[tuple[int, int, bool]]],

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infra.kafka.broker import KafkaBroker
@@ -14,7 +15,7 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage.app import ALERTS_TOPIC, GROUPS_TOPIC
 from tachograph.pipeline.triage.entry import TriageRecord
-from tachograph.schemas.alert import Alert
+from tachograph.schemas.alert import Alert, StateSnapshot
 from tachograph.schemas.codec import encode
 from tests.pipeline.triage import kafka
 
@@ -46,8 +47,16 @@ def _content(alert: Alert) -> dict[str, object]:
         "risk": alert.risk,
         "status": alert.status,
         "signals": alert.signal_ids,
-        "state": alert.state,
+        "state": _known(alert.state),
     }
+
+
+def _known(state: StateSnapshot | None) -> StateSnapshot | None:
+    """What was captured, whether or not the agent's time to answer was over by the end."""
+    if state is None:
+        return None
+    missing = [one for one in state.missing if not one.startswith("published state: ")]
+    return msgspec.structs.replace(state, missing=missing)
 
 
 def _progress(settings: Settings, seen: int, process: kafka.Process) -> None:
