@@ -14,7 +14,7 @@ from tachograph.pipeline.metrics import DROPPED
 from tachograph.pipeline.serve.cursor import Cursor
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import Gate
-from tachograph.pipeline.serve.walk import Cut, Walk
+from tachograph.pipeline.serve.walk import Cut, Walk, until_left
 from tachograph.pipeline.serve.watch import Desk, Wanted
 
 # The feed has ended, or the client lagged: it may come again.
@@ -57,17 +57,7 @@ class Sockets:
         walk = Walk(
             desk.settings, desk.feed, desk.limits, wire=wire, view=wanted.line, cursor=cursor
         )
-        pump = asyncio.create_task(walk.run())
-        gone = asyncio.create_task(_left(socket))
-        try:
-            await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (pump, gone):
-                task.cancel()
-            outcome, left = await asyncio.gather(pump, gone, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            raise outcome
-        if isinstance(left, asyncio.CancelledError):
+        if await until_left(walk, _left(socket)):
             await socket.close(TRY_AGAIN)
 
 

@@ -6,8 +6,8 @@ else notices.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -153,3 +153,19 @@ class Walk:
             "reason": "the log no longer holds what was asked for",
         }  # fmt: skip
         return self._wire.said("gap", encode(self._cursor), msgspec.json.encode(data))
+
+
+async def until_left(walk: Walk, leaving: Coroutine[Any, Any, None]) -> bool:
+    """Walk until it ends or the client leaves; whether the client is still there. Raises what the
+    walk raises.
+    """
+    pump, gone = asyncio.create_task(walk.run()), asyncio.create_task(leaving)
+    try:
+        await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (pump, gone):
+            task.cancel()
+        outcome, left = await asyncio.gather(pump, gone, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return isinstance(left, asyncio.CancelledError)

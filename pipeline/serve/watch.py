@@ -14,7 +14,7 @@ from tachograph.pipeline.serve.cursor import Cursor, decode
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.feed import Feed, Item
 from tachograph.pipeline.serve.limits import Limits
-from tachograph.pipeline.serve.walk import Cut, View, Walk
+from tachograph.pipeline.serve.walk import Cut, View, Walk, until_left
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas.alert import SEVERITIES
 
@@ -146,16 +146,7 @@ class Watch(Response):
             self._desk.give()
 
     async def _stream(self, receive: Receive) -> None:
-        pump = asyncio.create_task(self._walk.run())
-        gone = asyncio.create_task(_disconnect(receive))
-        try:
-            await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (pump, gone):
-                task.cancel()
-            outcome, _ = await asyncio.gather(pump, gone, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            raise outcome
+        await until_left(self._walk, _disconnect(receive))
         await self._write(b"", more=False)
 
     def said(self, kind: str, at: str, data: bytes) -> bytes:
