@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from tachograph.pipeline.errors import TachoError
+from tachograph.pipeline.help_sections import Section, SectionedGroup
 
 app = typer.Typer(
     name="tacho",
-    help="Streaming detection for AI agents: actions in, explained alerts with captured state out.",
+    cls=SectionedGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 
@@ -25,11 +25,34 @@ _STAGES = {
     "detect": "Actions in; signals and signal groups out.",
     "triage": "Signal groups in; alerts with captured state out.",
     "store": "Everything into ClickHouse, each row once.",
-    "notarize": "Signed leaves over alerts, captured state, directives and dispositions.",
+    "notarize": "Signed leaves over everything that is evidence.",
 }
 
 
-@app.command(short_help="All stages in one command, with a live view.")
+def _say_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tacho {version('tachograph')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Streaming detection for AI agents: actions in, explained alerts with captured state out."""
+
+
+@app.command(
+    short_help="All stages in one command, with a live view.", rich_help_panel=Section.START
+)
 def up(
     *,
     demo: Annotated[
@@ -59,7 +82,7 @@ def up(
     raise typer.Exit(run_up(options))
 
 
-@app.command(short_help="Judge files with the engine of the stream.")
+@app.command(short_help="Judge files with the engine of the stream.", rich_help_panel=Section.START)
 def scan(  # noqa: PLR0913 - an argument for each option
     files: Annotated[list[Path], typer.Argument(help="files to judge; - is standard input")],
     *,
@@ -120,7 +143,7 @@ def scan(  # noqa: PLR0913 - an argument for each option
     raise typer.Exit(run_scan(options.sorted_out()))
 
 
-@app.command()
+@app.command(rich_help_panel=Section.START)
 def tail(
     topic: Annotated[str, typer.Argument(help="a topic of ours, as agent.alerts")],
     *,
@@ -150,7 +173,10 @@ def tail(
     run_tail(settings, topic, filters, from_start=from_start, follow=follow, limit=limit)
 
 
-@app.command(short_help="Serve what was stored in the embedded ClickHouse again.")
+@app.command(
+    short_help="Serve what was stored in the embedded ClickHouse again.",
+    rich_help_panel=Section.START,
+)
 def clickhouse(
     port: Annotated[int, typer.Option(help="port to listen on")] = 8123,
 ) -> None:
@@ -170,12 +196,14 @@ def _stage_command(name: str) -> Callable[[], None]:
 
 
 for _name, _help in _STAGES.items():
-    app.command(_name, help=f"{_help} One process of the stage; runs until it is told to stop.")(
-        _stage_command(_name)
-    )
+    app.command(
+        _name,
+        help=f"{_help} One process of the stage; runs until it is told to stop.",
+        rich_help_panel=Section.STAGES,
+    )(_stage_command(_name))
 
 
-@app.command()
+@app.command(rich_help_panel=Section.OPERATE)
 def migrate(
     *,
     cluster: Annotated[
@@ -215,33 +243,46 @@ def _register() -> None:
     from tachograph.pipeline.train.command import train
     from tachograph.pipeline.verify.command import verify
 
-    app.command(short_help="The HTTP door: telemetry in, alerts and metrics out.")(serve)
-    app.command(short_help="Alerts of a door: stored ones, and with --follow what comes.")(alerts)
-    app.command()(replay)
-    app.add_typer(directive, name="directive", short_help="Tell an agent to stop, and release it.")
-    app.command(short_help="Judge an alert again from its evidence.")(reproduce)
-    app.command(short_help="Ask ClickHouse: hunts that ship, or plain SQL.")(query)
-    app.command(short_help="One session on a page.")(session)
-    app.command(short_help="One agent on a page.")(agent)
-    app.add_typer(alert, name="alert", short_help="One alert on a page; close, assign, note.")
-    app.add_typer(incident, name="incident", short_help="Alerts that belong together, on a page.")
-    app.command(short_help="Print the JSON Schema of a record.")(schema)
-    app.command(short_help="Learn what honest behaviour is from past actions.")(train)
-    app.command(short_help="What the rules cover, and what each kind of source can feed.")(coverage)
-    app.command(short_help="Is the evidence in ClickHouse what was notarized?")(verify)
-    app.command(short_help="Alerts with proofs that a third party checks by itself.")(export)
-    app.command(short_help="Alerts, evidence and what people said, as files.")(backup)
-    app.command(short_help="Put a backup back.")(restore)
-    app.command(short_help="Changed rules over stored actions: what would differ.")(backtest)
-    app.add_typer(
-        forward, name="forward", short_help="Alerts to SIEMs and webhooks, each at its own pace."
-    )
-    app.add_typer(rules, name="rules", short_help="Rules: write, test, put in force, explain.")
-    app.add_typer(models, name="models")
-    app.add_typer(silence, name="silence")
-    app.add_typer(keys, name="keys")
-    app.add_typer(hold, name="hold")
-    app.add_typer(mapping, name="map", short_help="Formats of other systems; mapping files tried.")
+    for section, run, short in (
+        (
+            Section.INVESTIGATE,
+            alerts,
+            "Alerts of a door: stored ones, and with --follow what comes.",
+        ),
+        (Section.INVESTIGATE, session, "One session on a page."),
+        (Section.INVESTIGATE, agent, "One agent on a page."),
+        (Section.INVESTIGATE, query, "Ask ClickHouse: hunts that ship, or plain SQL."),
+        (Section.RULES, backtest, "Changed rules over stored actions: what would differ."),
+        (Section.RULES, coverage, "What the rules cover, and what each kind of source can feed."),
+        (Section.RULES, train, "Learn what honest behaviour is from past actions."),
+        (Section.EVIDENCE, reproduce, "Judge an alert again from its evidence."),
+        (Section.EVIDENCE, verify, "Is the evidence in ClickHouse what was notarized?"),
+        (Section.EVIDENCE, export, "Alerts with proofs that a third party checks by itself."),
+        (Section.STAGES, serve, "The HTTP door: telemetry in, alerts and metrics out."),
+        (Section.OPERATE, replay, "Put dead letters back on their topic after a fix."),
+        (Section.OPERATE, backup, "Alerts, evidence and what people said, as files."),
+        (Section.OPERATE, restore, "Put a backup back."),
+        (Section.OPERATE, schema, "Print the JSON Schema of a record."),
+    ):
+        app.command(short_help=short, rich_help_panel=section)(run)
+    for section, name, group, short in (
+        (Section.INVESTIGATE, "alert", alert, "One alert on a page; close, assign, note."),
+        (Section.INVESTIGATE, "incident", incident, "Alerts that belong together, on a page."),
+        (Section.INVESTIGATE, "directive", directive, "Tell an agent to stop, and release it."),
+        (Section.RULES, "rules", rules, "Rules: write, test, put in force, explain."),
+        (Section.RULES, "silence", silence, "Silence what is known: owner, reason and end."),
+        (Section.RULES, "models", models, "Models of behaviour: put in force, or in the shadow."),
+        (
+            Section.EVIDENCE,
+            "keys",
+            keys,
+            "Keys that sign tree heads: which there are, and a new one.",
+        ),
+        (Section.EVIDENCE, "hold", hold, "Legal holds: what stays, however old, until released."),
+        (Section.STAGES, "forward", forward, "Alerts to SIEMs and webhooks, each at its own pace."),
+        (Section.OPERATE, "map", mapping, "Formats of other systems; mapping files tried."),
+    ):
+        app.add_typer(group, name=name, short_help=short, rich_help_panel=section)
 
 
 _register()

@@ -2,6 +2,13 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
+
+import typer.main
+from typer.testing import CliRunner
+
+from tachograph.pipeline.cli import app
+from tachograph.pipeline.help_sections import Section
 
 # What takes a second to import, and a verb imports when it runs.
 HEAVY = ("polars", "numpy", "sklearn", "confluent_kafka", "clickhouse_connect", "sigma", "faust")
@@ -20,3 +27,17 @@ def test_help_comes_without_what_only_verbs_need() -> None:
         check=True,
     )
     assert said.stdout.split() == []
+
+
+def test_every_verb_stands_in_the_help_once_under_a_heading() -> None:
+    said = CliRunner().invoke(app, ["--help"]).output
+    listed = [line.split()[0] for line in said.splitlines() if line.startswith("  ")]
+
+    commands = typer.main.get_group(app).commands
+    assert {name: listed.count(name) for name in commands} == dict.fromkeys(commands, 1)
+    assert [f"{section}:" in said for section in Section] == [True] * len(Section)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"tacho {version('tachograph')}\n")
