@@ -42,9 +42,11 @@ POSTS: Final = ("/v1/traces", "/v1/logs", "/v1/metrics", "/v1/actions", "/v1/sta
 INGEST: Final = "/v1/ingest/"
 GETS: Final = (
     *("/v1/directives", "/v1/keys", "/alerts", "/healthz", "/readyz", "/metrics"),
-    *("/openapi.json", "/v1/alerts"),
+    *("/openapi.json", "/v1/alerts", "/v1/incidents"),
 )
 ALERT: Final = "/v1/alerts/"
+INCIDENT: Final = "/v1/incidents/"
+WORDS: Final = "/v1/dispositions"
 SOCKET: Final = "/alerts/ws"
 _STARTS: Final = ("http.response.start", "websocket.http.response.start")
 
@@ -145,12 +147,15 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     door, views, archive = parts.door, parts.views, parts.archive
     posts = [door.traces, door.logs, door.metrics, door.actions, door.state, door.acks]
     gets = [views.directives, views.keys, views.alerts, views.healthz, views.readyz, views.metrics]
-    gets += [views.openapi, archive.page]
+    gets += [views.openapi, archive.page, archive.incidents]
     routes: list[BaseRoute] = [
         *(Route(path, end, methods=["POST"]) for path, end in zip(POSTS, posts, strict=True)),
         Route(INGEST + "{format}", door.ingest, methods=["POST"]),
         *(Route(path, end, methods=["GET"]) for path, end in zip(GETS, gets, strict=True)),
         Route(ALERT + "{alert_id}", archive.one, methods=["GET"]),
+        Route(ALERT + "{alert_id}/dispositions", archive.words, methods=["GET", "POST"]),
+        Route(INCIDENT + "{incident_id}", archive.incident, methods=["GET"]),
+        Route(WORDS, archive.say_of_several, methods=["POST"]),
         WebSocketRoute(SOCKET, parts.sockets.watch),
         *parts.console.routes(),
     ]
@@ -207,7 +212,7 @@ class Outer:
         finally:
             path = scope["path"]
             route = path if path in POSTS or path in GETS else "other"
-            for prefix in (INGEST, ALERT, SOCKET, CONSOLE):
+            for prefix in (INGEST, ALERT, INCIDENT, WORDS, SOCKET, CONSOLE):
                 route = prefix if path.startswith(prefix) else route
             metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
 

@@ -35,6 +35,7 @@ from tachograph.pipeline.serve.options import DoorOptions, bound_socket
 from tachograph.pipeline.serve.protocol import SocketProtocol, guarded
 from tachograph.pipeline.serve.publisher import Publisher
 from tachograph.pipeline.serve.rate import RateLimit
+from tachograph.pipeline.serve.saying import Saying
 from tachograph.pipeline.serve.socket import Sockets
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.serve.watch import Desk
@@ -124,13 +125,19 @@ class _House:
     def _parts(self, settings: Settings, desk: Desk, tokens: Tokens | None) -> Parts:
         audit = Audit(self.publisher, settings.tenant, system_us)
         console = Console(
-            Entrance(self.gate, Sessions(system_us)), self.console_asking, desk, self.publisher,
+            Entrance(self.gate, Sessions(system_us)), self.console_asking, desk,
+            Saying(self.console_asking, self.publisher, audit, system_us),
             audit=audit, tokens=tokens, oidc=self.oidc,
         )  # fmt: skip
         return Parts(
             self.door,
             Views(self.gate, self.publisher, desk, self.directives, settings),
-            Archive(self.gate, self.asking, audit),
+            Archive(
+                self.gate,
+                self.asking,
+                audit,
+                Saying(self.asking, self.publisher, audit, system_us),
+            ),
             Sockets(self.gate, desk),
             console,
         )

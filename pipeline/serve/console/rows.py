@@ -8,7 +8,8 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from tachograph.pipeline.query.reader import Reader
-from tachograph.pipeline.serve.alert_pages import FILTERS, question
+from tachograph.pipeline.serve.alert_pages import ALERTS
+from tachograph.pipeline.serve.listing import question
 from tachograph.schemas.alert import SEVERITIES
 
 PAGE: Final = 50
@@ -60,7 +61,7 @@ def asked(query: QueryParams) -> QueryParams:
 
 def page_of(query: QueryParams, tenant: str | None) -> Callable[[Reader], Listed]:
     """The question for a page of the list. Raises RequestError 400, 403."""
-    wanted = question(query, tenant, _COLUMNS)
+    wanted = question(ALERTS, query, tenant, _COLUMNS)
 
     def ask(reader: Reader) -> Listed:
         found = msgspec.convert(reader.rows(wanted.sql, wanted.values), list[Row], strict=False)
@@ -98,6 +99,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     environment: str | None = None
     owner_team: str | None = None
+    incident_id: str | None = None
     session_ids: list[str] = []
     rules: list[dict[str, Any]] = []
 
@@ -121,7 +123,7 @@ def wanted_of(query: QueryParams) -> Callable[[Live], bool]:
     """Whether an alert of the feed belongs into the list of that query; times are not asked: what
     comes is new.
     """
-    chosen = {name: _values(query, name) for name in FILTERS if name in query}
+    chosen = {name: _values(query, name) for name in ALERTS.filters if name in query}
     # People say what is closed; the feed shows what triage says, and what was retracted goes.
     chosen.pop("status", None)
     rules, search = _values(query, "rule"), query.get("search", "").casefold()
@@ -130,7 +132,7 @@ def wanted_of(query: QueryParams) -> Callable[[Live], bool]:
 
     def wanted(alert: Live) -> bool:
         return (
-            all(getattr(alert, FILTERS[name]) in values for name, values in chosen.items())
+            all(getattr(alert, ALERTS.filters[name]) in values for name, values in chosen.items())
             and alert.severity in grave
             and (not rules or any(one.get("rule_id") in rules for one in alert.rules))
             and (not search or _found(alert, search))

@@ -25,10 +25,9 @@ from tachograph.pipeline.serve.console.live import Lines
 from tachograph.pipeline.serve.console.login import HOME, LOGIN, Login
 from tachograph.pipeline.serve.console.oidc_login import OidcLogin
 from tachograph.pipeline.serve.console.render import asset, shown
-from tachograph.pipeline.serve.console.say import Saying
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.oidc import Oidc
-from tachograph.pipeline.serve.publisher import Publisher
+from tachograph.pipeline.serve.saying import Saying
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.serve.watch import Desk
 from tachograph.schemas.alert import SEVERITIES
@@ -57,7 +56,7 @@ class Console:
         entrance: Entrance,
         asking: Asking,
         desk: Desk,
-        publisher: Publisher,
+        saying: Saying,
         *,
         audit: Audit,
         tokens: Tokens | None,
@@ -67,7 +66,7 @@ class Console:
         self._login = Login(entrance, tokens, oidc, audit)
         sessions = entrance.sessions
         self._oidc_login = OidcLogin(oidc, sessions, audit, system_us) if oidc else None
-        self._saying = Saying(asking, publisher, system_us)
+        self._saying = saying
         self._lines = Lines()
 
     def routes(self) -> list[Route]:
@@ -174,16 +173,7 @@ class Console:
         person, form = await self._entrance.posted(request, "analyst")
         ids = form.get("alert", [])
         said = {name: values[0].strip() for name, values in form.items() if values}
-        if "assignee" in said and said["assignee"] == "me":
-            said["assignee"] = person.name
-        records = await self._saying.say(person.caller, person.name, ids, said)
-        detail = said.get("disposition") if said["action"] == "close" else said.get("assignee")
-        for tenant in {one.tenant for one in records}:
-            names = [one.alert_id for one in records if one.tenant == tenant]
-            await self._audit.note(
-                request, person.caller, said["action"], "alert", names,
-                tenant=tenant, detail=detail or "",
-            )  # fmt: skip
+        records = await self._saying.say(request, person.caller, ids, said)
         stored = await self._saying.shown(person.caller, records)
         to = f"{HOME}/alert/{ids[0]}" if len(ids) == 1 else HOME
         told = urlencode({"said": said["action"] if stored else "later"})
