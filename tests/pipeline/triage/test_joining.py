@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.triage.joining import (
+    FEW_AGENTS,
     GAP_US,
+    KINDS,
+    OTHER_CAUSE,
+    STRONG,
+    TOO_COMMON,
     TOO_LARGE,
     TOO_LONG,
     TOO_USUAL,
     USUAL_HOURS,
     Joined,
-    Key,
     joined,
-    keys_of,
 )
 from tachograph.schemas.records import IncidentMember
 from tests.pipeline.triage.members import member
@@ -29,20 +32,20 @@ HOUR_US = 3_600_000_000
 @st.composite
 def fleets(draw: st.DrawFn) -> list[IncidentMember]:
     found = []
-    for number in range(draw(st.integers(1, 14))):
+    for number in range(draw(st.integers(1, 18))):
         first = draw(st.integers(0, 9)) * (GAP_US // 2)
         found.append(
             member(
                 f"a{number:02d}",
-                agent=f"agent-{draw(st.integers(0, 6))}",
+                agent=f"agent-{draw(st.integers(0, 11))}",
                 first_us=first,
                 last_us=first + draw(st.integers(0, GAP_US)),
-                rules=draw(st.sets(st.sampled_from(("r", "s")), min_size=1)),
+                rules=draw(st.sets(st.sampled_from(("r", "s", "t")), min_size=1)),
                 shared=draw(
                     st.sets(
                         st.tuples(
                             st.sampled_from(("content", "target", "principal")),
-                            st.sampled_from("xyz"),
+                            st.sampled_from("xy"),
                         ),
                         max_size=3,
                     )
@@ -60,42 +63,71 @@ def _order(one: IncidentMember) -> tuple[int, str]:
     return to_us(one.first_seen), one.alert_id
 
 
-def by_hand(members: list[IncidentMember]) -> set[frozenset[str]]:
-    """Every pair that may be joined, closed over. A chain of alerts of a value bridges gaps."""
-    held: dict[Key, list[IncidentMember]] = {}
+def by_hand(members: list[IncidentMember], few: int) -> set[frozenset[str]]:
+    """Every pair that may be joined, closed over: rare values first, then common ones, each of
+    which leaves alone what another common one has joined. Alerts of a value bridge gaps.
+    """
+    held: dict[tuple[str, str], list[IncidentMember]] = {}
     for one in members:
-        for key in keys_of(one):
-            held.setdefault(key, []).append(one)
+        for cause in {("agent", one.agent_id), *((v.kind, v.value) for v in one.shared)}:
+            held.setdefault(cause, []).append(one)
     together = {one.alert_id: {one.alert_id} for one in members}
-    for key, some in held.items():
-        for first, other in itertools.permutations(some, 2):
-            after = [one for one in some if _order(first) < _order(one) <= _order(other)]
-            if after and not any(_parted(key, one, some) for one in after):
-                merged = together[first.alert_id] | together[other.alert_id]
-                for name in merged:
-                    together[name] = merged
+    claimed: dict[str, tuple[str, str]] = {}
+    common = []
+    for (kind, value), some in held.items():
+        agents = {one.agent_id for one in some}
+        if len(agents) > few:
+            common += [
+                (KINDS.index(kind), -len(who), (kind, value, rule), sharing)
+                for rule in {rule for one in some for rule in one.rule_ids}
+                if (sharing := [one for one in some if rule in one.rule_ids])
+                and 2 * len(who := {one.agent_id for one in sharing}) >= len(agents)
+            ]
+        elif kind in STRONG:
+            _close(kind, some, together)
+        else:
+            for rule in {rule for one in some for rule in one.rule_ids}:
+                _close(kind, [one for one in some if rule in one.rule_ids], together)
+    for _, _, key, some in sorted(common, key=lambda one: one[:3]):
+        free = [one for one in some if claimed.get(one.alert_id, key[:2]) == key[:2]]
+        for name in _close(key[0], free, together):
+            claimed |= dict.fromkeys(together[name], key[:2])
     return {frozenset(some) for some in together.values()}
 
 
-def _parted(key: Key, one: IncidentMember, some: list[IncidentMember]) -> bool:
+def _close(kind: str, some: list[IncidentMember], together: dict[str, set[str]]) -> set[str]:
+    """Join every pair that time does not part; who came to others so."""
+    came = set()
+    for first, other in itertools.permutations(some, 2):
+        after = [one for one in some if _order(first) < _order(one) <= _order(other)]
+        if after and not any(_parted(kind, one, some) for one in after):
+            merged = together[first.alert_id] | together[other.alert_id]
+            if merged != together[first.alert_id]:
+                came |= {first.alert_id, other.alert_id}
+            for name in merged:
+                together[name] = merged
+    return came
+
+
+def _parted(kind: str, one: IncidentMember, some: list[IncidentMember]) -> bool:
     """A gap lies between it and all that went before, or the value was usual by then."""
     before = [other for other in some if _order(other) < _order(one)]
     hours = {to_us(other.first_seen) // HOUR_US for other in before}
-    usual = key[0] not in ("agent", "value") and len(hours) > USUAL_HOURS
+    usual = kind not in ("agent", "value") and len(hours) > USUAL_HOURS
     last_us = max(to_us(other.last_seen) for other in before)
     return usual or to_us(one.first_seen) - last_us > GAP_US
 
 
 @settings(max_examples=80, deadline=None)
-@given(fleet=fleets(), chance=st.randoms())
+@given(fleet=fleets(), chance=st.randoms(), few=st.integers(1, FEW_AGENTS))
 def test_incidents_are_the_closure_of_what_alerts_share_in_whatever_order_they_come(
-    fleet: list[IncidentMember], chance: Random
+    fleet: list[IncidentMember], chance: Random, few: int
 ) -> None:
-    found = joined(fleet)
-    assert parts(found) == by_hand(fleet)
+    found = joined(fleet, few=few)
+    assert parts(found) == by_hand(fleet, few)
     shuffled = list(fleet)
     chance.shuffle(shuffled)
-    assert joined([*shuffled, *fleet]) == found
+    assert joined([*shuffled, *fleet], few=few) == found
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,7 +155,49 @@ def test_a_swarm_of_a_hundred_agents_with_one_text_is_one_incident_with_the_reas
     assert incident.incident_id == "a000"
     [join] = incident.joins
     assert (join.kind, join.alerts, join.agents, join.refused) == ("content", 100, 100, "")
-    assert incident.reasons["a042"] == ["content h1"]
+    assert incident.reasons["a042"] == ["content h1 (rule)"]
+
+
+def test_a_host_that_many_agents_use_for_things_of_their_own_joins_nobody_and_is_told() -> None:
+    fleet = [
+        member(
+            f"a{n:02d}", agent=f"agent-{n}", first_us=n, rules={f"rule-{n % 10}"},
+            shared={("target", "api.example"), ("content", "readme")},
+        )
+        for n in range(50)
+    ]  # fmt: skip
+    found = joined(fleet)
+    assert [len(one.members) for one in found] == [1] * 50
+    told = [(join.kind, join.value, join.refused) for join in found[7].joins]
+    assert told == [("content", "readme", TOO_COMMON), ("target", "api.example", TOO_COMMON)]
+
+
+def test_a_swarm_stays_one_beside_others_who_touch_the_same_value() -> None:
+    swarm = [
+        member(f"s{n:03d}", agent=f"swarm-{n}", first_us=n, rules={"injected"},
+               shared={("content", "h"), ("target", "api.example")})
+        for n in range(100)
+    ]  # fmt: skip
+    others = [
+        member(f"t{n:03d}", agent=f"other-{n}", first_us=n, rules={f"rule-{n}"},
+               shared={("content", "h"), ("target", "api.example")})
+        for n in range(60)
+    ]  # fmt: skip
+    sizes = sorted(len(one.members) for one in joined([*swarm, *others]))
+    assert sizes == [1] * 60 + [100]
+
+
+def test_common_values_do_not_chain_a_fleet_into_one_incident() -> None:
+    fleet = [
+        member(f"a{n:02d}", agent=f"agent-{n}", first_us=n,
+               shared={("content", f"file-{k}") for k in range(5) if n // 10 in (k, k + 1)})
+        for n in range(60)
+    ]  # fmt: skip
+    found = joined(fleet)
+    assert max(len(one.members) for one in found) == 20
+    for one in found:
+        assert len({join.value for join in one.joins if not join.refused}) <= 1
+    assert OTHER_CAUSE in {join.refused for one in found for join in one.joins}
 
 
 def test_a_common_target_joins_only_alerts_of_one_rule() -> None:
