@@ -88,6 +88,8 @@ def problem_of(word: Word) -> str:
         return f"disposition: say which, {', '.join(VERDICTS)}"
     if word.action == "assign" and word.assignee is None:
         return "assignee: say who"
+    if word.action == "note" and word.note is None:
+        return "note: say something"
     for name in ("note", "assignee", "by"):
         text = getattr(word, name)
         if text is not None and not 0 < len(text.strip()) <= MAX_TEXT_CHARS:

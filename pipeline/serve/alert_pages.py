@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -58,6 +58,8 @@ INCIDENTS: Final = Listing(
 WORDS_MAX: Final = 500
 _JSON_FIELDS: Final = ("state", "witness")
 _FIELDS: Final = frozenset(Alert.__struct_fields__)
+
+Kept = TypeVar("Kept", Incident, Disposition)
 
 
 def one(alert_id: str, tenant: str | None) -> Question:
@@ -135,7 +137,7 @@ def word_of(row: Mapping[str, Any]) -> Disposition:
     return _record_of(Disposition, row, ("at",))
 
 
-def _record_of(kind: Any, row: Mapping[str, Any], times: Iterable[str]) -> Any:
+def _record_of(kind: type[Kept], row: Mapping[str, Any], times: Iterable[str]) -> Kept:
     fields = {
         field.name: row[field.name]
         for field in msgspec.structs.fields(kind)

@@ -130,7 +130,7 @@ def _words() -> dict[str, Any]:
     }
     names = {"type": "string", "pattern": "^[!-~]{1,200}$"}
     several = {"type": "array", "items": names, "minItems": 1, "maxItems": MAX_ALERTS}
-    forms = {"close": ["disposition"], "assign": ["assignee"]}
+    forms = {"close": ["disposition"], "assign": ["assignee"], "note": ["note"]}
 
     def word(action: str, more: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -266,6 +266,7 @@ def test_a_program_closes_alerts_and_opens_them_again_as_a_person_does(
         ({"action": "close", "disposition": "perhaps"}, 400, "disposition: say which"),
         ({"action": "assign"}, 400, "assignee: say who"),
         ({"action": "delete"}, 400, "delete"),
+        ({"action": "note"}, 400, "note: say something"),
         ({"action": "note", "note": "  "}, 400, "note: say something"),
         ({"action": "note", "note": "x" * 4_001}, 400, "note: say something"),
         ({"action": "note", "note": "x", "by": "somebody else"}, 400, "unknown field"),
