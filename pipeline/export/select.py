@@ -23,6 +23,7 @@ _BELONGS = {
     "directives_log": "alert_id IN ({ids})",
     "acks_log": "directive_id IN"
     " (SELECT directive_id FROM tacho.directives_log WHERE alert_id IN ({ids}))",
+    "audit_log": "name IN ({ids})",
 }
 
 

@@ -18,6 +18,7 @@ LOGS = {
     "agent.control": "directives_log",
     "agent.acks": "acks_log",
     "agent.dispositions": "dispositions_log",
+    "agent.audit": "audit_log",
 }
 Kind = Literal["record", "gone", "refused"]
 _CODES: dict[Kind, bytes] = {"record": b"\x01", "gone": b"\x02", "refused": b"\x03"}

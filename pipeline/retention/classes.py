@@ -10,8 +10,10 @@ from tachograph.pipeline.errors import ConfigError
 DEFAULT_DAYS = 90
 MAX_DAYS = 36_500
 ENVIRONMENT = "TACHO_RETENTION"
-# The logs are evidence: nothing of them goes until a number of days is named.
-EVIDENCE = "evidence"
+# Classes of the logs: nothing of them goes until a number of days is named. What people looked at
+# tells of people, so the law may want another time for it than for evidence about agents.
+EVIDENCE, AUDIT = "evidence", "audit"
+LOG_CLASSES = (EVIDENCE, AUDIT)
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "actions": ("actions_data", "session_links_data", "same_as_data"),
@@ -35,10 +37,9 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
         """Days that rows of a table stay."""
         return self.classes.get(_CLASS_OF.get(table, ""), self.days)
 
-    @property
-    def evidence(self) -> int | None:
-        """Days that records stay in the logs; None: for ever."""
-        return self.classes.get(EVIDENCE)
+    def of_log(self, table: str) -> int | None:
+        """Days that records of a log stay; None: for ever."""
+        return self.classes.get(AUDIT if table == "audit_log" else EVIDENCE)
 
 
 def retention_from(environ: Mapping[str, str]) -> Retention:
@@ -47,8 +48,8 @@ def retention_from(environ: Mapping[str, str]) -> Retention:
     classes = {}
     for part in filter(None, environ.get(ENVIRONMENT, "").split(",")):
         name, _, number = part.strip().partition("=")
-        if name not in (*CLASSES, EVIDENCE):
-            known = ", ".join((*CLASSES, EVIDENCE))
+        if name not in (*CLASSES, *LOG_CLASSES):
+            known = ", ".join((*CLASSES, *LOG_CLASSES))
             raise ConfigError(f"{ENVIRONMENT}: {name!r} is no class of data; there are {known}")
         classes[name] = _days(ENVIRONMENT, number)
     return Retention(days=days, classes=classes)

@@ -74,8 +74,8 @@ class Keeper:
         self._checked_us = now_us
         what = self._held(connection)
         self._apply(connection, what)
-        if self._retention.evidence is not None:
-            for table in LOGS.values():
+        for table in LOGS.values():
+            if self._retention.of_log(table) is not None:
                 self._delete(connection, table, what, covered, (key, send, to_datetime(now_us)))
 
     def _held(self, connection: Connection) -> Held:
@@ -125,7 +125,7 @@ class Keeper:
         covered: Covered,
         signing: tuple[SigningKey, Send, datetime],
     ) -> None:
-        days = self._retention.evidence
+        days = self._retention.of_log(table)
         rows = connection.rows(
             "SELECT log_cluster, log_topic, log_partition, log_offset"  # noqa: S608 - quoted
             f" FROM tacho.{table} FINAL WHERE stored_at < now() - toIntervalDay({days})"
@@ -155,7 +155,7 @@ class Keeper:
             Deletion(
                 cluster=tree[0], topic=tree[1], partition=tree[2],
                 offsets=[[first, last] for first, last in gone], count=len(offsets),
-                reason=f"older than {self._retention.evidence} days", by="retention",
+                reason=f"older than {self._retention.of_log(table)} days", by="retention",
                 signed_at=at, key_id=key.key_id, signature=UNSIGNED,
             )
         )  # fmt: skip

@@ -21,6 +21,7 @@ _LOGS: dict[str, str] = {
     " (SELECT directive_id FROM tacho.directives_log WHERE alert_id IN {alerts})",
     "dispositions_log": "alert_id IN {alerts} OR alert_id IN"
     " (SELECT alert_id FROM tacho.alerts_log WHERE agent_id IN {agents})",
+    "audit_log": "name IN {alerts} OR name IN {agents}",
 }
 
 

@@ -23,9 +23,11 @@ from tachograph.pipeline.retention.sql import lifetime
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.sink import insert
 from tachograph.pipeline.verify.findings import text_of
 from tachograph.schemas import codec
 from tachograph.schemas.records import Activation, Deletion
+from tests.pipeline.notarize.evidence import record
 from tests.pipeline.verify.world import (
     CLUSTER,
     PLACE,
@@ -33,6 +35,7 @@ from tests.pipeline.verify.world import (
     notarized,
     outside,
     put,
+    stored,
     told,
     values,
     verified,
@@ -65,15 +68,15 @@ def hold(name: str, **fields: Any) -> Hold:
     return Hold(name=name, reason="a case", by="ann", **{"at": NOON, **fields})
 
 
-def keeper(home: Path, *words: Hold, evidence: int = 365) -> Keeper:
-    retention = Retention(classes={"evidence": evidence})
+def keeper(home: Path, *words: Hold, of: str = "evidence") -> Keeper:
+    retention = Retention(classes={of: 365})
     return Keeper(Config(*words), retention, home / DELETIONS_FILE)  # type: ignore[arg-type]
 
 
-def aged(owner: Connection, offsets: str) -> None:
+def aged(owner: Connection, offsets: str, table: str = "dispositions_log") -> None:
     """Let rows be older than a year."""
     owner.command(
-        "ALTER TABLE tacho.dispositions_log UPDATE stored_at = now() - toIntervalDay(400)"
+        f"ALTER TABLE tacho.{table} UPDATE stored_at = now() - toIntervalDay(400)"
         f" WHERE log_offset IN ({offsets}) SETTINGS mutations_sync = 2"
     )
 
@@ -83,8 +86,8 @@ def _nothing_held(owner: Connection) -> None:
     owner.command("TRUNCATE TABLE tacho.holds_log")
 
 
-def left(reader: Connection) -> list[int]:
-    rows = reader.rows("SELECT log_offset FROM tacho.dispositions_log ORDER BY log_offset")
+def left(reader: Connection, table: str = "dispositions_log") -> list[int]:
+    rows = reader.rows(f"SELECT log_offset FROM tacho.{table} ORDER BY log_offset")
     return [int(offset) for (offset,) in rows]
 
 
@@ -104,6 +107,25 @@ def test_old_records_go_with_a_signed_note_and_the_evidence_still_verifies(
     owner.command("ALTER TABLE tacho.dispositions_log DELETE WHERE log_offset = 5"
                   " SETTINGS mutations_sync = 2")  # fmt: skip
     assert told(verified(reader, outside(tmp_path, found.heads))) == {("removed", 5)}
+
+
+def test_what_people_looked_at_goes_by_days_of_its_own_and_is_held_with_its_alert(
+    owner: Connection, tmp_path: Path
+) -> None:
+    key, sent, place = key_of(tmp_path), list[Deletion](), ("agent.audit", 0)
+    found = notarized(key, values(3), [])
+    put(owner, found.rows, found.leaves, found.heads)
+    looks = [(offset, record("agent.audit", offset)) for offset in range(3)]
+    looks[1] = (1, looks[1][1].replace(b'"name":"', b'"name":"case'))
+    insert(owner, "audit_log", stored(looks, place=place))
+    aged(owner, "0, 1, 2")
+    aged(owner, "0, 1", "audit_log")
+    held = hold("case-17", alerts=[str(msgspec.json.decode(looks[1][1])["name"])])
+    covered = {TREE: 3, (CLUSTER, *place): 3}
+    keeper(tmp_path, held, of="audit").step(owner, covered, key, sent.append, 0)
+    assert left(owner) == [0, 1, 2]
+    assert left(owner, "audit_log") == [1, 2]
+    assert [(note.topic, note.offsets) for note in sent] == [("agent.audit", [[0, 0]])]
 
 
 def test_a_note_that_the_notary_did_not_sign_excuses_nothing(
@@ -248,7 +270,10 @@ def test_classes_of_data_have_days_of_their_own() -> None:
         7,
         60,
     ]
-    assert found.evidence is None
+    logs = ("alerts_log", "audit_log")
+    assert [found.of_log(table) for table in logs] == [None, None]
+    named = retention_from({"TACHO_RETENTION": "audit=400"})
+    assert [named.of_log(table) for table in logs] == [None, 400]
     assert lifetime("health_data", 60, Held(("a",), ("b",)), ()) == "stored_at + toIntervalDay(60)"
 
 
