@@ -56,6 +56,7 @@ _STALLED = _Rule(
 
 
 _RULES = {"source": _SILENT, "sources": _ALL_SILENT, "stage": _STALLED}
+RULE_IDS = frozenset(rule.rule_id for rule in _RULES.values())
 
 
 def group_of(decision: Health, offset: int) -> SignalGroup:

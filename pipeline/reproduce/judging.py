@@ -2,7 +2,8 @@
 
 Rules are judged by the engine of the stream over the signal's events: as they are stored, else as
 the witness tells of them. A call that was somebody else's wish is scored by the model from the
-features of its witness, a window of behaviour held against the calibration from its own.
+features of its witness, a window of behaviour held against the calibration from its own. What
+tells of our own health is made again from the decision.
 """
 
 import re
@@ -21,8 +22,10 @@ from tachograph.detectors.language.fields import FieldMap, UnknownField
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.provenance import model as provenance
 from tachograph.detectors.signals import at
+from tachograph.pipeline.forward.own_signals import group_of
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.batch import COLUMNS
+from tachograph.schemas.records import Health
 
 Status = Literal["same", "partial", "different"]
 # Of a score that is stored rounded, and of a p-value.
@@ -79,13 +82,24 @@ def _ruled(signal: Signal, stored: pl.DataFrame | None, rules: RuleSet) -> Verdi
 def _followed(signal: Signal, stored: pl.DataFrame | None, rules: RuleSet) -> Verdict:
     """A judgement of a whole session, made again of all its actions."""
     if stored is None:
-        why = "it needs the whole session, of which not all actions are stored"
+        why = "it needs whole sessions, of which not all actions are stored"
         return _verdict(signal, "partial", "witness", why)
     following = msgspec.structs.replace(rules.only([]), follows_sessions=True)
     again = _judged(following, stored).get(signal.signal_id)
     if again is not None:
         return _compared(signal, again, "stored actions")
     return _verdict(signal, "different", "stored actions", "the session is not judged so again")
+
+
+def decided(signal: Signal, decision: Health | None) -> Verdict:
+    """What tells of our own health, made again of the decision as it is stored."""
+    if decision is None:
+        why = "it needs the decision that it tells of, which is not stored"
+        return _verdict(signal, "partial", "witness", why)
+    [again] = group_of(decision, 0).samples
+    if again.signal_id == signal.signal_id:
+        return _compared(signal, again, "stored decision")
+    return _verdict(signal, "different", "stored decision", "the decision says something else")
 
 
 def _judged(rules: RuleSet, rows: pl.DataFrame) -> dict[str, Signal]:

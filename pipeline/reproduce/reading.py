@@ -1,4 +1,4 @@
-"""What ClickHouse keeps of an alert: its record, its signals, their events."""
+"""What ClickHouse keeps of an alert: its record, its signals, their events or decisions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from tachograph.pipeline.store.columns import quoted
 from tachograph.schemas.alert import Alert, Signal
 from tachograph.schemas.batch import COLUMNS
 from tachograph.schemas.codec import InvalidRecord, decode
+from tachograph.schemas.records import Health
 
 MAX_EVENTS: Final = 50_000
 # Of one alert; more are not told by it either.
@@ -57,23 +58,44 @@ class Evidence:
         return {row["signal_id"]: signal_of(row) for row in rows}
 
     def events(self, signal: Signal) -> pl.DataFrame | None:
-        """What the signal rests on, as it is stored: its events, of a judgement of the session all
-        of that. None where some of it is not.
+        """What the signal rests on, as it is stored: its events, of a judgement of sessions all
+        of those. None where some of it is not.
         """
-        if follows_session(signal):
-            return self._session(signal)
+        if follows_sessions(signal):
+            return self._sessions(signal)
         if signal.witness.partial or signal.event_count > len(signal.event_ids):
             return self._stretch(signal)
         wanted = ", ".join(map(quoted, signal.event_ids))
         frame = self._actions(f"event_id IN ({wanted})")
         return frame if frame.height == len(set(signal.event_ids)) else None
 
-    def _session(self, signal: Signal) -> pl.DataFrame | None:
+    def decision(self, signal: Signal) -> Health | None:
+        """What was decided about our own health that the signal tells of; None where it is gone."""
+        rows = self._connection.rows(
+            "SELECT status, at, watermark, detail FROM tacho.health"  # noqa: S608 - quoted
+            f" WHERE tenant = {quoted(signal.tenant)} AND component = {quoted(signal.entity)}"
+            f" AND status != 'ok' AND ifNull(watermark, at) = {time_sql(signal.event_time)}"
+            " ORDER BY at LIMIT 1"
+        )
+        if not rows:
+            return None
+        status, at, watermark, detail = (_plain(value) for value in rows[0])
+        return Health(
+            component=signal.entity, tenant=signal.tenant, status=status, at=at,
+            watermark=watermark, detail=detail or None,
+        )  # fmt: skip
+
+    def _sessions(self, signal: Signal) -> pl.DataFrame | None:
+        """All of the sessions that its events are of: an order may be given in one and obeyed in
+        another.
+        """
+        whose = f"tenant = {quoted(signal.tenant)}"
+        sessions = (
+            "SELECT partition_key, session_id FROM tacho.actions"  # noqa: S608 - quoted
+            f" WHERE {whose} AND event_id IN ({', '.join(map(quoted, signal.event_ids))})"
+        )
         frame = self._actions(
-            f"tenant = {quoted(signal.tenant)}"
-            f" AND partition_key = {quoted(signal.partition_key or '')}"
-            f" AND session_id = {quoted(signal.session_id or '')}",
-            list(COLUMNS),
+            f"{whose} AND (partition_key, session_id) IN ({sessions})", list(COLUMNS)
         )
         held = set(frame["event_id"].to_list())
         return frame if held.issuperset(signal.event_ids) and frame.height < MAX_EVENTS else None
@@ -99,8 +121,8 @@ class Evidence:
         return as_actions(pl.DataFrame(pl.from_arrow(self._connection.arrow(query))))
 
 
-def follows_session(signal: Signal) -> bool:
-    """Whether the whole session is needed to judge it: its witness holds no features of a model."""
+def follows_sessions(signal: Signal) -> bool:
+    """Whether whole sessions are needed to judge it: its witness holds no features of a model."""
     return signal.kind == "provenance" and "model" not in signal.witness.versions
 
 

@@ -7,8 +7,10 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
+from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.reproduce.judging import Status, Verdict, overall, rejudged
+from tachograph.pipeline.forward.own_signals import RULE_IDS as OF_OUR_HEALTH
+from tachograph.pipeline.reproduce.judging import Status, Verdict, decided, overall, rejudged
 from tachograph.pipeline.reproduce.reading import Evidence
 from tachograph.schemas.alert import Alert, Signal, SignalGroup
 from tachograph.schemas.identity import plain_id
@@ -30,6 +32,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def asked(alert_id: str, paths: list[Path], *, witness: bool) -> Report:
     """Read, judge, compare. Raises TachoError."""
     from tachograph.detectors.prepare import Preparation
+    from tachograph.pipeline.query.place import served
     from tachograph.pipeline.rules.loading import Sources
     from tachograph.pipeline.settings import Settings
     from tachograph.pipeline.store.clickhouse import Connection
@@ -41,17 +44,23 @@ def asked(alert_id: str, paths: list[Path], *, witness: bool) -> Report:
         pipelines=_paths("TACHO_PIPELINES"),
     ).rules()
     columns = Preparation(known.columns, known.fields, known.reference).reads
-    with Connection(settings.clickhouse, reads_only=True) as connection:
+    with served(settings) as clickhouse, Connection(clickhouse, reads_only=True) as connection:
         evidence = Evidence(connection, columns)
         alert = evidence.alert(alert_id)
         if alert is None:
             raise ConfigError(f"no alert {alert_id} is stored, or its payload was deleted")
         stored = evidence.signals(alert)
         verdicts = [
-            rejudged(signal, None if witness else evidence.events(signal), known)
-            for signal in stored.values()
+            verdict_on(signal, evidence, known, witness=witness) for signal in stored.values()
         ]
     return compared(alert, stored, verdicts)
+
+
+def verdict_on(signal: Signal, evidence: Evidence, rules: RuleSet, *, witness: bool) -> Verdict:
+    """One signal judged again from what is stored of it, or from its witness alone."""
+    if signal.rule_id in OF_OUR_HEALTH:
+        return decided(signal, None if witness else evidence.decision(signal))
+    return rejudged(signal, None if witness else evidence.events(signal), rules)
 
 
 def _paths(name: str) -> list[Path]:
