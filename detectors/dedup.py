@@ -1,7 +1,9 @@
 """Event ids seen lately, so that a repeated record counts once, and a used id is noticed.
 
 Hash tables of 128-bit ids in two generations: one being filled, one before it. A generation lasts
-one horizon of observed time, so an id is remembered for one to two horizons, in fixed memory.
+one horizon of observed time at least, and is forgotten once all sources are a horizon past it: one
+of them may be far behind the others, and still bring what another brought long ago. In fixed
+memory, whatever they do.
 
 The first half of an event id is a hash of the producer's own id of the action, the second half of
 all the rest: two ids with one first half are different actions under one producer's id.
@@ -19,7 +21,7 @@ from tachograph.schemas.batch import ID_REUSE
 
 DEDUP_HORIZON_S = 600
 MAX_IDS = 1_000_000
-FORMAT = 2
+FORMAT = 3
 MICROS = 1_000_000
 
 Bools = npt.NDArray[np.bool_]
@@ -142,6 +144,8 @@ class _State(msgspec.Struct, frozen=True):
     format: int
     since_us: int | None
     newest_us: int | None
+    before_us: int | None
+    reached_us: int | None
     current: tuple[Pairs, Pairs]
     previous: tuple[Pairs, Pairs]
 
@@ -154,9 +158,12 @@ class Seen:
         self._limit = limit
         self._current = _Generation()
         self._previous = _Generation()
-        # Observed time at which the current generation began, and the newest seen.
+        # Observed time at which the current generation began, the newest seen, and the newest when
+        # the previous one ended; what all sources have reached.
         self._since_us: int | None = None
         self._newest_us: int | None = None
+        self._before_us: int | None = None
+        self._reached_us: int | None = None
         self.repeated = 0
         # Ids forgotten before their horizon because there were too many.
         self.evicted = 0
@@ -211,43 +218,63 @@ class Seen:
         self._add(named[at], rest[at])
         return fresh, reused & fresh
 
+    def reached(self, watermark_us: int) -> None:
+        """All sources have reached this observed time. While nobody says so, nothing is forgotten
+        but at the limit.
+        """
+        self._reached_us = max(watermark_us, self._reached_us or watermark_us)
+
     def _add(self, named: Words, rest: Words) -> None:
         while len(named):
             room = self._limit - self._current.used
             if not room:
-                self.evicted += self._previous.used
-                self._rotate(self._newest_us)
+                told_us = self._newest_us if self._reached_us is None else self._reached_us
+                if not self._is_past(self._before_us, told_us):
+                    self.evicted += self._previous.used
+                self._rotate()
                 continue
             self._current.add(named[:room], rest[:room])
             named, rest = named[room:], rest[room:]
 
     def _turn(self, frame: pl.DataFrame) -> None:
+        """Begin a generation, where it is time for that."""
         column = "observed_time" if "observed_time" in frame.columns else "event_time"
         newest = frame[column].to_physical().max() if column in frame.columns else None
         if not isinstance(newest, int):
             return
+        if self._is_past(self._newest_us, self._reached_us):
+            self._rotate()
+        lasted = self._is_past(self._since_us, max(newest, self._newest_us or newest))
+        if lasted and self._is_past(self._before_us, self._reached_us):
+            self._rotate()
         self._newest_us = max(newest, self._newest_us or newest)
         if self._since_us is None:
             self._since_us = self._newest_us
-        age_us = self._newest_us - self._since_us
-        if age_us >= 2 * self._horizon_us:
-            self._rotate(None)
-            self._rotate(self._newest_us)
-        elif age_us >= self._horizon_us:
-            self._rotate(self._since_us + self._horizon_us)
 
-    def _rotate(self, since_us: int | None) -> None:
+    def _is_past(self, time_us: int | None, now_us: int | None) -> bool:
+        """Whether a horizon has gone by since; nothing lasts from when there was nothing."""
+        if time_us is None:
+            return True
+        return now_us is not None and now_us - time_us >= self._horizon_us
+
+    def _rotate(self) -> None:
         self._previous = self._current
         # As many are to be expected as there were.
         self._current = _Generation(max(_SMALLEST, self._previous.first.used))
-        self._since_us = since_us
+        self._before_us, self._since_us = self._newest_us, None
 
     def dump(self) -> bytes:
         def columns(one: _Generation) -> tuple[Pairs, Pairs]:
             return _packed(one.first), _packed(one.others)
 
         state = _State(
-            FORMAT, self._since_us, self._newest_us, columns(self._current), columns(self._previous)
+            FORMAT,
+            self._since_us,
+            self._newest_us,
+            self._before_us,
+            self._reached_us,
+            columns(self._current),
+            columns(self._previous),
         )
         return msgspec.msgpack.encode(state)
 
@@ -257,6 +284,7 @@ class Seen:
         if kept.format != FORMAT:
             raise ValueError(f"seen ids of format {kept.format}, not {FORMAT}")
         self._since_us, self._newest_us = kept.since_us, kept.newest_us
+        self._before_us, self._reached_us = kept.before_us, kept.reached_us
         self._current = _generation(kept.current)
         self._previous = _generation(kept.previous)
         return self

@@ -189,6 +189,7 @@ class PartitionDetector:
 
     def tick(self, watermark_us: int, revision: int) -> Found:
         """All sources reached this observed time: close what can no longer change."""
+        self.seen.reached(watermark_us)
         outcomes = [one.advance(watermark_us, revision) for one in self.beside.values()]
         outcomes += self._measured(outcomes, revision)
         outcomes.append(self.engine.advance(watermark_us, revision))

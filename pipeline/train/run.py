@@ -48,6 +48,7 @@ class _Watch:
             self.actions += frame.height
             self._note(frame["event_time"])
         if given.reached is not None:
+            self._seen.reached(to_us(given.reached))
             self.behaviour.advance(to_us(given.reached), self.actions)
 
     def _note(self, times: pl.Series) -> None:

@@ -69,6 +69,7 @@ def test_one_id_used_for_many_actions_costs_no_more_than_many_ids() -> None:
 def test_a_used_id_is_forgotten_after_the_horizon() -> None:
     seen = Seen(horizon_s=10)
     seen.fresh(frame([(0, 0, False)]))
+    seen.reached(int((START + timedelta(seconds=55)).timestamp() * 1_000_000))
     found = seen.fresh(frame([(0, 1, False)], START + timedelta(seconds=60)))
     assert "id_reuse" not in found.columns
 

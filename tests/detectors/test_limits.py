@@ -113,32 +113,43 @@ def test_a_state_of_another_format_is_refused() -> None:
 
 
 ID = st.integers(0, 40).map(lambda number: plain_id("id", str(number)))
+HORIZON_S = 10
+SOURCE = st.integers(0, 2)
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.lists(st.tuples(ID, st.integers(0, 30)), max_size=12), max_size=6))
-def test_an_id_counts_once_within_the_horizon(batches: list[list[tuple[str, int]]]) -> None:
-    horizon_s, seen, newest = 10, Seen(horizon_s=10, limit=500), 0
-    last: dict[str, int] = {}
-    for batch in batches:
-        if not batch:
-            continue
-        newest = max(newest, *(time for _, time in batch))
-        table = pl.DataFrame(
-            {"event_id": [name for name, _ in batch], "observed_time": [at(newest)] * len(batch)},
-            schema_overrides={"observed_time": pl.Datetime("us", "UTC")},
-        )
-        table = table.with_row_index("row")
+@given(st.lists(st.tuples(SOURCE, st.integers(0, 30), st.lists(ID, max_size=6)), max_size=16))
+def test_an_id_counts_once_within_the_horizon_however_far_apart_the_sources_are(
+    batches: list[tuple[int, int, list[str]]],
+) -> None:
+    seen, reached = Seen(horizon_s=HORIZON_S, limit=500), [0, 0, 0]
+    told: dict[str, list[int]] = {}
+    for source, on_s, names in batches:
+        reached[source] += on_s
+        now = reached[source]
+        table = _observed(names, at(now)).with_row_index("row")
         kept = set(seen.fresh(table)["row"])
-        for row, (name, _) in enumerate(batch):
-            fresh = row in kept
-            if name in last and newest - last[name] < horizon_s:
-                assert not fresh
-            if name not in last or newest - last[name] > 2 * horizon_s:
-                assert fresh
-            if fresh:
-                last[name] = newest
-        seen = Seen(horizon_s=10, limit=500).load(seen.dump())
+        for row, name in enumerate(names):
+            before = told.setdefault(name, [])
+            if any(abs(now - time) < HORIZON_S for time in before):
+                assert row not in kept
+            if not before:
+                assert row in kept
+            before += [now] if row in kept else []
+        seen.reached(min(reached) * SECOND_US)
+        seen = Seen(horizon_s=HORIZON_S, limit=500).load(seen.dump())
+    assert not seen.evicted
+
+
+def test_what_all_sources_are_past_is_forgotten_and_no_loss() -> None:
+    seen = Seen(horizon_s=HORIZON_S, limit=100)
+    for second in range(0, 200, 2):
+        names = [plain_id("id", str(second), str(number)) for number in range(10)]
+        assert seen.fresh(_observed(names, at(second))).height == len(names)
+        assert seen.fresh(_observed(names, at(second))).is_empty()
+        seen.reached((second - 1) * SECOND_US)
+    assert not seen.evicted
+    assert seen.fresh(_observed([plain_id("id", "0", "0")], at(200))).height == 1
 
 
 def test_ids_beyond_the_limit_are_forgotten_and_counted() -> None:
@@ -151,10 +162,11 @@ def test_ids_beyond_the_limit_are_forgotten_and_counted() -> None:
     assert seen.fresh(_observed([plain_id("id", "0")])).height == 1
 
 
-def _observed(names: list[str]) -> pl.DataFrame:
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
+def _observed(
+    names: list[str], moment: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+) -> pl.DataFrame:
     times = pl.Series("observed_time", [moment] * len(names), pl.Datetime("us", "UTC"))
-    return pl.DataFrame([pl.Series("event_id", names), times])
+    return pl.DataFrame([pl.Series("event_id", names, pl.String), times])
 
 
 def test_links_beyond_the_limit_are_forgotten_and_counted() -> None:
