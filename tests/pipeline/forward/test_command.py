@@ -72,19 +72,20 @@ def test_a_sample_reaches_rsyslog(
     assert "|tacho.sample|Test alert of Tachograph" in daemon.lines()[0]
 
 
-RECEIVERS: dict[str, tuple[HttpStub, dict[str, str]]] = {
-    "splunk_hec": (SplunkStub(SECRET), {"url": "{url}"}),
-    "elasticsearch": (BulkStub(f"ApiKey {SECRET}"), {"url": "{url}"}),
+# A receiver listens from its making on, so each is made by the test that asks it.
+RECEIVERS: dict[str, tuple[Callable[[], HttpStub], dict[str, str]]] = {
+    "splunk_hec": (lambda: SplunkStub(SECRET), {"url": "{url}"}),
+    "elasticsearch": (lambda: BulkStub(f"ApiKey {SECRET}"), {"url": "{url}"}),
     "sentinel": (
-        SentinelStub(client_id="app-1", secret=SECRET, columns={"AlertId"}),
+        lambda: SentinelStub(client_id="app-1", secret=SECRET, columns={"AlertId"}),
         {"url": "{url}", "login_url": "{url}", "dcr_immutable_id": "dcr-0123",
          "tenant_id": "tenant-1", "client_id": "app-1"},
     ),
     "otlp": (
-        Scripted(lambda _request: (200, {"content-type": "application/x-protobuf"}, b"")),
+        lambda: Scripted(lambda _request: (200, {"content-type": "application/x-protobuf"}, b"")),
         {"url": "{url}/v1/logs"},
     ),
-    "slack": (Scripted(lambda _request: (200, {}, b"ok")), {}),
+    "slack": (lambda: Scripted(lambda _request: (200, {}, b"ok")), {}),
 }  # fmt: skip
 
 
@@ -92,8 +93,8 @@ RECEIVERS: dict[str, tuple[HttpStub, dict[str, str]]] = {
 def test_a_sample_reaches_every_kind_of_receiver_and_its_answer_is_shown(
     tacho: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    stub, options = RECEIVERS[kind]
-    with stub:
+    listen, options = RECEIVERS[kind]
+    with listen() as stub:
         if kind == "slack":
             monkeypatch.setenv("HOOK_SECRET", f"{stub.url}/services/T0/B0/x")
         lines = [f'{name} = "{value.format(url=stub.url)}"' for name, value in options.items()]
