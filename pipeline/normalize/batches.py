@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tachograph.schemas import batch
@@ -17,7 +18,6 @@ BYTES: Final = 900_000
 ROWS_HEADER: Final = "tacho-rows"
 # Partition keys whose partition is remembered.
 KNOWN_KEYS: Final = 100_000
-_PARTITION: Final = "_partition"
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -56,19 +56,12 @@ class Batches:
         """Records of a frame; an agent's actions keep their order."""
         if frame.is_empty():
             return
-        keys = frame.select("tenant", "partition_key").unique(maintain_order=True)
-        targets = [self.partition(*row) for row in keys.iter_rows()]
-        placed = frame.join(
-            keys.with_columns(pl.Series(_PARTITION, targets)),
-            on=["tenant", "partition_key"],
-            how="left",
-            maintain_order="left",
-        )
-        for (target,), part in placed.partition_by(
-            _PARTITION, as_dict=True, include_key=False, maintain_order=True
-        ).items():
+        tenants, keys = frame["tenant"].to_list(), frame["partition_key"].to_list()
+        targets = np.array(list(map(self.partition, tenants, keys)))
+        for target in dict.fromkeys(targets.tolist()):
+            part = frame[pl.Series(np.flatnonzero(targets == target).astype(np.uint32))]
             for start in range(0, part.height, ROWS):
-                yield from _bounded(int(target), part.slice(start, ROWS))
+                yield from _bounded(target, part.slice(start, ROWS))
 
 
 def _bounded(partition: int, frame: pl.DataFrame) -> Iterator[Record]:

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 
 from tachograph.pipeline.door_headers import DoorFacts, verify
-from tachograph.pipeline.normalize import derive, identity, rows, times, unpack
-from tachograph.pipeline.normalize.assurance import Assured, Sender
+from tachograph.pipeline.normalize import derive, identity, rows, times, unpack, who
+from tachograph.pipeline.normalize.assurance import Assured
 from tachograph.pipeline.normalize.columns import Redaction, cut
 from tachograph.pipeline.normalize.decode import decode, rewrapped
 from tachograph.pipeline.normalize.formats.reading import Context
+from tachograph.pipeline.normalize.origins import Origin
 from tachograph.pipeline.normalize.parts import Part
 from tachograph.pipeline.normalize.raw import (
     BadInput,
@@ -36,33 +37,7 @@ from tachograph.schemas.identity import Key
 from tachograph.schemas.records import SessionLink
 
 US: Final = pl.Int64
-
-
-class _Origin(msgspec.Struct, gc=False):
-    """What every action of one raw record has in common."""
-
-    record: RawRecord
-    tenant: str
-    observed_us: int | None
-    principal: str | None
-    door: bool = False  # the door signed it
-    lone: bool = False  # the record holds exactly one item
-
-    @property
-    def place(self) -> str:
-        """Where the record is in the log."""
-        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
-
-    @property
-    def sender(self) -> Sender:
-        """How it came, as far as that is proved."""
-        return Sender(self.record.topic, self.tenant, self.door, self.principal)
-
-    @property
-    def source(self) -> str:
-        """Whose dead letters are counted together: the principal the door named, else the place."""
-        topic = self.record.topic
-        return f"{topic}/{self.principal}" if self.principal else f"{topic}/{self.record.partition}"
+Columns = dict[str, pl.Series]
 
 
 class Normalizer:
@@ -129,10 +104,10 @@ class Normalizer:
 
     # --- one record ---
 
-    def _origin(self, record: RawRecord) -> _Origin:
+    def _origin(self, record: RawRecord) -> Origin:
         headers = record.headers
         door: DoorFacts | None = verify(self._secret, record.value, headers) if headers else None
-        return _Origin(
+        return Origin(
             record,
             (door.tenant if door else None) or self._tenant,
             times.observed_us(record, door),
@@ -140,18 +115,18 @@ class Normalizer:
             door is not None,
         )
 
-    def _unpacked(self, origin: _Origin, out: Normalized) -> bytes | None:
+    def _unpacked(self, origin: Origin, out: Normalized) -> bytes | None:
         try:
             return unpack.bounded(origin.record.value)
         except BadInput as problem:
             self._refused(origin, problem, out)
             return None
 
-    def _refused(self, origin: _Origin, problem: BadInput, out: Normalized) -> None:
+    def _refused(self, origin: Origin, problem: BadInput, out: Normalized) -> None:
         out.dead.append(_dead(origin, problem))
         _count(out, origin, usable=False)
 
-    def _decoded(self, value: bytes, form: str, origin: _Origin, out: Normalized) -> Decoded | None:
+    def _decoded(self, value: bytes, form: str, origin: Origin, out: Normalized) -> Decoded | None:
         context = Context(self._when(origin), origin.record.headers)
         try:
             decoded = decode(value, form, self._sources.formats, context)
@@ -165,20 +140,20 @@ class Normalizer:
         self._snapshots(decoded, origin, out)
         return decoded
 
-    def _when(self, origin: _Origin) -> int | None:
+    def _when(self, origin: Origin) -> int | None:
         """When what says nothing of its time is taken to be."""
         if origin.observed_us is None and self._undated_us is not None:
             return self._undated_us + origin.record.offset
         return origin.observed_us
 
-    def _took(self, origin: _Origin, size: int, faults: Sequence[Fault], out: Normalized) -> None:
+    def _took(self, origin: Origin, size: int, faults: Sequence[Fault], out: Normalized) -> None:
         """A record that could be read, with so many items, some of them bad."""
         _count(out, origin, usable=not 0 < size == len(faults))
         origin.lone = size == 1
         out.dead += [_dead(origin, fault.problem, fault) for fault in faults]
 
     def _announce(
-        self, origin: _Origin, pairs: Sequence[identity.Named], newest_us: int, out: Normalized
+        self, origin: Origin, pairs: Sequence[identity.Named], newest_us: int, out: Normalized
     ) -> None:
         for named in pairs:
             link = self._links.fresh(origin.tenant, named, origin.observed_us or newest_us)
@@ -204,7 +179,7 @@ class Normalizer:
         )
 
     def _of_spans(
-        self, spans: list[tuple[int, bytes]], origins: list[_Origin], out: Normalized
+        self, spans: list[tuple[int, bytes]], origins: list[Origin], out: Normalized
     ) -> list[Part]:
         """The spans of all records, as columns."""
         if not spans:
@@ -234,7 +209,7 @@ class Normalizer:
             for link, named in zip(links, rows_of_texts, strict=True)
         ]
 
-    def _snapshots(self, decoded: Decoded, origin: _Origin, out: Normalized) -> None:
+    def _snapshots(self, decoded: Decoded, origin: Origin, out: Normalized) -> None:
         for snapshot in decoded.snapshots:
             owned = msgspec.structs.replace(
                 snapshot, tenant=origin.tenant, source="agent", alert_id=None
@@ -250,43 +225,55 @@ class Normalizer:
             derive.destination(row)
         return row
 
-    def _identified(self, part: Part, origins: list[_Origin], out: Normalized) -> pl.DataFrame:
+    def _identified(self, part: Part, origins: list[Origin], out: Normalized) -> pl.DataFrame:
         """The actions of a part that can be used, with their times, ids and places."""
-        frame = self._timed(part.frame, part.record, origins)
-        faults = part.faults
-        _find_impossible_times(frame, faults)
-        frame = frame.with_columns(
-            pl.Series(_RECORD, part.record),
-            pl.Series("raw_index", part.index),
-            part.place.alias("partition_key"),
-            *_of_records(part.record, origins),
-        )
-        frame = frame.with_columns(
-            pl.Series("event_id", self._event_ids(frame, part, origins), pl.String),
-            self._ids.twin_keys(frame, part.twin_kind, part.twin_call).alias("twin_key"),
-        )
-        frame = self._assured_of(_fallbacks(frame), part, origins)
-        if not faults:
-            return frame
-        for at, problem in sorted(faults.items()):
+        columns = {series.name: series for series in part.frame}
+        shared = _of_records(origins, part.record)
+        self._timed(columns, shared.pop("observed_time"), part.faults)
+        columns[_RECORD] = pl.Series(_RECORD, part.record)
+        columns["raw_index"] = pl.Series("raw_index", part.index)
+        columns["partition_key"] = part.place.alias("partition_key")
+        columns |= shared
+        ids = self._event_ids(columns, part, origins)
+        columns["event_id"] = pl.Series("event_id", ids, pl.String)
+        frame = pl.DataFrame(list(columns.values()))
+        twins = self._ids.twin_keys(frame, part.twin_kind, part.twin_call)
+        columns["twin_key"] = twins.alias("twin_key")
+        frame = self._assured_of(who.named(columns), part, origins)
+        return self._usable(frame, part, origins, out) if part.faults else frame
+
+    def _usable(
+        self, frame: pl.DataFrame, part: Part, origins: list[Origin], out: Normalized
+    ) -> pl.DataFrame:
+        """The rows without a fault; of the others a dead letter each."""
+        for at, problem in sorted(part.faults.items()):
             origin = origins[part.record[at]]
             original = b"" if origin.lone else part.original(at)
             out.dead.append(_dead(origin, problem, Fault(int(part.index[at]), problem, original)))
-        return frame[[at for at in range(frame.height) if at not in faults]]
+        return frame[[at for at in range(frame.height) if at not in part.faults]]
 
-    def _timed(self, frame: pl.DataFrame, record: Ints, origins: list[_Origin]) -> pl.DataFrame:
-        seen = pl.Series("_seen", [origin.observed_us for origin in origins], US).cast(TIME)
-        frame = frame.with_columns(seen.gather(record))
-        known = [pl.col("_seen")]
+    def _timed(self, columns: Columns, seen: pl.Series, faults: rows.Faults) -> None:
+        """Observed time, and what follows from the times of an action. In place."""
         if self._from_event:
-            known += [pl.col(n) for n in ("observed_time", "event_time") if n in frame.columns]
-        frame = frame.with_columns(pl.coalesce(known).alias("observed_time")).drop("_seen")
-        extra = times.marks()
-        if "start_time" in frame.columns and "duration_ms" not in frame.columns:
-            extra += times.spans()
-        return frame.with_columns(extra)
+            known = [columns[n] for n in ("observed_time", "event_time") if n in columns]
+            seen = pl.DataFrame([seen.alias("_seen"), *known]).select(pl.coalesce(pl.all()))[
+                "_seen"
+            ]
+        columns["observed_time"] = seen.alias("observed_time")
+        event, has_event = times.micros(columns["event_time"])
+        observed, has_observed = times.micros(seen)
+        late, far = times.marks(event, observed)
+        known_both = has_event & has_observed
+        for name, flags in (("late", late), ("far", far)):
+            columns[name] = pl.Series(name, flags)
+        for at in np.flatnonzero(~known_both).tolist():
+            faults.setdefault(at, BadInput("missing", "an action has an event_time"))
+        for at in np.flatnonzero(times.beyond(event, observed) & known_both).tolist():
+            faults.setdefault(at, BadInput("impossible_time", times.IMPOSSIBLE))
+        if "start_time" in columns and "duration_ms" not in columns:
+            columns["duration_ms"] = times.took(columns["start_time"], columns["event_time"])
 
-    def _event_ids(self, frame: pl.DataFrame, part: Part, origins: list[_Origin]) -> list[str]:
+    def _event_ids(self, columns: Columns, part: Part, origins: list[Origin]) -> list[str]:
         producers = [
             producer or f"{origins[record].place}/{index}"
             for producer, record, index in zip(
@@ -294,22 +281,25 @@ class Normalizer:
             )
         ]
         told = zip(
-            frame["tenant"].to_list(), part.place.to_list(), producers,
-            frame["event_time"].cast(US).to_list(), part.meanings, part.own_ids,
+            columns["tenant"].to_list(), part.place.to_list(), producers,
+            columns["event_time"].cast(US).to_list(), part.meanings, part.own_ids,
             strict=True,
         )  # fmt: skip
         return self._ids.event_ids(told)
 
-    def _assured_of(self, frame: pl.DataFrame, part: Part, origins: list[_Origin]) -> pl.DataFrame:
+    def _assured_of(self, named: who.Named, part: Part, origins: list[Origin]) -> pl.DataFrame:
+        frame = named.frame
         if not self._assured.silent:
             senders = [origin.sender for origin in origins]
             told = [senders[number] for number in part.record.tolist()]
             frame = self._assured.frame(frame, told)
-        guessed = pl.col(_UNNAMED) & (pl.col("assurance") == "asserted")
+        if named.unnamed is None:
+            return frame
+        guessed = pl.lit(named.unnamed) & (pl.col("assurance") == "asserted")
         if "identity_mismatch" in frame.columns:
             guessed &= pl.col("identity_mismatch").is_null()
         inferred = pl.when(guessed).then(pl.lit("inferred")).otherwise("assurance")
-        return frame.with_columns(inferred.alias("assurance")).drop(_UNNAMED)
+        return frame.with_columns(inferred.alias("assurance"))
 
     def _finished(self, frames: list[pl.DataFrame], out: Normalized) -> pl.DataFrame:
         """All actions in the order in which they came, hashed, redacted and cut."""
@@ -325,16 +315,16 @@ class Normalizer:
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Keyed hashes and sizes of contents as they came, where the producer gave none."""
-        made = []
+        made: list[pl.Series] = []
         for text, name, size in _HASHED:
-            if text not in frame.columns:
+            if text not in frame.columns or {name, size} <= set(frame.columns):
                 continue
+            hashes, sizes = derive.hashes(frame[text].to_list(), self._hashes)
             if name not in frame.columns:
-                hashed = derive.hashes(frame[text].to_list(), self._hashes)
-                made.append(pl.Series(name, hashed, pl.String))
+                made.append(pl.Series(name, hashes, pl.String))
             if size not in frame.columns:
-                made.append(frame[text].str.len_bytes().cast(US).alias(size))
-        return frame.with_columns(made)
+                made.append(pl.Series(size, sizes, US))
+        return frame.hstack(made) if made else frame
 
 
 _LINK_TEXTS: Final = (
@@ -346,13 +336,10 @@ _HASHED: Final = (
 )
 
 
-_FALLEN: Final = ("agent_id", "session_id")
-# Whether nothing of an action, or of its trace, names its agent.
-_UNNAMED: Final = "_unnamed"
 _RECORD: Final = "_record"
 
 
-def _of_records(record: Ints, origins: list[_Origin]) -> list[pl.Series]:
+def _of_records(origins: list[Origin], record: Ints) -> Columns:
     """Columns that are the same for all actions of a record: made once a record."""
     of_record: dict[str, list[Any]] = {
         "tenant": [origin.tenant for origin in origins],
@@ -362,42 +349,10 @@ def _of_records(record: Ints, origins: list[_Origin]) -> list[pl.Series]:
         "authenticated_as": [origin.principal for origin in origins],
         "assurance": ["authenticated" if o.principal else "asserted" for o in origins],
     }
-    return [
-        pl.Series(name, values, COLUMNS[name]).gather(record) for name, values in of_record.items()
-    ]
-
-
-def _fallbacks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Session and agent where nothing named them: the trace, and who reported.
-
-    An action of a trace whose agent nobody named keeps none: a session link may still name it, and
-    what reads the action falls back to the partition key until then.
-    """
-    asked = ("agent_id", "agent_name", "service_name", "session_id", "trace_id")
-    absent = [name for name in asked if name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
-    # An empty name is none.
-    frame = frame.with_columns(
-        pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in asked
-    )
-    unnamed = pl.all_horizontal(pl.col("agent_id", "agent_name").is_null())
-    frame = frame.with_columns(unnamed.alias(_UNNAMED))
-    named = pl.concat_str(["service_name", "agent_name"], separator="/")
-    untraced = pl.coalesce("service_name", "partition_key")
-    reporter = pl.when(pl.col("trace_id").is_null()).then(untraced)
-    frame = frame.with_columns(
-        pl.coalesce("session_id", "trace_id").alias("session_id"),
-        pl.coalesce("agent_id", named, "agent_name", reporter).alias("agent_id"),
-    )
-    return frame.select(name for name in frame.columns if name not in absent or name in _FALLEN)
-
-
-def _find_impossible_times(frame: pl.DataFrame, faults: rows.Faults) -> None:
-    absent = frame["event_time"].is_null() | frame["observed_time"].is_null()
-    for at in absent.arg_true():
-        faults.setdefault(at, BadInput("missing", "an action has an event_time"))
-    for at in times.impossible(frame).fill_null(value=False).arg_true():
-        faults.setdefault(at, BadInput("impossible_time", times.IMPOSSIBLE))
+    seen = pl.Series("observed_time", [origin.observed_us for origin in origins], US).cast(TIME)
+    made = [pl.Series(name, values, COLUMNS[name]) for name, values in of_record.items()]
+    places = pl.Series(record.astype(np.uint32))
+    return {series.name: series[places] for series in (*made, seen)}
 
 
 def _newest(items: list[Item]) -> int:
@@ -406,7 +361,7 @@ def _newest(items: list[Item]) -> int:
     return max((at for at in times_us if at.__class__ is int), default=0)
 
 
-def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any:
+def _dead(origin: Origin, problem: BadInput, fault: Fault | None = None) -> Any:
     if fault and origin.lone:
         fault = Fault(fault.index, problem, origin.record.value)
     return dead_letter(
@@ -419,7 +374,7 @@ def _dead(origin: _Origin, problem: BadInput, fault: Fault | None = None) -> Any
     )
 
 
-def _count(out: Normalized, origin: _Origin, *, usable: bool) -> None:
+def _count(out: Normalized, origin: Origin, *, usable: bool) -> None:
     topic = origin.record.topic
     if usable:
         out.usable.add(topic)

@@ -266,11 +266,12 @@ def content_urls(frame: pl.DataFrame) -> pl.DataFrame:
     sources = [name for name in ("content_text", "tool_result") if name in frame.columns]
     if not sources or "content_urls" in frame.columns:
         return frame
-    text = frame.select(pl.coalesce(sources)).to_series()
-    places = text.str.contains("://", literal=True).arg_true()
-    if not places.len():
+    text = pl.coalesce(sources)
+    told = frame.select(text.alias("text"), text.str.contains("://", literal=True).alias("has"))
+    if not told["has"].any():
         return frame
-    found = text.gather(places).str.extract_all(_RUST_URL)
+    places = told["has"].arg_true()
+    found = told["text"].gather(places).str.extract_all(_RUST_URL)
     urls = pl.DataFrame({"at": places, "urls": found.list.head(limits.CONTENT_URLS)})
     at = pl.DataFrame({"at": pl.int_range(0, frame.height, dtype=pl.UInt32, eager=True)})
     joined = at.join(urls, on="at", how="left", maintain_order="left")["urls"]
@@ -280,7 +281,11 @@ def content_urls(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(named.alias("content_urls"))
 
 
-def hashes(texts: Sequence[str | None], key: Key) -> list[str | None]:
-    """Keyed hashes of texts, before redaction and cuts: equal contents join."""
+def hashes(texts: Sequence[str | None], key: Key) -> tuple[list[str | None], list[int | None]]:
+    """Keyed hashes and sizes in bytes of texts, before redaction and cuts: equal contents join."""
     digest = key.digest
-    return [None if text is None else digest(text.encode()) for text in texts]
+    found = [None if text is None else text.encode() for text in texts]
+    return (
+        [None if text is None else digest(text) for text in found],
+        [None if text is None else len(text) for text in found],
+    )

@@ -36,6 +36,7 @@ CHOICES: Final[dict[str, list[str]]] = {
     for choice in typing.get_args(hint)
     if (values := typing.get_args(choice)) and typing.get_origin(choice) is typing.Literal
 }
+_KNOWN_CHOICES: Final = {name: frozenset((None, *words)) for name, words in CHOICES.items()}
 _CONTAINERS: Final = (dict, list)
 _json = msgspec.json.Encoder().encode
 _INT64: Final = 2**63
@@ -66,7 +67,7 @@ def frame(rows: Sequence[Row]) -> tuple[pl.DataFrame, Faults]:
     made = pl.DataFrame(columns)
     if table.order is None:
         return made, found
-    return made[table.places()], {table.order[at]: problem for at, problem in found.items()}
+    return made[table.places(table.order)], {table.order[at]: p for at, p in found.items()}
 
 
 class _Table:
@@ -99,9 +100,12 @@ class _Table:
             values += columns.get(name) or (None,) * size
         return values
 
-    def places(self) -> pl.Series:
+    @staticmethod
+    def places(order: list[int]) -> pl.Series:
         """Where each row, in their own order, stands among the values."""
-        return pl.Series(self.order, dtype=pl.UInt32).arg_sort()
+        places = np.empty(len(order), np.uint32)
+        places[order] = np.arange(len(order), dtype=np.uint32)
+        return pl.Series(places)
 
 
 def _cut_lists(rows: Sequence[Row], names: set[str]) -> None:
@@ -126,7 +130,7 @@ def _column(name: str, values: list[Any], faults: Faults) -> pl.Series:
     if dtype == TEXTS:
         return _texts(name, values, faults)
     series = _typed(name, values, dtype, faults)
-    return _chosen(series, faults) if name in CHOICES else series
+    return series if _admitted(name, values) else _chosen(series, faults)
 
 
 def _refuse(faults: Faults, at: int, name: str, expected: str) -> None:
@@ -176,6 +180,15 @@ _CHECKS: Final[dict[type[Any], tuple[str, Callable[[Any], bool]]]] = {
 }
 
 
+def _admitted(name: str, values: list[Any]) -> bool:
+    """Whether all values are of the column's vocabulary, where it has one."""
+    known = _KNOWN_CHOICES.get(name)
+    try:
+        return known is None or known.issuperset(values)
+    except TypeError:  # among them is what cannot be hashed
+        return False
+
+
 def _chosen(series: pl.Series, faults: Faults) -> pl.Series:
     """A closed vocabulary: other words are refused, never passed on."""
     allowed = CHOICES[series.name]
@@ -198,9 +211,13 @@ def _times(name: str, values: list[Any], faults: Faults) -> pl.Series:
         parsed = parsed.zip_with(
             text.is_not_null(), _typed(name, numbers, pl.Int64(), faults).cast(TIME)
         )
-    for at in (parsed.is_null() & text.is_not_null()).arg_true():
-        _refuse(faults, at, name, "RFC 3339 with an offset, such as 2026-11-22T18:00:00.123456Z")
+    if parsed.null_count() > sum(value is None for value in values):
+        for at in (parsed.is_null() & text.is_not_null()).arg_true():
+            _refuse(faults, at, name, _RFC_3339)
     return parsed
+
+
+_RFC_3339: Final = "RFC 3339 with an offset, such as 2026-11-22T18:00:00.123456Z"
 
 
 def _texts(name: str, values: list[Any], faults: Faults) -> pl.Series:

@@ -5,18 +5,21 @@ Everything here is a property of the record alone: its headers, its Kafka timest
 Never the clock.
 """
 
-from typing import TypeVar
+from typing import overload
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from tachograph.pipeline.door_headers import DoorFacts
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import RawRecord
+from tachograph.pipeline.normalize.wire import Ints
 
 LATEST_US = 253_402_300_799_000_000  # the last second of the year 9999
 _US = pl.Int64
 IMPOSSIBLE = "event_time is before 2000 or years from when it was received"
-_Moment = TypeVar("_Moment", int, pl.Expr)
+Flags = npt.NDArray[np.bool_]
 
 
 def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
@@ -33,28 +36,33 @@ def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
     return logged
 
 
-def beyond(event_us: _Moment, observed_us: _Moment) -> _Moment:
-    """Whether no clock of ours can mean this time: of one action, or as an expression over many."""
+@overload
+def beyond(event_us: int, observed_us: int) -> bool: ...
+@overload
+def beyond(event_us: Ints, observed_us: Ints) -> Flags: ...
+def beyond(event_us: int | Ints, observed_us: int | Ints) -> bool | Flags:
+    """Whether no clock of ours can mean this time: of one action, or of many."""
     too_old = event_us < limits.OLDEST_US
     return too_old | (abs(event_us - observed_us) > limits.IMPOSSIBLE_US)
 
 
-def impossible(frame: pl.DataFrame) -> pl.Series:
-    """Which actions carry a time no clock of ours can mean (flags, one a row)."""
-    event, observed = pl.col("event_time").cast(_US), pl.col("observed_time").cast(_US)
-    return frame.select(beyond(event, observed)).to_series()
+def micros(times: pl.Series) -> tuple[Ints, Flags]:
+    """Times in µs (0 where there is none), and where there is one."""
+    size = len(times)
+    if not times.null_count():
+        return times.cast(_US).to_numpy(), np.ones(size, np.bool_)
+    return times.cast(_US).fill_null(0).to_numpy(), times.is_not_null().to_numpy()
 
 
-def marks() -> list[pl.Expr]:
-    """Columns `late` and `far` of a frame with event_time and observed_time."""
-    behind = pl.col("observed_time").cast(_US) - pl.col("event_time").cast(_US)
-    return [
-        (behind > limits.ALLOWED_LATENESS_US).alias("late"),
-        ((behind > limits.FAR_PAST_US) | (-behind > limits.FAR_FUTURE_US)).alias("far"),
-    ]
+def marks(event_us: Ints, observed_us: Ints) -> tuple[Flags, Flags]:
+    """Which actions are late, and which are far."""
+    behind = observed_us - event_us
+    far = (behind > limits.FAR_PAST_US) | (-behind > limits.FAR_FUTURE_US)
+    return behind > limits.ALLOWED_LATENESS_US, far
 
 
-def spans() -> list[pl.Expr]:
+def took(start: pl.Series, end: pl.Series) -> pl.Series:
     """`duration_ms` where a start is known and the source gave no duration."""
-    took = (pl.col("event_time").cast(_US) - pl.col("start_time").cast(_US)) / 1_000
-    return [pl.when(took >= 0).then(took).alias("duration_ms")]
+    spans = pl.DataFrame([start.cast(_US).alias("start"), end.cast(_US).alias("end")])
+    lasted = (pl.col("end") - pl.col("start")) / 1_000
+    return spans.select(pl.when(lasted >= 0).then(lasted).alias("duration_ms")).to_series()

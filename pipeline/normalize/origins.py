@@ -1,0 +1,33 @@
+"""What every action of one raw record has in common: where it lies, who sent it and when."""
+
+import msgspec
+
+from tachograph.pipeline.normalize.assurance import Sender
+from tachograph.pipeline.normalize.raw import RawRecord
+
+
+class Origin(msgspec.Struct, gc=False):
+    """What every action of one raw record has in common."""
+
+    record: RawRecord
+    tenant: str
+    observed_us: int | None
+    principal: str | None
+    door: bool = False  # the door signed it
+    lone: bool = False  # the record holds exactly one item
+
+    @property
+    def place(self) -> str:
+        """Where the record is in the log."""
+        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
+
+    @property
+    def sender(self) -> Sender:
+        """How it came, as far as that is proved."""
+        return Sender(self.record.topic, self.tenant, self.door, self.principal)
+
+    @property
+    def source(self) -> str:
+        """Whose dead letters are counted together: the principal the door named, else the place."""
+        topic = self.record.topic
+        return f"{topic}/{self.principal}" if self.principal else f"{topic}/{self.record.partition}"
