@@ -5,7 +5,7 @@ Everything here is a property of the record alone: its headers, its Kafka timest
 Never the clock.
 """
 
-from typing import overload
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ LATEST_US = 253_402_300_799_000_000  # the last second of the year 9999
 _US = pl.Int64
 IMPOSSIBLE = "event_time is before 2000 or years from when it was received"
 Flags = npt.NDArray[np.bool_]
+_Moment = TypeVar("_Moment", int, npt.NDArray[Any])
 
 
 def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
@@ -36,14 +37,11 @@ def observed_us(record: RawRecord, door: DoorFacts | None) -> int | None:
     return logged
 
 
-@overload
-def beyond(event_us: int, observed_us: int) -> bool: ...
-@overload
-def beyond(event_us: Ints, observed_us: Ints) -> Flags: ...
-def beyond(event_us: int | Ints, observed_us: int | Ints) -> bool | Flags:
+def beyond(event_us: _Moment, observed_us: _Moment) -> _Moment:
     """Whether no clock of ours can mean this time: of one action, or of many."""
     too_old = event_us < limits.OLDEST_US
-    return too_old | (abs(event_us - observed_us) > limits.IMPOSSIBLE_US)
+    beyond_belief: _Moment = too_old | (abs(event_us - observed_us) > limits.IMPOSSIBLE_US)
+    return beyond_belief
 
 
 def micros(times: pl.Series) -> tuple[Ints, Flags]:
