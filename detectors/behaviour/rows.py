@@ -4,7 +4,7 @@ Everything here adds up the same in any order and in any batches: sums, smallest
 sets of bits.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from tachograph.detectors.behaviour.hands import CLAIM, NEEDED_MS, READ_MS
 from tachograph.detectors.language.rule import MICROS
 from tachograph.schemas.batch import COLUMNS
 
+Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 ACTS: Final = (
@@ -248,7 +249,7 @@ def merged(rows: pl.DataFrame, by: tuple[str, ...] = LINKED) -> pl.DataFrame:
     if len(starts) == rows.height:
         return firsts
     columns = [
-        pl.Series(name, how.reduceat(rows[name].to_numpy()[order], starts))
+        pl.Series(name, _reduced(how, rows[name].to_numpy(), order, starts))
         for how, of_how in _HOW
         for name in of_how
         if name in have
@@ -256,6 +257,16 @@ def merged(rows: pl.DataFrame, by: tuple[str, ...] = LINKED) -> pl.DataFrame:
     if "ids" in have:
         columns.append(_first_ids(rows["ids"][order], starts))
     return firsts.with_columns(columns)
+
+
+def _reduced(
+    how: np.ufunc, values: npt.NDArray[Any], order: Ints, starts: Ints
+) -> npt.NDArray[Any]:
+    # Most columns of most rows hold nothing, and nothing comes of nothing.
+    if not values.any():
+        return np.zeros(len(starts), values.dtype)
+    found: npt.NDArray[Any] = how.reduceat(values[order], starts)
+    return found
 
 
 _HOW: Final = [

@@ -15,7 +15,6 @@ from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState
 from tachograph.detectors.behaviour.features import SCALES
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.rows import (
-    KEY,
     PANE_COLUMNS,
     ROLL,
     SOURCE,
@@ -50,6 +49,11 @@ _BY_THE_MINUTE: Final = [
     *(pl.lit(0, pl.UInt64).alias(name) for name in ROLL),
 ]
 
+# By whom and with what, as it is put together.
+_PRINCIPAL: Final = "of_principal"
+_CREDENTIAL: Final = "of_credential"
+_MADE_OF: Final = ("tenant", "partition_key", _PRINCIPAL, _CREDENTIAL, "window")
+
 
 class SenderState(msgspec.Struct, frozen=True, array_like=True):
     """As it is dumped."""
@@ -72,9 +76,9 @@ class Sender:
             slots, gone = self._subjects.slots_of(own, nobody)
             if gone:
                 self._panes.forget(gone)
-            placed = own.with_columns(pl.Series("slot", slots)).filter(pl.col("slot") != NOBODY)
-            panes = placed.drop(KEY).rename({"event_id": "first_id"})
-            self._panes.add(merged(panes, UNLINKED))
+            placed = own.with_columns(pl.Series("slot", slots))
+            placed = _at(placed, placed["slot"] != NOBODY)
+            self._panes.add(merged(placed, UNLINKED))
 
     def close(self, before: int) -> pl.DataFrame:
         """Match rows of panes before this one."""
@@ -121,29 +125,40 @@ class Sender:
 
 def _by_subject(rows: pl.DataFrame) -> list[pl.DataFrame]:
     """The rows of each kind of subject, with its KEY."""
+    rows = rows.rename({"event_id": "first_id"}).with_columns(
+        pl.col("principal_id").fill_null("").alias(_PRINCIPAL),
+        pl.col("credential_id").fill_null("").alias(_CREDENTIAL),
+    )
+    rows = _at(rows, (rows[_PRINCIPAL] != "") | (rows[_CREDENTIAL] != ""))
+    if rows.is_empty():
+        return []
+    # Of one who uses one credential it is put together once for both.
+    minutes = merged(rows.with_columns(_BY_THE_MINUTE), _MADE_OF)
     found = []
-    for facet, column, claimed in (
-        (PRINCIPAL, "principal_id", False),
-        (CREDENTIAL, "credential_id", False),
-        (PERSON, "principal_id", True),
+    for facet, column, source in (
+        (PRINCIPAL, _PRINCIPAL, minutes.with_columns(pl.lit("").alias("claim"))),
+        (CREDENTIAL, _CREDENTIAL, minutes.with_columns(pl.lit("").alias("claim"))),
+        (PERSON, _PRINCIPAL, _at(rows, rows["claim"] != "")),
     ):
-        there = pl.col(column).fill_null("") != ""
-        own = rows.filter(there & (pl.col("claim") != "") if claimed else there)
+        own = _at(source, source[column] != "")
         if own.is_empty():
             continue
         found.append(
             own.with_columns(
                 pl.col(column).alias("agent_id"),
                 pl.lit("").alias("agent_name"),
-                (pl.col("claim") if claimed else pl.lit("")).alias("claim"),
                 pl.lit("").alias("hand"),
                 pl.lit(facet).alias("facet"),
                 pl.lit("").alias("trace"),
                 _service_bits(own["partition_key"]),
-                *([] if claimed else _BY_THE_MINUTE),
             )
         )
     return found
+
+
+def _at(rows: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
+    """Some rows; mostly it is all, and they are many columns to copy."""
+    return rows if mask.all() else rows.filter(mask)
 
 
 def _service_bits(keys: pl.Series) -> pl.Series:
