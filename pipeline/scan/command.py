@@ -231,9 +231,10 @@ def _detector(rules: RuleSet, model: Path | None) -> "WholeDetector | None":
 
 def _write_lines(judge: RawJudge, frame: pl.DataFrame, out: Output, tally: Tally) -> None:
     with resting():
-        for severity, count, lines in judge.judge(frame):
-            tally.severities[severity] += count
-            out.write_lines(lines)
+        for judged in judge.judge(frame):
+            tally.severities.update(judged.severities)
+            for lines in judged.lines:
+                out.write_lines(lines)
 
 
 def _chain(first: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:

@@ -36,7 +36,8 @@ class RawColumns:
         self._asked = None if asked is None else frozenset(asked)
         # What has to be looked into for them.
         self._heads = frozenset(name[:at] for name in asked or () for at in _dots(name))
-        # Values that are there, by name, and their rows.
+        # Texts of blocks so far, by name; where any block holds something else, the values.
+        self._blocks: dict[str, list[pl.Series]] = {}
         self._values: dict[str, list[Any]] = {}
         self._rows: dict[str, list[Rows]] = {}
         # Columns that are made already.
@@ -65,8 +66,24 @@ class RawColumns:
     def _note(self, names: Sequence[str], columns: Iterable[tuple[Any, ...]], rows: Rows) -> None:
         for name, values in zip(names, columns, strict=False):
             if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
-                self._values[name] += values
+                self._hold(name, values)
                 self._rows[name].append(rows)
+
+    def _hold(self, name: str, values: tuple[Any, ...]) -> None:
+        """Keep values: texts as a column at once, while they are still in the cache."""
+        if not self._values[name] and self._wanted(name):
+            made = _only_texts(name, values)
+            if made is not None:
+                self._blocks.setdefault(name, []).append(made)
+                return
+        self._values_of(name).extend(values)
+
+    def _values_of(self, name: str) -> list[Any]:
+        """The values of a name, from now on no longer as columns."""
+        values = self._values[name]
+        for block in self._blocks.pop(name, ()):
+            values += block.to_list()
+        return values
 
     def _wanted(self, name: str) -> bool:
         return self._asked is None or name in self._asked
@@ -82,13 +99,8 @@ class RawColumns:
 
     def columns(self) -> list[pl.Series]:
         """What was collected; a column without any value is none."""
-        others: list[str] = []
-        for name, values in self._values.items():
-            made = _only_texts(name, values) if self._wanted(name) else None
-            if made is None:
-                others.append(name)
-            else:
-                self._texts[name] = made
+        self._texts = {name: pl.concat(blocks) for name, blocks in self._blocks.items()}
+        others = [name for name in self._values if name not in self._texts]
         for name in others:
             if not _CLOSED.isdisjoint(map(type, self._values[name])):
                 self._open(name)
@@ -121,7 +133,7 @@ class RawColumns:
         """Values of a name that objects of this frame may have by another way too."""
         known = self._rows[name]
         rows = np.concatenate(known).tolist() if known else []
-        merged = dict(zip(rows, self._values[name], strict=True))
+        merged = dict(zip(rows, self._values_of(name), strict=True))
         for row, value in found.items():
             before = merged.get(row)
             merged[row] = value if before is None else _both(before, value)
@@ -227,7 +239,7 @@ def _spread(column: pl.Series, rows: Rows, height: int) -> pl.Series:
     return column.extend_constant(None, 1).gather(place)
 
 
-def _only_texts(name: str, values: list[Any]) -> pl.Series | None:
+def _only_texts(name: str, values: Sequence[Any]) -> pl.Series | None:
     """The values as texts, if nothing else is among them."""
     try:
         return pl.Series(name, values, pl.String)

@@ -42,6 +42,11 @@ def line_of(identifier: str) -> int:
     return int(identifier, 16)
 
 
+def lines_of(identifiers: pl.Series) -> pl.Series:
+    """The lines of event ids."""
+    return identifiers.str.to_integer(base=16)
+
+
 class RawLines:
     """Makes frames of lines; `broken` names the lines of the last call that are no JSON object."""
 

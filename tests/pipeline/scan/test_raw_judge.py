@@ -52,5 +52,6 @@ def test_findings_of_plain_rules_are_the_same_either_way(rows: list[dict[str, An
     found = WholeDetector(rules).process(frame, [], revision=0)
     expected = [msgspec.json.encode(one) for one in Findings(raw=True).take(found.signals)]
     judged = list(RawJudge(rules).judge(frame))
-    assert b"".join(lines for _, _, lines in judged).splitlines() == expected
-    assert sum(count for _, count, _ in judged) == len(expected)
+    lines = b"".join(part for one in judged for part in one.lines)
+    assert lines.splitlines() == expected
+    assert sum(one.severities.total() for one in judged) == len(expected)
