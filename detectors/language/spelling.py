@@ -1,6 +1,7 @@
 """A Sigma detection as pySigma reads it: the same, where pySigma knows less than Sigma says."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from sigma.exceptions import SigmaDetectionError
@@ -14,6 +15,10 @@ _SPELLED = {"utf16le": "wide"}
 _OF_TEXT = frozenset({
     "base64", "base64offset", "cased", "contains", "endswith", "startswith", "utf16", "utf16be",
     "wide", "windash",
+})  # fmt: skip
+# What compares numbers.
+_OF_NUMBERS = frozenset({
+    "day", "gt", "gte", "hour", "lt", "lte", "minute", "month", "week", "year",
 })  # fmt: skip
 _NOT_SELECTIONS = frozenset({"condition", "timeframe"})
 # pySigma writes out every spelling of up to three dashes; more are one expression.
@@ -44,17 +49,33 @@ def _selection(value: Any) -> Any:
             return dict(items)
         case list():
             return [_selection(inner) for inner in value]
-    return value
+    return _exact(value)
 
 
 def _item(key: str, value: Any) -> tuple[str, Any]:
     field, *modifiers = key.split("|")
     modifiers = [_SPELLED.get(name, name) for name in modifiers]
     if not _OF_TEXT.isdisjoint(modifiers):
-        value = [_digits(one) for one in value] if isinstance(value, list) else _digits(value)
+        value = _each(value, _digits)
+    elif _OF_NUMBERS.isdisjoint(modifiers):
+        value = _each(value, _exact)
     if "windash" in modifiers:
         modifiers, value = _dashes(modifiers, value)
     return "|".join([field, *modifiers]), value
+
+
+def _each(value: Any, changed: Callable[[Any], Any]) -> Any:
+    return [changed(one) for one in value] if isinstance(value, list) else changed(value)
+
+
+def _exact(value: Any) -> Any:
+    """A whole number that is none to a float, which pySigma would round, as its digits."""
+    if not isinstance(value, int):
+        return value
+    try:
+        return value if int(float(value)) == value else str(value)
+    except OverflowError:
+        return str(value)
 
 
 def _digits(value: Any) -> Any:

@@ -157,6 +157,13 @@ CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "U
         ("{Text|windash|contains: ' -a -b -c -d '}", {"Text": "x -a /b \u2013c d "}, False),
         ("{Text|windash|contains|all: [' -a -b -c -d ', 'X']}", {"Text": "x -a -b -c /d "}, True),
         ("{Text|windash|contains: ' -n '}", {"Text": "ping \u2013n 1"}, True),
+        # Whole numbers are exact, however large.
+        ("{Id: 9007199254740993}", {"Id": 9007199254740993}, True),
+        ("{Id: 9007199254740993}", {"Id": 9007199254740992}, False),
+        ("{Id: [1, 12345678901234567890]}", {"Id": 12345678901234567890}, True),
+        ("{Id|neq: 9007199254740993}", {"Id": 9007199254740992}, True),
+        ("{Id|gt: 9007199254740993}", {"Id": 9007199254750000}, True),
+        ("[9007199254740993]", {"Id": "no 9007199254740993"}, True),
         # Lists match if any of their values does.
         ("{Tags: b}", {"Tags": ["a", "B"]}, True),
         ("{Tags|contains|all: [a, b]}", {"Tags": ["xa", "bx"]}, True),
