@@ -4,7 +4,8 @@ by hash alone. Every value is escaped, and control and direction characters are 
 
 import base64
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from html import escape
 
 from tachograph.pipeline.investigate.page import (
@@ -27,6 +28,7 @@ table { border-collapse: collapse; margin: .4rem 0; width: 100% }
 td, th { text-align: left; vertical-align: top; padding: .15rem .8rem .15rem 0;
   overflow-wrap: anywhere }
 th { font-weight: 600; color: #57606a }
+.number { text-align: right } .time { white-space: nowrap }
 .facts th { width: 14rem; white-space: nowrap }
 .grid td, .turn p { font-family: ui-monospace, monospace; font-size: .85rem }
 .turn { margin: .6rem 0; padding-left: .5rem }
@@ -51,6 +53,10 @@ svg { width: 100%; height: auto; display: block }
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{_HASH}'"
 CELL_CHARS = 2_000
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d(\.\d{1,6})?")
+_NUMBER = re.compile(r"-?[\d,]{1,20}(\.\d{1,6})?")
+# Nobody reads the fraction of a whole second.
+_WHOLE = ".000000"
 TURN_CHARS = 20_000
 SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational"})
 
@@ -127,21 +133,37 @@ def _block(block: Facts | Grid | Lines | Talk, link: Link) -> str:
 
 
 def _value(name: str, value: str, link: Link) -> str:
-    shown = text(value, CELL_CHARS)
+    shown = text(value.removesuffix(_WHOLE), CELL_CHARS)
     if name == "severity" and value in SEVERITIES:
         return f'<span class="severity {value}">{value}</span>'
     to = link(name, value)
     return shown if to is None else f'<a href="{escape(to)}">{shown}</a>'
 
 
+def _kind(column: Sequence[str]) -> str:
+    """What a column holds, as far as its place in the line depends on it."""
+    for kind, form in (("time", _MOMENT), ("number", _NUMBER)):
+        if all(form.fullmatch(value) for value in column if value) and any(column):
+            return kind
+    return ""
+
+
+def _named(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
+
+
 def _grid(block: Grid, link: Link) -> str:
-    head = "".join(f'<th scope="col">{text(name, 80)}</th>' for name in block.columns)
+    kinds = [_kind(column) for column in zip(*block.rows, strict=True)] or [""] * len(block.columns)
+    head = "".join(
+        f'<th scope="col"{_named(kind)}>{text(name, 80)}{" (UTC)" if kind == "time" else ""}</th>'
+        for name, kind in zip(block.columns, kinds, strict=True)
+    )
     marked = set(block.marked)
     rows = "".join(
         f"<tr{_class(number in marked)}>"
         + "".join(
-            f"<td>{_value(name, value, link)}</td>"
-            for name, value in zip(block.columns, row, strict=True)
+            f"<td{_named(kind)}>{_value(name, value, link)}</td>"
+            for name, value, kind in zip(block.columns, row, kinds, strict=True)
         )
         + "</tr>"
         for number, row in enumerate(block.rows)

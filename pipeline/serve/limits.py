@@ -47,6 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     catching_up: int = 8
     chunk_bytes: int = 65_536
     heartbeat_s: float = 15.0
+    # How long a stream of the console goes on before it asks again who watches.
+    console_stream_s: float = 300.0
     send_timeout_s: float = 30.0
     catch_up_send_timeout_s: float = 5.0
 

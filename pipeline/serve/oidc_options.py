@@ -12,6 +12,7 @@ from tachograph.pipeline.serve.tokens import ROLES
 from tachograph.pipeline.settings import secret_of
 
 ANY: Final = "*"
+MAX_RENEW_S: Final = 3_600
 
 
 class OidcOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class OidcOptions(msgspec.Struct, frozen=True, kw_only=True):
     name_claim: str = "sub"
     tenant_claim: str | None = None
     console_url: str | None = None
+    renew_s: int = 300  # after which the provider is asked again who somebody is
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "OidcOptions | None":
@@ -49,7 +51,14 @@ class OidcOptions(msgspec.Struct, frozen=True, kw_only=True):
             name_claim=env.get("TACHO_OIDC_NAME_CLAIM", "sub"),
             tenant_claim=env.get("TACHO_OIDC_TENANT_CLAIM") or None,
             console_url=env.get("TACHO_CONSOLE_URL") or None,
+            renew_s=_renew_s(env.get("TACHO_OIDC_RENEW_S", "300")),
         )
+
+
+def _renew_s(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= MAX_RENEW_S:
+        raise ConfigError(f"TACHO_OIDC_RENEW_S: {text}: seconds, between 1 and {MAX_RENEW_S}")
+    return int(text)
 
 
 def _roles(text: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`GET /alerts`: watchers of the feed, as server-sent events: what each wants, and its place."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
@@ -90,9 +91,11 @@ class Desk:
         self.settings, self.feed, self.limits = settings, feed, limits
         self._left = limits.watchers
 
-    def watch(self, view: View, last_id: str | None) -> "Watch":
-        """The stream for a watcher: what is new, or all after `last_id`. Raises as `place` does."""
-        return Watch(self, view, self.place(last_id))
+    def watch(self, view: View, last_id: str | None, most_s: float | None = None) -> "Watch":
+        """The stream for a watcher: what is new, or all after `last_id`; it ends after `most_s`.
+        Raises as `place` does.
+        """
+        return Watch(self, view, self.place(last_id), most_s)
 
     def place(self, last_id: str | None) -> Cursor | None:
         """Take a place at the feed, to be given back; where to begin there.
@@ -123,10 +126,12 @@ class Watch(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, desk: "Desk", view: View, cursor: Cursor | None) -> None:
+    def __init__(
+        self, desk: "Desk", view: View, cursor: Cursor | None, most_s: float | None
+    ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._desk = desk
+        self._desk, self._most_s = desk, most_s
         self._walk = Walk(
             desk.settings, desk.feed, desk.limits, wire=self, view=view, cursor=cursor
         )
@@ -146,7 +151,9 @@ class Watch(Response):
             self._desk.give()
 
     async def _stream(self, receive: Receive) -> None:
-        await until_left(self._walk, _disconnect(receive))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._most_s):
+                await until_left(self._walk, _disconnect(receive))
         await self._write(b"", more=False)
 
     def said(self, kind: str, at: str, data: bytes) -> bytes:

@@ -48,12 +48,12 @@ class Entrance:
         self.gate, self.sessions = gate, sessions
         self._csrf = secrets.token_urlsafe(24)
 
-    def admit(self, request: Request, role: str) -> Person:
+    async def admit(self, request: Request, role: str) -> Person:
         """The person, who has the role. Raises RequestError 401, 403, 421 or 429."""
         if self.gate.open:
             caller = self.gate.admit(request, role)
             return Person(who(), caller, self._csrf, logged_in=False)
-        found = self.sessions.of(request.cookies.get(COOKIE, ""))
+        found = await self.sessions.of(request.cookies.get(COOKIE, ""))
         if found is None:
             raise LogIn
         caller, csrf = found
@@ -62,7 +62,7 @@ class Entrance:
 
     async def posted(self, request: Request, role: str) -> tuple[Person, dict[str, list[str]]]:
         """The person and the form. Raises RequestError, 403 for what another site sent."""
-        person = self.admit(request, role)
+        person = await self.admit(request, role)
         form = await form_of(request)
         if not hmac.compare_digest("".join(form.get("csrf", [])).encode(), person.csrf.encode()):
             raise RequestError(403, "the form is not from this session: load the page again")

@@ -1,6 +1,5 @@
 """Logging in and out at the console."""
 
-from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from tachograph.pipeline.serve.audit import Audit
 from tachograph.pipeline.serve.console.entrance import Entrance, form_of
 from tachograph.pipeline.serve.console.render import shown
-from tachograph.pipeline.serve.console.sessions import COOKIE, SESSION_S
+from tachograph.pipeline.serve.console.sessions import COOKIE, SESSION_S, Holder
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import address_of
 from tachograph.pipeline.serve.oidc import Oidc
@@ -63,9 +62,8 @@ class Login:
             await self._audit.note(request, caller, "login_refused", "token")
             return self._form("This token may not view: it needs the role viewer.", 403)
         await self._audit.note(request, caller, "login", "token")
-        holder = partial(self._tokens.holder, self._tokens.proof(token))
         answer = RedirectResponse(HOME, 303)
-        keep(answer, request, self._entrance.sessions.open(holder))
+        keep(answer, request, self._entrance.sessions.open(_holder(self._tokens, token)))
         return answer
 
     async def logout(self, request: Request) -> Response:
@@ -79,6 +77,15 @@ class Login:
 
     def _form(self, problem: str, status: int = 200) -> Response:
         return login_page(problem, status, self._oidc, by_token=self._tokens is not None)
+
+
+def _holder(tokens: Tokens, token: str) -> Holder:
+    proof = tokens.proof(token)
+
+    async def holder() -> Caller | None:
+        return tokens.holder(proof)
+
+    return holder
 
 
 def login_page(problem: str, status: int, oidc: Oidc | None, *, by_token: bool = False) -> Response:

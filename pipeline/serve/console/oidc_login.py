@@ -5,8 +5,8 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from typing import Any, Final
-from urllib.parse import quote_plus, urlencode
+from typing import Final
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
@@ -17,11 +17,11 @@ from tachograph.pipeline.clock import Clock
 from tachograph.pipeline.log import get
 from tachograph.pipeline.serve.audit import Audit
 from tachograph.pipeline.serve.console.login import HOME, NOBODY, keep, login_page
+from tachograph.pipeline.serve.console.proof import Proofs, Proved
 from tachograph.pipeline.serve.console.render import shown
 from tachograph.pipeline.serve.console.sessions import Sessions
 from tachograph.pipeline.serve.errors import RequestError
-from tachograph.pipeline.serve.oidc import CALL_TIMEOUT_S, Oidc, Unknown
-from tachograph.pipeline.serve.tokens import Caller
+from tachograph.pipeline.serve.oidc import Oidc, Unknown
 
 log = get("serve.console")
 
@@ -46,6 +46,7 @@ class OidcLogin:
     def __init__(self, oidc: Oidc, sessions: Sessions, audit: Audit, clock_us: Clock) -> None:
         self._oidc, self._sessions, self._clock_us = oidc, sessions, clock_us
         self._audit = audit
+        self._proofs = Proofs(oidc, clock_us)
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
 
     async def begin(self, request: Request) -> Response:
@@ -85,12 +86,13 @@ class OidcLogin:
         if "code" not in request.query_params:
             return login_page("The login service refused.", 403, self._oidc)
         try:
-            caller = await self._caller(request, begun)
+            proved = await self._proved(request, begun)
         except (httpx.HTTPError, Unknown, KeyError, TypeError, ValueError) as error:
             log.warning("login refused", error=type(error).__name__)
             await self._audit.note(request, NOBODY, "login_refused", "oidc")
             why = str(error) if isinstance(error, Unknown) else "the login service refused"
             return login_page(f"Not logged in: {why}.", 403, self._oidc)
+        caller = proved.caller
         if "viewer" not in caller.roles:
             await self._audit.note(request, caller, "login_refused", "oidc")
             return login_page("Not logged in: no role that may view.", 403, self._oidc)
@@ -98,7 +100,7 @@ class OidcLogin:
         # The browser came from another site and would not send a strict cookie on a redirect:
         # a page of ours leads on.
         answer = shown("welcome.html", to=HOME)
-        keep(answer, request, self._sessions.open(lambda: caller))
+        keep(answer, request, self._sessions.open(self._proofs.holder(proved)))
         answer.delete_cookie(COOKIE, path=PATH)
         return answer
 
@@ -110,38 +112,12 @@ class OidcLogin:
         begun = self._begun.pop(state, None)
         return begun if begun is not None and self._clock_us() < begun.ends_us else None
 
-    async def _caller(self, request: Request, begun: _Begun) -> Caller:
-        provider, options = self._oidc.provider, self._oidc.options
-        if provider is None:
-            raise Unknown("the login service does not answer")
-        if request.query_params.get("iss", provider.issuer) != provider.issuer:
+    async def _proved(self, request: Request, begun: _Begun) -> Proved:
+        provider = self._oidc.provider
+        if provider and request.query_params.get("iss", provider.issuer) != provider.issuer:
             raise Unknown("the answer is of another service")
-        async with httpx.AsyncClient(timeout=CALL_TIMEOUT_S) as client:
-            token = await self._token(client, provider.token_endpoint, request, begun)
-            claims = self._oidc.claims(token["id_token"], options.client_id, begun.nonce)
-            if options.roles_claim not in claims and provider.userinfo_endpoint:
-                client.headers["authorization"] = f"Bearer {token['access_token']}"
-                claims = {**await _userinfo(client, provider.userinfo_endpoint, claims), **claims}
-        return self._oidc.caller_of(claims)
-
-    async def _token(
-        self, client: httpx.AsyncClient, url: str, request: Request, begun: _Begun
-    ) -> Any:
-        """What the code is changed for."""
-        options = self._oidc.options
-        form = {
-            "grant_type": "authorization_code", "code": request.query_params["code"],
-            "redirect_uri": self._back(request), "code_verifier": begun.verifier,
-            "client_id": options.client_id,
-        }  # fmt: skip
-        own = (
-            httpx.BasicAuth(quote_plus(options.client_id), quote_plus(options.client_secret))
-            if options.client_secret
-            else httpx.USE_CLIENT_DEFAULT
-        )
-        answer = await client.post(url, data=form, auth=own)
-        answer.raise_for_status()
-        return answer.json()
+        code = request.query_params["code"]
+        return await self._proofs.first(code, begun.verifier, begun.nonce, self._back(request))
 
     def _back(self, request: Request) -> str:
         """Where the provider is to lead back to."""
@@ -153,13 +129,3 @@ def _challenge(verifier: str) -> str:
     """The verifier's challenge (RFC 7636, S256)."""
     digest = hashlib.sha256(verifier.encode("ascii")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
-
-
-async def _userinfo(client: Any, url: str, claims: dict[str, Any]) -> dict[str, Any]:
-    """Claims that the provider tells only when asked. Raises Unknown for another person's."""
-    answer = await client.get(url)
-    answer.raise_for_status()
-    found = answer.json()
-    if not isinstance(found, dict) or found.get("sub") != claims["sub"]:
-        raise Unknown("the answer is of another person")
-    return found

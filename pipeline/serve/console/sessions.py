@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -17,12 +17,16 @@ MAX_SESSIONS: Final = 5_000
 COOKIE: Final = "tacho_session"
 
 
+# Who it is now: None when the right to be here has ended.
+Holder = Callable[[], Awaitable[Caller | None]]
+
+
 class Session(msgspec.Struct, frozen=True):
-    """One login. `holder` says who it is now: None when the right to be here has ended."""
+    """One login."""
 
     csrf: str
     ends_us: int
-    holder: Callable[[], Caller | None]
+    holder: Holder
 
 
 class Sessions:
@@ -32,25 +36,25 @@ class Sessions:
         self._clock_us = clock_us
         self._held: OrderedDict[bytes, Session] = OrderedDict()
 
-    def open(self, holder: Callable[[], Caller | None], most_s: int = SESSION_S) -> str:
+    def open(self, holder: Holder) -> str:
         """Begin a session; what the browser is to keep."""
         secret = secrets.token_urlsafe(32)
-        ends_us = self._clock_us() + min(most_s, SESSION_S) * 1_000_000
+        ends_us = self._clock_us() + SESSION_S * 1_000_000
         self._held[_digest(secret)] = Session(secrets.token_urlsafe(24), ends_us, holder)
         while len(self._held) > MAX_SESSIONS:
             self._held.popitem(last=False)
             DROPPED.labels("serve", "session_evicted").inc()
         return secret
 
-    def of(self, secret: str) -> tuple[Caller, str] | None:
+    async def of(self, secret: str) -> tuple[Caller, str] | None:
         """Who it is, and the session's word against forged posts; None: log in."""
         name = _digest(secret)
         session = self._held.get(name)
         if session is None:
             return None
-        caller = session.holder() if self._clock_us() < session.ends_us else None
-        if caller is None:
-            del self._held[name]
+        caller = await session.holder() if self._clock_us() < session.ends_us else None
+        if caller is None or name not in self._held:
+            self._held.pop(name, None)
             return None
         return caller, session.csrf
 

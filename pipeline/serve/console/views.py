@@ -3,6 +3,7 @@ person's tenant.
 """
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from tachograph.pipeline.clock import system_us
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate import agent, alert, ask, incident, session
 from tachograph.pipeline.investigate.dispositions import VERDICTS
-from tachograph.pipeline.investigate.page import Page
+from tachograph.pipeline.investigate.page import Grid, Page
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.serve.asking import Asking
 from tachograph.pipeline.serve.audit import Audit
@@ -24,6 +25,7 @@ from tachograph.pipeline.serve.console.entrance import Entrance, Person
 from tachograph.pipeline.serve.console.live import Lines
 from tachograph.pipeline.serve.console.login import HOME, LOGIN, Login
 from tachograph.pipeline.serve.console.oidc_login import OidcLogin
+from tachograph.pipeline.serve.console.pulse import Now, Pulse
 from tachograph.pipeline.serve.console.render import asset, shown
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.oidc import Oidc
@@ -67,12 +69,12 @@ class Console:
         sessions = entrance.sessions
         self._oidc_login = OidcLogin(oidc, sessions, audit, system_us) if oidc else None
         self._saying = saying
-        self._lines = Lines()
+        self._lines, self._pulse = Lines(), Pulse(asking)
 
     def routes(self) -> list[Route]:
         """All paths of the console."""
         gets = {
-            "": self._home, "/rows": self._rows, "/live": self._live,
+            "": self._home, "/rows": self._rows, "/live": self._live, "/pulse": self._beat,
             "/incidents": self._incidents, "/incident/{id}": self._incident,
             "/agents": self._agents,
             "/audit": self._trail, "/assets/{name}": self._asset,
@@ -92,21 +94,22 @@ class Console:
 
     async def _home(self, request: Request) -> Response:
         """GET /console: alerts, those that wait first, live."""
-        person = self._entrance.admit(request, "viewer")
+        person = await self._entrance.admit(request, "viewer")
         query = rows.asked(request.query_params)
         tenant = person.caller.tenant
         listed = await self._asking.ask(tenant, rows.page_of(query, tenant))
-        counts = await self._asking.ask(tenant, rows.counts)
+        # The lines are as people left them; what is said from now on comes by the pulse.
+        now = Now((await self._pulse.of(tenant)).counts, [])
         await self._audit.note(request, person.caller, "list", "alerts", [str(query)])
         return _shown(
             "alerts.html", person, "alerts",
-            listed=listed, counts=counts, query=query, statuses=rows.STATUSES,
+            listed=listed, now=now, query=query, statuses=rows.STATUSES,
             severities=list(reversed(SEVERITIES)), live=_live_url(query), more=_more(query, listed),
         )  # fmt: skip
 
     async def _rows(self, request: Request) -> Response:
         """GET /console/rows: the next lines of the list."""
-        person = self._entrance.admit(request, "viewer")
+        person = await self._entrance.admit(request, "viewer")
         query = rows.asked(request.query_params)
         tenant = person.caller.tenant
         listed = await self._asking.ask(tenant, rows.page_of(query, tenant))
@@ -115,16 +118,24 @@ class Console:
 
     async def _live(self, request: Request) -> Response:
         """GET /console/live: lines of the list as they come."""
-        person = self._entrance.admit(request, "viewer")
+        person = await self._entrance.admit(request, "viewer")
         view = self._lines.view(request.query_params, person.caller.tenant)
         last_id = request.headers.get("last-event-id")
         asked = str(request.query_params)
         await self._audit.note(request, person.caller, "list", "live alerts", [asked])
-        return self._desk.watch(view, last_id or None)
+        # A browser comes again by itself, and is asked again who it is.
+        return self._desk.watch(view, last_id or None, self._desk.limits.console_stream_s)
+
+    async def _beat(self, request: Request) -> Response:
+        """GET /console/pulse: the head of the list, and what colleagues said lately. Not in the
+        trail: a page that is in it asks for it every few seconds.
+        """
+        person = await self._entrance.admit(request, "viewer")
+        return shown("pulse.html", now=await self._pulse.of(person.caller.tenant))
 
     def _page_of(self, kind: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            person = self._entrance.admit(request, "viewer")
+            person = await self._entrance.admit(request, "viewer")
             name = request.path_params["id"]
             tenant, page = await self._asking.ask(
                 person.caller.tenant, lambda reader: _page(reader, kind, name)
@@ -137,7 +148,7 @@ class Console:
 
     async def _incident(self, request: Request) -> Response:
         """GET /console/incident/{id}: alerts that belong together."""
-        person = self._entrance.admit(request, "viewer")
+        person = await self._entrance.admit(request, "viewer")
         name = request.path_params["id"]
 
         def asked(reader: Reader) -> tuple[str, Page]:
@@ -153,17 +164,17 @@ class Console:
 
     async def _incidents(self, request: Request) -> Response:
         """GET /console/incidents: those of the last days, the largest first."""
-        person = self._entrance.admit(request, "viewer")
+        person = await self._entrance.admit(request, "viewer")
         found = await self._asking.ask(
             person.caller.tenant,
             lambda reader: incident.listed(reader, DAYS),
         )
         await self._audit.note(request, person.caller, "list", "incidents")
-        return _shown("incidents.html", person, "incidents", grid=found, days=DAYS)
+        return _shown("incidents.html", person, "incidents", incidents=_named(found), days=DAYS)
 
     async def _agents(self, request: Request) -> Response:
         """GET /console/agents: those with alerts, the gravest first."""
-        person = self._entrance.admit(request, "viewer")
+        person = await self._entrance.admit(request, "viewer")
         found = await self._asking.ask(person.caller.tenant, _agents)
         await self._audit.note(request, person.caller, "list", "agents")
         return _shown("agents.html", person, "agents", agents=found)
@@ -181,7 +192,7 @@ class Console:
 
     async def _trail(self, request: Request) -> Response:
         """GET /console/audit: who did and looked at what, the newest first."""
-        person = self._entrance.admit(request, "admin")
+        person = await self._entrance.admit(request, "admin")
         search = request.query_params.get("search", "")[:200]
         found = await self._asking.ask(
             person.caller.tenant, lambda reader: reader.rows(_TRAIL, {"search": search})
@@ -208,13 +219,22 @@ async def to_login(request: Request, _error: Exception) -> Response:
 
 def problem_page(error: RequestError) -> Response:
     """A refusal for a person."""
-    answer = shown("problem.html", status=error.status, code=error.status, problem=str(error))
+    answer = shown(
+        "problem.html", status=error.status, code=error.status, problem=str(error),
+        phrase=HTTPStatus(error.status).phrase,
+    )  # fmt: skip
     answer.headers.update(error.headers)
     return answer
 
 
 def _shown(template: str, person: Person, place: str, **values: Any) -> Response:
     return shown(template, person=person, place=place, **values)
+
+
+def _named(found: Grid) -> list[dict[str, str]]:
+    """Incidents by the names of their columns."""
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    return [{**row, "id": row["incident"]} for row in rows]
 
 
 def _page(reader: Reader, kind: str, name: str) -> tuple[str, Page]:

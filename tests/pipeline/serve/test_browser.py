@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,7 +14,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
+from tachograph.pipeline.store.pending import Pending
+from tachograph.pipeline.store.records import Origin
+from tachograph.pipeline.store.sink import Sink
 from tachograph.schemas import codec
+from tachograph.schemas.records import Disposition
 from tests.pipeline.forward import alerts
 from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_writer
 
@@ -111,6 +116,36 @@ def test_an_alert_that_comes_again_takes_its_older_lines_place(door: OpenDoor, p
     expect(line.locator("input")).to_be_checked()
     send(door, alert_of(200, status="retracted", revision=3))
     expect(line).to_have_count(0)
+
+
+def test_what_a_colleague_closes_is_seen_and_the_head_counts_anew(
+    door: OpenDoor, page: Page, world_writer: ClickHouseSettings
+) -> None:
+    # A colleague's word, and later that it was taken back, as the store reads them.
+    page.goto(door.url + "/console?status=open,acknowledged,closed")
+    state, counted = page.locator(f"#s-{ALERT}"), page.locator("#pulse .counts")
+    before, waiting = state.inner_text(), counted.inner_text()
+    for offset, (word, shown) in enumerate(
+        (({"action": "close", "disposition": "benign", "assignee": "kim <b>"}, "closed"),
+         ({"action": "reopen"}, before.partition(" ")[0]))
+    ):  # fmt: skip
+        say(door, world_writer, 900 + offset, **word)
+        expect(state).to_contain_text(shown, timeout=30_000)
+        expect(state).to_contain_text("benign · kim <b>")
+        if shown == "closed":
+            expect(counted).not_to_have_text(waiting, timeout=30_000)
+        else:
+            expect(counted).to_have_text(waiting, timeout=30_000, use_inner_text=True)
+
+
+def say(door: OpenDoor, writer: ClickHouseSettings, offset: int, **word: Any) -> None:
+    said = Disposition(alert_id=ALERT, tenant=TENANT, by="kim", at=datetime.now(UTC), **word)
+    pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant=TENANT)
+    origin = Origin(("agent.dispositions", 9), offset, codec.encode(said))
+    pending.add(origin, "disposition", 0.0)
+    sink = Sink(msgspec.structs.replace(door.settings, clickhouse=writer), stopping=lambda: True)
+    sink.store(pending)
+    sink.close()
 
 
 def test_the_keys_lead_from_the_list_to_an_alert_and_back(door: OpenDoor, page: Page) -> None:

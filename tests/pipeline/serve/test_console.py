@@ -27,7 +27,7 @@ from tachograph.schemas.records import Disposition
 from tests.pipeline.forward import alerts
 from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_writer
 
-from .conftest import OpenDoor, open_door, records
+from .conftest import OpenDoor, limits, open_door, records
 
 __all__ = ["world", "world_writer"]
 
@@ -181,7 +181,7 @@ def test_a_session_is_a_cookie_that_no_script_and_no_other_site_gets(guarded: Op
 def test_a_viewer_may_look_but_not_say(guarded: OpenDoor) -> None:
     with logged_in(guarded, "vic") as vic:
         page = vic.get(f"/console/alert/{ALERT}").text
-        assert "Say something" not in page
+        assert "Verdict and notes" not in page
         form = {"csrf": csrf_of(page), "alert": ALERT, "action": "acknowledge"}
         answer = vic.post("/console/say", data=form)
         assert (answer.status_code, "the role `analyst`" in answer.text) == (403, True)
@@ -227,7 +227,7 @@ def test_what_an_analyst_says_is_in_the_log_under_the_name_of_the_login(guarded:
 
 def test_a_tenant_is_shown_nothing_of_another(guarded: OpenDoor) -> None:
     with logged_in(guarded, "else") as eve:
-        for path in ("", "/agents", "/incidents"):
+        for path in ("", "/agents", "/incidents", "/pulse"):
             assert ALERT[:8] not in eve.get("/console" + path).text
         for path in (f"/alert/{ALERT}", f"/session/{ATTACK}", f"/agent/{HELPER}"):
             assert eve.get("/console" + path).status_code == 404
@@ -323,6 +323,17 @@ def test_alerts_come_to_the_console_as_they_come_to_the_feed(
     written(msgspec.structs.replace(alerts.alert(7), tenant=TENANT, title="<i>comes</i> now"))
     [line] = _lines(open_console, "?search=comes", 1)
     assert "&lt;i&gt;comes&lt;/i&gt; now" in line
+
+
+def test_a_stream_of_live_lines_ends_so_that_it_is_asked_again_who_watches(
+    settings: Settings,
+) -> None:
+    with open_door(settings, limits=limits(console_stream_s=0.2)) as door, door.client() as client:
+        for last_id in ("0:0,1:0,2:0,3:0", None):
+            headers = {"last-event-id": last_id} if last_id else {}
+            with client.stream("GET", "/console/live", headers=headers) as answer:
+                assert answer.status_code == 200
+                assert "retry: 2000" in list(answer.iter_lines())
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """People log in at a provider, and its tokens open the API, against a small provider that runs."""
 
+import asyncio
 import base64
 import contextlib
 import hmac
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,8 +16,10 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.serve.console.proof import Proofs, Proved
 from tachograph.pipeline.serve.oidc import Oidc, Provider, Unknown
 from tachograph.pipeline.serve.oidc_options import OidcOptions
+from tachograph.pipeline.serve.tokens import Caller
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tests.pipeline.world import TENANT, world, world_writer
@@ -48,6 +51,8 @@ def provider() -> Iterator[str]:
         people = [
             mock.User(sub="ann", claims={"groups": ["soc"], "org": TENANT}),
             mock.User(sub="bob", claims={"groups": ["sales"], "org": TENANT}),
+            mock.User(sub="cat", claims={"groups": ["leads"], "org": TENANT}),
+            mock.User(sub="dan", claims={"groups": ["soc"], "org": TENANT}),
         ]
         with mock.run_server_in_thread(user_claims=people) as server:
             yield f"http://localhost:{server.server_port}"
@@ -56,7 +61,10 @@ def provider() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def door(provider: str, world: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor]:
     """A door that knows people by that provider alone."""
-    changed = {"TACHO_OIDC_ISSUER": provider, "TACHO_OIDC_CLIENT_SECRET": "a secret"}
+    changed = {
+        "TACHO_OIDC_ISSUER": provider, "TACHO_OIDC_CLIENT_SECRET": "a secret",
+        "TACHO_OIDC_RENEW_S": "1",
+    }  # fmt: skip
     options = OidcOptions.from_env({**ENV, **changed})
     with MockBroker(topics=("agent.alerts",)) as broker:
         kafka = KafkaSettings(bootstrap=broker.bootstrap_servers)
@@ -102,6 +110,75 @@ def test_a_person_logs_in_with_pkce_and_is_shown_what_the_claims_allow(door: Ope
         assert (page.status_code, ">ann<" in page.text) == (200, True)
         again = client.get(landed.raw_path.decode())
         assert again.status_code == 403  # a code and its state are good once
+
+
+def until(client: httpx.Client, path: str, status: int) -> None:
+    end = time.monotonic() + START_S
+    while client.get(path).status_code != status:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_role_that_is_taken_away_is_gone_in_the_session_too(
+    door: OpenDoor, provider: str
+) -> None:
+    with door.client() as client, httpx.Client(base_url=provider, verify=False) as there:  # noqa: S501
+        client.get(back(began(client), "cat").raw_path.decode())
+        assert client.get("/console/audit").status_code == 200
+        there.put("/users/cat", json={"groups": ["soc"], "org": TENANT})
+        until(client, "/console/audit", 403)
+        assert client.get("/console").status_code == 200
+        there.put("/users/cat", json={"groups": ["sales"], "org": TENANT})
+        until(client, "/console", 303)
+
+
+def test_whose_tokens_the_provider_revokes_is_logged_out(door: OpenDoor, provider: str) -> None:
+    with door.client() as client, httpx.Client(base_url=provider, verify=False) as there:  # noqa: S501
+        client.get(back(began(client), "dan").raw_path.decode())
+        assert client.get("/console").status_code == 200
+        there.post("/users/dan/revoke-tokens")
+        until(client, "/console", 303)
+
+
+async def _held(
+    answers: list[Any], refresh_token: str | None, steps_s: Sequence[float]
+) -> list[Any]:
+    """Who somebody is at each moment, where the provider answers so."""
+    now_us = [0]
+    told = iter(answers)
+
+    class Provider(Proofs):
+        async def again(self, proved: Proved) -> Proved | None:
+            answer: Any = next(told)
+            if isinstance(answer, Exception):
+                raise answer
+            return None if answer is None else Proved(answer, proved.subject, "r")
+
+    ann = Caller("ann", None, frozenset({"viewer"}))
+    options = OidcOptions.from_env(ENV)
+    assert options is not None
+    proofs = Provider(Oidc(options), lambda: now_us[0])
+    holder = proofs.holder(Proved(ann, "ann", refresh_token))
+    found = []
+    for step_s in steps_s:
+        now_us[0] = int(step_s * 1e6)
+        caller = await holder()
+        found.append(caller and sorted(caller.roles))
+    return found
+
+
+def test_what_was_proved_holds_a_while_without_the_provider_and_no_longer() -> None:
+    away = httpx.ConnectError("away")
+    lead = Caller("ann", None, frozenset({"admin"}))
+    for answers, again, steps_s, expected in (
+        ([], "r", [0, 299], [["viewer"]] * 2),
+        ([lead], "r", [301, 400], [["admin"]] * 2),
+        ([None], "r", [301, 302], [None, None]),
+        ([away] * 4, "r", [301, 302, 400, 899, 900, 901], [["viewer"]] * 4 + [None] * 2),
+        ([away, lead], "r", [301, 307, 500], [["viewer"], ["admin"], ["admin"]]),
+        ([], None, [301, 899, 900], [["viewer"], ["viewer"], None]),
+    ):
+        assert asyncio.run(_held(answers, again, steps_s)) == expected
 
 
 def test_who_has_no_role_here_is_not_logged_in(door: OpenDoor) -> None:
@@ -206,6 +283,7 @@ def test_a_login_takes_the_token_of_its_own_nonce_alone(oidc: Oidc) -> None:
         ({"TACHO_OIDC_ROLES": ""}, "TACHO_OIDC_ROLES"),
         ({"TACHO_OIDC_ROLES": "soc=king"}, "roles are publish"),
         ({"TACHO_OIDC_ROLES": "soc"}, "TACHO_OIDC_ROLES"),
+        ({"TACHO_OIDC_RENEW_S": "never"}, "TACHO_OIDC_RENEW_S"),
     ],
 )
 def test_options_that_would_let_the_wrong_in_are_refused(

@@ -83,3 +83,16 @@ document.body.addEventListener("htmx:sseMessage", () => {
   for (let at = all.length - 1; at >= MOST_ROWS; at--) all[at].remove();
   showPicked();
 });
+
+// What colleagues said meanwhile. Nobody looks at a hidden page.
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.id === "pulse") event.preventDefault();
+});
+document.body.addEventListener("htmx:afterSettle", () => {
+  for (const said of document.querySelectorAll("#pulse [data-of]")) {
+    const state = document.getElementById(`s-${said.dataset.of}`);
+    if (!state) continue;
+    state.textContent = said.textContent;
+    state.closest("tr").dataset.status = said.dataset.status;
+  }
+});
