@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from infra.kafka.archive import archive_options
 from infra.kafka.jars import CACHE, HERE, BrokerFailedError, BrokerUnavailableError, ensure_jars
 from infra.kafka.properties import HOST, TimestampType, render, server_properties
 from infra.kafka.security import Credentials, keep_credentials
@@ -54,7 +56,8 @@ class KafkaBroker:
         quick_start: bool = True,
         authorized: bool = False,
     ) -> None:
-        """`port` 0 takes a free one; `quick_start` starts sooner and peaks lower (no bench).
+        """`port` 0 takes a free one; `quick_start` starts sooner and peaks lower (no bench): the
+        first such start on a machine makes an archive of the classes, which takes seconds.
         `authorized`: who logs in may do what ACLs say, and nothing else.
         """
         self._root = data_dir.resolve()
@@ -69,6 +72,7 @@ class KafkaBroker:
         self._secure_port = free[2] if secure else None
         self._credentials: Credentials | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._speed: list[str] = []
         self.log_path = self._root / "broker.log"
 
     @property
@@ -106,6 +110,8 @@ class KafkaBroker:
         if self._process is not None:
             raise ValueError("the broker is running already")
         jars = ensure_jars()
+        if self._quick_start and not self._speed:
+            self._speed = ["-XX:TieredStopAtLevel=1", *archive_options(jars, _train)]
         self._root.mkdir(parents=True, exist_ok=True)
         config = self._write_config()
         if not (self._root / "data" / "meta.properties").exists():
@@ -190,10 +196,10 @@ class KafkaBroker:
             raise BrokerFailedError(f"StorageTool could not format {self._root}: {problem}")
 
     def _java(self, jars: Path) -> list[str]:
-        speed = ["-XX:TieredStopAtLevel=1"] if self._quick_start else []
         logging = f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"
         heap = [f"-Xms{self._heap_mb // 2}m", f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC"]
-        return ["java", *heap, *speed, "-XX:+ExitOnOutOfMemoryError", logging, "-cp", f"{jars}/*"]
+        options = [*heap, *self._speed, "-XX:+ExitOnOutOfMemoryError", logging]
+        return ["java", *options, "-cp", f"{jars}/*"]
 
     def _wait_until_started(self, seen_bytes: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -214,6 +220,15 @@ class KafkaBroker:
         with self.log_path.open("rb") as log:
             log.seek(seen_bytes)
             return log.read()
+
+
+def _train(archive: Path) -> None:
+    """Run a node that writes an archive of its classes as it ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        node = KafkaBroker(Path(folder))
+        node._speed = [f"-XX:ArchiveClassesAtExit={archive}"]  # noqa: SLF001 - a node of ours
+        with node:
+            pass
 
 
 def free_ports(count: int) -> list[int]:

@@ -34,7 +34,7 @@ def ensure_jars() -> Path:
     require_java()
     folder = CACHE / f"jars-{_digest(CHECKSUMS)[:12]}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with _locked(CACHE / ".lock"):
+    with locked(CACHE / ".lock"):
         if not folder.is_dir():
             _fetch(folder)
     return folder
@@ -103,7 +103,8 @@ def _digest(path: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block."""
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from tachograph.pipeline.kafka.topics import provision
@@ -18,13 +19,13 @@ from tachograph.pipeline.triage.app import ALERTS_TOPIC, CHANGELOG_TOPIC, GROUP,
 from tachograph.pipeline.triage.desk import Arrival, judge
 from tachograph.pipeline.triage.entry import TriageRecord
 from tachograph.pipeline.triage.policy import Policy
-from tachograph.schemas.alert import Alert, SignalGroup
+from tachograph.schemas.alert import Alert, SignalGroup, StateSnapshot
 from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
 from tests.pipeline.triage import groups as make
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 NAMES: dict[type, str] = {
     SignalGroup: "signal_group",
     Context: "context",
@@ -158,7 +159,9 @@ def alerts_of(settings: Settings) -> list[Alert]:
 
 
 def lag(settings: Settings) -> int:
-    """Records that the group has not committed yet."""
+    """Records that the group has not committed yet. What runs beside triage writes some, too, when
+    its time has come: links of incidents, answers to captures. So none today may be some tomorrow.
+    """
     consumer = Consumer({**settings.kafka.client_config(), "group.id": GROUP})
     try:
         partitions = consumer.list_topics(GROUPS_TOPIC, WAIT_S).topics[GROUPS_TOPIC].partitions
@@ -172,10 +175,42 @@ def lag(settings: Settings) -> int:
         consumer.close()
 
 
+def uncommitted(settings: Settings) -> list[Message]:
+    """The records that the group has not committed yet."""
+    found = read_all(settings, GROUPS_TOPIC)
+    places = [TopicPartition(GROUPS_TOPIC, n) for n in {one.partition() or 0 for one in found}]
+    consumer = Consumer({**settings.kafka.client_config(), "group.id": GROUP})
+    try:
+        next_of = {place.partition: place.offset for place in _committed(consumer, places)}
+    finally:
+        consumer.close()
+    return [one for one in found if (one.offset() or 0) >= next_of[one.partition() or 0]]
+
+
+def wait_until_told(settings: Settings, process: "Process", beyond: int = 0) -> None:
+    """Wait until there are more alert records than `beyond`. Fails when the process ends before."""
+    deadline = time.monotonic() + WAIT_S
+    while len(read_all(settings, ALERTS_TOPIC)) <= beyond:
+        assert process.running()
+        assert time.monotonic() < deadline, "triage says nothing"
+        time.sleep(0.1)
+
+
+def settled(state: StateSnapshot | None) -> StateSnapshot | None:
+    """What was captured, whether or not the agent's time to answer was over by the end."""
+    if state is None:
+        return None
+    missing = [one for one in state.missing if not one.startswith("published state: ")]
+    return msgspec.structs.replace(state, missing=missing)
+
+
 class Process:
-    """`tacho triage` as a process of its own."""
+    """`tacho triage` as a process of its own, which does not outlive its test (conftest.py)."""
+
+    left: ClassVar[list["Process"]] = []
 
     def __init__(self, settings: Settings, log: Path) -> None:
+        self.left.append(self)
         security = {
             f"KAFKA_{name.replace('.', '_').upper()}": value
             for name, value in settings.kafka.security.items()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from infra.kafka.broker import KafkaBroker
@@ -15,7 +14,7 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage.app import ALERTS_TOPIC, GROUPS_TOPIC
 from tachograph.pipeline.triage.entry import TriageRecord
-from tachograph.schemas.alert import Alert, StateSnapshot
+from tachograph.schemas.alert import Alert
 from tachograph.schemas.codec import encode
 from tests.pipeline.triage import kafka
 
@@ -47,25 +46,8 @@ def _content(alert: Alert) -> dict[str, object]:
         "risk": alert.risk,
         "status": alert.status,
         "signals": alert.signal_ids,
-        "state": _known(alert.state),
+        "state": kafka.settled(alert.state),
     }
-
-
-def _known(state: StateSnapshot | None) -> StateSnapshot | None:
-    """What was captured, whether or not the agent's time to answer was over by the end."""
-    if state is None:
-        return None
-    missing = [one for one in state.missing if not one.startswith("published state: ")]
-    return msgspec.structs.replace(state, missing=missing)
-
-
-def _progress(settings: Settings, seen: int, process: kafka.Process) -> None:
-    """Wait until the process has written something since it was started."""
-    deadline = time.monotonic() + kafka.WAIT_S
-    while len(kafka.read_all(settings, ALERTS_TOPIC)) == seen:
-        assert process.running()
-        assert time.monotonic() < deadline, "triage does not start"
-        time.sleep(0.1)
 
 
 class Story:
@@ -83,7 +65,7 @@ class Story:
         """A process that has written something since it was started."""
         seen = len(kafka.read_all(self.settings, ALERTS_TOPIC))
         process = kafka.Process(self.settings, self._log)
-        _progress(self.settings, seen, process)
+        kafka.wait_until_told(self.settings, process, beyond=seen)
         return process
 
     def finish(self) -> None:
