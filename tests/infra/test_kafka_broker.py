@@ -81,9 +81,9 @@ def test_the_broker_can_stamp_its_own_time(private_kafka: Start, topic_name: str
 @pytest.mark.kafka
 def test_the_script_says_where_it_listens_and_ends_on_a_signal(tmp_path: Path) -> None:
     skip_without_java()
+    script = [sys.executable, "-m", "infra.kafka.broker", "--quick-start"]
     node = subprocess.Popen(
-        [sys.executable, "-m", "infra.kafka.broker", "--quick-start", "--port", "0", "--data",
-         str(tmp_path)],  # fmt: skip
+        [*script, "--port", "0", "--data", str(tmp_path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
