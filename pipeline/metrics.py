@@ -42,6 +42,8 @@ HELD_BACK = Counter(
     "alert records not sent, by destination and reason",
     ["destination", "reason"],
 )
+OPINIONS = Counter("tacho_opinions", "second opinions on alerts, by verdict", ["verdict"])
+OPINION_TOKENS = Counter("tacho_opinion_tokens", "tokens that second opinions cost", [])
 HTTP_REQUESTS = Counter("tacho_http_requests", "requests at the door", ["route", "status"])
 WATCHERS = Gauge("tacho_feed_watchers", "clients on the alert feed", multiprocess_mode="livesum")
 # Of each rule, up to a number of them (see detect.rule_metrics).
@@ -82,6 +84,10 @@ STALLED_PARTITIONS = Gauge(
 )
 BATCH_SECONDS = Histogram(
     "tacho_batch_seconds", "time of one batch, input to acknowledged", ["stage"],
+    buckets=LATENCY_BUCKETS_S,
+)  # fmt: skip
+OPINION_SECONDS = Histogram(
+    "tacho_opinion_seconds", "from asking for a second opinion to its answer",
     buckets=LATENCY_BUCKETS_S,
 )  # fmt: skip
 ALERT_LATENCY_SECONDS = Histogram(

@@ -64,6 +64,9 @@ LEAST: dict[str, dict[str, Any]] = {
     "kafka": {"bootstrap_servers": "{place}", "topic": "alerts", "deadline_s": 0.5},
     "otlp": {"url": "{url}/v1/logs"},
     "s3": {"bucket": "soc-alerts", "access_key_id": "AKIA", "endpoint": "{url}"},
+    "second_opinion": {
+        "url": "{url}", "severities": ["high", "critical", "medium", "low", "informational"],
+    },
     "sentinel": {
         "url": "{url}", "dcr_immutable_id": "dcr-0123", "tenant_id": "tenant-1",
         "client_id": "app-1", "login_url": "{url}",
