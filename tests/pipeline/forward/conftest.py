@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +90,24 @@ def certificates(tmp_path: Path) -> dict[str, Path]:
 
 def _openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def moto() -> Iterator[tuple[str, Any]]:
+    """A real S3 of moto's on loopback, with the bucket, and a client of botocore's."""
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1",
+        aws_access_key_id="AKIA", aws_secret_access_key="a secret that moto does not check",
+    )  # fmt: skip
+    client.create_bucket(Bucket="soc-alerts")
+    yield url, client
+    # What it keeps it keeps for the whole process.
+    for found in client.list_objects_v2(Bucket="soc-alerts").get("Contents", []):
+        client.delete_object(Bucket="soc-alerts", Key=found["Key"])
+    client.close()
+    server.stop()

@@ -3,15 +3,20 @@
 import json
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.forward.command import app
+from tachograph.pipeline.standins.broker import MockBroker
 from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, eventually
 from tests.pipeline.forward.stubs import BulkStub, HttpStub, Scripted, SentinelStub, SplunkStub
+from tests.pipeline.forward.test_destinations import LEAST
 
 SECRET = "a secret of at least 16 bytes"
 
@@ -103,6 +108,58 @@ def test_a_sample_reaches_every_kind_of_receiver_and_its_answer_is_shown(
     assert result.exit_code == 0, result.output
     assert "the other end said: " in result.stdout
     assert any(b"Test alert of Tachograph" in request.body for request in stub.requests)
+
+
+def test_a_sample_reaches_a_bucket(tacho: Callable[..., Result], moto: tuple[str, Any]) -> None:
+    url, client = moto
+    result = tacho(written("s3", url=url), "test", "it")
+    assert result.exit_code == 0, result.output
+    assert "the other end said: 1 records in s3://soc-alerts/" in result.stdout
+    [found] = client.list_objects_v2(Bucket="soc-alerts")["Contents"]
+    body = client.get_object(Bucket="soc-alerts", Key=found["Key"])["Body"].read()
+    assert json.loads(body)["title"].startswith("Test alert of Tachograph")
+
+
+def test_a_sample_reaches_a_topic(tacho: Callable[..., Result]) -> None:
+    with MockBroker(topics=("alerts",)) as broker:
+        place = broker.bootstrap_servers
+        config = written("kafka", place=place).replace('secret_env = "HOOK_SECRET"\n', "")
+        config = config.replace("deadline_s = 0.5", "deadline_s = 20.0")
+        result = tacho(config, "test", "it")
+        assert result.exit_code == 0, result.output
+        assert "the other end said: 1 records acknowledged in alerts" in result.stdout
+        with closing(Consumer({"bootstrap.servers": place, "group.id": "test"})) as consumer:
+            partitions = consumer.list_topics("alerts", timeout=10).topics["alerts"].partitions
+            consumer.assign([TopicPartition("alerts", number, 0) for number in partitions])
+            message = consumer.poll(20)
+    assert message is not None
+    assert message.error() is None
+    assert b"Test alert of Tachograph" in (message.value() or b"")
+
+
+def written(kind: str, **places: str) -> str:
+    """A destination of that kind with no more than it must be told, and a secret."""
+    places = {"url": "https://siem.example", "place": "siem.example:1", **places}
+    lines = ["[[destination]]", 'name = "it"', f'type = "{kind}"', 'secret_env = "HOOK_SECRET"']
+    for name, value in LEAST[kind].items():
+        told = value.format(**places) if isinstance(value, str) else value
+        lines.append(f"{name} = {json.dumps(told)}")
+    return "\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize("kind", sorted(set(LEAST) - {"syslog"}))
+def test_no_kind_of_destination_shows_its_secret(
+    tacho: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    config = written(kind)
+    if kind == "slack":
+        monkeypatch.setenv("HOOK_SECRET", f"https://hooks.example/services/{SECRET}")
+    if kind == "kafka":
+        config += 'username = "tacho"\nsecurity_protocol = "sasl_ssl"\n'
+    result = tacho(config, "list")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["name"] == "it"
+    assert SECRET not in result.output
 
 
 def test_a_receiver_that_is_away_is_told_apart_from_a_wrong_name(

@@ -371,24 +371,6 @@ def test_slack_gets_messages_one_by_one_and_a_bad_one_is_refused() -> None:
 # --- S3, against moto, which keeps what it gets but does not check a signature ----------------
 
 
-@pytest.fixture
-def moto() -> Iterator[tuple[str, Any]]:
-    """A real S3 of moto's on loopback, with the bucket, and a client of botocore's."""
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=url, region_name="us-east-1",
-        aws_access_key_id="AKIA", aws_secret_access_key=SECRET,
-    )  # fmt: skip
-    client.create_bucket(Bucket="soc-alerts")
-    yield url, client
-    client.close()
-    server.stop()
-
-
 def test_a_batch_is_an_object_that_a_repeat_does_not_double(
     moto: tuple[str, Any], tmp_path: Path
 ) -> None:

@@ -74,6 +74,25 @@ def test_a_hostile_finding_stays_one_record(render: Render, hostile: str) -> Non
     assert len(read_bulk(result.stdout_bytes)) == 3
 
 
+@pytest.mark.parametrize("form", formats())
+def test_hostile_findings_stay_records_of_their_own_in_every_format(
+    render: Render, form: str
+) -> None:
+    left_out = ("empty", "megabyte_of")
+    texts = [text for name, text in alerts.HOSTILE.items() if not name.startswith(left_out)]
+    bad = [
+        finding(title=text, reason=text, agent_id=text[:2_000], fields={"x": text, text: "y"})
+        for text in texts
+    ]
+    plain = [render(form, *([finding()] * count)).stdout_bytes for count in (1, 2)]
+    result = render(form, finding(), *bad, finding())
+    assert result.exit_code == 0, result.stderr
+    # A format's records are as many lines each as a plain one is; one array is one line.
+    each = plain[1].count(b"\n") - plain[0].count(b"\n")
+    assert result.stdout_bytes.count(b"\n") == plain[0].count(b"\n") + each * (len(bad) + 1)
+    assert not set(result.stdout_bytes) & {0, 0x0B, 0x0C, 0x0D, 0x1B}
+
+
 def test_a_finding_keeps_what_it_says(render: Render) -> None:
     [event] = read_ndjson(render("ocsf", finding()).stdout_bytes)
     given = finding()
