@@ -14,6 +14,7 @@ actions:
 samples: [{…}]                   # objects of the system, each with what it gives
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -351,10 +352,19 @@ def _translated(known: Mapping[str, Any], found: Any) -> Any:
 
 
 def _told_text(text: str, source: Any) -> str | None:
-    values = {path: first(source, path) for path in _PLACES.findall(text)}
-    if any(value is None for value in values.values()):
-        return None
-    return _PLACES.sub(lambda place: str(values[place[1]]), text)
+    pieces = list(_pieces(text))
+    for place in range(1, len(pieces), 2):
+        value = first(source, pieces[place])
+        if value is None:
+            return None
+        pieces[place] = str(value)
+    return "".join(pieces)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _pieces(text: str) -> tuple[str, ...]:
+    """What stands between the paths of a text, and the paths, in turn."""
+    return tuple(_PLACES.split(text))
 
 
 def _time(how: Value, part: Object, found: Any) -> int | None:

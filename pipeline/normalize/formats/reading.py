@@ -44,6 +44,10 @@ def at(value: Any, path: str) -> Any:
         found = value.get(path)
         if found is not None or "." not in path:
             return found
+        head, _, tail = path.partition(".")
+        inner = value.get(head)
+        if "." not in tail and inner.__class__ is not list and inner.__class__ is not str:
+            return inner.get(tail) if inner.__class__ is dict else None
     for names in _ways(path):
         found = value
         for name in names:
