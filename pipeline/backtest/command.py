@@ -21,10 +21,10 @@ from tachograph.pipeline.backtest import run
 from tachograph.pipeline.backtest.compare import DayOf
 from tachograph.pipeline.backtest.times import moment
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.plain_text import safe
 from tachograph.pipeline.rules.loading import Sources, find
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
-from tachograph.pipeline.up.view import safe
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

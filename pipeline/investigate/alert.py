@@ -185,23 +185,27 @@ def _state(row: Row) -> Facts:
 
 def _elsewhere(reader: Reader, row: Row, came: list[Origin]) -> list[Row]:
     """Other agents that met the values which were brought in, in the day around the alert."""
-    found = []
-    for value in {one.part: None for one in came if _brought(one)}:
-        found += reader.rows(
-            "SELECT 'value' AS touched_type, {value:String} AS touched,"
-            " uniqExact(agent_id) AS agents, uniqExactIf(agent_id, alerted) AS with_alerts,"
-            " arraySlice(arraySort(groupUniqArrayIf(agent_id, alerted)), 1, 2) AS some,"
-            " min(event_time) AS since FROM (SELECT agent_id, event_time,"
-            " agent_id IN (SELECT agent_id FROM tacho.alerts) AS alerted FROM tacho.actions"
-            " WHERE tenant = {tenant:String} AND agent_id != {agent:String}"
-            " AND event_time >= {begin:DateTime64(6, 'UTC')} - 86400"
-            " AND event_time <= {begin:DateTime64(6, 'UTC')} + 86400"
-            " AND (position(tool_result, {value:String}) > 0"
-            " OR position(tool_args, {value:String}) > 0)) HAVING agents > 0",
-            {"value": value, "tenant": row["tenant"], "agent": row["agent_id"],
-             "begin": row["first_seen"]},
-        )  # fmt: skip
-    return found
+    values = list({one.part: None for one in came if _brought(one)})[:SHOWN_VALUES]
+    if not values:
+        return []
+    return reader.rows(
+        "SELECT 'value' AS touched_type, touched, uniqExact(agent_id) AS agents,"
+        " uniqExactIf(agent_id, alerted) AS with_alerts,"
+        " arraySlice(arraySort(groupUniqArrayIf(agent_id, alerted)), 1, 2) AS some,"
+        " min(event_time) AS since FROM (SELECT agent_id, event_time,"
+        " agent_id IN (SELECT agent_id FROM tacho.alerts) AS alerted,"
+        " arrayFilter(v -> position(tool_result, v) > 0 OR position(tool_args, v) > 0,"
+        " {values:Array(String)}) AS met FROM tacho.actions"
+        " WHERE tenant = {tenant:String} AND agent_id != {agent:String}"
+        " AND event_time >= {begin:DateTime64(6, 'UTC')} - 86400"
+        " AND event_time <= {begin:DateTime64(6, 'UTC')} + 86400"
+        " AND (multiSearchAny(tool_result, {values:Array(String)})"
+        " OR multiSearchAny(tool_args, {values:Array(String)})))"
+        " ARRAY JOIN met AS touched GROUP BY touched"
+        " ORDER BY indexOf({values:Array(String)}, touched)",
+        {"values": values, "tenant": row["tenant"], "agent": row["agent_id"],
+         "begin": row["first_seen"]},
+    )  # fmt: skip
 
 
 def _else(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:

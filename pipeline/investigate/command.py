@@ -1,6 +1,6 @@
 """`tacho alert ID`, `tacho session ID`, `tacho agent ID`: ask, then show the page or write it."""
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
@@ -8,30 +8,35 @@ import msgspec
 
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.investigate import agent, alert, ask, html, incident, session, terminal
+from tachograph.pipeline.investigate import ask, html, terminal
 from tachograph.pipeline.investigate.ask import Kind
 from tachograph.pipeline.investigate.page import Page, Section
 from tachograph.pipeline.query.place import served
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import Settings
 
-PAGES: dict[Kind, Callable[[Reader, str], Page]] = {
-    "alert": alert.page,
-    "session": session.page,
-    "agent": agent.page,
-}
+
+def page_of(kind: Kind, reader: Reader, whole_id: str) -> Page:
+    """The page of one thing. Only its own module is loaded: that of agents brings the engine of
+    behaviour with it.
+    """
+    module = import_module(f"tachograph.pipeline.investigate.{kind}")
+    page: Page = module.page(reader, whole_id)
+    return page
 
 
 def run_show(kind: Kind, prefix: str, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
     """Show a page, or write it as one HTML file. Raises TachoError."""
     logs.configure()
     with served(Settings.from_env()) as place, Reader(place) as reader:
-        page = PAGES[kind](reader, ask.one(reader, kind, prefix))
+        page = page_of(kind, reader, ask.one(reader, kind, prefix))
     write(page, to_html=to_html, as_json=as_json, sink=sink)
 
 
 def run_incident(prefix: str, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
     """Show the incident of this id, or that an alert belongs to. Raises TachoError."""
+    from tachograph.pipeline.investigate import incident
+
     logs.configure()
     with served(Settings.from_env()) as place, Reader(place) as reader:
         page = incident.page(reader, incident.one(reader, prefix))
@@ -40,6 +45,8 @@ def run_incident(prefix: str, *, to_html: Path | None, as_json: bool, sink: Text
 
 def run_incidents(days: int, *, as_json: bool, sink: TextIO) -> None:
     """Show all incidents. Raises TachoError."""
+    from tachograph.pipeline.investigate import incident
+
     logs.configure()
     with served(Settings.from_env()) as place, Reader(place) as reader:
         table = incident.listed(reader, days)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Plot, Talk
-from tachograph.pipeline.up.view import STYLE, safe
+from tachograph.pipeline.plain_text import STYLE, safe
 
 CELL_CHARS = 300
 TURN_CHARS = 4_000

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from tachograph.detectors.behaviour.unlike import UNLIKE
 from tachograph.pipeline.backtest.actions import time_sql
+from tachograph.pipeline.plain_text import safe
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
-from tachograph.pipeline.up.view import safe
 
 EXAMPLES = 20
 _VIEWS = {"live": "tacho.signals", "shadow": "tacho.shadow_signals"}

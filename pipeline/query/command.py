@@ -14,13 +14,13 @@ from rich.table import Table
 
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.plain_text import safe
 from tachograph.pipeline.query.hunts import Hunt, Plot, found, hunts, values
 from tachograph.pipeline.query.place import served
 from tachograph.pipeline.query.plot import curves, drawn
 from tachograph.pipeline.query.reader import Reader, decoded
 from tachograph.pipeline.query.show import show
 from tachograph.pipeline.settings import Settings
-from tachograph.pipeline.up.view import safe
 
 # Our name → ClickHouse's. A JSON array is written from lines, so that it needs no setting.
 FORMATS = {

@@ -11,10 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.settings import CLICKHOUSE_FILE, ClickHouseSettings, Settings
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
-from tachograph.pipeline.store.clickhouse import Connection
 
 
 @contextlib.contextmanager
@@ -37,6 +34,10 @@ def served(
             f"no ClickHouse answers at {url}, and {settings.home} holds no data: start `tacho up`,"
             " or set CLICKHOUSE_URL or TACHO_HOME"
         )
+    from tachograph.pipeline.migrate import Layout, apply
+    from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+    from tachograph.pipeline.store.clickhouse import Connection
+
     with EmbeddedClickHouse(path) as engine:
         writer = ClickHouseSettings(
             url=engine.url, user=engine.writer_user, password=engine.writer_password

@@ -8,8 +8,8 @@ import msgspec
 from rich.text import Text
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.plain_text import safe
 from tachograph.pipeline.query.hunts import Plot
-from tachograph.pipeline.up.view import safe
 
 HEIGHT = 12
 MAX_CURVES = 6

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tachograph.pipeline.up.view import safe
+from tachograph.pipeline.plain_text import safe
 
 MAX_CELL_CHARS = 400
 # Narrower than this a column of text is unreadable.

@@ -158,7 +158,7 @@ _WORDS: Final[dict[Status, str]] = {
 
 def as_text(report: Report, sink: TextIO) -> None:
     """For a person."""
-    from tachograph.pipeline.up.view import safe
+    from tachograph.pipeline.plain_text import safe
 
     lines: list[Any] = [f"{report.alert_id}  {safe(report.title, 120).plain}"]
     for one in report.signals:

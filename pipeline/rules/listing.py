@@ -11,8 +11,8 @@ from rich.text import Text
 
 from tachograph.detectors.language.frameworks import Coverage, coverage
 from tachograph.detectors.language.rule import Rule
+from tachograph.pipeline.plain_text import STYLE, safe
 from tachograph.pipeline.rules.loading import Sources, counted
-from tachograph.pipeline.up.view import STYLE, safe
 
 # Rules named beside an id of a framework.
 _NAMED = 3

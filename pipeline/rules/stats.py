@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.plain_text import safe
 from tachograph.pipeline.rules.loading import counted
-from tachograph.pipeline.up.view import safe
 
 TIMEOUT_S = 10.0
 _MICROS = 1_000_000

@@ -80,7 +80,7 @@ class TableOutput:
         from rich.table import Table
         from rich.text import Text
 
-        from tachograph.pipeline.up.view import STYLE, safe
+        from tachograph.pipeline.plain_text import STYLE, safe
 
         table = Table(expand=True, box=SIMPLE_HEAD, pad_edge=False)
         for name in ("time", "severity", "rule", "agent", "session", "why"):

@@ -78,7 +78,7 @@ def _show(alert: dict[str, Any], *, as_json: bool) -> None:
 
 def _line(alert: dict[str, Any]) -> str:
     """One line for a person: an agent's words are text, never control characters."""
-    from tachograph.pipeline.up.view import safe
+    from tachograph.pipeline.plain_text import safe
 
     at = str(alert.get("updated_at", ""))[:19]
     cells = [

@@ -7,17 +7,20 @@ that a socket that a server or a proxy has forgotten is never tried twice.
 import logging
 import re
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-import pyarrow as pa
 from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.settings import ClickHouseSettings
+
+# Who asks for no table waits for no Arrow.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # What the library would write to standard error is in our errors.
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
@@ -155,7 +158,7 @@ class Connection:
             raise mapped(error, "query") from error
         return [tuple(row) for row in found.result_rows]
 
-    def arrow(self, query: str) -> pa.Table:
+    def arrow(self, query: str) -> "pa.Table":
         """Rows of a query as an Arrow table. Raises RetryLater or Refused."""
         settings = {**self._limits, "output_format_arrow_string_as_string": 1}
         try:

@@ -142,7 +142,7 @@ def _report(learned: "Learned", out: Path, size: int, sink: TextIO) -> None:
         f"of the latest stretch it would say {alarms:,} agent-hours ({rate:g} an agent and day);"
         f" windows: {kinds}, {card.metrics['windows_by_both']:,} by both\n"
     )
-    from tachograph.pipeline.up.view import safe
+    from tachograph.pipeline.plain_text import safe
 
     for one in examples:
         because = ", ".join(one.because) or "no feature alone"

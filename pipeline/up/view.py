@@ -17,19 +17,13 @@ from rich.text import Text
 
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import LATENCY_BUCKETS_S
+from tachograph.pipeline.plain_text import STYLE, safe
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.numbers import Numbers
 from tachograph.schemas.alert import Alert
 
 log = get("up")
 
-STYLE = {
-    "critical": "bold white on red",
-    "high": "bold red",
-    "medium": "yellow",
-    "low": "cyan",
-    "informational": "dim",
-}
 PLAIN_EVERY_S = 5.0
 
 
@@ -40,12 +34,6 @@ class Heading(msgspec.Struct, frozen=True):
     clickhouse: str
     broker: str
     embedded: bool
-
-
-def safe(value: str | None, width: int) -> Text:
-    """Untrusted text on one line, cut to a width."""
-    clean = "".join(c if c.isprintable() else "·" for c in value or "–")
-    return Text(clean if len(clean) <= width else clean[: width - 1] + "…")
 
 
 def _seconds(value: float | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.investigate.command import PAGES
+from tachograph.pipeline.investigate.command import page_of
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
 from tachograph.pipeline.investigate.usual import sparkline
 from tachograph.pipeline.query.reader import Reader
@@ -35,7 +35,7 @@ def rows(page: Page, title: str, at: int = 0) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def alert(reader: Reader) -> Page:
-    return PAGES["alert"](reader, ALERT)
+    return page_of("alert", reader, ALERT)
 
 
 def test_an_alerts_page_says_why_each_rule_fired(alert: Page) -> None:
@@ -83,7 +83,7 @@ def test_it_says_what_to_do_what_was_told_and_what_was_not_seen(alert: Page) -> 
 
 
 def test_an_alert_without_state_says_why_and_shows_what_people_said(reader: Reader) -> None:
-    page = PAGES["alert"](reader, plain_id("alert of the shop"))
+    page = page_of("alert", reader, plain_id("alert of the shop"))
     [state] = [one for one in page.sections if one.title == "Captured state"]
     assert (state.filled, state.empty) == ([], "the session is no longer held")
     [said] = rows(page, "What people said")
@@ -93,7 +93,7 @@ def test_an_alert_without_state_says_why_and_shows_what_people_said(reader: Read
 def test_a_sessions_page_holds_the_conversation_with_the_judged_turns_marked(
     reader: Reader,
 ) -> None:
-    page = PAGES["session"](reader, ATTACK)
+    page = page_of("session", reader, ATTACK)
     [talk] = section(page, "Conversation")
     assert isinstance(talk, Talk)
     assert [who for _, who, _ in talk.turns][3:5] == ["assistant calls read_mail", "tool read_mail"]
@@ -103,19 +103,21 @@ def test_a_sessions_page_holds_the_conversation_with_the_judged_turns_marked(
 
 
 def test_an_agents_page_says_who_it_is_what_it_touches_and_whom_it_sent(reader: Reader) -> None:
-    page = PAGES["agent"](reader, HELPER)
+    page = page_of("agent", reader, HELPER)
     [about] = section(page, "Who it is")
     assert isinstance(about, Facts)
     assert dict(about.rows)["actions"] == "6 in 1 sessions, 1 failed or denied, 0 late"
     assert page.severity == "critical"
     touched = {(row["kind"], row["what"]) for row in rows(page, "What it touches")}
     assert {("delegated_to", SHOP), ("secret", "5f2c90aa17d3")} <= touched
-    mismatch = dict(section(PAGES["agent"](reader, SHOP), "Who it is")[0].rows)["identity"]
+    mismatch = dict(section(page_of("agent", reader, SHOP), "Who it is")[0].rows)["identity"]
     assert mismatch == "asserted, 1 by someone who may not speak for it"
 
 
 def test_an_agents_page_shows_its_newest_hour_beside_what_was_usual(reader: Reader) -> None:
-    told = {row["measure"]: row for row in rows(PAGES["agent"](reader, HELPER), "Beside its usual")}
+    told = {
+        row["measure"]: row for row in rows(page_of("agent", reader, HELPER), "Beside its usual")
+    }
     # A denied call and one that went out, in an hour before which nothing is known.
     assert told["failures (actions)"]["newest hour"] == "1"
     assert told["bytes_out (bytes)"]["newest hour"] == "1,184"
