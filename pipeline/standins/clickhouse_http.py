@@ -30,6 +30,7 @@ from tachograph.pipeline.standins.clickhouse_engine import Answer, Engine, State
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
 from tachograph.pipeline.standins.clickhouse_lanes import Lane
 from tachograph.pipeline.standins.clickhouse_limits import Limits
+from tachograph.pipeline.standins.clickhouse_native import FIRST_VERSION, Encoder, NativeBlocks
 from tachograph.pipeline.standins.clickhouse_request import (
     Compressor,
     Wish,
@@ -51,13 +52,10 @@ CANCEL_AGAIN_S = 0.2
 CLOSE_TIMEOUT_S = 8.0
 
 
-Encoder = Compressor | Blocks
-
-
-def _encoder(wish: Wish, accepted: str) -> Encoder:
-    if wish.in_blocks:
-        return Blocks()
-    return Compressor(accepted if wish.compress_response else "")
+def _encoder(wish: Wish, accepted: str, output_format: str) -> Encoder:
+    packed = Blocks() if wish.in_blocks else Compressor(accepted if wish.compress_response else "")
+    by_protocol = output_format == "Native" and wish.protocol_version >= FIRST_VERSION
+    return NativeBlocks(packed) if by_protocol else packed
 
 
 class ResultCutShort(Exception):
@@ -165,7 +163,7 @@ class Interface:
                 await stack.enter_async_context(job.lane.enter())
             reply = await self._run(job, body)
             accepted = job.request.headers.get("accept-encoding", "")
-            compressor = _encoder(job.wish, accepted)
+            compressor = _encoder(job.wish, accepted, reply.answer.format)
             headers = self._reply_headers(reply.answer, compressor, job.query_id)
             if reply.complete:
                 content = compressor.feed(reply.first) + compressor.finish()

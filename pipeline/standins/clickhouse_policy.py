@@ -57,6 +57,9 @@ _SELECT_ROOTS = ("SelectWithUnionQuery", "SelectIntersectExceptQuery", "SelectQu
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+_PATIENCE = "max_execution_time"
+
+
 @dataclass(frozen=True)
 class Parsed:
     """What the engine's own parser says of a statement."""
@@ -134,7 +137,8 @@ def forbidden_functions(table_functions: list[str]) -> frozenset[str]:
 
 
 def reader_settings(wished: dict[str, str], limits: ReaderLimits) -> dict[str, str]:
-    """The limits, and of the reader's wishes those that are harmless or lower a limit.
+    """The limits, and of the reader's wishes those that are harmless or lower a limit. How long a
+    client would wait (the Go client says it with every query) raises none and is no fault.
 
     Raises ClickHouseError for any other wish, as ClickHouse does in read-only mode."""
     fixed = {name: str(value) for name, value in limits.settings().items()}
@@ -144,6 +148,8 @@ def reader_settings(wished: dict[str, str], limits: ReaderLimits) -> dict[str, s
             continue
         if name in fixed and _lowers(value, fixed[name]):
             merged[name] = value
+        elif name == _PATIENCE and value.isascii() and value.isdigit() and int(value):
+            continue
         elif name in fixed or not READER_SETTINGS.fullmatch(name):
             text = f"Cannot modify {name[:64]!r} setting in readonly mode."
             raise ClickHouseError(errors.READONLY, text)

@@ -38,6 +38,7 @@ _TRANSPORT = frozenset(
 )  # fmt: skip
 _QUERY_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRUE = ("1", "true")
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Wish:
     compress_response: bool = True
     # ClickHouse's own blocks instead of a coding of HTTP.
     in_blocks: bool = False
+    # Of the native protocol, for the format of that name; 0: none.
+    protocol_version: int = 0
 
 
 def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credentials:
@@ -133,7 +136,15 @@ def read_wish(pairs: list[tuple[str, str]], headers: Mapping[str, str]) -> Wish:
         wait_end=values.get("wait_end_of_query", "0") in _TRUE,
         compress_response=values.get("enable_http_compression", "1") in _TRUE,
         in_blocks=values.get("compress", "0") in _TRUE,
+        protocol_version=_protocol_version(values.get("client_protocol_version", "0")),
     )
+
+
+def _protocol_version(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        told = f"Invalid client_protocol_version {text[:32]!r}: a whole number."
+        raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, told)
+    return int(text)
 
 
 def _session_timeout(text: str) -> int:

@@ -1,6 +1,6 @@
 """Rows of ClickHouse in pieces that fit: leaves, and the records that they are about."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -70,18 +70,16 @@ class Rows:
                 self._width = max(1, (until - at) // 4)
                 continue
             size = found.nbytes
-            yield from zip(
-                found.column("log_offset").to_pylist(),
-                found.column("record").cast(pa.binary()).to_pylist(),
-                strict=True,
-            )
+            offsets = found.column("log_offset").to_pylist()
+            records = found.column("record").cast(pa.binary()).to_pylist()
+            yield from _once(zip(offsets, records, strict=True))
             wider = self._width * 2 if size < AIM_BYTES // 2 else self._width
             self._width = min(MAX_RECORDS, max(1, self._width // 2) if size > AIM_BYTES else wider)
             at = until
 
     def _records(self, first: int, end: int) -> pa.Table:
         return self._connection.arrow(
-            f"SELECT DISTINCT log_offset, record FROM tacho.{self.table}"  # noqa: S608 - quoted
+            f"SELECT log_offset, record FROM tacho.{self.table}"  # noqa: S608 - quoted
             f" WHERE {self._of} AND log_offset >= {first} AND log_offset < {end}"
             " ORDER BY log_offset"
         )
@@ -100,6 +98,21 @@ class Rows:
                 strict=True,
             )
         )
+
+
+def _once(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Rows in order of offsets without copies of the same. Of few rows that is cheap here, where
+    the server would have to hash them all.
+    """
+    offset, known = -1, set[bytes]()
+    for row in rows:
+        if row[0] != offset:
+            offset, known = row[0], {row[1]}
+        elif row[1] in known:
+            continue
+        else:
+            known.add(row[1])
+        yield row
 
 
 class Claimed(NamedTuple):

@@ -231,6 +231,8 @@ def test_a_reader_raises_no_limit_and_sets_nothing_that_names_a_path(
 def test_a_reader_lowers_limits_and_chooses_how_results_look(door: Door) -> None:
     sql = "SELECT getSetting('max_threads'), getSetting('max_result_rows')"
     assert door.ask(sql, max_threads="1", max_result_rows="10").text == "1\t10\n"
+    patience = "SELECT getSetting('max_execution_time')"
+    assert door.ask(patience, max_execution_time="3600").text == door.ask(patience).text
     big = "SELECT toUInt64(1) AS x FORMAT JSONEachRow"
     quoted = {"output_format_json_quote_64bit_integers": "1"}
     assert door.ask(big, **quoted).text == '{"x":"1"}\n'

@@ -1,4 +1,6 @@
-"""The embedded ClickHouse as tools of other languages see it: the JDBC driver, the Node client."""
+"""The embedded ClickHouse as tools of other languages see it: the JDBC driver, the Node and Go
+clients.
+"""
 
 import os
 import shutil
@@ -70,5 +72,23 @@ def test_the_node_client_reads_and_streams_and_may_change_nothing(door: Door) ->
         "0 é0 2026-11-22 18:00:00.123456 0.5",
         "1 é1 2026-11-22 18:00:00.123456 null",
         "count 20000",
+        "refused true",
+    ]
+
+
+@pytest.mark.slow
+def test_the_go_client_reads_every_type_and_may_change_nothing(door: Door) -> None:
+    needed("go")
+    folder = CACHE / "go"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("go.mod", "go.sum", "reading.go"):
+        shutil.copy(HERE / name, folder / name)
+    table = door.table(COLUMNS, ROWS)
+    said = run("go", "run", ".", door.server.url, table, cwd=folder)
+    assert said.splitlines() == [
+        "0 é0 2026-11-22T18:00:00.123456Z 0.5",
+        "1 é1 2026-11-22T18:00:00.123456Z null",
+        "[x y] map[k:[1 2]] 1.25 low null 6ba7b810-9dad-11d1-80b4-00c04fd430c8 [] {7 z}",
+        f"count 200000 sum {sum(range(200_000))}",
         "refused true",
     ]
