@@ -6,12 +6,13 @@ leaves were changed. If the rows do and the leaves do not, the leaves were. If n
 """
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 
 from tachograph.pipeline.notarize.heads import edge_of
 from tachograph.pipeline.notarize.leaves import Leaves
 from tachograph.pipeline.notarize.merkle import Edge
+from tachograph.pipeline.verify.ahead import Ahead
 from tachograph.pipeline.verify.anchors import Deleted, id_of
 from tachograph.pipeline.verify.findings import Report, TreeId
 from tachograph.pipeline.verify.rows import StoredLeaf
@@ -20,6 +21,10 @@ from tachograph.schemas.records import TreeHead
 # Rows of a stretch that are compared with each other, to see which were exchanged. Of more, only
 # their ids are held.
 MAX_EXCHANGED = 200
+# Leaves that are judged at once, with their records in memory; larger stretches go leaf by leaf.
+MAX_AT_ONCE = 10_000
+MAX_AT_ONCE_BYTES = 64 << 20
+_FEW = 50
 
 
 class Odd(NamedTuple):
@@ -56,6 +61,18 @@ class Stretch:
         return ""
 
 
+def _some(records: Ahead[tuple[int, bytes]], count: int) -> list[tuple[int, bytes]]:
+    """So many of the next records, fewer where they are too large."""
+    found, size = list[tuple[int, bytes]](), 0
+    while len(found) < count and size < MAX_AT_ONCE_BYTES:
+        some = records.some(min(count - len(found), _FEW))
+        if not some:
+            break
+        found += some
+        size += sum(len(record) for _, record in some)
+    return found
+
+
 def _root(edge: Edge, leaves: list[bytes]) -> str:
     grown = edge.copy()
     grown.extend(leaves)
@@ -82,8 +99,15 @@ class TreeCheck:
     """Checks one tree against its heads."""
 
     def __init__(
-        self, rows: Source, heads: list[TreeHead], deleted: Deleted, report: Report
+        self,
+        rows: Source,
+        heads: list[TreeHead],
+        deleted: Deleted,
+        report: Report,
+        *,
+        max_at_once: int = MAX_AT_ONCE,
     ) -> None:
+        self._max_at_once = max_at_once
         self._rows, self._heads, self._deleted, self._report = rows, heads, deleted, report
         self._tree, self._leaves = rows.tree, Leaves(rows.tree.place)
         self._wrong: list[tuple[StoredLeaf, bytes]] = []  # rows that make no leaf of theirs
@@ -91,20 +115,59 @@ class TreeCheck:
     def run(self) -> None:
         """Check every leaf and row that the heads cover. Raises RetryLater, Refused."""
         newest = self._heads[-1]
-        stored = StoredLeaves(chain.from_iterable(self._rows.leaves(newest.size)))
-        records = Records(self._rows.records(0, newest.next_offset))
-        edge, size, offset = Edge(), 0, 0
+        leaves = Ahead(chain.from_iterable(self._rows.leaves(newest.size)))
+        records = Ahead(self._rows.records(0, newest.next_offset))
+        edge, offset = Edge(), 0
         for head in self._heads:
-            stretch = Stretch(edge, offset)
-            for number in range(size, head.size):
-                leaf, fault = stored.take(number, offset, head.next_offset)
-                if fault:
-                    self._report.find("leaf", fault, self._tree, table="leaves_log", first=offset)
-                stretch.add(leaf, *self._from_row(leaf, records))
-                offset = leaf.until
-            self._decide(stretch, head)
-            edge, size, offset = edge_of(head), head.size, head.next_offset
+            if not self._holds(edge, offset, head, leaves, records):
+                self._look_closely(edge, offset, head, StoredLeaves(leaves), Records(records))
+            edge, offset = edge_of(head), head.next_offset
         self._tell_wrong()
+
+    def _holds(
+        self,
+        edge: Edge,
+        offset: int,
+        head: TreeHead,
+        leaves: Ahead[StoredLeaf],
+        records: Ahead[tuple[int, bytes]],
+    ) -> bool:
+        """Whether the stretch up to a head is as it should be: one record at every offset, and what
+        they make is stored and makes the root. Nearly all are; of others nothing is taken.
+        """
+        count = head.size - edge.size
+        if count > self._max_at_once or head.next_offset - offset != count:
+            return False
+        stored, rows = leaves.some(count), _some(records, count)
+        numbers, offsets = range(edge.size, head.size), range(offset, head.next_offset)
+        untils, after = range(offset + 1, head.next_offset + 1), records.peek()
+        if (
+            [leaf[:4] for leaf in stored]
+            == list(zip(numbers, repeat("record"), offsets, untils, strict=False))
+            and [at for at, _ in rows] == [*offsets]
+            and (after is None or after[0] >= head.next_offset)
+        ):
+            of_record = self._leaves.of_record
+            made = [of_record(at, record) for at, record in rows]
+            if made == [leaf.hash for leaf in stored] and _root(edge, made) == head.root:
+                self._report.rows += count
+                return True
+        leaves.back(stored)
+        records.back(rows)
+        return False
+
+    def _look_closely(
+        self, edge: Edge, offset: int, head: TreeHead, stored: "StoredLeaves", records: "Records"
+    ) -> None:
+        """Take the stretch leaf by leaf, and tell what of it is wrong."""
+        stretch = Stretch(edge, offset)
+        for number in range(edge.size, head.size):
+            leaf, fault = stored.take(number, offset, head.next_offset)
+            if fault:
+                self._report.find("leaf", fault, self._tree, table="leaves_log", first=offset)
+            stretch.add(leaf, *self._from_row(leaf, records))
+            offset = leaf.until
+        self._decide(stretch, head)
 
     def _from_row(self, leaf: StoredLeaf, records: "Records") -> tuple[bytes | None, list[bytes]]:
         """The leaf that the row makes, if there is a row, and the records that make another."""
@@ -201,21 +264,19 @@ class TreeCheck:
 class StoredLeaves:
     """The table of leaves in order, with what should be where a row is missing or cannot be."""
 
-    def __init__(self, rows: Iterator[StoredLeaf]) -> None:
+    def __init__(self, rows: Ahead[StoredLeaf]) -> None:
         self._rows = rows
-        self._ahead = next(rows, None)
 
     def take(self, number: int, offset: int, end: int) -> tuple[StoredLeaf, str]:
         """The leaf of a number, which begins at `offset`, and what is wrong with it. The stretch
         ends at offset `end`.
         """
-        while self._ahead is not None and self._ahead.number < number:
-            self._ahead = next(self._rows, None)
-        leaf = self._ahead
+        while (leaf := self._rows.peek()) is not None and leaf.number < number:
+            self._rows.pop()
         if leaf is None or leaf.number != number:
             until = leaf.offset if leaf is not None and leaf.number == number + 1 else offset + 1
             return _guess(number, offset, until, end, b""), f"leaf {number} is gone"
-        self._ahead = next(self._rows, None)
+        self._rows.pop()
         if leaf.offset == offset < leaf.until <= end:
             return leaf, ""
         return (
@@ -233,15 +294,14 @@ def _guess(number: int, offset: int, until: int, end: int, found: bytes) -> Stor
 class Records:
     """Records by offset, taken once and in order."""
 
-    def __init__(self, records: Iterator[tuple[int, bytes]]) -> None:
+    def __init__(self, records: Ahead[tuple[int, bytes]]) -> None:
         self._records = records
-        self._ahead = next(records, None)
 
     def between(self, first: int, end: int) -> list[bytes]:
         """Records at offsets [first, end); what is before them is passed over."""
         found = []
-        while self._ahead is not None and self._ahead[0] < end:
-            if self._ahead[0] >= first:
-                found.append(self._ahead[1])
-            self._ahead = next(self._records, None)
+        while (ahead := self._records.peek()) is not None and ahead[0] < end:
+            if ahead[0] >= first:
+                found.append(ahead[1])
+            self._records.pop()
         return found

@@ -96,6 +96,24 @@ def test_a_row_that_was_changed_removed_added_or_moved_is_told_by_its_offset(
     assert told(report) == expected
 
 
+CHANGES = st.sampled_from([{}, {"until": 2}, {"offset": 1}, {"hash": b"x" * 32}, {"kind": "gone"}])
+
+
+@quickly
+@given(log=logs(), data=st.data())
+def test_judged_at_once_or_leaf_by_leaf_the_same_is_told(
+    tmp_path: Path, log: Any, data: st.DataObject
+) -> None:
+    found, sources = world(tmp_path, log)
+    rows = data.draw(st.one_of(st.just(found.rows), tampered(found.rows).map(lambda two: two[0])))
+    leaves = list(found.leaves)
+    at = data.draw(st.integers(0, len(leaves) - 1))
+    changed = leaves[at].leaf._replace(**data.draw(CHANGES))
+    leaves[at] = leaves[at]._replace(leaf=changed)
+    one, other = (judged(sources, rows, leaves, found.heads, most) for most in (0, 10_000))
+    assert (one.findings, one.rows, one.verdict) == (other.findings, other.rows, other.verdict)
+
+
 @quickly
 @given(log=logs(), data=st.data())
 def test_forged_leaves_and_heads_hide_nothing(

@@ -29,7 +29,7 @@ from tachograph.pipeline.verify.anchors import (
 from tachograph.pipeline.verify.check import Sources, check, summary
 from tachograph.pipeline.verify.findings import Report, TreeId
 from tachograph.pipeline.verify.rows import StoredLeaf
-from tachograph.pipeline.verify.trees import TreeCheck
+from tachograph.pipeline.verify.trees import MAX_AT_ONCE, TreeCheck
 from tachograph.schemas import codec
 from tachograph.schemas.records import TreeHead
 from tests.pipeline.notarize.evidence import record
@@ -139,7 +139,13 @@ class Memory:
         return (row for row in self._rows if first <= row[0] < end)
 
 
-def judged(sources: Sources, rows: Rows, leaves: list[Placed], heads: list[TreeHead]) -> Report:
+def judged(
+    sources: Sources,
+    rows: Rows,
+    leaves: list[Placed],
+    heads: list[TreeHead],
+    max_at_once: int = MAX_AT_ONCE,
+) -> Report:
     """What a check says of tables in memory."""
     report = Report()
     trees = anchors(sources.heads, None, sources.ring, report)
@@ -147,7 +153,8 @@ def judged(sources: Sources, rows: Rows, leaves: list[Placed], heads: list[TreeH
     compare_table(trees, copies, sources.ring, report)
     notes = Deleted(read_deletions(sources.deletions), sources.ring, report)
     for tree, found in trees.items():
-        TreeCheck(Memory(rows, leaves), found, notes, report).run()
+        one = TreeCheck(Memory(rows, leaves), found, notes, report, max_at_once=max_at_once)
+        one.run()
         report.trees.append(summary(tree, found))
     return report
 
