@@ -96,7 +96,9 @@ def test_a_row_that_was_changed_removed_added_or_moved_is_told_by_its_offset(
     assert told(report) == expected
 
 
-CHANGES = st.sampled_from([{}, {"until": 2}, {"offset": 1}, {"hash": b"x" * 32}, {"kind": "gone"}])
+CHANGES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, {"until": 2}, {"offset": 1}, {"hash": b"x" * 32}, {"kind": "gone"}]
+)
 
 
 @quickly
