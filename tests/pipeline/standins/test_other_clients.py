@@ -83,6 +83,11 @@ def test_the_go_client_reads_every_type_and_may_change_nothing(door: Door) -> No
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("go.mod", "go.sum", "reading.go"):
         shutil.copy(HERE / name, folder / name)
+    fetched = subprocess.run(
+        ["go", "mod", "download"], cwd=folder, capture_output=True, check=False
+    )
+    if fetched.returncode:
+        pytest.skip("the modules of the Go client cannot be fetched")
     table = door.table(COLUMNS, ROWS)
     said = run("go", "run", ".", door.server.url, table, cwd=folder)
     assert said.splitlines() == [
