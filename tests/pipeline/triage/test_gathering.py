@@ -11,7 +11,7 @@ from tachograph.pipeline.triage import gathering
 from tachograph.pipeline.triage.desk import Arrival, judge
 from tachograph.pipeline.triage.entry import Entry
 from tachograph.pipeline.triage.gathering import Gathering, News
-from tachograph.pipeline.triage.joining import joined
+from tachograph.pipeline.triage.joining import FEW_AGENTS, joined
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas.alert import Alert, Observable
 from tachograph.schemas.codec import encode
@@ -136,6 +136,24 @@ def test_two_incidents_that_grow_together_become_the_earlier_one() -> None:
     assert world.incidents["a"].alert_ids == ["a", "b", "c"]
     kinds = [(join.kind, join.value, join.alerts) for join in world.incidents["a"].joins]
     assert kinds == [("content", "p", 2), ("content", "q", 2)]
+
+
+def test_an_incident_whose_value_turns_out_to_be_common_is_taken_apart() -> None:
+    world = World()
+    fleet = [
+        member(f"a{n}", agent=f"x{n}", first_us=n, rules={f"r{n}"}, shared={("content", "h")})
+        for n in range(FEW_AGENTS + 1)
+    ]
+    for one in fleet[:FEW_AGENTS]:
+        world.say(one)
+    world.settle()
+    assert {one.incident_id for one in world.newest.values()} == {"a0"}
+    world.say(fleet[FEW_AGENTS])
+    world.settle()
+    assert all(one.incident_id == name for name, one in world.newest.items())
+    assert {name: one.alert_count for name, one in world.incidents.items()} == {
+        one.alert_id: 1 for one in fleet
+    }
 
 
 def test_a_replayed_alert_joins_no_live_one() -> None:
