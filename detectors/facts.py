@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tachograph.detectors.frames import rows_at, times_us
 from tachograph.detectors.language.fields import FieldMap, Source
 from tachograph.detectors.matching.lowering import value_of
 
@@ -65,6 +66,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
 
 
 UNKNOWN_AGENT = "unknown"
+DEFAULT_TENANT = "default"
 
 # Our own columns behind the fields of Facts, in their order; the last one is joined.
 FACT_COLUMNS: dict[str, pl.DataType] = {
@@ -141,15 +143,11 @@ class Wanted(msgspec.Struct, frozen=True):
     numbers: list[str] = []
 
 
-def fact_frame(
-    frame: pl.DataFrame, rows: Rows, fields: FieldMap, wanted: Wanted | None = None
-) -> pl.DataFrame:
+def fact_frame(frame: pl.DataFrame, rows: Rows, fields: FieldMap, wanted: Wanted) -> pl.DataFrame:
     """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers) and their source,
     and fields as texts and numbers.
     """
     own = _at(_own(frame, fields), rows)
-    if wanted is None:
-        return own
     texts = _texts(frame, rows, fields, {said_column(f): f for f in wanted.said}, MAX_SAID_CHARS)
     groups = _texts(frame, rows, fields, {group_column(f): f for f in wanted.by}, None)
     figures = _numbers(frame, rows, fields, wanted.numbers)
@@ -161,14 +159,14 @@ def fact_frame(
 
 def _at(frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     """These rows, which ascend: so many as there are, are all."""
-    return frame if len(rows) == frame.height else frame[rows]
+    return frame if len(rows) == frame.height else rows_at(frame, rows)
 
 
 @cache
 def _absent(name: str) -> pl.Series:
     """What stands for one of our columns where a frame has none."""
     kind = pl.Int64() if name == "event_time" else FACT_COLUMNS[name]
-    return pl.Series(name, ["default" if name == "tenant" else None], kind)
+    return pl.Series(name, [DEFAULT_TENANT if name == "tenant" else None], kind)
 
 
 def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
@@ -182,7 +180,7 @@ def _own(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
             continue
         column = frame.get_column(fields.own(name))
         if always or column.null_count() < frame.height:
-            columns.append(column.to_physical() if name == "event_time" else column)
+            columns.append(times_us(column) if name == "event_time" else column)
     if fields.own_prefix:
         columns = [column.alias(column.name.removeprefix(fields.own_prefix)) for column in columns]
     source = _source(frame, fields)
@@ -280,7 +278,17 @@ class FactTable:
 
     @cached_property
     def _facts(self) -> list[tuple[Any, ...]]:
-        return _fact_rows(fact_frame(self._frame, self._rows, self._fields))
+        frame, fields = self._frame, self._fields
+        have = set(frame.columns)
+        named = [fields.own(name) for name in FACT_COLUMNS]
+        columns = [frame.get_column(name) for name in named if name in have]
+        valued = [column for column in columns if column.null_count() < frame.height]
+        part = _at(pl.DataFrame(valued), self._rows)
+        held = {column.name.removeprefix(fields.own_prefix): column for column in part}
+        if "event_time" in held:
+            held["event_time"] = times_us(held["event_time"])
+        tenant = None if fields.own("tenant") in have else DEFAULT_TENANT
+        return _fact_rows(held, len(self._rows), tenant)
 
     def at(self, rows: Rows, shown: Sequence[str]) -> list[Facts]:
         """Facts of these rows, with what they say in the fields `shown`."""
@@ -422,7 +430,7 @@ class FactStore:
             names = [
                 n for n in shown.get(leaf, ())[:MAX_SAID_FIELDS] if said_column(n) in part.columns
             ]
-            facts = _fact_rows(part)
+            facts = _fact_rows({column.name: column for column in part}, part.height)
             said = (
                 part.select(said_column(name) for name in names).rows() if names else [()] * len(at)
             )
@@ -455,13 +463,18 @@ class FactStore:
         self._next = max(self.tables, default=-1) + 1
 
 
-def _fact_rows(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
-    """Rows of a fact frame with a place for every field of Facts, in their order."""
+def _fact_rows(
+    held: Mapping[str, pl.Series], height: int, tenant: str | None = None
+) -> list[tuple[Any, ...]]:
+    """Rows with a place for every field of Facts, in their order. `held`: columns of a fact frame,
+    by name; `tenant`: what it is where there is none.
+    """
+    absent = {"tenant": tenant}
     columns = [
-        frame.get_column(name).to_list() if name in frame.columns else itertools.repeat(None)
+        held[name].to_list() if name in held else itertools.repeat(absent.get(name), height)
         for name in FACT_COLUMNS
     ]
-    return list(zip(*columns, strict=False))
+    return list(zip(*columns, strict=True))
 
 
 def _facts(row: tuple[Any, ...], said: dict[str, str], group: tuple[str, ...]) -> Facts:

@@ -15,10 +15,12 @@ import polars as pl
 import re2
 
 from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
+from tachograph.detectors.frames import rows_at
 from tachograph.detectors.intent import answers, vocabulary
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.provenance.together import KEY
 from tachograph.detectors.provenance.waiting import SESSION
+from tachograph.detectors.reference.joins import nulls
 from tachograph.schemas.batch import COLUMNS
 
 USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16
@@ -159,17 +161,14 @@ def marked(frame: pl.DataFrame) -> pl.DataFrame:
     if not len(rows):
         return pl.DataFrame(schema=KEPT | {LATE: pl.Boolean()})
     texts = {name: text for name, text in bits.texts.items() if text.null_count() < len(text)}
-    columns = [frame[name] for name in KEPT if name in frame.columns]
-    whole = pl.DataFrame([*columns, *texts.values()])[rows]
-    return whole.with_columns(
-        pl.Series(MARKS, bits.found[rows]),
-        pl.Series(LATE, bits.late[rows]),
-        *(
-            pl.lit(None, KEPT[name]).alias(name)
-            for name in KEPT
-            if name not in (*whole.columns, MARKS)
-        ),
-    )
+    here = frozenset(frame.columns)
+    columns = [frame.get_column(name) for name in KEPT if name in here]
+    whole = rows_at(pl.DataFrame([*columns, *texts.values()]), rows)
+    own = {MARKS: bits.found[rows], LATE: bits.late[rows]}
+    marks = [pl.Series(name, values) for name, values in own.items()]
+    have = frozenset(whole.columns)
+    absent = {name: kind for name, kind in KEPT.items() if name not in have and name != MARKS}
+    return whole.hstack([*marks, *nulls(absent, len(rows))])
 
 
 def _valued_rows(text: pl.Series) -> Bools:

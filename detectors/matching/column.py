@@ -206,13 +206,15 @@ class AskedColumn:
             texts = texts[hits.ends]
         return self._distinct.where_any(texts)
 
-    def asked(self, number: int, places: Rows) -> int:
-        """Those of the rows at these places that pass a test that words do not answer."""
+    def asked(self, number: int, among: int, places: Callable[[int], Rows]) -> int:
+        """Those of the rows that pass a test that words do not answer. `places`: their numbers,
+        which mostly need not be known.
+        """
         branches = self._tests.guards[number]
         wanted = self._guarded(branches) if branches else -1
         if not wanted:
             return 0
-        codes, rows, held = self._entries(places)
+        codes, rows, held = self._entries(places(among))
         wanted &= held
         if wanted and number in self._tests.loose:
             wanted &= self._loosely(number, wanted)

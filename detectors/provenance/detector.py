@@ -19,7 +19,7 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
 from tachograph.detectors.provenance.live import Live, Say, Stored
 from tachograph.detectors.provenance.model import Model, shipped
-from tachograph.detectors.provenance.parts import Step, split, steps_of
+from tachograph.detectors.provenance.parts import Step, calls_of, split, steps_of
 from tachograph.detectors.provenance.session import MICROS, PAUSE_S, Judged
 from tachograph.detectors.provenance.telling import Verdict, blind_spots, signal_of
 from tachograph.detectors.provenance.waiting import Waiting, key_text
@@ -223,7 +223,7 @@ class ProvenanceDetector:
         calls = self._waiting_calls.take(asking, newest=newest)
         if calls is None:
             return {}
-        return dict.fromkeys(map(self._add, steps_of(calls).steps))
+        return dict.fromkeys(map(self._add, calls_of(calls)))
 
     def _sayer(self, live: Live) -> Say:
         def say(judged: Judged) -> Signal | None:

@@ -64,11 +64,12 @@ class Live:
 
     def add(self, step: Step) -> None:
         """Put a step in its place; one that is there already changes nothing."""
-        order = step.order
-        at = bisect_left(self._orders, order)
-        if at < len(self._orders) and self._orders[at] == order:
+        order, orders = step.order, self._orders
+        # Mostly it is the newest.
+        at = len(orders) if not orders or orders[-1] < order else bisect_left(orders, order)
+        if at < len(orders) and orders[at] == order:
             return
-        self._orders.insert(at, order)
+        orders.insert(at, order)
         self.steps.insert(at, self._held(step))
         if at < self._read:
             self.reread()

@@ -5,14 +5,15 @@ same parts again, which count once when they are read.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.detectors.facts import Facts, FactTable
+from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
+from tachograph.detectors.frames import rows_at
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.reference.joins import nulls
 from tachograph.schemas.batch import COLUMNS
@@ -53,6 +54,8 @@ class _Row(NamedTuple):
 
 # Kinds that are calls of themselves, by the column that says what is called for.
 _DEEDS = {"process": "process_command_line", "http": "target_url"}
+_CALL = ("event_id", "kind", "tool_name", "tool_args", "tool_call_id", *_DEEDS.values())
+_AT = {kind: at for at, kind in enumerate(_DEEDS)}
 _TELLING = (
     "tool_result", "content_text", "input_messages", "output_messages", "system_instructions",
     "memory_value",
@@ -61,6 +64,7 @@ _NEEDED = (
     *_TELLING, "kind", "session_id", "trace_id", "event_id", "event_time", "late", "far", "tenant",
     "partition_key",
 )  # fmt: skip
+_READ = frozenset({*_Row._fields, *FACT_COLUMNS, *_NEEDED})
 _TRUSTED = frozenset({"system", "user", "trusted"})
 
 
@@ -105,7 +109,7 @@ _TELLS = _HERE & _TELLING_ROW
 _DOES = (
     _HERE
     & ~_TELLING_ROW
-    & pl.col("kind").is_in(["tool_call", *_DEEDS])
+    & pl.col("kind").is_in(["tool_call", *_DEEDS]).fill_null(value=False)
     & ~(pl.col("late").fill_null(value=False) | pl.col("far").fill_null(value=False))
 )
 
@@ -116,24 +120,20 @@ def split(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     `actions`: columns of an action batch, absent ones allowed.
     """
-    missing = [name for name in _NEEDED if name not in actions.columns]
-    whole = actions.hstack(nulls({name: COLUMNS[name] for name in missing}, actions.height))
-    return whole.filter(_TELLS), whole.filter(_DOES)
+    names = [name for name in actions.columns if name in _READ]
+    missing = {name: COLUMNS[name] for name in _NEEDED if name not in names}
+    whole = actions[names].hstack(nulls(missing, actions.height))
+    tells, does = (mask.to_numpy() for mask in whole.select(tells=_TELLS, does=_DOES))
+    return rows_at(whole, np.flatnonzero(tells)), rows_at(whole, np.flatnonzero(does))
 
 
 def steps_of(frame: pl.DataFrame) -> Steps:
     """What actions add to their sessions."""
     if frame.is_empty():
         return Steps([], [])
-    rows = np.arange(frame.height)
-    facts = FactTable(frame, rows, ACTIONS).at(rows, [])
-    have = frozenset(frame.columns)
-    columns = (
-        frame.get_column(name).to_list() if name in have else itertools.repeat(None)
-        for name in _Row._fields
-    )
     steps, untimely = [], []
-    for row, fact in zip(map(_Row._make, zip(*columns, strict=False)), facts, strict=True):
+    rows = map(_Row._make, _rows(frame, _Row._fields))
+    for row, fact in zip(rows, _facts(frame), strict=True):
         parts = list(_parts(row))
         if not parts:
             continue
@@ -142,6 +142,36 @@ def steps_of(frame: pl.DataFrame) -> Steps:
         else:
             steps.append(Step(fact, parts))
     return Steps(steps, untimely)
+
+
+def calls_of(frame: pl.DataFrame) -> list[Step]:
+    """What calls add to their sessions, as `split` sets them apart: of each it is known that it is
+    one and tells nothing.
+    """
+    if frame.is_empty():
+        return []
+    steps = []
+    for row, fact in zip(_rows(frame, _CALL), _facts(frame), strict=True):
+        event_id, kind, tool, arguments, call_id, *deeds = row
+        text = canonical(arguments) if kind == "tool_call" else _deed(kind, deeds[_AT[kind]])
+        if text:
+            steps.append(Step(fact, [_part("call", text, tool or kind, call_id or event_id)]))
+    return steps
+
+
+def _rows(frame: pl.DataFrame, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """These columns row by row; one that is not there is without values."""
+    have, height = frozenset(frame.columns), frame.height
+    columns = (
+        frame.get_column(name).to_list() if name in have else itertools.repeat(None, height)
+        for name in names
+    )
+    return zip(*columns, strict=True)
+
+
+def _facts(frame: pl.DataFrame) -> list[Facts]:
+    rows = np.arange(frame.height)
+    return FactTable(frame, rows, ACTIONS).at(rows, [])
 
 
 def _parts(row: _Row) -> Iterator[Part]:
@@ -161,12 +191,16 @@ def _parts(row: _Row) -> Iterator[Part]:
     if kind == "tool_call":
         yield _part("call", canonical(row.tool_args), tool, call_id)
     elif kind in _DEEDS and (deed := getattr(row, _DEEDS[kind])):
-        named = msgspec.json.encode({kind: deed}).decode()
-        yield _part("call", named, tool, call_id)
+        yield _part("call", _deed(kind, deed), tool, call_id)
     brought = row.tool_result or _brought(row)
     if brought:
         role: Role = "trusted" if row.content_trust in _TRUSTED else "content"
         yield _part(role, brought, tool, call_id)
+
+
+def _deed(kind: str, deed: str | None) -> str:
+    """What a call of itself is for, as arguments; empty where that is not known."""
+    return msgspec.json.encode({kind: deed}).decode() if deed else ""
 
 
 def _brought(row: _Row) -> str | None:

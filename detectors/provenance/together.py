@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.correlation.arrays import Bools, Ints, Words, spans
+from tachograph.detectors.frames import rows_at
 
 KEY = "~session"
 
@@ -28,7 +29,7 @@ class Wanted(NamedTuple):
 
 def _hashes(keys: pl.Series) -> Words:
     """Two sessions may have the same, by chance or by somebody's will."""
-    return keys.hash().to_numpy()
+    return keys.to_frame().hash_rows().to_numpy()
 
 
 class Together:
@@ -55,7 +56,7 @@ class Together:
         rows = rows[self.left[rows]]
         if not len(rows):
             return rows
-        keys = self.frame.get_column(KEY)[rows].to_list()
+        keys = rows_at(self.frame.get_column(KEY), rows).to_list()
         found: Ints = rows[[key in wanted.keys for key in keys]]
         return found
 
@@ -69,7 +70,9 @@ class Together:
     @property
     def whole(self) -> pl.DataFrame:
         """What is left."""
-        return self.frame if self.left.all() else self.frame[np.flatnonzero(self.left)].rechunk()
+        if self.left.all():
+            return self.frame
+        return rows_at(self.frame, np.flatnonzero(self.left)).rechunk()
 
     def written(self) -> tuple[bytes, bytes]:
         """The frame as an Arrow stream, and which of its rows are left."""

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.facts import FACT_COLUMNS
+from tachograph.detectors.frames import rows_at, times_us
 from tachograph.detectors.links import Linked, Trace, linked
 from tachograph.detectors.provenance.together import KEY, Together, Wanted
 from tachograph.detectors.reference.joins import nulls
@@ -50,7 +51,6 @@ class Waiting:
     ) -> None:
         """`columns`: what is kept of a call, if not what provenance needs."""
         self._columns = columns or _KEPT
-        self._kept = [*map(pl.col, self._columns), SESSION]
         # Oldest first.
         self._held: list[Together] = []
         # Sessions of the rows that came last.
@@ -78,7 +78,7 @@ class Waiting:
         have = set(frame.columns)
         missing = {name: kind for name, kind in self._columns.items() if name not in have}
         whole = frame.hstack(nulls(missing, frame.height)) if missing else frame
-        kept = whole.select(self._kept)
+        kept = whole[list(self._columns)].hstack(whole.select(SESSION))
         self._newest = set(kept.get_column(KEY).to_list())
         self._held.append(Together(kept))
         self._put_together()
@@ -122,7 +122,7 @@ class Waiting:
         for held in self._held:
             rows = held.of(wanted)
             if len(rows):
-                found.append(held.frame[rows])
+                found.append(rows_at(held.frame, rows))
                 held.let_go(rows)
         self._held = [held for held in self._held if held.rows]
         return pl.concat(found) if found else None
@@ -132,7 +132,7 @@ class Waiting:
         wanted = Wanted.of(keys)
         found: dict[str, int] = {}
         for held in self._held:
-            of = held.frame.select(KEY, column)[held.of(wanted)].group_by(KEY)
+            of = rows_at(held.frame[[KEY, column]], held.of(wanted)).group_by(KEY)
             for key, bits in of.agg(pl.col(column).bitwise_or()).rows():
                 found[key] = found.get(key, 0) | bits
         return found
@@ -153,8 +153,8 @@ class Waiting:
     def forget(self, before_us: int) -> None:
         """Nothing that comes can be older than this: what is older was asked for by nothing."""
         for held in self._held:
-            times_us = held.frame.get_column("event_time").to_physical().to_numpy()
-            old = np.flatnonzero((times_us < before_us) & held.left)
+            times = times_us(held.frame.get_column("event_time")).to_numpy()
+            old = np.flatnonzero((times < before_us) & held.left)
             if len(old):
                 held.let_go(old)
         self._held = [held for held in self._held if held.rows]
