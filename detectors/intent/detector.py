@@ -9,11 +9,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+import numpy as np
 import polars as pl
 import zstandard
 
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.facts import Facts
+from tachograph.detectors.frames import rows_at
 from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.course import HELD_US
 from tachograph.detectors.intent.live import Live, Stored
@@ -25,7 +27,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.prepare import InTime, Preparation
 from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
-from tachograph.detectors.provenance.waiting import Waiting, key_text
+from tachograph.detectors.provenance.waiting import SESSION, Waiting, key_text
 from tachograph.detectors.reference.reference import Reference, shipped
 from tachograph.schemas.alert import Signal
 
@@ -105,17 +107,14 @@ class MisuseDetector:
         found = prepared if prepared.is_empty() else marks.marked(prepared)
         if found.is_empty():
             return Outcome()
-        late = found.get_column(LATE)
-        untimely = found.filter(late) if late.any() else found.clear()
-        found = found.filter(~late) if untimely.height else found
+        late = found.get_column(LATE).to_numpy()
+        untimely = rows_at(found, np.flatnonzero(late))
+        found = rows_at(found, np.flatnonzero(~late)) if untimely.height else found
+        found = found.hstack(found.select(SESSION))
         flows = self._flowing(found)
-        lasting = (found.get_column(MARKS) & _LASTING) > 0
-        lasts = found.filter(lasting) if lasting.any() else found.clear()
-        passes = found.filter(~lasting) if lasts.height else found
-        self._words.push(lasts)
-        self._calls.push(passes)
-        pushed = ((self._words, lasts), (self._calls, passes))
-        new = [one.take(self._looked, newest=True) for one, frame in pushed if frame.height]
+        lasting = found.get_column(MARKS).to_numpy() & _LASTING > 0
+        lasts, passes = (rows_at(found, np.flatnonzero(one)) for one in (lasting, ~lasting))
+        new = [self._words.push(lasts, self._looked), self._calls.push(passes, self._looked)]
         touched = self._taken(*new) | self._opened(marks.by_session(found))
         outcome = self._judged(touched | self._untimely(untimely), revision)
         outcome.flows = [*flows, *outcome.flows]
@@ -123,12 +122,13 @@ class MisuseDetector:
 
     def _flowing(self, found: pl.DataFrame) -> list[pl.DataFrame]:
         """What these actions by themselves mean for flows of several sessions."""
-        part = (pl.col(MARKS) & marks.REMEMBERS) > 0
-        part |= pl.col("root_session_id").is_not_null()
-        rows = found.filter(part)
-        if rows.is_empty():
+        part = found.get_column(MARKS).to_numpy() & marks.REMEMBERS > 0
+        root = found.get_column("root_session_id")
+        if root.null_count() < len(root):
+            part |= root.is_not_null().to_numpy()
+        if not part.any():
             return []
-        steps = marks.steps_of(rows)
+        steps = marks.steps_of(rows_at(found, np.flatnonzero(part)))
         sent = [*of_root(steps), *of_memory(steps)]
         return [rows_of(sent)] if sent else []
 

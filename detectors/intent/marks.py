@@ -19,7 +19,6 @@ from tachograph.detectors.frames import rows_at
 from tachograph.detectors.intent import answers, vocabulary
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.provenance.together import KEY
-from tachograph.detectors.provenance.waiting import SESSION
 from tachograph.detectors.reference.joins import nulls
 from tachograph.schemas.batch import COLUMNS
 
@@ -417,9 +416,12 @@ KEPT: dict[str, pl.DataType] = {
 
 
 def by_session(frame: pl.DataFrame) -> dict[str, int]:
-    """All bits that the actions of a session have, by session."""
-    of = frame.select(SESSION, pl.col(MARKS)).group_by(KEY).agg(pl.col(MARKS).bitwise_or())
-    return dict(of.rows())
+    """All bits that the actions of a session have, by session. `frame`: with a column KEY."""
+    found: dict[str, int] = {}
+    pairs = zip(frame.get_column(KEY).to_list(), frame.get_column(MARKS).to_list(), strict=True)
+    for session, bits in pairs:
+        found[session] = found.get(session, 0) | bits
+    return found
 
 
 _TEXTS = (USERS, ANSWERS, "tool_name", ARGS, "tool_call_id", BROUGHT, "tool_risk")

@@ -70,11 +70,9 @@ class ProvenanceDetector:
         `actions`: columns of an action batch, absent ones allowed.
         """
         tell, do = split(actions)
-        self._waiting_calls.push(do)
+        called = self._waiting_calls.push(do, self._asking)
         found = steps_of(tell)
-        touched = dict.fromkeys(map(self._add, found.steps))
-        if do.height:
-            touched |= self._called(self._asking, newest=True)
+        touched = dict.fromkeys(map(self._add, found.steps)) | self._made(called)
         for facts in found.untimely:
             live = self._sessions.get(key := key_of(facts))
             if live is not None:
@@ -218,12 +216,13 @@ class ProvenanceDetector:
                 opened[text] = self._asking[text] = key
         return opened
 
-    def _called(self, asking: Mapping[str, Key], *, newest: bool = False) -> dict[Key, None]:
+    def _called(self, asking: Mapping[str, Key]) -> dict[Key, None]:
         """Let the calls of these sessions wait no longer; the sessions that had some."""
-        calls = self._waiting_calls.take(asking, newest=newest)
-        if calls is None:
-            return {}
-        return dict.fromkeys(map(self._add, calls_of(calls)))
+        return self._made(self._waiting_calls.take(asking))
+
+    def _made(self, calls: pl.DataFrame | None) -> dict[Key, None]:
+        """Put calls into their sessions; those sessions."""
+        return {} if calls is None else dict.fromkeys(map(self._add, calls_of(calls)))
 
     def _sayer(self, live: Live) -> Say:
         def say(judged: Judged) -> Signal | None:

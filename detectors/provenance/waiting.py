@@ -53,8 +53,6 @@ class Waiting:
         self._columns = columns or _KEPT
         # Oldest first.
         self._held: list[Together] = []
-        # Sessions of the rows that came last.
-        self._newest: set[str] = set()
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self.evicted = 0
 
@@ -68,18 +66,39 @@ class Waiting:
         """What they take."""
         return sum(held.size_bytes for held in self._held)
 
-    def push(self, frame: pl.DataFrame) -> None:
-        """Take calls in; the oldest go when there are too many. `frame`: with the columns that
-        SESSION reads.
+    def push(self, frame: pl.DataFrame, asked: Collection[str] = ()) -> pl.DataFrame | None:
+        """Take calls in; the oldest go when there are too many. Those of the sessions `asked` do
+        not wait: they are given back.
+
+        `frame`: with the columns that SESSION reads, or with it.
         """
-        self._newest = set()
         if frame.is_empty():
-            return
+            return None
+        here, kept = self._parted(self._whole(frame), asked)
+        if not kept.is_empty():
+            self._hold(kept)
+        return here
+
+    def _whole(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What is kept of calls, and their sessions."""
         have = set(frame.columns)
         missing = {name: kind for name, kind in self._columns.items() if name not in have}
         whole = frame.hstack(nulls(missing, frame.height)) if missing else frame
-        kept = whole[list(self._columns)].hstack(whole.select(SESSION))
-        self._newest = set(kept.get_column(KEY).to_list())
+        if KEY not in have:
+            whole = whole.hstack(whole.select(SESSION))
+        return whole[[*self._columns, KEY]]
+
+    def _parted(
+        self, frame: pl.DataFrame, asked: Collection[str]
+    ) -> tuple[pl.DataFrame | None, pl.DataFrame]:
+        """The calls of these sessions, and all others."""
+        keys = frame.get_column(KEY).to_list()
+        here = np.fromiter((key in asked for key in keys), np.bool_, len(keys))
+        if not here.any():
+            return None, frame
+        return rows_at(frame, np.flatnonzero(here)), rows_at(frame, np.flatnonzero(~here))
+
+    def _hold(self, kept: pl.DataFrame) -> None:
         self._held.append(Together(kept))
         self._put_together()
         spare = self.rows - self._max_rows
@@ -111,14 +130,11 @@ class Waiting:
         self.evicted += len(gone)
         return len(gone)
 
-    def take(self, keys: Collection[str], *, newest: bool = False) -> pl.DataFrame | None:
-        """The calls of these sessions, which then wait no longer; `newest`: only where some came
-        with the last push.
-        """
-        asked = [key for key in self._newest if key in keys] if newest else list(keys)
-        if not asked or not self._held:
+    def take(self, keys: Collection[str]) -> pl.DataFrame | None:
+        """The calls of these sessions, which then wait no longer."""
+        if not keys or not self._held:
             return None
-        wanted, found = Wanted.of(asked), []
+        wanted, found = Wanted.of(keys), []
         for held in self._held:
             rows = held.of(wanted)
             if len(rows):
@@ -167,4 +183,3 @@ class Waiting:
         """Take up a dump. Raises PolarsError, OSError or ValueError when it is none."""
         kept = msgspec.msgpack.decode(state, type=list[tuple[bytes, bytes]])
         self._held = [held for frame, left in kept if (held := Together.read(frame, left)).rows]
-        self._newest = set()

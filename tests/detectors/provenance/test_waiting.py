@@ -1,5 +1,7 @@
 """Calls that wait for something to ask for them: bounded, taken once, moved by links."""
 
+from typing import Any
+
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,11 +85,10 @@ _COLUMNS = {
 }
 _SESSIONS = st.sampled_from("abcdef")
 _OPERATIONS = st.one_of(
-    st.tuples(st.just("push"), st.lists(_SESSIONS, max_size=6)),
+    st.tuples(st.just("push"), st.lists(_SESSIONS, max_size=6), st.sets(_SESSIONS, max_size=3)),
     st.tuples(st.just("take"), st.lists(_SESSIONS, min_size=1, max_size=3, unique=True)),
-    st.tuples(st.just("take newest"), st.lists(_SESSIONS, min_size=1, max_size=6, unique=True)),
     st.tuples(st.just("forget"), st.integers(0, 40)),
-    st.tuples(st.just("dump"), st.none()),
+    st.tuples(st.just("dump")),
 )
 
 
@@ -107,26 +108,30 @@ def _pushed(sessions: list[str], number: int) -> pl.DataFrame:
 
 
 @given(st.lists(_OPERATIONS, max_size=60))
-def test_what_is_taken_is_what_was_pushed_and_not_taken_or_forgotten_before(
-    operations: list[tuple[str, list[str] | int | None]],
+def test_what_is_taken_is_what_was_pushed_and_not_given_back_taken_or_forgotten_before(
+    operations: list[tuple[Any, ...]],
 ) -> None:
-    waiting, held, newest, number = Waiting(columns=_COLUMNS), dict[str, str](), set[str](), 0
-    for name, value in operations:
-        match name, value:
-            case "push", list(sessions):
-                waiting.push(_pushed(sessions, number))
-                held |= {str(number + place): one for place, one in enumerate(sessions)}
-                newest, number = set(sessions), number + len(sessions)
-            case (("take" | "take newest"), list(sessions)):
-                wanted = set(sessions) & newest if name == "take newest" else set(sessions)
-                found = waiting.take([key(one) for one in sessions], newest=name == "take newest")
-                ids = [] if found is None else found["event_id"].to_list()
-                assert sorted(ids) == sorted(one for one in held if held[one] in wanted)
-                held = {one: session for one, session in held.items() if session not in wanted}
-            case "forget", int(second):
+    waiting, held, number = Waiting(columns=_COLUMNS), dict[str, str](), 0
+    for operation in operations:
+        match operation:
+            case "push", sessions, asked:
+                found = waiting.push(_pushed(sessions, number), {key(one) for one in asked})
+                new = {str(number + place): one for place, one in enumerate(sessions)}
+                assert _ids(found) == [one for one, session in new.items() if session in asked]
+                held |= {one: session for one, session in new.items() if session not in asked}
+                number += len(sessions)
+            case "take", sessions:
+                found = waiting.take([key(one) for one in sessions])
+                assert _ids(found) == [one for one in held if held[one] in sessions]
+                held = {one: session for one, session in held.items() if session not in sessions}
+            case "forget", second:
                 waiting.forget(second * SECOND_US)
                 held = {one: session for one, session in held.items() if int(one) >= second}
             case _:
-                kept, waiting, newest = waiting.dump(), Waiting(columns=_COLUMNS), set()
+                kept, waiting = waiting.dump(), Waiting(columns=_COLUMNS)
                 waiting.load(kept)
         assert waiting.rows == len(held)
+
+
+def _ids(found: pl.DataFrame | None) -> list[str]:
+    return [] if found is None else found["event_id"].to_list()
