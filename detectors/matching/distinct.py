@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tachograph.detectors.frames import rows_at
 from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.bits import Mask, Rows
 
@@ -26,7 +27,7 @@ class Distinct:
         self.height, self._rows = height, rows
         first, self._codes = _coded(hashes)
         self.count = len(first)
-        self.values = column if self.count == len(column) else column[first]
+        self.values = column if self.count == len(column) else rows_at(column, first)
         # The code of the missing value, which nothing is true of.
         self._missing: int | None = None
         if self.values.null_count():
@@ -55,7 +56,7 @@ class Distinct:
     def numbers(self) -> npt.NDArray[np.float64]:
         """The values, or the texts, as numbers; NaN where they are none."""
         values = self.values if self.values.dtype.is_numeric() else pl.Series(self.texts)
-        return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+        return values.cast(pl.Float64, strict=False).to_numpy()
 
     def where(self, values: Mask) -> int:
         """Rows that hold one of these values (a mask over `values`)."""

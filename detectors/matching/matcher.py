@@ -22,6 +22,9 @@ from tachograph.detectors.matching.tree import Trees
 
 __all__ = ["Matcher", "Rows"]
 
+# Sets of columns for which the conditions that can match are kept ready.
+MAX_READY = 256
+
 
 class Matcher:
     """Conditions, asked of frames of any schema. `match` is pure but for its counters."""
@@ -34,6 +37,8 @@ class Matcher:
         self._candidates = [0] * len(conditions)
         self._spent_ns = [0] * len(conditions)
         self._nodes = list(conditions)
+        # Conditions that can match, by the columns of a frame with a value in some row.
+        self._possible: dict[frozenset[str], list[int]] = {}
         # Columns that had a value in any frame: lately, and in the time before.
         self._carried: set[str] = set()
         self._carried_before: set[str] = set()
@@ -44,11 +49,12 @@ class Matcher:
             return {}
         valued = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
         self._carried |= valued
+        asked = self._asked_of(frozenset(valued))
         run = self._run(frame, valued)
         everything = bits.everything(frame.height)
         matched: dict[int, Rows] = {}
         before_ns = time.perf_counter_ns()
-        for at in range(len(self._conditions)):
+        for at in asked:
             rows = self._ask(at, run, everything)
             if rows:
                 matched[at] = bits.rows_of(rows, frame.height)
@@ -56,6 +62,20 @@ class Matcher:
             self._spent_ns[at] += now_ns - before_ns
             before_ns = now_ns
         return matched
+
+    def _asked_of(self, valued: frozenset[str]) -> list[int]:
+        """The conditions that an event can match of which only these columns hold values: mostly
+        the same columns come again.
+        """
+        known = self._possible.get(valued)
+        if known is None:
+            known = [
+                at for at, node in enumerate(self._nodes) if possible(node, valued, self._fields)
+            ]
+            if len(self._possible) >= MAX_READY:
+                self._possible.pop(next(iter(self._possible)))
+            self._possible[valued] = known
+        return known
 
     def _run(self, frame: pl.DataFrame, valued: set[str]) -> Run:
         run = Run(frame, self._seed, valued)

@@ -1,6 +1,7 @@
 """One frame being asked: what is known of its columns so far."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,6 @@ class Run:
         self._seed = seed
         self._columns: dict[str, AskedColumn] = {}
         self._keywords: list[AskedColumn] = []
-        self._present: dict[str, int] = {}
         self._last: tuple[int, Rows] = (0, np.empty(0, np.int64))
         # Rows by the number of a test that words tell; a test that no row passes is not here.
         self._told: dict[int, int] = {}
@@ -102,19 +102,17 @@ class Run:
 
     def present(self, column: str) -> int:
         """Rows with a value in the column."""
-        found = self._present.get(column)
-        if found is None:
-            found = 0
-            if column in self._valued:
-                held = self.frame.get_column(column)
-                whole = not held.null_count()
-                found = (
-                    bits.everything(self.height)
-                    if whole
-                    else bits.of_mask(held.is_not_null().to_numpy())
-                )
-            self._present[column] = found
-        return found
+        if column not in self._valued:
+            return 0
+        return self._presences[column]
+
+    @cached_property
+    def _presences(self) -> dict[str, int]:
+        """Of every column with a value in some row, the rows: one question for all of them."""
+        partly = [name for name in self._valued if self.frame.get_column(name).null_count()]
+        there = self.frame.select(pl.col(partly).is_not_null()) if partly else pl.DataFrame()
+        found = dict.fromkeys(self._valued, bits.everything(self.height))
+        return found | {column.name: bits.of_mask(column.to_numpy()) for column in there}
 
     def held(self, column: str) -> int:
         """Rows with a value in the column that is more than an empty list."""
