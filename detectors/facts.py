@@ -17,6 +17,7 @@ import polars as pl
 from tachograph.detectors.frames import rows_at, times_us
 from tachograph.detectors.language.fields import FieldMap, Source
 from tachograph.detectors.matching.lowering import value_of
+from tachograph.detectors.reference.joins import nulls
 
 # A matched value is shown up to here.
 MAX_SAID_CHARS = 160
@@ -147,14 +148,22 @@ def fact_frame(frame: pl.DataFrame, rows: Rows, fields: FieldMap, wanted: Wanted
     """Facts of these rows as columns: those of FACT_COLUMNS (times as numbers) and their source,
     and fields as texts and numbers.
     """
-    own = _at(_own(frame, fields), rows)
-    texts = _texts(frame, rows, fields, {said_column(f): f for f in wanted.said}, MAX_SAID_CHARS)
-    groups = _texts(frame, rows, fields, {group_column(f): f for f in wanted.by}, None)
-    figures = _numbers(frame, rows, fields, wanted.numbers)
-    missing = [group_column(f) for f in wanted.by if group_column(f) not in groups]
-    none = pl.Series([None] * len(rows), dtype=pl.String)
-    absent = [none.alias(name) for name in missing]
-    return own.hstack([*texts.values(), *groups.values(), *figures, *absent])
+    part = _at(_valued(frame, fields), rows)
+    said = {said_column(field): (field, MAX_SAID_CHARS) for field in wanted.said}
+    grouped = {group_column(field): (field, None) for field in wanted.by}
+    texts = _texts(part, fields, {**said, **grouped})
+    figures = _numbers(part, fields, wanted.numbers)
+    absent = dict.fromkeys((name for name in grouped if name not in texts), pl.String())
+    return _own(part, fields).hstack([*texts.values(), *figures, *nulls(absent, len(rows))])
+
+
+def _valued(frame: pl.DataFrame, fields: FieldMap) -> pl.DataFrame:
+    """Its columns that have a value in some row, and those by which its events are known."""
+    always = {fields.own(name) for name in ALWAYS_FACTS}
+    height = frame.height
+    return frame[
+        [c.name for c in frame.get_columns() if c.null_count() < height or c.name in always]
+    ]
 
 
 def _at(frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
@@ -205,54 +214,43 @@ def said_text(frame: pl.DataFrame, rows: Rows, field: str, fields: FieldMap) -> 
     """What some events say in a field, cut short as it is shown; None where no event of the frame
     says anything.
     """
-    return _texts(frame, rows, fields, {field: field}, MAX_SAID_CHARS).get(field)
+    column = fields.source(field).column
+    if column not in frame.columns:
+        return None
+    part = _at(frame[[column]], rows)
+    return _texts(part, fields, {field: (field, MAX_SAID_CHARS)}).get(field)
 
 
 def _texts(
-    frame: pl.DataFrame,
-    rows: Rows,
-    fields: FieldMap,
-    named: Mapping[str, str],
-    most_chars: int | None,
+    frame: pl.DataFrame, fields: FieldMap, named: Mapping[str, tuple[str, int | None]]
 ) -> dict[str, pl.Series]:
-    """Fields as text columns, by the name each is to have; those without any value are left out."""
-    valued: dict[str, pl.Series] = {}
+    """Fields as text columns, by the name each is to have; those without any value are left out.
+
+    `named`: for each the field, and how many characters of it are wanted at most.
+    """
+    have = {c.name: c.dtype for c in frame.get_columns() if c.null_count() < frame.height}
     asked: list[pl.Expr] = []
-    have = set(frame.columns)
-    for name, field in named.items():
+    for name, (field, most_chars) in named.items():
         source = fields.source(field)
-        column = valued.get(source.column)
-        if column is None:
-            if source.column not in have:
-                continue
-            column = frame.get_column(source.column)
-        if column.null_count() < frame.height:
-            valued[source.column] = column
-            asked.append(_text(name, source, column.dtype, most_chars))
-    if not asked:
-        return {}
-    found = _at(pl.DataFrame(list(valued.values())), rows).select(asked)
-    return {column.name: column for column in found}
+        kind = have.get(source.column)
+        if kind is not None:
+            asked.append(_text(name, source, kind, most_chars))
+    return {column.name: column for column in frame.select(asked)} if asked else {}
 
 
-def _numbers(
-    frame: pl.DataFrame, rows: Rows, fields: FieldMap, wanted: Sequence[str]
-) -> list[pl.Series]:
+def _numbers(frame: pl.DataFrame, fields: FieldMap, wanted: Sequence[str]) -> list[pl.Series]:
     """Fields as numbers; null where one is none."""
-    none = pl.Series([None] * len(rows), dtype=pl.Float64)
-    found: dict[str, pl.Series] = {number_column(field): none for field in wanted}
-    columns: dict[str, pl.Series] = {}
+    names = {field: number_column(field) for field in wanted}
     asked: list[pl.Expr] = []
-    for name, field in zip(found, wanted, strict=True):
+    have = frame.schema if wanted else {}
+    for field, name in names.items():
         source = fields.source(field)
-        column = frame.get_column(source.column, default=None)
-        if column is not None and (not source.whole or _numeral(column.dtype)):
-            columns[source.column] = column
+        kind = have.get(source.column)
+        if kind is not None and (not source.whole or _numeral(kind)):
             asked.append(value_of(source).cast(pl.Float64, strict=False).alias(name))
-    if asked:
-        part = _at(pl.DataFrame(list(columns.values())), rows).select(asked)
-        found |= {column.name: column for column in part}
-    return [column.alias(name) for name, column in found.items()]
+    found = {column.name: column for column in frame.select(asked)} if asked else {}
+    none = dict.fromkeys((name for name in names.values() if name not in found), pl.Float64())
+    return [*found.values(), *nulls(none, frame.height)]
 
 
 def _numeral(kind: pl.DataType) -> bool:
@@ -300,8 +298,8 @@ class FactTable:
     def _values(self, name: str) -> list[str | None]:
         values = self._said.get(name)
         if values is None:
-            found = _texts(self._frame, self._rows, self._fields, {name: name}, MAX_SAID_CHARS)
-            values = found[name].to_list() if found else [None] * len(self._rows)
+            found = said_text(self._frame, self._rows, name, self._fields)
+            values = [None] * len(self._rows) if found is None else found.to_list()
             self._said[name] = values
         return values
 
