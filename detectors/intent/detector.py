@@ -123,8 +123,8 @@ class MisuseDetector:
     def _flowing(self, found: pl.DataFrame) -> list[pl.DataFrame]:
         """What these actions by themselves mean for flows of several sessions."""
         part = found.get_column(MARKS).to_numpy() & marks.REMEMBERS > 0
-        root = found.get_column("root_session_id")
-        if root.null_count() < len(root):
+        root = found.get_column("root_session_id", default=None)
+        if root is not None and root.null_count() < len(root):
             part |= root.is_not_null().to_numpy()
         if not part.any():
             return []
@@ -162,7 +162,9 @@ class MisuseDetector:
     def _taken(self, *frames: pl.DataFrame | None) -> dict[Key, None]:
         """Put actions that waited into their sessions."""
         here = [frame for frame in frames if frame is not None]
-        return dict.fromkeys(map(self._add, marks.steps_of(pl.concat(here)))) if here else {}
+        if not here:
+            return {}
+        return dict.fromkeys(map(self._add, marks.steps_of(pl.concat(here, how="diagonal"))))
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """See Detector."""

@@ -92,7 +92,7 @@ _LOW = ["untrusted", "unknown"]
 _CODE = r"```|(?m)^\s{0,8}(?:\$ |sudo |curl |select |insert |update |delete |drop )"
 
 
-class Step(msgspec.Struct, array_like=True):
+class Step(msgspec.Struct, array_like=True, gc=False):
     """One action of a session that is looked at."""
 
     facts: Facts
@@ -165,9 +165,7 @@ def marked(frame: pl.DataFrame) -> pl.DataFrame:
     whole = rows_at(pl.DataFrame([*columns, *texts.values()]), rows)
     own = {MARKS: bits.found[rows], LATE: bits.late[rows]}
     marks = [pl.Series(name, values) for name, values in own.items()]
-    have = frozenset(whole.columns)
-    absent = {name: kind for name, kind in KEPT.items() if name not in have and name != MARKS}
-    return whole.hstack([*marks, *nulls(absent, len(rows))])
+    return whole.hstack(marks)
 
 
 def _valued_rows(text: pl.Series) -> Bools:
@@ -434,9 +432,12 @@ _FLAGS = tuple(name for name in _JOINED if name.endswith("_allowed"))
 
 
 def steps_of(frame: pl.DataFrame) -> list[Step]:
-    """Held actions, one by one."""
+    """Held actions, one by one. `frame`: those of KEPT columns that hold anything."""
     if frame.is_empty():
         return []
+    have = frozenset(frame.columns)
+    absent = {name: kind for name, kind in KEPT.items() if name not in have}
+    frame = frame.hstack(nulls(absent, frame.height))
     rows = np.arange(frame.height)
     facts = FactTable(frame, rows, ACTIONS).at(rows, [])
     texts = zip(*(_said(frame[name]) for name in _TEXTS), strict=True)

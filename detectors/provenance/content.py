@@ -42,7 +42,7 @@ MAX_KEPT = 1_024
 MAX_KEPT_CHARS = 4_000
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """Where a text came from."""
 
     event_id: str
@@ -57,7 +57,7 @@ class Source(msgspec.Struct, frozen=True):
     calls: int = 0
 
 
-class Sentence(msgspec.Struct, frozen=True):
+class Sentence(msgspec.Struct, frozen=True, gc=False):
     """A sentence in brought-in text that asks someone to do something."""
 
     source: Source
@@ -86,7 +86,7 @@ class Taken(msgspec.Struct, frozen=True):
     secrets: list[str]
 
 
-class _Record(msgspec.Struct, frozen=True):
+class _Record(msgspec.Struct, frozen=True, gc=False):
     """One record of a text, as far as it is the same whoever asked for it."""
 
     low: str

@@ -79,7 +79,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cut: bool = False
 
 
-class Step(msgspec.Struct, array_like=True):
+class Step(msgspec.Struct, array_like=True, gc=False):
     """What one action adds to its session."""
 
     facts: Facts

@@ -1,5 +1,6 @@
 """The values of a call: what its arguments name, as it is compared with what others wrote."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -30,7 +31,7 @@ _DEPTH = 6
 _HIDDEN = re.compile(r"‹secret:(\w+):\w+›")
 
 
-class Values(msgspec.Struct, frozen=True):
+class Values(msgspec.Struct, frozen=True, gc=False):
     """What a call's arguments name."""
 
     short: list[str]
@@ -71,7 +72,10 @@ def leaves(value: Any, depth: int = 0) -> Iterator[str]:
     if depth > _DEPTH:
         return
     for part in _inside(value):
-        if isinstance(part, dict | list):
+        # Mostly it is a text.
+        if part.__class__ is str and depth < _DEPTH:
+            yield part
+        elif isinstance(part, dict | list):
             yield from leaves(part, depth + 1)
         elif part is not None and depth < _DEPTH:
             yield str(part)
@@ -94,22 +98,22 @@ def read(arguments: str) -> Values:
     addresses: dict[str, None] = {}
     long: list[str] = []
     hidden: dict[str, frozenset[str]] = {}
-    for number, leaf in enumerate(leaves(parsed)):
-        if number >= MAX_LEAVES or len(short) >= MAX_VALUES:
+    for whole in itertools.islice(leaves(parsed), MAX_LEAVES):
+        if len(short) >= MAX_VALUES:
             break
-        value = plain(leaf[:MAX_TEXT_CHARS])
-        if len(value) < _SHORTEST_VALUE or value in _EMPTY:
+        leaf = whole[:MAX_TEXT_CHARS]
+        value = plain(leaf)
+        size = len(value)
+        if size < _SHORTEST_VALUE or value in _EMPTY:
             continue
-        # No address without a dot.
-        named = ADDRESS.findall(leaf[:MAX_TEXT_CHARS]) if "." in leaf else ()
-        if len(value) <= MAX_VALUE_CHARS:
+        if size <= MAX_VALUE_CHARS:
             short[value] = None
         else:
             long.append(value)
-        for found in map(plain, named):
-            if found.startswith(_LOOPBACK):
-                continue
-            addresses[found] = short[found] = None
+        # No address without a dot.
+        for found in map(plain, ADDRESS.findall(leaf)) if "." in whole else ():
+            if not found.startswith(_LOOPBACK):
+                addresses[found] = short[found] = None
         if "‹" in value:
             hidden |= {found[0]: stems(found[1]) for found in _HIDDEN.finditer(value)}
             value = _HIDDEN.sub(r"\1", value)

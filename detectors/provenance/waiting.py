@@ -80,20 +80,17 @@ class Waiting:
         return here
 
     def _whole(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """What is kept of calls, and their sessions."""
-        have = set(frame.columns)
-        missing = {name: kind for name, kind in self._columns.items() if name not in have}
-        whole = frame.hstack(nulls(missing, frame.height)) if missing else frame
-        if KEY not in have:
-            whole = whole.hstack(whole.select(SESSION))
-        return whole[[*self._columns, KEY]]
+        """What is kept of calls, as far as any of them says it, and their sessions."""
+        said = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
+        sessions = frame[[KEY]] if KEY in said else frame.select(SESSION)
+        return frame[[name for name in self._columns if name in said]].hstack(sessions)
 
     def _parted(
         self, frame: pl.DataFrame, asked: Collection[str]
     ) -> tuple[pl.DataFrame | None, pl.DataFrame]:
         """The calls of these sessions, and all others."""
         keys = frame.get_column(KEY).to_list()
-        here = np.fromiter((key in asked for key in keys), np.bool_, len(keys))
+        here = np.fromiter(map(asked.__contains__, keys), np.bool_, len(keys))
         if not here.any():
             return None, frame
         return rows_at(frame, np.flatnonzero(here)), rows_at(frame, np.flatnonzero(~here))
@@ -117,7 +114,7 @@ class Waiting:
             tier = last[-1].tier
             if any(held.tier != tier for held in last):
                 return
-            whole = pl.concat([held.whole for held in last], rechunk=True)
+            whole = pl.concat([held.whole for held in last], how="diagonal", rechunk=True)
             self._held[-MAX_ALIKE:] = [Together(whole, tier + 1)]
 
     def _shorten(self, rows: int) -> int:
@@ -141,7 +138,7 @@ class Waiting:
                 found.append(rows_at(held.frame, rows))
                 held.let_go(rows)
         self._held = [held for held in self._held if held.rows]
-        return pl.concat(found) if found else None
+        return pl.concat(found, how="diagonal") if found else None
 
     def marks(self, keys: Collection[str], column: str) -> dict[str, int]:
         """All bits of a column that the waiting rows of these sessions have, by session."""
@@ -158,9 +155,13 @@ class Waiting:
         traces = pl.Series([trace for _, _, trace in links], dtype=pl.String).implode()
         moved: set[str] = set()
         for at, held in enumerate(self._held):
-            if not held.frame.get_column("trace_id").is_in(traces).any():
+            known = held.frame.get_column("trace_id", default=None)
+            if known is None or not known.is_in(traces).any():
                 continue
-            frame = linked(held.whole.drop(KEY), links).with_columns(SESSION)
+            have = frozenset(held.frame.columns)
+            absent = {name: kind for name, kind in self._columns.items() if name not in have}
+            whole = held.whole.drop(KEY).hstack(nulls(absent, held.rows))
+            frame = linked(whole, links).with_columns(SESSION)
             told = frame.get_column("trace_id").is_in(traces)
             moved |= set(frame.filter(told).get_column(KEY).to_list())
             self._held[at] = Together(frame, held.tier)
