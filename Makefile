@@ -65,7 +65,7 @@ quality: $(STAMP)  ## How well sessions are judged, into docs/detection-quality.
 
 .PHONY: quality-behaviour
 quality-behaviour: $(STAMP)  ## How well behaviour is judged on composed fleets, into docs/detection-quality.md
-	@$(BIN)/python -m infra.quality.behaviour $(or $(ARGS),--seed 41 --intensity 0.5 1 2 --page)
+	@$(BIN)/python -m infra.quality.behaviour $(or $(ARGS),--seed 41 --intensity 0.5 1 2 0.25 --page)
 
 .PHONY: lock
 lock: $(STAMP)  ## Resolve requirements.lock again, for every supported Python and system
