@@ -22,7 +22,7 @@ TIME_FIELDS = (
 # The upper half of an id of ours: there are fewer lines.
 _HIGH = "0" * 16
 # Lines decoded at a time: what is made of them is used while it is still in the cache.
-BLOCK_LINES = 512
+BLOCK_LINES = 2_048
 _OPEN, _CLOSE = b"{}"
 
 
