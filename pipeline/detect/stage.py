@@ -57,8 +57,6 @@ MATCHES = TOPIC
 PLACED = ("agent.checkpoints", "agent.signal_groups")
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
-# Once something is there, so long for what normalize wrote with it to other partitions.
-GATHER_S = 0.02
 CHECKPOINT_EVERY_S = 15.0
 FOLLOW_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
@@ -196,7 +194,7 @@ class Detect:
         self._generations.check()
         self._follow()
         self._catch_up()
-        messages = self._reader.read(READ_RECORDS, READ_WAIT_S, GATHER_S)
+        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         places = _by_place(messages)
         if not places:
             self._tick()

@@ -74,7 +74,6 @@ class Reader:
         self._on_assign, self._on_revoke = on_assign, on_revoke
         self._failure: TachoError | None = None
         self._paused: set[Place] = set()
-        self._given_away: set[tuple[str | None, int | None]] = set()  # since it was cleared
         self._told_s = -TELL_EVERY_S
         self.group = group
         self._consumer = Consumer(
@@ -119,7 +118,6 @@ class Reader:
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self._log("revoked", places)
-        self._given_away.update((p.topic, p.partition) for p in places)
         # The client would keep a place paused that is assigned again, and nobody would know of it.
         paused = [p for p in places if (p.topic, p.partition) in self._paused]
         if paused:
@@ -144,32 +142,17 @@ class Reader:
             self._told_s = now_s
             log.warning("broker", group=self.group, error=error.str())
 
-    def read(
-        self, max_records: int, timeout_s: float, gather_s: float | None = None
-    ) -> list[Message]:
-        """Up to `max_records`, waiting at most `timeout_s` for them; once the first is there, only
-        `gather_s` more (None: all of `timeout_s`). Raises Refused, RetryLater.
+    def read(self, max_records: int, timeout_s: float) -> list[Message]:
+        """Up to `max_records`, waiting at most `timeout_s` for the first. Raises Refused,
+        RetryLater.
         """
         try:
-            if gather_s is None or max_records < 2:
-                messages = self._consumer.consume(max_records, timeout_s)
-            else:
-                messages = self._gathered(max_records, timeout_s, gather_s)
+            messages = self._consumer.consume(max_records, timeout_s)
         except KafkaException as error:
             raise mapped(error.args[0], f"group {self.group}") from error
         if self._failure:
             raise self._failure
         return [message for message in messages if self._usable(message)]
-
-    def _gathered(self, max_records: int, timeout_s: float, gather_s: float) -> list[Message]:
-        first = self._consumer.consume(1, timeout_s)
-        if not first:
-            return []
-        self._given_away.clear()
-        more = self._consumer.consume(max_records - 1, gather_s)
-        # The first is read again from the committed offset, by whoever owns its place now.
-        kept = [m for m in first if (m.topic(), m.partition()) not in self._given_away]
-        return kept + more
 
     def _usable(self, message: Message) -> bool:
         error = message.error()

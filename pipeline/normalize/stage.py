@@ -39,8 +39,6 @@ ACTIONS: Final = "agent.actions"
 STATE: Final = "agent.state"
 READ_RECORDS: Final = 5_000
 READ_WAIT_S: Final = 0.05
-# Once something is there, so long for more: a batch has a fixed cost.
-GATHER_S: Final = 0.02
 # Raw bytes decoded at once: bounds memory, and is far above what a batch needs to be quick.
 STRETCH_BYTES: Final = 4_000_000
 PARTITION_CHECK_US: Final = 60_000_000
@@ -82,7 +80,7 @@ class Normalize:
         """One round; the number of raw records read. Raises RetryLater or Refused: nothing is
         committed then.
         """
-        messages = self._reader.read(READ_RECORDS, READ_WAIT_S, GATHER_S)
+        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         if messages:
             with metrics.BATCH_SECONDS.labels(STAGE).time():
                 sources = self._handle(messages)

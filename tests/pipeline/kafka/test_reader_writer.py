@@ -41,26 +41,6 @@ def test_what_was_not_committed_is_read_again_by_the_next_member(
     second.close()
 
 
-def test_what_is_gathered_is_each_record_once_in_order_and_no_more_than_asked_for(
-    any_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
-) -> None:
-    settings = settings_for(any_broker.bootstrap_servers)
-    writer = Writer(settings)
-    for n in range(25):
-        writer.send(topic_name, b"%d" % n, partition=0)
-    writer.flush()
-    reader = Reader(settings, new_name("group"), [topic_name])
-    found: list[Any] = []
-    for _ in range(100):
-        some = reader.read(10, 0.3, 0.05)
-        assert len(some) <= 10
-        found += some
-        if len(found) >= 25:
-            break
-    assert [m.value() for m in found] == [b"%d" % n for n in range(25)]
-    reader.close()
-
-
 def test_on_assign_says_where_a_place_starts_and_others_start_at_their_beginning(
     any_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
 ) -> None:
