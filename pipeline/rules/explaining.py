@@ -141,7 +141,7 @@ def _events_of(sample: Sample) -> pl.DataFrame:
 
 
 def _fed(frame: pl.DataFrame) -> Fed:
-    return Fed(frame, [], {})
+    return Fed(frame, [], [])
 
 
 def _stored(rule: Rule, rules: RuleSet, event_id: str) -> Iterator[Fed]:

@@ -12,7 +12,7 @@ from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.raw import RawRecord
 from tachograph.pipeline.normalize.sources import Sources
-from tachograph.pipeline.scan.feed import Fed
+from tachograph.pipeline.scan.feed import Fault, Fed
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format
 
 _TOPICS = {"actions": "agent.raw", "otlp": "otlp_spans"}
@@ -47,9 +47,7 @@ class ActionFeeder:
         """See Feeder."""
         records = self._together(chunk) if self._kind in self._formats else self._each(chunk)
         found = self._core.normalize(list(records))
-        faults: dict[str, int] = {}
-        for letter in found.dead:
-            faults[letter.reason] = faults.get(letter.reason, 0) + 1
+        faults = [Fault(one.offset, one.reason, one.detail) for one in found.dead]
         return Fed(found.frame, found.links, faults)
 
     def _each(self, chunk: Chunk) -> Iterator[RawRecord]:

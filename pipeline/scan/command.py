@@ -19,7 +19,7 @@ from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.rule_cache import load_kept
-from tachograph.pipeline.scan.feed import feeder
+from tachograph.pipeline.scan.feed import Fault, feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, as_lines, chunks, detect
 from tachograph.pipeline.scan.outputs import Ndjson, Output, TableOutput
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FORMATS = ("auto", "actions", "otlp", "raw")
 RULE_SUFFIXES = (".yml", ".yaml")
 OUTPUTS = ("ndjson", "table")
+MAX_DETAIL_CHARS = 200
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +129,14 @@ class Tally(msgspec.Struct):
     events: int = 0
     severities: Counter[str] = msgspec.field(default_factory=Counter)
     faults: Counter[str] = msgspec.field(default_factory=Counter)
+    # Of each reason the first line, where a person would begin to look.
+    first: dict[str, Fault] = msgspec.field(default_factory=dict)
+
+    def unusable(self, faults: list[Fault]) -> None:
+        """Count lines that could not be used."""
+        for fault in faults:
+            self.faults[fault.reason] += 1
+            self.first.setdefault(fault.reason, fault)
 
     def note(self, finding: Finding) -> None:
         """Count a finding."""
@@ -142,8 +151,15 @@ class Tally(msgspec.Struct):
         """One line for a person."""
         parts = [f"{self.events:,} events, {self.severities.total():,} findings"]
         parts += [f"{self.severities[s]:,} {s}" for s in reversed(SEVERITIES) if self.severities[s]]
-        parts += [f"{count:,} not usable: {why}" for why, count in self.faults.items()]
+        parts += [self._not_usable(why, count) for why, count in self.faults.items()]
         return "; ".join(parts)
+
+    def _not_usable(self, why: str, count: int) -> str:
+        first = self.first[why]
+        # What is wrong may quote the line.
+        told = "".join(c if c.isprintable() else "·" for c in first.detail[:MAX_DETAIL_CHARS])
+        detail = f": {told}" if told else ""
+        return f"{count:,} not usable ({why}), first line {first.line + 1:,}{detail}"
 
 
 def _rules(options: Options, kind: Format, home: Path) -> RuleSet:
@@ -202,7 +218,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
         for number, chunk in enumerate(_chain(first, rest)):
             fed = made_by.feed(chunk)
             tally.events += fed.frame.height
-            tally.faults.update(fed.faults)
+            tally.unusable(fed.faults)
             if judge is not None:
                 _write_lines(judge, fed.frame, out, tally)
             if engine is not None:

@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from tachograph.pipeline.normalize.formats.registry import Formats
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """A line that could not be used: its number from 0, why in a word, and for a person."""
+
+    line: int
+    reason: str
+    detail: str = ""
+
+
 class Fed(msgspec.Struct):
-    """A batch for the engine, and how many lines could not be used, by reason."""
+    """A batch for the engine, and the lines that could not be used."""
 
     frame: pl.DataFrame
     links: list[SessionLink]
-    faults: dict[str, int]
+    faults: list[Fault]
 
 
 class Feeder(Protocol):
@@ -45,10 +53,9 @@ class RawFeeder:
     def feed(self, chunk: Chunk) -> Fed:
         """See Feeder."""
         frame = self._lines.frame(chunk.blocks, chunk.first)
-        broken = len(self._lines.broken)  # an oversized line comes empty and is none of these
-        faults = {"no JSON object": broken} if broken else {}
-        if chunk.oversized:
-            faults["line too long"] = len(chunk.oversized)
+        # An oversized line comes empty and is none of the broken ones.
+        faults = [Fault(line, "no JSON object") for line in self._lines.broken]
+        faults += [Fault(line, "line too long") for line in chunk.oversized]
         return Fed(frame, [], faults)
 
 

@@ -176,3 +176,21 @@ def test_reference_data_of_the_option_or_of_the_environment_is_joined(
     (tmp_path / "broken.yaml").write_text("agents: [{id: a, tols: []}]")
     with pytest.raises(ConfigError, match="unknown field `tols`"):
         scan(path, reference=[tmp_path], **options)
+
+
+def test_lines_that_cannot_be_used_are_counted_with_the_first_of_each_kind_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = deletes("a", 5, 1.0)
+    rows[1]["event_time"] = rows[4]["event_time"] = "1970-01-01T00:00:00Z"
+    rows[2]["kind"] = 7
+    scan(written(tmp_path / "some.ndjson", rows))
+    told = capsys.readouterr().err.split("; ")
+    assert told[1:] == [
+        "2 not usable (impossible_time), first line 2: event_time is before 2000 or years from"
+        " when it was received",
+        "1 not usable (mistyped), first line 3: kind: expected text in UTF-8\n",
+    ]
+    (tmp_path / "raw.json").write_text('{"a": 1}\nno \x1b[2J json\n[1]\n')
+    scan(tmp_path / "raw.json", format="raw", builtin=False)
+    assert capsys.readouterr().err.endswith("; 2 not usable (no JSON object), first line 2\n")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.scan import inputs
-from tachograph.pipeline.scan.feed import RawFeeder
+from tachograph.pipeline.scan.feed import Fault, RawFeeder
 from tachograph.pipeline.scan.inputs import Chunk, _blocks, chunks, detect
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 50)}).encode() for n in range(25_000)]
@@ -86,4 +86,6 @@ def test_the_kind_of_lines_is_told_from_the_first_object(line: bytes, kind: str)
 
 def test_a_line_too_long_is_counted_once_and_as_that() -> None:
     chunk = Chunk(0, [b'{"a": 1}\n\nno json'], [1], 0)
-    assert RawFeeder(None).feed(chunk).faults == {"line too long": 1, "no JSON object": 1}
+    assert RawFeeder(None).feed(chunk).faults == [
+        Fault(2, "no JSON object"), Fault(1, "line too long")
+    ]  # fmt: skip
