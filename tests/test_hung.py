@@ -9,18 +9,20 @@ from tests.hung import SHARED_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 HANGS = """
-import time
+import pytest, time
 
 def test_before(): pass
+@pytest.mark.timeout({timeout_s})
 def test_that_hangs(): time.sleep(600)
 def test_after(): pass
 """
 
 
 def test_a_test_that_hangs_fails_and_the_run_goes_on(tmp_path: Path) -> None:
-    for name in ("test_one.py", "test_two.py"):
-        (tmp_path / name).write_text(HANGS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 2\ntimeout_method = thread\n")
+    # One after the other: xdist itself stumbles over two workers that end in one moment.
+    for name, timeout_s in (("test_one.py", 2), ("test_two.py", 12)):
+        (tmp_path / name).write_text(HANGS.format(timeout_s=timeout_s))
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 60\ntimeout_method = thread\n")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "tests.hung", "-q"],
         cwd=tmp_path,
