@@ -22,6 +22,7 @@ from tachograph.pipeline.backtest.compare import DayOf
 from tachograph.pipeline.backtest.times import moment
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.plain_text import safe
+from tachograph.pipeline.query.place import served
 from tachograph.pipeline.rules.loading import Sources, find
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
@@ -44,8 +45,11 @@ def run_backtest(question: Question, *, as_json: bool, now: datetime, sink: Text
     if stretch.since >= stretch.until:
         raise ConfigError("--since lies after --until")
     rules = chosen(question)
-    settings = Settings.from_env()
-    with Connection(settings.clickhouse, reads_only=True) as connection, _progress(stretch) as told:
+    with (
+        served(Settings.from_env()) as place,
+        Connection(place, reads_only=True) as connection,
+        _progress(stretch) as told,
+    ):
         outcome = run.backtest(rules, stretch, connection, told)
     report = _json if as_json else _text
     report(outcome, rules.rules, stretch, sink)

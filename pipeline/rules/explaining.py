@@ -28,6 +28,7 @@ from tachograph.detectors.sql.correlations import ahead_us, lead_us
 from tachograph.pipeline.backtest.actions import StoredActions
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.normalize.formats.registry import Formats
+from tachograph.pipeline.query.place import served
 from tachograph.pipeline.rules.asked import Asked, asked_by
 from tachograph.pipeline.rules.events import Events, Explained
 from tachograph.pipeline.rules.loading import Sources, find
@@ -150,16 +151,19 @@ def _stored(rule: Rule, rules: RuleSet, event_id: str) -> Iterator[Fed]:
     """
     reads = Preparation(rules.columns, rules.fields, rules.reference).reads
     kept = [*reads, "tenant", "partition_key"]
-    with Connection(Settings.from_env().clickhouse, reads_only=True) as connection:
+    with (
+        served(Settings.from_env()) as place,
+        Connection(place, reads_only=True) as connection,
+    ):
         stored = StoredActions(connection, kept)
         action = stored.of_id(event_id)
         if isinstance(rule, Correlation) and not action.is_empty():
-            place = ["tenant"] if rule.across else ["tenant", "partition_key"]
+            home = ["tenant"] if rule.across else ["tenant", "partition_key"]
             moment: datetime = action["event_time"][0]
             since = moment - timedelta(microseconds=lead_us(rule))
             until = moment + timedelta(microseconds=ahead_us(rule) + 1)
             for frame, _ in stored.pages(since, until):
-                yield _fed(frame.join(action.select(place), place, "semi", nulls_equal=True))
+                yield _fed(frame.join(action.select(home), home, "semi", nulls_equal=True))
         else:
             yield _fed(action)
 

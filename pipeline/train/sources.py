@@ -11,6 +11,7 @@ from tachograph.detectors.behaviour.rows import ASKED
 from tachograph.pipeline.backtest.actions import StoredActions
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.normalize.formats.registry import Formats
+from tachograph.pipeline.query.place import served
 from tachograph.pipeline.scan.feed import Feeder, feeder
 from tachograph.pipeline.scan.inputs import Chunk, as_lines, chunks, detect
 from tachograph.pipeline.settings import Settings
@@ -57,6 +58,6 @@ def _feeder(path: Path, chunk: Chunk, settings: Settings) -> Feeder:
 def from_store(since: datetime, until: datetime, settings: Settings) -> Iterator[Given]:
     """What ClickHouse has of a stretch of time. Raises RetryLater, Refused."""
     length_s = (until - since).total_seconds() or 1.0
-    with Connection(settings.clickhouse, reads_only=True) as connection:
+    with served(settings) as place, Connection(place, reads_only=True) as connection:
         for frame, upto in StoredActions(connection, ASKED).pages(since, until):
             yield Given(frame, [], (upto - since).total_seconds() / length_s, upto)
