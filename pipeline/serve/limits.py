@@ -49,6 +49,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 15.0
     # How long a stream of the console goes on before it asks again who watches.
     console_stream_s: float = 300.0
+    # How long an answer waits until the store shows what was said.
+    stored_within_s: float = 4.0
     send_timeout_s: float = 30.0
     catch_up_send_timeout_s: float = 5.0
 

@@ -23,7 +23,6 @@ from tachograph.pipeline.serve.tokens import Caller
 from tachograph.schemas import codec
 from tachograph.schemas.records import Disposition
 
-STORED_WITHIN_S: Final = 4.0
 _LOOK_EVERY_S: Final = 0.25
 _FIELDS: Final = ("action", "disposition", "assignee", "note")
 ME: Final = "me"
@@ -32,9 +31,18 @@ ME: Final = "me"
 class Saying:
     """Writes what people say. Used on the event loop."""
 
-    def __init__(self, asking: Asking, publisher: Publisher, audit: Audit, clock_us: Clock) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        publisher: Publisher,
+        audit: Audit,
+        clock_us: Clock,
+        *,
+        stored_within_s: float,
+    ) -> None:
         self._asking, self._publisher = asking, publisher
         self._audit, self._clock_us = audit, clock_us
+        self._looks = int(stored_within_s / _LOOK_EVERY_S)
 
     async def say(
         self, request: Request, caller: Caller, alert_ids: list[str], said: dict[str, Any]
@@ -73,7 +81,7 @@ class Saying:
 
     async def shown(self, caller: Caller, records: list[Disposition]) -> bool:
         """Whether the store has it, given a moment to read it."""
-        for _ in range(int(STORED_WITHIN_S / _LOOK_EVERY_S)):
+        for _ in range(self._looks):
             if await self._asking.ask(
                 caller.tenant, lambda reader: dispositions.stored(reader, records)
             ):

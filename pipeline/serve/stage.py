@@ -124,20 +124,20 @@ class _House:
 
     def _parts(self, settings: Settings, desk: Desk, tokens: Tokens | None) -> Parts:
         audit = Audit(self.publisher, settings.tenant, system_us)
+
+        def saying(asking: Asking) -> Saying:
+            within_s = desk.limits.stored_within_s
+            return Saying(asking, self.publisher, audit, system_us, stored_within_s=within_s)
+
         console = Console(
             Entrance(self.gate, Sessions(system_us)), self.console_asking, desk,
-            Saying(self.console_asking, self.publisher, audit, system_us),
+            saying(self.console_asking),
             audit=audit, tokens=tokens, oidc=self.oidc,
         )  # fmt: skip
         return Parts(
             self.door,
             Views(self.gate, self.publisher, desk, self.directives, settings),
-            Archive(
-                self.gate,
-                self.asking,
-                audit,
-                Saying(self.asking, self.publisher, audit, system_us),
-            ),
+            Archive(self.gate, self.asking, audit, saying(self.asking)),
             Sockets(self.gate, desk),
             console,
         )

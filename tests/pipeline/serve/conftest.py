@@ -111,6 +111,15 @@ def standing_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor
             yield found
 
 
+def wait_for_feed(door: OpenDoor) -> None:
+    """Until the feed has found its topic: before that it has no places."""
+    end = time.monotonic() + START_S
+    with door.client() as client:
+        while not client.get("/readyz").json()["feed"]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
 def limits(**changed: Any) -> Limits:
     """The limits it ships with, but for what the test changes."""
     return msgspec.structs.replace(Limits(), **changed)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from confluent_kafka import Message
 from jsonschema import Draft202012Validator
 from starlette.datastructures import QueryParams
 
@@ -28,7 +29,7 @@ from tachograph.schemas.records import Disposition, Incident, IncidentJoin
 from tests.pipeline.forward import alerts
 from tests.pipeline.stored import clickhouse
 
-from .conftest import open_door, records
+from .conftest import START_S, limits, open_door, records
 
 __all__ = ["clickhouse"]
 
@@ -127,12 +128,19 @@ def fill(settings: Settings) -> None:
     sink.close()
 
 
-def store_words(settings: Settings, count: int) -> None:
-    """Store what was said, as the store does."""
+def store_words(settings: Settings, names: list[str], action: str) -> None:
+    """Store what is said of these alerts, as the store does, once it is said."""
+
+    def is_it(message: Message) -> int:
+        said = codec.decode(Disposition, message.value() or b"")
+        return said.alert_id in names and said.action == action
+
     pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant="default")
-    for offset, one in enumerate(records(settings, "agent.dispositions", count)[-2:]):
-        origin = Origin(("agent.dispositions", 7), count + offset, one.value() or b"")
-        pending.add(origin, "disposition", 0.0)
+    for one in records(settings, "agent.dispositions", len(names), weight=is_it):
+        if is_it(one):
+            place = ("agent.dispositions", int(one.partition() or 0))
+            origin = Origin(place, int(one.offset() or 0) + 1, one.value() or b"")
+            pending.add(origin, "disposition", 0.0)
     sink = Sink(settings, stopping=lambda: True)
     sink.store(pending)
     sink.close()
@@ -242,21 +250,25 @@ def test_a_program_closes_alerts_and_opens_them_again_as_a_person_does(
     ann = {"authorization": f"Bearer {TOKENS['ann']}"}
     names = [f"{5:032x}", f"{8:032x}"]
     close = {"action": "close", "disposition": "false_positive", "note": "a test of <ours>"}
-    for count, word, status in ((2, close, "closed"), (4, {"action": "reopen"}, "open")):
-        said = {"alert_ids": names, **word}
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(archive.post, "/v1/dispositions", json=said, headers=ann)
-            store_words(house, count)
+    patient = limits(stored_within_s=START_S)
+    with (
+        open_door(house, tokens_file=house.home / "tokens", limits=patient) as door,
+        door.client(headers=ann) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for word, status in ((close, "closed"), ({"action": "reopen"}, "open")):
+            said = {"alert_ids": names, **word}
+            asked = pool.submit(client.post, "/v1/dispositions", json=said)
+            store_words(house, names, word["action"])
             answer = asked.result()
-        assert (answer.status_code, answer.json()["stored"]) == (201, True)
-        for name in names:
-            alert = archive.get(f"/v1/alerts/{name}").json()
-            assert (alert["status"], alert["disposition"]) == (status, "false_positive")
-            newest, *_ = archive.get(f"/v1/alerts/{name}/dispositions").json()["dispositions"]
-            assert newest in answer.json()["dispositions"]
-            assert (newest["by"], newest["tenant"], newest["action"]) == (
-                "ann", "acme", word["action"],
-            )  # fmt: skip
+            assert (answer.status_code, answer.json()["stored"]) == (201, True)
+            for name in names:
+                alert = archive.get(f"/v1/alerts/{name}").json()
+                assert (alert["status"], alert["disposition"]) == (status, "false_positive")
+                newest, *_ = archive.get(f"/v1/alerts/{name}/dispositions").json()["dispositions"]
+                assert newest in answer.json()["dispositions"]
+                told = (newest["by"], newest["tenant"], newest["action"])
+                assert told == ("ann", "acme", word["action"])
 
 
 @pytest.mark.parametrize(

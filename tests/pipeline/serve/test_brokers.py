@@ -13,9 +13,9 @@ from tachograph.pipeline.secrets import operator_key
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas.codec import encode
 
-from .conftest import headers_of, open_door, records, written
+from .conftest import headers_of, open_door, records, wait_for_feed, written
 from .test_door import NDJSON, lines
-from .test_feed import alert, wait_for_feed, watching
+from .test_feed import alert, watching
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tachograph.schemas.records import Disposition
 from tests.pipeline.forward import alerts
 from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_writer
 
-from .conftest import OpenDoor, limits, open_door, records
+from .conftest import OpenDoor, limits, open_door, records, wait_for_feed
 
 __all__ = ["world", "world_writer"]
 
@@ -329,6 +329,7 @@ def test_a_stream_of_live_lines_ends_so_that_it_is_asked_again_who_watches(
     settings: Settings,
 ) -> None:
     with open_door(settings, limits=limits(console_stream_s=0.2)) as door, door.client() as client:
+        wait_for_feed(door)
         for last_id in ("0:0,1:0,2:0,3:0", None):
             headers = {"last-event-id": last_id} if last_id else {}
             with client.stream("GET", "/console/live", headers=headers) as answer:

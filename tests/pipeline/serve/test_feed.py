@@ -20,7 +20,7 @@ from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas.alert import Alert, RuleHit
 from tachograph.schemas.codec import decode, encode
 
-from .conftest import OpenDoor, limits, open_door
+from .conftest import OpenDoor, limits, open_door, wait_for_feed
 
 Produce = Callable[..., None]
 WAIT_S = 30.0
@@ -122,14 +122,6 @@ def feeding(door: OpenDoor) -> OpenDoor:
     """A door whose feed has found its topic."""
     wait_for_feed(door)
     return door
-
-
-def wait_for_feed(door: OpenDoor) -> None:
-    end = time.monotonic() + WAIT_S
-    with door.client() as client:
-        while not client.get("/readyz").json()["feed"]:
-            assert time.monotonic() < end
-            time.sleep(0.05)
 
 
 def encoded(*numbers: int, **changed: Any) -> list[bytes]:
