@@ -332,8 +332,10 @@ def test_whatever_the_description_allows_is_answered_as_it_says(
     archive: httpx.Client, tmp_path: Path
 ) -> None:
     # The feed has no end, so it is left out.
+    # One seed: where it breaks a parameter by an empty list it sends none at all, and blames the
+    # answer; what it asks must not decide by chance whether a run passes.
     command = [
-        str(Path(sys.executable).parent / "schemathesis"), "run",
+        str(Path(sys.executable).parent / "schemathesis"), "run", "--seed", "1",
         f"{archive.base_url}/openapi.json",
         "--exclude-path", "/alerts", "--phases", "fuzzing", "--max-examples", "6",
         "--checks", "all", "--no-color", "--header", f"Authorization: Bearer {TOKENS['all']}",
