@@ -179,11 +179,19 @@ def tail(
 )
 def clickhouse(
     port: Annotated[int, typer.Option(help="port to listen on")] = 8123,
+    *,
+    tls_cert: Annotated[Path | None, typer.Option(help="certificate chain, PEM")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="its private key, PEM")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(help="let only clients in that have a certificate of this CA, PEM"),
+    ] = None,
 ) -> None:
     """Serve the embedded ClickHouse of TACHO_HOME again, for questions about what was stored."""
+    from tachograph.pipeline.tls import ServerTls
     from tachograph.pipeline.up.command import serve_clickhouse
 
-    serve_clickhouse(port)
+    serve_clickhouse(port, ServerTls(cert=tls_cert, key=tls_key, client_ca=tls_client_ca))
 
 
 def _stage_command(name: str) -> Callable[[], None]:

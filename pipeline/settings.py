@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.tls import ClientTls
 
 # Environment name → librdkafka property. Everything TLS and SASL passes through to every client.
 _KAFKA_SECURITY = {
@@ -60,6 +61,7 @@ class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     user: str = "default"
     password: str = ""
+    tls: ClientTls = ClientTls()
 
 
 # In TACHO_HOME while `tacho up` runs on the stand-in: where its broker listens.
@@ -88,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 url=env.get("CLICKHOUSE_URL", f"http://127.0.0.1:{CLICKHOUSE_PORT}"),
                 user=env.get("CLICKHOUSE_USER", "default"),
                 password=secret_of(env, "CLICKHOUSE_PASSWORD") or "",
+                tls=ClientTls.from_env("CLICKHOUSE_", env),
             ),
             home=Path(env.get("TACHO_HOME", ".tacho")),
             tenant=env.get("TACHO_TENANT", "default"),

@@ -10,14 +10,13 @@ from typing import Any, Self
 
 import clickhouse_connect
 import msgspec
-from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater, TachoError
 from tachograph.pipeline.query.hunts import placeholders
 from tachograph.pipeline.settings import ClickHouseSettings
-from tachograph.pipeline.store.clickhouse import CONNECT_TIMEOUT_S, address, mapped
+from tachograph.pipeline.store.clickhouse import CONNECT_TIMEOUT_S, address, mapped, pool_manager
 
 LIMITS = {
     "readonly": 1,
@@ -58,7 +57,7 @@ class Reader:
 
     def __init__(self, settings: ClickHouseSettings) -> None:
         host, port, secure, path = address(settings.url)
-        self._pool = httputil.get_pool_manager(maxsize=2, num_pools=1)
+        self._pool = pool_manager(settings.tls, 2)
         try:
             self._client = clickhouse_connect.get_client(
                 host=host, port=port, secure=secure, proxy_path=path,

@@ -15,6 +15,7 @@ from rich.text import Text
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.plain_text import safe
 from tachograph.pipeline.rules.loading import counted
+from tachograph.pipeline.tls import door_tls
 
 TIMEOUT_S = 10.0
 _MICROS = 1_000_000
@@ -76,7 +77,12 @@ def run_stats(url: str, token: str | None, *, by: str, as_json: bool, sink: Text
 def _fetched(url: str, token: str | None) -> str:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/metrics", headers=headers, timeout=TIMEOUT_S)
+        answer = httpx.get(
+            f"{url.rstrip('/')}/metrics",
+            headers=headers,
+            timeout=TIMEOUT_S,
+            verify=door_tls().context(),
+        )
     except httpx.InvalidURL as error:
         raise ConfigError(f"{url}: {error}") from error
     except httpx.HTTPError as error:

@@ -2,7 +2,6 @@
 
 import gzip
 import http.client
-import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tachograph.pipeline.sdk.buffer import Kind, Queued
-from tachograph.pipeline.sdk.transport import Outcome
+from tachograph.pipeline.sdk.transport import Outcome, tls_of
 
 PATHS: Final[dict[Kind, str]] = {
     "action": "/v1/actions",
@@ -32,7 +31,7 @@ class HttpTransport:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"endpoint: {endpoint!r} is no http:// or https:// address")
         self._host, self._port = parts.hostname, parts.port
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = tls_of(parts.scheme)
         self._prefix = parts.path.rstrip("/")
         self._timeout_s = timeout_s
         self._headers = {"content-type": "application/x-ndjson", "content-encoding": "gzip"}

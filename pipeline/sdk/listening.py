@@ -6,7 +6,6 @@ so that who walks through it can look whether to stop. Used by one thread.
 
 import http.client
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any, Final, Protocol
@@ -17,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tachograph.pipeline.sdk.kafka import SILENT
 from tachograph.pipeline.sdk.signing import key_of
+from tachograph.pipeline.sdk.transport import tls_of
 
 TOPIC: Final = "agent.control"
 MAX_LINE_BYTES: Final = 262_144
@@ -45,7 +45,7 @@ class DoorListening:
     def __init__(self, endpoint: str, token: str | None, agent_id: str) -> None:
         parts = urlsplit(endpoint)
         self._host, self._port = parts.hostname or "", parts.port
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = tls_of(parts.scheme)
         self._prefix = parts.path.rstrip("/")
         self._path = f"/v1/directives?agent_id={quote(agent_id, safe='')}"
         self._headers = {"authorization": f"Bearer {token}"} if token else {}

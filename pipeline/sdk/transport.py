@@ -1,10 +1,13 @@
 """How records leave: the seam, and what every way of sending answers."""
 
+import ssl
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
+from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.sdk.buffer import Kind, Queued
+from tachograph.pipeline.tls import door_tls
 
 
 class Outcome(NamedTuple):
@@ -34,6 +37,16 @@ class Transport(Protocol):
         """Forget connections without touching them: they belong to the process this one was
         forked from.
         """
+
+
+def tls_of(scheme: str) -> ssl.SSLContext | None:
+    """For connections to a door, by what the environment names. Raises ValueError for files that
+    cannot be used.
+    """
+    try:
+        return door_tls().context() if scheme == "https" else None
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 def runs(records: Sequence[Queued]) -> Iterator[tuple[Kind, list[Queued]]]:

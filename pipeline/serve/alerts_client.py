@@ -9,6 +9,7 @@ import msgspec
 
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.serve.errors import shown
+from tachograph.pipeline.tls import door_tls
 
 # A feed says something every 15 s.
 SILENCE_S: Final = 45.0
@@ -34,7 +35,9 @@ class AlertsClient:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._sleep = sleep
         timeout = httpx.Timeout(10.0, read=SILENCE_S)
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        self._client = httpx.Client(
+            base_url=url, headers=headers, timeout=timeout, verify=door_tls().context()
+        )
         self._last_id: str | None = None
 
     def stored(self, query: Query, most: int) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from tachograph.pipeline.serve.limits import Limits
 from tachograph.pipeline.serve.loopback import is_loopback
 from tachograph.pipeline.serve.oidc_options import OidcOptions
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.tls import ServerTls
 
 
 class DoorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,15 +35,21 @@ class DoorOptions(msgspec.Struct, frozen=True, kw_only=True):
         _TLS_CLIENT_CA, TACHO_TOKENS_FILE, TACHO_OIDC_….
         """
         env = os.environ if environ is None else environ
+        tls, tokens_file = ServerTls.from_env("TACHO_DOOR_", env), env.get("TACHO_TOKENS_FILE")
         return cls(
             host=settings.door_host,
             port=settings.door_port,
-            tls_cert=_path(env, "TACHO_DOOR_TLS_CERT"),
-            tls_key=_path(env, "TACHO_DOOR_TLS_KEY"),
-            tls_client_ca=_path(env, "TACHO_DOOR_TLS_CLIENT_CA"),
-            tokens_file=_path(env, "TACHO_TOKENS_FILE"),
+            tls_cert=tls.cert,
+            tls_key=tls.key,
+            tls_client_ca=tls.client_ca,
+            tokens_file=Path(tokens_file) if tokens_file else None,
             oidc=OidcOptions.from_env(env),
         )
+
+    @property
+    def tls(self) -> ServerTls:
+        """What it shows, and whose clients it lets in."""
+        return ServerTls(cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
 
     def check(self) -> None:
         """Raise ConfigError for options that must not be served with."""
@@ -51,22 +58,7 @@ class DoorOptions(msgspec.Struct, frozen=True, kw_only=True):
                 f"the door would be open to the network on {self.host!r}: name a file of bearer"
                 " tokens with --tokens-file or TACHO_TOKENS_FILE, or bind to 127.0.0.1"
             )
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigError("--tls-cert and --tls-key go together: give both or neither")
-        if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ConfigError("--tls-client-ca asks for TLS: give --tls-cert and --tls-key too")
-        files = (
-            ("--tls-cert", self.tls_cert), ("--tls-key", self.tls_key),
-            ("--tls-client-ca", self.tls_client_ca),
-        )  # fmt: skip
-        for name, path in files:
-            if path is not None and not path.is_file():
-                raise ConfigError(f"{name}: there is no file {path}")
-
-
-def _path(env: Mapping[str, str], name: str) -> Path | None:
-    text = env.get(name)
-    return Path(text) if text else None
+        self.tls.check()
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -208,17 +207,13 @@ def _config(options: DoorOptions, app: Callable[..., object]) -> uvicorn.Config:
         proxy_headers=False,  # who connects is who connects: a header may say anything
         limit_concurrency=options.limits.connections,
         timeout_graceful_shutdown=DRAIN_S,
-        ssl_certfile=options.tls_cert,
-        ssl_ca_certs=str(options.tls_client_ca) if options.tls_client_ca else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if options.tls_client_ca else ssl.CERT_NONE,
-        ssl_keyfile=options.tls_key,
+        **options.tls.uvicorn(),
     )
 
 
 def _url(options: DoorOptions, listener: socket.socket) -> str:
-    scheme = "https" if options.tls_cert else "http"
     host = f"[{options.host}]" if ":" in options.host else options.host
-    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+    return f"{options.tls.scheme}://{host}:{listener.getsockname()[1]}"
 
 
 async def _reload(tokens: Tokens | None) -> None:

@@ -25,21 +25,24 @@ from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
 from tachograph.pipeline.standins.clickhouse_http import Interface, application
 from tachograph.pipeline.standins.clickhouse_limits import Limits, describe
 from tachograph.pipeline.standins.clickhouse_request import WRITER_NAME
+from tachograph.pipeline.tls import ServerTls
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8123
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 SECRET_VARIABLE = "TACHO_CLICKHOUSE_WRITER_PASSWORD"  # noqa: S105  (the name, not the secret)
 SECRET_FILE = "clickhouse.secret"  # noqa: S105
+_PLAIN = ServerTls()
 
 
-def serve(
+def serve(  # noqa: PLR0913 - an argument for each option
     path: Path,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
     writer_password: str,
     limits: Limits | None = None,
+    tls: ServerTls = _PLAIN,
     port_option: str = "--clickhouse-port",
     on_ready: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
@@ -47,8 +50,9 @@ def serve(
     """Serve the database under `path` until `stop` is set or SIGTERM or SIGINT comes.
 
     Owns the process: changes its working directory and time zone. `on_ready` is called once, with
-    the URL. Port 0 takes a free one. Raises ConfigError if the port is in use or another process
-    has the database open."""
+    the URL. Port 0 takes a free one. Raises ConfigError if the port is in use, another process has
+    the database open, or `tls` (of absolute paths) cannot be used."""
+    tls.check()
     limits = limits or Limits()
     listener = _listen(host, port, port_option)
     home = path.resolve()
@@ -70,8 +74,8 @@ def serve(
     if host not in LOOPBACK_NAMES and not limits.host_names:
         hosts = ("*",)  # opened to a network on purpose, under names that we cannot know
     stop = stop or threading.Event()
-    url = _url(bound_host, bound_port)
-    server = _Server(_server_config(interface, hosts), url, on_ready, stop)
+    url = _url(tls.scheme, bound_host, bound_port)
+    server = _Server(_server_config(interface, hosts, tls), url, on_ready, stop)
     threading.Thread(target=_end, args=(stop, interface, server), daemon=True).start()
     try:
         server.run(sockets=[listener])
@@ -86,11 +90,11 @@ def _end(stop: threading.Event, interface: Interface, server: uvicorn.Server) ->
     server.should_exit = True
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _server_config(interface: Interface, hosts: tuple[str, ...]) -> uvicorn.Config:
+def _server_config(interface: Interface, hosts: tuple[str, ...], tls: ServerTls) -> uvicorn.Config:
     return uvicorn.Config(
         application(interface, hosts),
         # h11 rather than httptools: it alone bounds the request line and the headers.
@@ -103,6 +107,7 @@ def _server_config(interface: Interface, hosts: tuple[str, ...]) -> uvicorn.Conf
         server_header=False,
         limit_concurrency=bounds.MAX_CONNECTIONS,
         timeout_graceful_shutdown=5,
+        **tls.uvicorn(),
     )
 
 
@@ -160,6 +165,7 @@ class EmbeddedClickHouse(Child):
         *,
         writer_password: str = "",
         port_option: str = "--clickhouse-port",
+        tls: ServerTls = _PLAIN,
     ) -> None:
         self.limits = describe(Limits())
         self.writer_password = writer_password or secrets.token_urlsafe(24)
@@ -169,6 +175,7 @@ class EmbeddedClickHouse(Child):
             f"--port={port}",
             f"--port-option={port_option}",
             "--parent-pipe",
+            *(f"{name}={path.resolve()}" for name, path in tls.options().items()),
         ]
         super().__init__(__name__, arguments, {SECRET_VARIABLE: self.writer_password})
         self.url = str(self.report["url"])
@@ -193,6 +200,8 @@ def main() -> int:
     parser.add_argument("--host", default=DEFAULT_HOST)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--port-option", default="--port")
+    for name in ("--tls-cert", "--tls-key", "--tls-client-ca"):
+        parser.add_argument(name, type=Path, help="a PEM file")
     parser.add_argument("--parent-pipe", action="store_true", help="end with standard input")
     options = parser.parse_args()
     stop = threading.Event()
@@ -204,6 +213,9 @@ def main() -> int:
             options.host,
             options.port,
             writer_password=os.environ.get(SECRET_VARIABLE) or new_secret(options.path),
+            tls=ServerTls(
+                cert=options.tls_cert, key=options.tls_key, client_ca=options.tls_client_ca
+            ),
             port_option=options.port_option,
             on_ready=lambda url: report(url=url),
             stop=stop,

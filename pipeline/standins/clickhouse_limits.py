@@ -74,6 +74,6 @@ def describe(limits: Limits) -> tuple[str, ...]:
         f"{reader.max_result_bytes // MiB} MiB.",
         "Nothing outside the database (files, URLs, other servers) can be read through it, and "
         "only this run's writer may insert.",
-        "It offers no external tables, no block compression of what is sent (decompress=1), no TLS "
-        "and no native TCP port.",
+        "It offers no external tables, no block compression of what is sent (decompress=1) and no "
+        "native TCP port.",
     )

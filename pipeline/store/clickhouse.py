@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.tls import ClientTls
 
 # Who asks for no table waits for no Arrow.
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class Connection:
         """`reads_only`: as a reader, who may not set limits and is held to those of the server."""
         self._limits = {} if reads_only else _STATEMENT
         host, port, secure, path = address(settings.url)
-        self._pool = httputil.get_pool_manager(maxsize=1, num_pools=1)
+        self._pool = pool_manager(settings.tls, 1)
         try:
             self._client = clickhouse_connect.get_client(
                 host=host,
@@ -181,6 +183,15 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def pool_manager(tls: ClientTls, sockets: int) -> PoolManager:
+    """Connections of a client; over TLS with its certificate, by the authorities that it trusts."""
+    files = (tls.ca_cert, tls.cert, tls.key)
+    ca_cert, cert, key = (str(file) if file else None for file in files)
+    return httputil.get_pool_manager(
+        maxsize=sockets, num_pools=1, ca_cert=ca_cert, client_cert=cert, client_cert_key=key
+    )
 
 
 def address(url: str) -> tuple[str, int, bool, str]:

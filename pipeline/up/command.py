@@ -20,6 +20,7 @@ from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import BROKER_FILE, CLICKHOUSE_FILE, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.tls import ServerTls, door_tls
 from tachograph.pipeline.up import demo
 from tachograph.pipeline.up.board import Board
 from tachograph.pipeline.up.children import Child, stage
@@ -43,6 +44,8 @@ REFRESH_S = 0.5
 DRAIN_S = 20.0
 DRAIN_CHECK_S = 0.3
 AT_ONCE_S = 5.0
+# Environment of the embedded ClickHouse: TACHO_CLICKHOUSE_TLS_CERT, …
+CLICKHOUSE_TLS = "TACHO_CLICKHOUSE_"
 FIRST_QUESTION = "SELECT * FROM tacho.alerts LIMIT 5 FORMAT Vertical"
 
 
@@ -78,7 +81,9 @@ def servers(options: Options) -> Iterator[Servers]:
         stack.enter_context(alone(home))
         standins = stack.enter_context(contextlib.closing(StandIns()))
         if "CLICKHOUSE_URL" not in os.environ:
-            engine = standins.clickhouse(home / "clickhouse", options.clickhouse_port)
+            engine = standins.clickhouse(
+                home / "clickhouse", options.clickhouse_port, ServerTls.from_env(CLICKHOUSE_TLS)
+            )
             changes |= {"CLICKHOUSE_URL": engine.url, "CLICKHOUSE_USER": engine.writer_user}
             changes["CLICKHOUSE_PASSWORD"] = engine.writer_password
             stack.enter_context(told(home / CLICKHOUSE_FILE, engine.url))
@@ -94,17 +99,20 @@ def servers(options: Options) -> Iterator[Servers]:
 
 def _wait_ready(url: str, children: list[Child], stop: threading.Event) -> None:
     """Until the door answers. Raises RetryLater naming the stage that did not come up."""
-    end = time.monotonic() + READY_S
+    end, why = time.monotonic() + READY_S, ""
+    tls = door_tls().context()
     while time.monotonic() < end and not stop.is_set():
         for child in children:
             child.revive()
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/readyz", timeout=2.0).status_code == 200:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2.0, verify=tls).status_code == 200:
                 return
+        except httpx.HTTPError as error:
+            why = str(error)
         stop.wait(0.25)
     if not stop.is_set():
         words = "; ".join(f"{child.name}: {child.last_words()}" for child in children)
-        raise RetryLater(f"the door did not get ready within {READY_S:.0f} s. {words}")
+        raise RetryLater(f"the door did not get ready within {READY_S:.0f} s ({why}). {words}")
 
 
 def _start_demo(url: str, stop: threading.Event, length_s: float) -> demo.Replay:
@@ -166,7 +174,8 @@ def run_up(options: Options) -> int:
 
 def _run_stages(options: Options, at: Servers, stop: threading.Event) -> Summary | None:
     settings = at.settings
-    url = f"http://{settings.door_host}:{settings.door_port}"
+    tls = ServerTls.from_env("TACHO_DOOR_", at.environment)
+    url = f"{tls.scheme}://{settings.door_host}:{settings.door_port}"
     children = [stage(name, at.environment, settings.home / "logs") for name in STAGES]
     board, watching = Board(settings), threading.Event()
     replay = None
@@ -211,8 +220,16 @@ def _watch(
         stop.wait(REFRESH_S)
 
 
-def serve_clickhouse(port: int) -> None:
-    """Serve what TACHO_HOME holds until Ctrl-C. Raises ConfigError when there is nothing."""
+def serve_clickhouse(port: int, tls: ServerTls) -> None:
+    """Serve what TACHO_HOME holds until Ctrl-C. What `tls` leaves out is asked of the environment.
+    Raises ConfigError when there is nothing to serve.
+    """
+    found = ServerTls.from_env(CLICKHOUSE_TLS)
+    tls = ServerTls(
+        cert=tls.cert or found.cert,
+        key=tls.key or found.key,
+        client_ca=tls.client_ca or found.client_ca,
+    )
     path = Settings.from_env().home / "clickhouse"
     if not path.is_dir():
         raise ConfigError(f"{path} is not there: run `tacho up` first, or set TACHO_HOME")
@@ -220,7 +237,7 @@ def serve_clickhouse(port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with (
-        EmbeddedClickHouse(path, port=port) as engine,
+        EmbeddedClickHouse(path, port=port, tls=tls) as engine,
         told(path.parent / CLICKHOUSE_FILE, engine.url),
     ):
         _say(f"ClickHouse on {engine.url}; try, in another terminal:")

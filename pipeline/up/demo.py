@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from tachograph.pipeline.log import get
+from tachograph.pipeline.tls import door_tls
 from tachograph.pipeline.up import sample
 
 log = get("up.demo")
@@ -37,7 +38,9 @@ class Door:
 
     def __init__(self, url: str, stop: threading.Event, token: str | None = None) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=REQUEST_TIMEOUT_S)
+        self._client = httpx.Client(
+            base_url=url, headers=headers, timeout=REQUEST_TIMEOUT_S, verify=door_tls().context()
+        )
         self._stop = stop
 
     def post(self, path: str, body: bytes, content_type: str) -> None:

@@ -13,11 +13,13 @@ from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.log import get
 from tachograph.pipeline.standins.broker import EmbeddedBroker
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.tls import ServerTls
 from tachograph.schemas import contracts
 
 log = get("up")
 
 LOCK_FILE = "up.lock"
+_PLAIN = ServerTls()
 
 
 @contextlib.contextmanager
@@ -45,12 +47,12 @@ class StandIns:
         self.limits: list[str] = []
         self._clickhouse: EmbeddedClickHouse | None = None
         self._broker: EmbeddedBroker | None = None
-        self._path = Path()
+        self._path, self._tls = Path(), ServerTls()
 
-    def clickhouse(self, path: Path, port: int) -> EmbeddedClickHouse:
+    def clickhouse(self, path: Path, port: int, tls: ServerTls = _PLAIN) -> EmbeddedClickHouse:
         """Start ClickHouse. Raises ConfigError, RetryLater."""
-        self._path = path
-        self._clickhouse = EmbeddedClickHouse(path, port=port)
+        self._path, self._tls = path, tls
+        self._clickhouse = EmbeddedClickHouse(path, port=port, tls=tls)
         self.limits += self._clickhouse.limits
         return self._clickhouse
 
@@ -82,7 +84,7 @@ class StandIns:
         engine.close()
         port = int(engine.url.rsplit(":", 1)[1])
         self._clickhouse = EmbeddedClickHouse(
-            self._path, port=port, writer_password=engine.writer_password
+            self._path, port=port, writer_password=engine.writer_password, tls=self._tls
         )
 
     def close(self) -> None:

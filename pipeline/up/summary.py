@@ -8,17 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-import clickhouse_connect
 import msgspec
-from clickhouse_connect.driver.exceptions import Error as ClickHouseClientError
 
-from tachograph.pipeline.errors import RetryLater
-from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.up.sample import Session
 from tachograph.schemas.alert import SEVERITIES
 
 SHOWN = 12
-MAX_WHY_CHARS = 200
 # An alert at or above this counts as "raised" in the summary.
 COUNTS_FROM = "medium"
 
@@ -115,17 +112,13 @@ def _plain(text: str) -> str:
 
 def summarize(settings: Settings, sessions: Sequence[Session], door: str) -> Summary:
     """Ask ClickHouse what it holds. Raises RetryLater when it does not answer."""
-    at: ClickHouseSettings = settings.clickhouse
-    try:
-        client = clickhouse_connect.get_client(dsn=at.url, username=at.user, password=at.password)
-        rows = client.query(
+    at = settings.clickhouse
+    with Connection(at) as connection:
+        rows = connection.rows(
             "SELECT alert_id, ifNull(agent_id, entity), severity, title, synthetic"
             " FROM tacho.alerts ORDER BY risk DESC"
-        ).result_rows
-        actions = client.query("SELECT count() FROM tacho.actions").result_rows[0][0]
-    except (ClickHouseClientError, OSError) as error:
-        why = str(error)[:MAX_WHY_CHARS]
-        raise RetryLater(f"ClickHouse at {at.url} does not answer: {why}") from error
+        )
+        [(actions,)] = connection.rows("SELECT count() FROM tacho.actions")
     return Summary(
         stored_actions=actions,
         alerts=[msgspec.convert(row, StoredAlert, strict=False) for row in rows],

@@ -1,79 +1,28 @@
 """TLS at the door, and clients known by certificates, with authorities made for the test."""
 
+import io
+import json
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.rules.stats import run_stats
+from tachograph.pipeline.sdk import Recorder
+from tachograph.pipeline.serve.alerts_client import AlertsClient
 from tachograph.pipeline.serve.options import DoorOptions
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.tls import ClientTls
+from tests.pipeline.authority import Authority
 
 from .conftest import open_door
 
 
-class Authority:
-    """Signs certificates into a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.path = folder / f"{name}.pem"
-        self.path.write_bytes(self._signed(self._name, self._key, authority=True))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for this machine, and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, private = self._folder / f"{name}.crt", self._folder / f"{name}.key"
-        certificate.write_bytes(self._signed(subject, key, authority=False))
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return certificate, private
-
-    def _signed(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool
-    ) -> bytes:
-        now = datetime.now(UTC)
-        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(own, critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]),
-                critical=False,
-            )
-            .sign(self._key, hashes.SHA256())
-        )
-        return made.public_bytes(serialization.Encoding.PEM)
-
-
 def trusting(ca: Path, own: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca))
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if own:
-        context.load_cert_chain(*own)
-    return context
+    cert, key = own or (None, None)
+    return ClientTls(ca_cert=ca, cert=cert, key=key).context()
 
 
 def test_with_a_client_authority_only_its_clients_are_let_in(
@@ -119,3 +68,53 @@ def test_a_client_authority_without_tls_is_refused(tmp_path: Path) -> None:
         DoorOptions(
             host="127.0.0.1", port=0, tls_cert=ca, tls_key=ca, tls_client_ca=tmp_path / "none"
         ).check()
+
+
+def test_what_a_door_cannot_serve_with_is_named_before_it_opens(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    (certificate, _), (_, other_key) = ours.issue("door"), ours.issue("other")
+    with pytest.raises(ConfigError, match=r"door\.crt and its key cannot be used"):
+        DoorOptions(host="127.0.0.1", port=0, tls_cert=certificate, tls_key=other_key).check()
+
+
+@pytest.fixture
+def clients_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Authority:
+    """What the environment of a client names: whom it trusts, and its own certificate."""
+    ours = Authority(tmp_path, "ours")
+    certificate, key = ours.issue("client")
+    monkeypatch.setenv("TACHO_CA_CERT", str(ours.path))
+    monkeypatch.setenv("TACHO_CLIENT_CERT", str(certificate))
+    monkeypatch.setenv("TACHO_CLIENT_KEY", str(key))
+    return ours
+
+
+def test_our_own_clients_come_in_by_the_files_their_environment_names(
+    settings: Settings, clients_files: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = clients_files.issue("door")
+    ca = clients_files.path
+    with open_door(settings, tls_cert=certificate, tls_key=key, tls_client_ca=ca) as door:
+        recorder = Recorder("travel-agent", endpoint=door.url)
+        recorder.action("prompt", content_text="hello")
+        assert recorder.flush(30.0)
+        assert recorder.stats().sent == 1
+        recorder.close()
+        sink = io.StringIO()
+        run_stats(door.url, None, by="title", as_json=True, sink=sink)
+        assert json.loads(sink.getvalue())["rules"] == []
+        client = AlertsClient(door.url, None)
+        client.begin([])
+        client.close()
+        monkeypatch.delenv("TACHO_CLIENT_CERT")
+        with pytest.raises(RetryLater):
+            AlertsClient(door.url, None).begin([])
+
+
+def test_a_file_that_a_client_names_and_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TACHO_CA_CERT", "/nowhere/ca.pem")
+    with pytest.raises(ConfigError, match=r"TACHO_CA_CERT: there is no file /nowhere/ca\.pem"):
+        AlertsClient("https://127.0.0.1:1", None)
+    with pytest.raises(ValueError, match="TACHO_CA_CERT"):
+        Recorder("travel-agent", endpoint="https://127.0.0.1:1")
