@@ -189,9 +189,10 @@ def pool_manager(tls: ClientTls, sockets: int) -> PoolManager:
     """Connections of a client; over TLS with its certificate, by the authorities that it trusts."""
     files = (tls.ca_cert, tls.cert, tls.key)
     ca_cert, cert, key = (str(file) if file else None for file in files)
-    return httputil.get_pool_manager(
+    made: PoolManager = httputil.get_pool_manager(
         maxsize=sockets, num_pools=1, ca_cert=ca_cert, client_cert=cert, client_cert_key=key
     )
+    return made
 
 
 def address(url: str) -> tuple[str, int, bool, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
     """Make settings for a broker; the home folder is the test's own."""
 
     def make(
-        bootstrap: str, clickhouse_url: str = "http://127.0.0.1:9", **clickhouse: str
+        bootstrap: str, clickhouse_url: str = "http://127.0.0.1:9", **clickhouse: Any
     ) -> Settings:
         return Settings(
             kafka=KafkaSettings(bootstrap=bootstrap),
