@@ -5,6 +5,8 @@ What stands after any calls is a function of the set of actions; all of it is bo
 forgotten is counted, and stated on what is said of the session afterwards.
 """
 
+import functools
+import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -27,6 +29,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.prepare import InTime, Preparation
 from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
+from tachograph.detectors.provenance.together import KEY
 from tachograph.detectors.provenance.waiting import SESSION, Waiting, key_text
 from tachograph.detectors.reference.reference import Reference, shipped
 from tachograph.schemas.alert import Signal
@@ -49,6 +52,8 @@ _WORTH_A_LOOK = (
 )
 # Actions without any of these mean nothing by themselves, only after what makes them worth a look.
 _LASTING = marks.USER | marks.SENSITIVE | marks.CODE
+# Bits that tell of a session whether it is worth a look.
+_MEANING = np.uint32(functools.reduce(operator.or_, _WORTH_A_LOOK) | _LASTING)
 _SWEEP_US = 60_000_000
 
 
@@ -112,10 +117,12 @@ class MisuseDetector:
         found = rows_at(found, np.flatnonzero(~late)) if untimely.height else found
         found = found.hstack(found.select(SESSION))
         flows = self._flowing(found)
-        lasting = found.get_column(MARKS).to_numpy() & _LASTING > 0
+        marked = found.get_column(MARKS).to_numpy()
+        lasting = marked & _LASTING > 0
         lasts, passes = (rows_at(found, np.flatnonzero(one)) for one in (lasting, ~lasting))
         new = [self._words.push(lasts, self._looked), self._calls.push(passes, self._looked)]
-        touched = self._taken(*new) | self._opened(marks.by_session(found))
+        telling = rows_at(found[[KEY, MARKS]], np.flatnonzero(marked & _MEANING))
+        touched = self._taken(*new) | self._opened(marks.by_session(telling))
         outcome = self._judged(touched | self._untimely(untimely), revision)
         outcome.flows = [*flows, *outcome.flows]
         return outcome

@@ -42,6 +42,8 @@ class Known(msgspec.Struct):
     called: list[str]
     # Values that were looked for in them → how many calls came before the first that had it.
     first: dict[str, int]
+    # Words of all the sentences, with those around them.
+    near: set[str]
     calls: int = 0
 
     def bring(self, sentence: Sentence) -> None:
@@ -53,6 +55,7 @@ class Known(msgspec.Struct):
             self.came[wording] += 1
             return
         self.came[wording] = 1
+        self.near |= sentence.near
         self.sentences.append(sentence)
         if len(self.sentences) > MAX_SENTENCES:
             oldest = self.sentences.pop(0)
@@ -65,6 +68,15 @@ class Known(msgspec.Struct):
             # The call that is judged has it.
             self.first[value] = next(places, len(self.called) - 1)
         return self.first[value] < calls
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """What of a call's values only brought-in text had named."""
+
+    # Each → the first text in which it stands.
+    foreign: dict[str, str]
+    # Words for what redaction hid, where nobody had named it before.
+    hidden: frozenset[str]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -86,7 +98,7 @@ class Asked(msgspec.Struct, frozen=True):
     # Values by which the texts were fetched that brought the foreign ones in, as far as the user
     # did not name them.
     led: frozenset[str]
-    # Words for what redaction hid, where nobody had named it before.
+    # See Brought.
     hidden: frozenset[str]
     looks: bool
     known: Known
@@ -121,26 +133,39 @@ def _tool(tool: str) -> _Tool:
     return _Tool(name, content_words(name) or name, classes_of(name), first in LOOKING)
 
 
-def asked_of(known: Known, tool: str, values: Values) -> Asked:
-    named, wish = _tool(tool[:_TOOL_CHARS]), known.wish
-    foreign: list[str] = []
-    near: set[str] = set()
-    led: set[str] = set()
+def brought_of(known: Known, values: Values) -> Brought:
+    """See Brought."""
+    wish, foreign = known.wish, dict[str, str]()
     hidden: frozenset[str] = frozenset()
     for value in values.short:
         if wish.said(value):
             continue
         text = next((text for text in known.texts if value in text), None)
         if text is not None:
-            foreign.append(value)
-            at = text.index(value)
-            near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
-            if fetched := known.fetched.get(text):
-                by = read(fetched)
-                near |= by.words
-                led.update(one for one in by.short if not wish.said(one))
+            foreign[value] = text
         elif value in values.hidden and not known.had_before(value, known.calls - 1):
             hidden |= values.hidden[value]
+    return Brought(foreign, hidden)
+
+
+def in_no_sentence(known: Known, tool: str, brought: Brought) -> bool:
+    """Whether no value of a call comes from a text, and no sentence names what its tool is for."""
+    objects = _tool(tool[:_TOOL_CHARS]).objects
+    return not brought.foreign and not brought.hidden and known.near.isdisjoint(objects)
+
+
+def asked_of(known: Known, tool: str, values: Values, brought: Brought) -> Asked:
+    """A call, as it is held against sentences."""
+    named, wish = _tool(tool[:_TOOL_CHARS]), known.wish
+    near: set[str] = set()
+    led: set[str] = set()
+    for value, text in brought.foreign.items():
+        at = text.index(value)
+        near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
+        if fetched := known.fetched.get(text):
+            by = read(fetched)
+            near |= by.words
+            led.update(one for one in by.short if not wish.said(one))
     beside = content_words(near) - values.words
     return Asked(
         name=named.name,
@@ -148,13 +173,13 @@ def asked_of(known: Known, tool: str, values: Values) -> Asked:
         objects=named.objects,
         classes=named.classes,
         values=values.short,
-        foreign=foreign,
+        foreign=list(brought.foreign),
         words=values.words,
         new_words=values.words - wish.words,
         addresses=[one for one in values.addresses if not wish.said(one)],
         near=beside,
         new_near=beside - wish.words,
-        hidden=hidden - STOP,
+        hidden=brought.hidden - STOP,
         led=frozenset(led),
         looks=looks_only(tool),
         known=known,

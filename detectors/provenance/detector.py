@@ -16,6 +16,7 @@ from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.facts import Facts
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
+from tachograph.detectors.provenance.features import OF_SENTENCES
 from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
 from tachograph.detectors.provenance.live import Live, Say, Stored
 from tachograph.detectors.provenance.model import Model, shipped
@@ -51,6 +52,8 @@ class ProvenanceDetector:
     ) -> None:
         self._limits = limits or Limits()
         self._model, self.version = model or shipped()
+        # Whether the model may say something of a call that has nothing from any sentence.
+        self._all_calls = not self._model.silent_without(OF_SENTENCES)
         self._sessions: OrderedDict[Key, Live] = OrderedDict()
         self._read: OrderedDict[Key, None] = OrderedDict()
         # Sessions with actions whose session or agent may still become known, by trace.
@@ -208,7 +211,7 @@ class ProvenanceDetector:
             if not live.steps:
                 live.said = {}
                 continue
-            live.judge(self._sayer(live))
+            live.judge(self._sayer(live), all_calls=self._all_calls)
             self._read[key] = None
             self._read.move_to_end(key)
             text = key_text(key)

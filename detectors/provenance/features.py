@@ -8,7 +8,13 @@ from collections.abc import Collection
 
 import msgspec
 
-from tachograph.detectors.provenance.call import Asked, Known, asked_of
+from tachograph.detectors.provenance.call import (
+    Asked,
+    Known,
+    asked_of,
+    brought_of,
+    in_no_sentence,
+)
 from tachograph.detectors.provenance.content import Sentence, manner
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
@@ -66,6 +72,11 @@ MEANINGS: dict[str, tuple[int, str]] = {
     "fitting": (1, "sentences that ask for the call"),
 }
 NAMES = tuple(MEANINGS)
+# All of them are 0 for a call that is `in_no_sentence`.
+OF_SENTENCES = (
+    "foreign_values", "foreign_share", "user_near_words", "says_value", "says_object", "led",
+    "anew", "says_near_words", "says_only",
+)  # fmt: skip
 # Below this no sentence asks for the call in any sense.
 MIN_FIT = 0.5
 # From here on one does.
@@ -111,9 +122,14 @@ class Match(msgspec.Struct, frozen=True):
     foreign: list[str]
 
 
-def of_call(known: Known, tool: str, values: Values) -> Match | None:
-    """What a call looks like beside all that was said; None when no sentence asked for it."""
-    asked = asked_of(known, tool, values)
+def of_call(known: Known, tool: str, values: Values, *, all_calls: bool = True) -> Match | None:
+    """What a call looks like beside all that was said; None when no sentence asked for it.
+    `all_calls`: also of one that is `in_no_sentence`.
+    """
+    brought = brought_of(known, values)
+    if not all_calls and in_no_sentence(known, tool, brought):
+        return None
+    asked = asked_of(known, tool, values, brought)
     best: tuple[float, Sentence, _Fit] | None = None
     fitting = 0
     touching = asked.name | asked.words | asked.near

@@ -126,10 +126,12 @@ class Live:
         """What was read does not hold any more, or is to be forgotten: read again when asked."""
         self._session, self._read = None, 0
 
-    def judge(self, say: Say) -> None:
-        """Read what was not read yet; afterwards `said` is what is to be said of the session."""
+    def judge(self, say: Say, *, all_calls: bool = True) -> None:
+        """Read what was not read yet; afterwards `said` is what is to be said of the session.
+        `all_calls`: see `of_call`.
+        """
         if self._session is None:
-            self._session, self._read = Session(), 0
+            self._session, self._read = Session(all_calls=all_calls), 0
             self.said = {}
         for judged in self._session.read(self.steps[self._read :]):
             if len(self.said) >= MAX_SAID:

@@ -4,7 +4,7 @@ one direction. Trained by infra/quality; read here, never pickled.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +56,14 @@ class Model(msgspec.Struct, frozen=True):
             total += tree.value[at]
         return 1.0 / (1.0 + math.exp(-total))
 
+    def silent_without(self, names: Collection[str]) -> bool:
+        """Whether nothing is ever said of a call for which all of these features are 0."""
+        zero = {at for at, name in enumerate(self.features) if name in names}
+        most = self.baseline
+        for tree in self.trees:
+            most += _most(tree, zero, 0)
+        return 1.0 / (1.0 + math.exp(-most)) < min(self.high, self.medium)
+
     def shares(self, features: Mapping[str, float]) -> dict[str, float]:
         """What each feature adds to the log-odds, along the paths that its trees take."""
         row = [features[name] for name in self.features]
@@ -76,6 +84,17 @@ class Model(msgspec.Struct, frozen=True):
         if score >= self.high:
             return "high"
         return "medium" if score >= self.medium else None
+
+
+def _most(tree: Tree, zero: Collection[int], at: int) -> float:
+    """The most that a tree adds below a node when these features are 0."""
+    feature = tree.feature[at]
+    if feature == LEAF:
+        return tree.value[at]
+    ways = (tree.left[at], tree.right[at])
+    if feature in zero:
+        return _most(tree, zero, ways[tree.threshold[at] < 0])
+    return max(_most(tree, zero, way) for way in ways)
 
 
 class BadModel(ValueError):

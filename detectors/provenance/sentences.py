@@ -99,13 +99,22 @@ def units(text: str) -> list[str]:
     found: list[str] = []
     for part in _CUT.split(text):
         unit = part.strip(" \t\n\"'|{}[]()<>*#-\\").replace("\n", " ")
-        for at in range(0, len(unit), MAX_UNIT_CHARS):
-            piece = unit[at : at + MAX_UNIT_CHARS]
-            if len(piece) >= _SHORTEST_UNIT:
-                found.append(piece)
+        size = len(unit)
+        if size < _SHORTEST_UNIT:
+            continue
+        if size <= MAX_UNIT_CHARS:
+            found.append(unit)
+        else:
+            found += _pieces(unit)
         if len(found) >= MAX_UNITS:
             return found[:MAX_UNITS]
     return found
+
+
+def _pieces(unit: str) -> list[str]:
+    """A unit that is too long, cut up."""
+    pieces = (unit[at : at + MAX_UNIT_CHARS] for at in range(0, len(unit), MAX_UNIT_CHARS))
+    return [piece for piece in pieces if len(piece) >= _SHORTEST_UNIT]
 
 
 @functools.lru_cache(maxsize=8_192)

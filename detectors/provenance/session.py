@@ -35,12 +35,14 @@ class Judged(msgspec.Struct, frozen=True):
 class Session:
     """Reads the steps of one session, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, all_calls: bool = True) -> None:
+        """`all_calls`: see `of_call`."""
+        self._all_calls = all_calls
         self._last_us: int | None = None
         self._begin()
 
     def _begin(self) -> None:
-        self.known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {})
+        self.known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {}, set())
         self.cut = False
         self._heard: set[tuple[Role, str]] = set()
         self._called: set[tuple[str, str, str]] = set()
@@ -125,5 +127,5 @@ class Session:
         named = self._values(part.text)
         if not named.addresses and looks_only(part.tool):
             return None
-        found = of_call(known, part.tool, named)
+        found = of_call(known, part.tool, named, all_calls=self._all_calls)
         return None if found is None else Judged(step, part, named, found, self.cut)

@@ -1,5 +1,6 @@
 """The values of a call: what its arguments name, as it is compared with what others wrote."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Iterator
@@ -35,11 +36,17 @@ class Values(msgspec.Struct, frozen=True, gc=False):
     """What a call's arguments name."""
 
     short: list[str]
-    words: frozenset[str]
+    # All values, as far as their words are compared.
+    said: str
     addresses: list[str]
     text: str
     # Values that redaction hid → the words of their kind.
     hidden: dict[str, frozenset[str]] = {}
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Words of the values. Asked of few calls, and then several times."""
+        return _words(self.said)
 
 
 def plain(value: str) -> str:
@@ -118,5 +125,10 @@ def read(arguments: str) -> Values:
             hidden |= {found[0]: stems(found[1]) for found in _HIDDEN.finditer(value)}
             value = _HIDDEN.sub(r"\1", value)
         texts.append(value[:_WORD_CHARS])
-    words = frozenset([one for one in stems("\n".join(texts)) - STOP if one[1:]])
-    return Values(list(short)[:MAX_VALUES], words, list(addresses), " ".join(long), hidden)
+    said = "\n".join(texts)
+    return Values(list(short)[:MAX_VALUES], said, list(addresses), " ".join(long), hidden)
+
+
+@functools.lru_cache(maxsize=64)
+def _words(said: str) -> frozenset[str]:
+    return frozenset([one for one in stems(said) - STOP if one[1:]])

@@ -138,8 +138,8 @@ def base_forms(low: str) -> list[tuple[int, int, str]]:
 def classes_of(stems: Iterable[str]) -> frozenset[str]:
     """What the verbs among these stems ask for."""
     found: set[str] = set()
-    for one in stems:
-        found |= CLASSES.get(one, frozenset())
+    for one in CLASSES.keys() & stems:
+        found |= CLASSES[one]
     return frozenset(found)
 
 

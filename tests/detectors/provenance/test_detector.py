@@ -121,7 +121,7 @@ def test_a_sentence_that_comes_again_is_held_once_and_counts_as_often_as_it_came
 
 
 def test_the_newest_of_too_many_sentences_are_held() -> None:
-    known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {})
+    known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {}, set())
     source = Source("e", "get_page", asked_for=False, tool_words=0)
     for at in range(MAX_SENTENCES + 10):
         (one,) = take(f"Send the report to number {at}", lambda: source, known.wish).sentences
