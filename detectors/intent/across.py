@@ -15,7 +15,7 @@ from tachograph.detectors.intent.marks import Step
 from tachograph.detectors.intent.prints import MEMORY
 from tachograph.detectors.intent.sent import Role, Sent, sent_of
 from tachograph.detectors.intent.verdicts import signal_of
-from tachograph.detectors.provenance.following import differences
+from tachograph.detectors.sessions.keys import differences
 from tachograph.schemas.alert import Severity, Signal
 
 FORMAT = 1

@@ -16,7 +16,6 @@ import polars as pl
 import zstandard
 
 from tachograph.detectors.correlation.bank import END_US, Outcome
-from tachograph.detectors.facts import Facts
 from tachograph.detectors.frames import rows_at
 from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.course import HELD_US
@@ -28,16 +27,14 @@ from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.prepare import InTime, Preparation
-from tachograph.detectors.provenance.following import Key, differences, key_of, linked_facts
-from tachograph.detectors.provenance.together import KEY
-from tachograph.detectors.provenance.waiting import SESSION, Waiting, key_text
 from tachograph.detectors.reference.reference import Reference, shipped
+from tachograph.detectors.sessions.keys import Key, differences
+from tachograph.detectors.sessions.store import Store
+from tachograph.detectors.sessions.together import KEY
+from tachograph.detectors.sessions.waiting import SESSION, Waiting, key_text
 from tachograph.schemas.alert import Signal
 
 FORMAT = 2
-# Sessions whose course is at hand; the others are read again when something comes.
-MAX_READ = 256
-MAX_FORGOTTEN = 100_000
 MAX_MARKED = 100_000
 MAX_WAITING_BYTES = 24 * 1024 * 1024
 # Bits that wait for each other; one whole set of them and a session is worth a look.
@@ -78,19 +75,12 @@ class MisuseDetector:
         """`known`: reference data, and from which observed time (µs) on each holds."""
         self._limits = limits or Limits()
         self.refer(known)
-        self._evicted = {"intent_sessions": 0, "intent_texts": 0, "intent_marks": 0}
+        self._evicted_marks = 0
         self._begin()
 
     def _begin(self) -> None:
-        self._sessions: OrderedDict[Key, Live] = OrderedDict()
-        # The same sessions by their text, as it stands in frames.
-        self._looked: dict[str, Key] = {}
-        self._read: OrderedDict[Key, None] = OrderedDict()
-        # Sessions with actions whose session or agent may still become known, by trace.
-        self._waiting: dict[Trace, set[Key]] = {}
-        # Sessions that were given up; they may come back.
-        self._forgotten: OrderedDict[Key, None] = OrderedDict()
-        self._chars = self._swept_us = 0
+        self._sessions: Store[Live, Step] = Store(self._limits, Live)
+        self._swept_us = 0
         # Actions that count for an hour, and those that count only after something that makes
         # their session worth a look: kept as long as that may still come.
         self._words = Waiting(max_bytes=MAX_WAITING_BYTES, columns=marks.KEPT)
@@ -120,10 +110,12 @@ class MisuseDetector:
         marked = found.get_column(MARKS).to_numpy()
         lasting = marked & _LASTING > 0
         lasts, passes = (rows_at(found, np.flatnonzero(one)) for one in (lasting, ~lasting))
-        new = [self._words.push(lasts, self._looked), self._calls.push(passes, self._looked)]
+        here = self._sessions.names
+        new = [self._words.push(lasts, here), self._calls.push(passes, here)]
         telling = rows_at(found[[KEY, MARKS]], np.flatnonzero(marked & _MEANING))
         touched = self._taken(*new) | self._opened(marks.by_session(telling))
-        outcome = self._judged(touched | self._untimely(untimely), revision)
+        touched |= self._sessions.untimely(step.facts for step in marks.steps_of(untimely))
+        outcome = self._judged(touched, revision)
         outcome.flows = [*flows, *outcome.flows]
         return outcome
 
@@ -139,22 +131,11 @@ class MisuseDetector:
         sent = [*of_root(steps), *of_memory(steps)]
         return [rows_of(sent)] if sent else []
 
-    def _untimely(self, late: pl.DataFrame) -> dict[Key, None]:
-        """Actions that came too late for their session are only counted."""
-        touched: dict[Key, None] = {}
-        for step in marks.steps_of(late):
-            live = self._sessions.get(key := key_of(step.facts))
-            if live is not None:
-                live.late += 1
-                live.reread()
-                touched[key] = None
-        return touched
-
     def _opened(self, bits: Mapping[str, int]) -> dict[Key, None]:
         """Sessions that have become worth a look: what waits of them is read."""
         worth: list[str] = []
         for text, mask in bits.items():
-            if text in self._looked:
+            if text in self._sessions.names:
                 continue
             whole = self._marked.pop(text, 0) | mask
             if any(whole & asked == asked for asked in _WORTH_A_LOOK):
@@ -163,7 +144,7 @@ class MisuseDetector:
                 self._marked[text] = whole
         while len(self._marked) > MAX_MARKED:
             self._marked.popitem(last=False)
-            self._evicted["intent_marks"] += 1
+            self._evicted_marks += 1
         return self._taken(*(one.take(worth) for one in (self._words, self._calls)))
 
     def _taken(self, *frames: pl.DataFrame | None) -> dict[Key, None]:
@@ -171,27 +152,17 @@ class MisuseDetector:
         here = [frame for frame in frames if frame is not None]
         if not here:
             return {}
-        return dict.fromkeys(map(self._add, marks.steps_of(pl.concat(here, how="diagonal"))))
+        return self._sessions.put(marks.steps_of(pl.concat(here, how="diagonal")))
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """See Detector."""
         if not links:
             return Outcome()
-        touched: dict[Key, None] = {}
-        for trace, link in links.items():
-            for key in sorted(self._waiting.pop(trace, ())):
-                live = self._sessions[key]
-                before = live.chars
-                taken = live.take_out(trace[2])
-                self._chars += live.chars - before
-                touched[key] = None
-                for step in taken:
-                    known = linked_facts(step.facts, link)
-                    touched[self._add(msgspec.structs.replace(step, facts=known))] = None
+        touched = self._sessions.relink(links)
         both = (self._words, self._calls)
         moved = both[0].relink(links) | both[1].relink(links)
         # What waited for a session that is looked at now, whichever of the two came first.
-        here = {key_text(key) for key in touched} | (moved & self._looked.keys())
+        here = {key_text(key) for key in touched} | (moved & self._sessions.names.keys())
         touched |= self._taken(*(one.take(here) for one in both))
         bits: dict[str, int] = {}
         for waiting in both if moved else ():
@@ -207,9 +178,7 @@ class MisuseDetector:
             self._swept_us = recent
             self._calls.forget(recent)
             self._words.forget(recent - HELD_US)
-            floor = recent - HELD_US
-            for key in [key for key, live in self._sessions.items() if live.last_us < floor]:
-                self._drop(key)
+            self._sessions.forget(recent - HELD_US)
         return Outcome()
 
     def close(self, revision: int) -> Outcome:
@@ -218,7 +187,12 @@ class MisuseDetector:
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
-        return {**self._evicted, "intent_actions": self._words.evicted + self._calls.evicted}
+        return {
+            "intent_sessions": self._sessions.evicted_sessions,
+            "intent_texts": self._sessions.evicted_texts,
+            "intent_marks": self._evicted_marks,
+            "intent_actions": self._words.evicted + self._calls.evicted,
+        }
 
     def dump(self) -> bytes:
         """The whole state."""
@@ -226,7 +200,7 @@ class MisuseDetector:
             FORMAT,
             VERSION,
             [(key, live.stored()) for key, live in self._sessions.items()],
-            list(self._forgotten),
+            self._sessions.forgotten(),
             list(self._marked.items()),
             self._words.dump(),
             self._calls.dump(),
@@ -246,39 +220,11 @@ class MisuseDetector:
         self._begin()
         if kept.version != VERSION:
             return
-        self._forgotten = OrderedDict.fromkeys(kept.forgotten)
+        sessions = ((key, Live.of(stored, self._limits)) for key, stored in kept.sessions)
+        self._sessions.load(sessions, kept.forgotten)
         self._marked = OrderedDict(kept.marked)
         self._words.load(kept.words)
         self._calls.load(kept.calls)
-        for key, stored in kept.sessions:
-            live = self._sessions[key] = Live.of(stored, self._limits)
-            self._looked[key_text(key)] = key
-            self._chars += live.chars
-            for step in live.steps:
-                self._wait(key, step.facts)
-
-    def _add(self, step: Step) -> Key:
-        """Put a step into its session; the session."""
-        key = key_of(step.facts)
-        live = self._sessions.get(key)
-        if live is None:
-            live = self._sessions[key] = Live(self._limits)
-            self._looked[key_text(key)] = key
-            live.shed = key in self._forgotten
-            self._forgotten.pop(key, None)
-        else:
-            self._sessions.move_to_end(key)
-        before, shed = live.chars, live.shed
-        live.add(step)
-        self._chars += live.chars - before
-        self._evicted["intent_texts"] += live.shed and not shed
-        self._wait(key, step.facts)
-        return key
-
-    def _wait(self, key: Key, facts: Facts) -> None:
-        fell_back = facts.session_id is None or facts.session_id == facts.trace_id
-        if facts.trace_id and (fell_back or facts.agent_id is None):
-            self._waiting.setdefault((*key[:2], facts.trace_id), set()).add(key)
 
     def _judged(self, touched: Iterable[Key], revision: int) -> Outcome:
         """What changed in what is to be said of these sessions."""
@@ -293,45 +239,16 @@ class MisuseDetector:
             was |= live.sent
             if live.steps:
                 live.judge()
-                self._read[key] = None
-                self._read.move_to_end(key)
+                self._sessions.was_read(key)
             else:
                 live.said, live.sent = {}, {}
         for key in looked:
             after |= self._sessions[key].said
             now |= self._sessions[key].sent
             if not self._sessions[key].steps:
-                self._drop(key)
-        self._hold_to_limits()
+                self._sessions.drop(key)
+        self._sessions.hold_to_limits()
         return Outcome(differences(before, after, revision), flows=_moved(was, now))
-
-    def _hold_to_limits(self) -> None:
-        limits = self._limits
-        while len(self._read) > MAX_READ:
-            key, _ = self._read.popitem(last=False)
-            self._sessions[key].reread()
-        while self._sessions and (
-            len(self._sessions) > limits.live_sessions or self._chars > limits.session_chars
-        ):
-            key = next(iter(self._sessions))
-            self._drop(key)
-            self._forgotten[key] = None
-            self._evicted["intent_sessions"] += 1
-        while len(self._forgotten) > MAX_FORGOTTEN:
-            self._forgotten.popitem(last=False)
-
-    def _drop(self, key: Key) -> None:
-        live = self._sessions.pop(key)
-        self._looked.pop(key_text(key), None)
-        self._read.pop(key, None)
-        self._chars -= live.chars
-        for step in live.steps:
-            trace = (*key[:2], step.facts.trace_id or "")
-            keys = self._waiting.get(trace)
-            if keys is not None:
-                keys.discard(key)
-                if not keys:
-                    del self._waiting[trace]
 
 
 def _moved(

@@ -18,8 +18,8 @@ from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
 from tachograph.detectors.frames import rows_at
 from tachograph.detectors.intent import answers, vocabulary
 from tachograph.detectors.language.fields import ACTIONS
-from tachograph.detectors.provenance.together import KEY
 from tachograph.detectors.reference.joins import nulls
+from tachograph.detectors.sessions.together import KEY
 from tachograph.schemas.batch import COLUMNS
 
 USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16

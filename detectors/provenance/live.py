@@ -2,7 +2,6 @@
 after the steps read so far.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -11,6 +10,7 @@ from tachograph.detectors.facts import Facts
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.provenance.parts import Part, Role, Step
 from tachograph.detectors.provenance.session import Judged, Session
+from tachograph.detectors.sessions.followed import Followed
 from tachograph.schemas.alert import Signal
 
 # What a step weighs beside its texts.
@@ -32,28 +32,13 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     shed: bool
 
 
-class Live:
+class Live(Followed[Step]):
     """The steps of one session. Texts that come again with every request are held once."""
 
     def __init__(self, limits: Limits) -> None:
-        self._max_chars, self._max_steps = limits.chars_per_session, limits.steps_per_session
-        self.steps: list[Step] = []
-        # Of each step; looked up at every one that comes.
-        self._orders: list[tuple[int, str]] = []
-        self.chars = 0
-        self.said: dict[str, Signal] = {}
-        # Said of steps that are partly forgotten: stands as it is.
-        self.settled: set[str] = set()
-        self.late = 0
-        self.shed = False
+        super().__init__(limits)
         self._texts: dict[str, str] = {}
         self._session: Session | None = None
-        self._read = 0
-
-    @property
-    def last_us(self) -> int:
-        """Time of its last step."""
-        return self.steps[-1].facts.time_us
 
     @property
     def asks(self) -> bool:
@@ -61,20 +46,6 @@ class Live:
         if self._session is not None and self._read == len(self.steps):
             return bool(self._session.known.sentences)
         return any(part.role == "content" for step in self.steps for part in step.parts)
-
-    def add(self, step: Step) -> None:
-        """Put a step in its place; one that is there already changes nothing."""
-        order, orders = step.order, self._orders
-        # Mostly it is the newest.
-        at = len(orders) if not orders or orders[-1] < order else bisect_left(orders, order)
-        if at < len(orders) and orders[at] == order:
-            return
-        orders.insert(at, order)
-        self.steps.insert(at, self._held(step))
-        if at < self._read:
-            self.reread()
-        if self.chars > self._max_chars or len(self.steps) > self._max_steps:
-            self._shed()
 
     def _held(self, step: Step) -> Step:
         self.chars += STEP_CHARS
@@ -89,16 +60,11 @@ class Live:
         return Step(step.facts, parts)
 
     def _refill(self, steps: Iterable[Step]) -> None:
-        self.chars, self._texts = 0, {}
-        self.steps = [self._held(step) for step in steps]
-        self._orders = [step.order for step in self.steps]
-        self.reread()
+        self._texts = {}
+        super()._refill(steps)
 
-    def _shed(self) -> None:
-        """Forget what is oldest, the user's words last: without them every call looks foreign."""
-        self.shed = True
-        self.settled |= self.said.keys()
-        self.said = {}
+    def _lighten(self) -> None:
+        """The user's words go last: without them every call looks foreign."""
         for mine in (False, True):
             kept, spare = [], max(self.chars - self._max_chars // 2, 0)
             over = max(len(self.steps) - self._max_steps // 2, 0)
@@ -115,16 +81,10 @@ class Live:
             if self.chars <= self._max_chars and len(self.steps) <= self._max_steps:
                 return
 
-    def take_out(self, trace: str) -> list[Step]:
-        """Remove the steps of a trace."""
-        moved = [step for step in self.steps if step.facts.trace_id == trace]
-        if moved:
-            self._refill(step for step in self.steps if step.facts.trace_id != trace)
-        return moved
-
     def reread(self) -> None:
-        """What was read does not hold any more, or is to be forgotten: read again when asked."""
-        self._session, self._read = None, 0
+        """See Followed."""
+        super().reread()
+        self._session = None
 
     def judge(self, say: Say, *, all_calls: bool = True) -> None:
         """Read what was not read yet; afterwards `said` is what is to be said of the session.

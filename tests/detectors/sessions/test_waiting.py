@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.detectors.links import Linked
-from tachograph.detectors.provenance.waiting import Waiting, key_text
+from tachograph.detectors.sessions.waiting import Waiting, key_text
 from tachograph.schemas.batch import COLUMNS
 from tests.detectors.made import SECOND_US, frame
 from tests.detectors.provenance.sessions import Told

@@ -11,8 +11,8 @@ import polars as pl
 from tachograph.detectors.facts import FACT_COLUMNS
 from tachograph.detectors.frames import rows_at, times_us
 from tachograph.detectors.links import Linked, Trace, linked
-from tachograph.detectors.provenance.together import KEY, Together, Wanted
 from tachograph.detectors.reference.joins import nulls
+from tachograph.detectors.sessions.together import KEY, Together, Wanted
 from tachograph.schemas.batch import COLUMNS
 
 MAX_ROWS = 100_000
