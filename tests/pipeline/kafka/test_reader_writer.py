@@ -8,16 +8,19 @@ from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
 from tachograph.pipeline.kafka.writer import MAX_RECORD_BYTES, Writer
 from tachograph.pipeline.settings import Settings
+from tests.waiting import eventually
 
 SettingsFor = Callable[..., Settings]
 
 
 def read_some(reader: Reader, count: int) -> list[Any]:
     found: list[Any] = []
-    for _ in range(100):
-        found += reader.read(1_000, 0.3)
-        if len(found) >= count:
-            break
+
+    def read() -> bool:
+        found.extend(reader.read(1_000, 0.3))
+        return len(found) >= count
+
+    eventually(read, f"{count} records")
     return found
 
 
@@ -153,16 +156,20 @@ def test_a_place_that_was_paused_is_read_when_it_comes_back(
     assert first.read(10, 0.5) == []
     # Another member comes and goes: every place is given away and comes back.
     second = Reader(settings, group, [topic_name])
-    for _ in range(200):
+
+    def shared() -> bool:
         second.read(1, 0.1)
         first.read(1, 0.1)
-        if second.assignment() and set(first.assignment()) != all_places:
-            break
+        return bool(second.assignment()) and set(first.assignment()) != all_places
+
+    eventually(shared, "the second has a share")
     second.close()
-    for _ in range(200):
-        if set(first.assignment()) == all_places:
-            break
+
+    def given_back() -> bool:
         first.read(1, 0.1)
+        return set(first.assignment()) == all_places
+
+    eventually(given_back, "the first has all again")
     write()
     assert read_some(first, 2)
     first.close()
