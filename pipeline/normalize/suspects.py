@@ -4,6 +4,7 @@ The expression is compiled once and keeps the automaton that it learns from text
 fresh one for every call, and learning it costs as much as reading a hundred kilobytes.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -41,11 +42,12 @@ class Suspects:
         _, offsets, payload = array.buffers()
         if payload is None or not len(array):
             return
-        ends = np.frombuffer(offsets, np.int64)[array.offset + 1 : array.offset + 1 + len(array)]
-        text, end = payload.to_pybytes(), int(ends[-1])
+        first = array.offset + 1
+        ends = np.frombuffer(offsets, np.int64)[first : first + len(array)].tolist()
+        text, end = payload.to_pybytes(), ends[-1]
         search = self._regex.search
         match = search(text, 0, end)
         while match is not None and match.start() < end:
-            at = int(np.searchsorted(ends, match.start(), side="right"))
+            at = bisect_right(ends, match.start())
             yield at
-            match = search(text, int(ends[at]), end)
+            match = search(text, ends[at], end)
