@@ -38,6 +38,9 @@ MEASURES: Final[dict[str, Measure]] = {
     "new_targets": Measure(_WHOLE, "targets", "not met before by the agent", "target.*"),
     "tools": Measure(_WHOLE, "tools", "different ones", "tool.name"),
     "new_tools": Measure(_WHOLE, "tools", "not used before by the agent", "tool.name"),
+    "bytes_to_new": Measure(
+        _WHOLE, "bytes", "sent to targets not met before", "tool.bytes_out, target.*"
+    ),
     "repeats": Measure(_WHOLE, "calls", "beyond two of each different one", "tool.args_hash"),
     "score": Measure(_REAL, "spreads", "the highest, above what is usual", ""),
     # Rates, bursts and shares.

@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tachograph.detectors.behaviour import novelty
 from tachograph.detectors.behaviour.calibration import Calibration
-from tachograph.detectors.behaviour.features import FEATURES, SCALES
+from tachograph.detectors.behaviour.features import FEATURES, NAMES, SCALES
 from tachograph.detectors.behaviour.levels import OCTAVE
 
 Ints = npt.NDArray[np.int64]
@@ -51,6 +52,7 @@ _RISE: Final = 4
 # Finer steps of the centre and the spread, so that long memories move at all.
 _FINE: Final = 256
 _SHAPE: Final = (len(SCALES), len(FEATURES))
+_ACTS, _NEW_TARGETS = NAMES.index("acts"), NAMES.index("new_targets")
 
 
 class Known(msgspec.Struct):
@@ -86,6 +88,9 @@ class Baselines:
             "highest": np.full(cells, -1, np.int32),
             # Of the longest windows, what came above the centre one after the other.
             "added": np.zeros((size, _SHAPE[1]), np.int32),
+            # Acts of the longest windows, and the new targets that they brought.
+            "acts": np.zeros(size, np.int32),
+            "new": np.zeros(size, np.int32),
             "windows": np.zeros(rows, np.int32),
             "frozen": np.zeros(rows, np.int32),
             # Of this epoch so far.
@@ -155,16 +160,34 @@ class Baselines:
         np.maximum.at(held["top"], pairs, levels[learn].astype(np.int32))
         np.add.at(held["learned"], pairs, 1)
 
-    def add_up(self, slots: Ints, levels: Ints, known: Known, bars: Ints) -> Ints:
-        """Add the longest windows, one a slot, to those before them: what came above the centre by
-        more than ALLOWED spreads, in 256ths of a spread, until it comes below. Who reaches the bar
-        of a feature begins anew.
+    def steps(
+        self, slots: Ints, amounts: Ints, levels: Ints, known: Known, free_bits: Ints
+    ) -> Ints:
+        """What the longest windows, one a slot, add to those before them: what came above the
+        centre by more than ALLOWED spreads, in 256ths of a spread; of new targets what speaks for
+        more of them than so many acts bring, from which is learned.
         """
-        held = self._columns["added"]
         step = (levels - known.centre) * 256 // known.spread - ALLOWED * 256
+        acts, new = amounts[:, _ACTS], amounts[:, _NEW_TARGETS]
+        expected = self.expected_new(slots, amounts)
+        step[:, _NEW_TARGETS] = novelty.evidence(new, expected, free_bits)
+        held = self._columns
+        before = held["acts"][slots].astype(np.int64), held["new"][slots].astype(np.int64)
+        held["acts"][slots], held["new"][slots] = novelty.learned(acts, new, *before)
+        return step
+
+    def add_up(self, slots: Ints, step: Ints, bars: Ints) -> Ints:
+        """Add these until they come below. Who reaches the bar of a feature begins anew."""
+        held = self._columns["added"]
         added: Ints = np.maximum(held[slots] + np.clip(step, -MOST_ADDED, MOST_ADDED), 0)
         held[slots] = np.where(added >= bars, 0, added)
         return added
+
+    def expected_new(self, slots: Ints, amounts: Ints) -> Ints:
+        """The new targets that so many acts of these bring, in 256ths."""
+        held = self._columns
+        known = held["acts"][slots].astype(np.int64), held["new"][slots].astype(np.int64)
+        return novelty.expected_new(amounts[:, _ACTS], *known)
 
     def fold(self) -> None:
         """The epoch is over: learn from its windows."""

@@ -9,7 +9,14 @@ import polars as pl
 
 from tachograph.detectors.behaviour.baselines import EPOCH_PANES, Known
 from tachograph.detectors.behaviour.features import SCALES, Scale
-from tachograph.detectors.behaviour.measures import Words, amounts_of, levels_of, seen_words
+from tachograph.detectors.behaviour.measures import (
+    Words,
+    amounts_of,
+    levels_of,
+    seen_words,
+    words_of,
+)
+from tachograph.detectors.behaviour.rows import RECEIVERS
 
 Ints = npt.NDArray[np.int64]
 _PANES = np.array([scale.panes for scale in SCALES])
@@ -28,6 +35,7 @@ class Closed(NamedTuple):
     amounts: Ints
     levels: Ints
     words: Words
+    receivers: Words
 
     def at(self, rows: slice | Ints | npt.NDArray[np.bool_]) -> "Closed":
         """Some of them."""
@@ -61,9 +69,12 @@ def closed_of(frames: list[pl.DataFrame]) -> Closed:
     windows = np.concatenate([frame["window"].to_numpy() for frame in frames])
     amounts = np.concatenate([amounts_of(frame) for frame in frames])
     words = np.concatenate([seen_words(frame) for frame in frames])
+    receivers = np.concatenate([words_of(frame, RECEIVERS) for frame in frames])
     ends = (windows + 1) * _PANES[scales]
+    levels = levels_of(amounts)
     order = np.argsort((ends - 1) // EPOCH_PANES, kind="stable")
-    return Closed(frames, scales, places, slots, ends, amounts, levels_of(amounts), words).at(order)
+    columns = (scales, places, slots, ends, amounts, levels, words, receivers)
+    return Closed(frames, *columns).at(order)
 
 
 _COLUMNS = Closed._fields[1:]

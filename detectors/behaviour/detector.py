@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.behaviour import hands
+from tachograph.detectors.behaviour import hands, swarm
 from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState, Identity
 from tachograph.detectors.behaviour.baselines import (
     EPOCH_PANES,
@@ -26,17 +26,19 @@ from tachograph.detectors.behaviour.baselines import (
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
 from tachograph.detectors.behaviour.course import Course, CourseState
+from tachograph.detectors.behaviour.crossing import Crossing, crossings_of
 from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     KNOWN_WORDS,
     NO_SCORE,
     added_scores_of,
     count_new,
+    free_bits,
     scores_of,
     used_by_several,
 )
-from tachograph.detectors.behaviour.model import Model
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
+from tachograph.detectors.behaviour.novelty import evidence
 from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
@@ -48,6 +50,7 @@ from tachograph.detectors.behaviour.rows import (
     panes_of,
 )
 from tachograph.detectors.behaviour.shared import Sender, SenderState, received
+from tachograph.detectors.behaviour.swarm import Swarms, SwarmState
 from tachograph.detectors.behaviour.unlike import unlike
 from tachograph.detectors.behaviour.vectors import fit_for_models, matters, vectors_of
 from tachograph.detectors.correlation.bank import END_US, Outcome
@@ -55,7 +58,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 # Beside the features: what is said of hands, and by models.
 _HAND, _CLOCK, _UNLIKE, _SHADOW = range(len(FEATURES), len(FEATURES) + 4)
 _WAYS = _SHADOW + 1
@@ -69,18 +72,6 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 
-class _Crossing(msgspec.Struct, frozen=True, array_like=True):
-    """A feature (or a hand) of a window is out of line; ordered as they are said."""
-
-    end: int
-    judgement: int
-    slot: int
-    feature: int
-    judged: Judged
-    place: int
-    model: Model | None = None
-
-
 class _State(msgspec.Struct, frozen=True, array_like=True):
     format: int
     agents: AgentsState
@@ -92,6 +83,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     epoch: int | None
     course: CourseState
     sender: SenderState
+    swarms: SwarmState
 
 
 class Behaviour:
@@ -125,6 +117,9 @@ class Behaviour:
         # What is shared is sent by the minute.
         self._first_scale = 1 if shared else 0
         self._sender = Sender(limits)
+        # Agents of all places that may be part of a swarm, and those of this place to be sent.
+        self._swarms = Swarms(limits.behaviour_windows)
+        self._swarming: list[pl.DataFrame] = []
         self._baselines = Baselines(self.calibration)
         # Bits of the targets and tools that each agent had met when the epoch began, and of those
         # that it met since.
@@ -159,9 +154,12 @@ class Behaviour:
         return Outcome()
 
     def take(self, sent: pl.DataFrame) -> None:
-        """Base panes of principals and credentials that other places sent."""
+        """What other places sent: base panes of principals and credentials, and windows of agents
+        that may be part of a swarm.
+        """
         if sent.is_empty():
             return
+        self._swarms.take(sent)
         rows = received(sent)
         if self._closed is not None:
             rows = rows.filter(pl.col("window") >= self._closed)
@@ -219,12 +217,13 @@ class Behaviour:
         said: list[Signal] = []
         while (step := self._step(until)) is not None:
             said += self._close(step, revision)
+        said += self._swarms.close(until, revision)
         self._closed = until
         if self._epoch is not None and until >= (self._epoch + 1) * EPOCH_PANES:
             self._begin_epoch(until // EPOCH_PANES)
         measured, self._observed = self._observed, []
-        sent = self._sender.close(until)
-        flows = [] if sent.is_empty() else [sent]
+        swarming, self._swarming = self._swarming, []
+        flows = [rows for rows in (self._sender.close(until), *swarming) if not rows.is_empty()]
         return Outcome(said if self.speaks else [], flows=flows, measured=measured)
 
     def _step(self, until: int) -> int | None:
@@ -289,10 +288,11 @@ class Behaviour:
             found.append(rows)
         return found
 
-    def _judged(self, closed: Closed) -> list[_Crossing]:
+    def _judged(self, closed: Closed) -> list[Crossing]:
         """Judge agents' windows of one epoch, and learn from them."""
         slots, scales, levels = closed.slots, closed.scales, closed.levels
-        count_new(closed.amounts, levels, closed.words, self._seen[0, slots])
+        before = self._seen[0, slots]
+        count_new(closed.amounts, levels, closed.words, closed.receivers, before)
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
         scores = scores_of(scales, closed.amounts, levels, known, own)
@@ -304,53 +304,71 @@ class Behaviour:
         np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
         self._observe(judged, AGENT)
+        if self.speaks and not self._shared:
+            self._may_swarm(closed, own, before)
         if self._shared:
-            several = used_by_several(closed.words, self._seen[0, slots])
+            several = used_by_several(closed.words, before)
             judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
         found = self._crossed(judged) + self._unlike(judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
         return found + (self._added_up(closed.at(longest)) if len(longest) else [])
 
+    def _may_swarm(self, closed: Closed, own: Ints, before: Words) -> None:
+        """Windows in which more new targets were met than so many acts bring go to where all meet:
+        too little alone, it may be a swarm.
+        """
+        new = closed.amounts[:, swarm.NEW_TARGETS]
+        rows = (closed.scales == swarm.SCALE) & (own >= WARM[swarm.SCALE])
+        rows &= new >= swarm.LEAST_SENT
+        if not rows.any():
+            return
+        expected = self._baselines.expected_new(closed.slots[rows], closed.amounts[rows])
+        tells = evidence(new[rows], expected, free_bits(before[rows])) >= swarm.LEAST_EVIDENCE
+        part, known = closed.at(rows).at(tells), before[rows][tells]
+        self._swarming.append(swarm.sent(part, known, expected[tells], self.agents))
+
     def _observe(self, judged: Judged, subject: str) -> None:
         if self.asked and len(judged.scores):
             self._to_tell.setdefault(subject, []).append(judged)
 
-    def _added_up(self, closed: Closed) -> list[_Crossing]:
+    def _added_up(self, closed: Closed) -> list[Crossing]:
         """Judge the longest windows together with those before them."""
         slots, scales = closed.slots, closed.scales
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
-        added = self._baselines.add_up(slots, closed.levels, known, self._bars[ADDED_UP])
+        free = free_bits(self._seen[0, slots])
+        step = self._baselines.steps(slots, closed.amounts, closed.levels, known, free)
+        added = self._baselines.add_up(slots, step, self._bars[ADDED_UP])
         scores = added_scores_of(scales, closed.amounts, added, own)
         if self._shared:
             several = used_by_several(closed.words, self._seen[0, slots])
             scores = np.where(several[:, None], scores, NO_SCORE)
         return self._crossed(Judged(closed, np.full(len(slots), ADDED_UP), scores, known, own))
 
-    def _crossed(self, judged: Judged) -> list[_Crossing]:
+    def _crossed(self, judged: Judged) -> list[Crossing]:
         if self._listener is not None:
             self._listener(judged)
-        return _crossings_of(judged, *np.nonzero(judged.scores >= self._bars[judged.judgement]))
+        return crossings_of(judged, *np.nonzero(judged.scores >= self._bars[judged.judgement]))
 
-    def _unlike(self, judged: Judged) -> list[_Crossing]:
+    def _unlike(self, judged: Judged) -> list[Crossing]:
         """Windows that a model finds unlike honest work."""
         if not self.models:
             return []
         rows = np.flatnonzero(fit_for_models(judged))
         rows = rows[matters(judged, rows)]
         vectors, scales = vectors_of(judged, rows), judged.closed.scales[rows]
-        found: list[_Crossing] = []
+        found: list[Crossing] = []
         for model, shadow, own in self.models.judging(judged.closed.ends[rows]):
             high = model.scores(scales[own], vectors[own]).max(axis=1, initial=0) >= model.card.bar
             places = rows[own][high]
             way = np.full(len(places), _SHADOW if shadow else _UNLIKE)
             found += [
                 msgspec.structs.replace(one, model=model)
-                for one in _crossings_of(judged, places, way)
+                for one in crossings_of(judged, places, way)
             ]
         return found
 
-    def _hands(self, closed: Closed) -> list[_Crossing]:
+    def _hands(self, closed: Closed) -> list[Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""
         if self._shared:
             # What is done in one session is said of that.
@@ -371,11 +389,11 @@ class Behaviour:
         judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
         self._observe(judged, PERSON)
         return [
-            *_crossings_of(judged, fast, np.full(len(fast), _HAND)),
-            *_crossings_of(judged, clocked, np.full(len(clocked), _CLOCK)),
+            *crossings_of(judged, fast, np.full(len(fast), _HAND)),
+            *crossings_of(judged, clocked, np.full(len(clocked), _CLOCK)),
         ]
 
-    def _say(self, crossing: _Crossing, revision: int) -> list[Signal]:
+    def _say(self, crossing: Crossing, revision: int) -> list[Signal]:
         """Once in a bucket: of each agent and feature the first window."""
         judged, place, slot = crossing.judged, crossing.place, crossing.slot
         bucket = int(judged.row(place)["last_us"]) // BUCKET_US
@@ -423,7 +441,8 @@ class Behaviour:
             Counter(
                 behaviour_agents=self._agents.evicted + self._sender.evicted_subjects,
                 behaviour_windows=sum(pending.evicted for pending in self._pending)
-                + self._sender.evicted_panes,
+                + self._sender.evicted_panes
+                + self._swarms.evicted,
                 behaviour_untimely=self._passed_over,
             )
         )
@@ -443,6 +462,7 @@ class Behaviour:
                 self._epoch,
                 self._course.state(size),
                 self._sender.state(),
+                self._swarms.state(),
             )
         )
 
@@ -468,18 +488,4 @@ class Behaviour:
         self._closed, self._epoch = kept.closed, kept.epoch
         self._course.restore(kept.course)
         self._sender.restore(kept.sender)
-
-
-def _crossings_of(judged: Judged, places: Ints, features: Ints) -> list[_Crossing]:
-    closed = judged.closed
-    return [
-        _Crossing(
-            int(closed.ends[place]),
-            int(judged.judgement[place]),
-            int(closed.slots[place]),
-            feature,
-            judged,
-            place,
-        )
-        for place, feature in zip(places.tolist(), features.tolist(), strict=True)
-    ]
+        self._swarms.restore(kept.swarms)

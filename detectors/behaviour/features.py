@@ -86,6 +86,13 @@ INTAKE = Finding(
     [*_SPEED, "owasp-asi.asi02"],
     "See which tables or stores were read and whether the task asked for it.",
 )
+OUT_TO_NEW = Finding(
+    "6a0f4d83-2b9e-5c71-9d58-e4b7c1a3f60b",
+    "Data sent to targets that are new to the agent, more than usual",
+    "D13",
+    [*_SPEED, "owasp-asi.asi02"],
+    "See which targets are new, what was sent there and who asked for it.",
+)
 SPENDING = Finding(
     "2f8b6c1d-4e7a-5f90-a1c3-8d5e2b7f9005",
     "Tokens used out of line with the agent's own history",
@@ -129,9 +136,13 @@ FEATURES = (
     Feature("tools", "tools", "tool.name", 1, (8, 10, 12, 16), NOVELTY, own=True),
     Feature("new_tools", "tools", "tool.name", 1, (3, 3, 4, 5), NOVELTY, own=True),
     Feature(
+        "bytes_to_new", "bytes", "tool.bytes_out, target.*", 4096,
+        (2**17, 2**17, 2**18, 2**18), OUT_TO_NEW, own=True,
+    ),
+    Feature(
         "repeats", "calls", "tool.name, tool.args_hash", 1, (10, 20, 40, 100), LOOPING, own=True
     ),
 )  # fmt: skip
 NAMES = tuple(feature.name for feature in FEATURES)
 # A change of what is measured makes older states and calibrations void.
-FEATURE_SET = 2
+FEATURE_SET = 3

@@ -19,6 +19,7 @@ _ADDED = ("acts", "failures", "bytes_out", "rows_read", "tokens")
 # Both are compared as they are.
 _NEW_TARGETS, _NEW_TOOLS = NAMES.index("new_targets"), NAMES.index("new_tools")
 _NEW = [_NEW_TARGETS, _NEW_TOOLS]
+_BYTES_OUT, _TO_NEW = NAMES.index("bytes_out"), NAMES.index("bytes_to_new")
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
 KNOWN_WORDS = len(TARGETS) + len(TOOLS) + 1
@@ -51,19 +52,24 @@ def amounts_of(rows: pl.DataFrame) -> Ints:
         "new_targets": none,
         "tools": _bits(tools),
         "new_tools": none,
+        "bytes_to_new": none,
         "repeats": np.where(telling, np.maximum(calls - 2 * once, 0), 0),
     }
     return np.stack([columns[name] for name in NAMES], axis=1).astype(np.int64)
 
 
-def count_new(amounts: Ints, levels: Ints, words: Words, before: Words) -> None:
+def count_new(amounts: Ints, levels: Ints, words: Words, receivers: Words, before: Words) -> None:
     """Fill in what is new. `words`, `before`: the sketches of windows, and of what their agents had
-    met before.
+    met before. What was sent counts as sent to new targets by their share of all `receivers`.
     """
     many = len(TARGETS)
     amounts[:, _NEW_TARGETS] = different_new(words[:, :many], before[:, :many])
     amounts[:, _NEW_TOOLS] = _bits(words[:, many:-1] & ~before[:, many:-1])
     levels[:, _NEW] = level_of(amounts[:, _NEW])
+    new = _bits(receivers & ~before[:, :many])
+    sent, of = amounts[:, _BYTES_OUT], np.maximum(_bits(receivers), 1)
+    amounts[:, _TO_NEW] = sent // of * new
+    levels[:, _TO_NEW] = level_of(amounts[:, _TO_NEW] // _GRAINS[_TO_NEW])
 
 
 def levels_of(amounts: Ints) -> Ints:
@@ -96,6 +102,11 @@ def used_by_several(words: Words, before: Words) -> npt.NDArray[np.bool_]:
     services, known = words[:, -1], before[:, -1]
     found: npt.NDArray[np.bool_] = (np.bitwise_count(services) > 1) | (services & ~known != 0)
     return found
+
+
+def free_bits(before: Words) -> Ints:
+    """Of the sketches of targets that were met before."""
+    return SKETCH_BITS - _bits(before[:, : len(TARGETS)])
 
 
 def _bits(words: Words) -> Ints:

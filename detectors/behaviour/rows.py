@@ -42,12 +42,15 @@ ROLL: Final = tuple(f"roll{place}" for place in range(CLASSES))
 SLOTS: Final = 64
 TARGETS: Final = ("targets0", "targets1", "targets2", "targets3")
 CALLS: Final = ("calls0", "calls1", "calls2", "calls3")
+# Targets that data went out to: so much at once, not the bytes of asking for something.
+RECEIVERS: Final = ("receivers0", "receivers1", "receivers2", "receivers3")
+LEAST_SENT_BYTES: Final = 1024
 TOOLS: Final = ("tools0",)
 # Sessions, agents that were called, calls that were denied, and (of what is shared) services that
 # it was used by.
 SOURCE: Final = "sources0"
 FEW: Final = ("sessions0", "peers0", "denied0", SOURCE)
-SKETCHES: Final = (*TARGETS, *CALLS, *TOOLS, *FEW)
+SKETCHES: Final = (*TARGETS, *CALLS, *RECEIVERS, *TOOLS, *FEW)
 FIRSTS: Final = (
     "session_id", "trace_id", "principal_id", "credential_id", "environment", "tool_name",
 )  # fmt: skip
@@ -178,6 +181,8 @@ def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
         for hashed, names in zip(_HASHES, sketches, strict=True)
         for bits in _bits(made[hashed], names)
     ]
+    sent = made["bytes_out"].to_numpy() >= LEAST_SENT_BYTES
+    columns += _bits(pl.Series(np.where(sent, made["target#"].to_numpy(), 0)), RECEIVERS)
     columns.append(pl.Series(SOURCE, np.zeros(made.height, np.uint64)))
     columns += _counts(made["target#"], TARGET_COUNTS)
     columns += _counts(made["step#"], TOOL_COUNTS)

@@ -30,6 +30,9 @@ CREDENTIAL: Final = "credential"
 PERSON: Final = "person"
 SHARED: Final = "behaviour.shared"
 SHARED_VERSION: Final = "1"
+# What is sent of agents that may be part of a swarm (see swarm), and how its columns begin.
+SWARM: Final = "behaviour.swarm"
+SWARM_PREFIX: Final = "swarm_"
 # Columns of panes and of whose they are, as they travel.
 _PREFIX: Final = "pane_"
 # Sketches of services add up over places: the seed is nobody's secret.
@@ -93,16 +96,11 @@ class Sender:
         bare = panes.select(
             pl.col(name).alias(_PREFIX + name) for name in PANE_COLUMNS if name not in nothing
         )
-        return bare.with_columns(
+        named = bare.with_columns(
             *(pl.Series(name, values, pl.String) for name, values in keys.items()),
             pl.Series(GROUP, groups, pl.String),
-            pl.lit(SHARED).alias(RULE),
-            pl.lit(SHARED_VERSION).alias(VERSION),
-            pl.lit(1, pl.Int64).alias(STEPS),
-            pl.lit(0, pl.Int64).alias(LEAF),
-            pl.lit(value=False).alias(LATE),
-            pl.lit(value=False).alias(GONE),
         )
+        return travelling(named, SHARED, SHARED_VERSION)
 
     @property
     def evicted_subjects(self) -> int:
@@ -121,6 +119,18 @@ class Sender:
         """Take up a state. Raises ValueError when it was hashed by another Polars."""
         self._subjects.restore(state.subjects)
         self._panes.load(state.panes)
+
+
+def travelling(rows: pl.DataFrame, rule: str, version: str) -> pl.DataFrame:
+    """Rows with tenant, partition_key and GROUP as match rows."""
+    return rows.with_columns(
+        pl.lit(rule).alias(RULE),
+        pl.lit(version).alias(VERSION),
+        pl.lit(1, pl.Int64).alias(STEPS),
+        pl.lit(0, pl.Int64).alias(LEAF),
+        pl.lit(value=False).alias(LATE),
+        pl.lit(value=False).alias(GONE),
+    )
 
 
 def _by_subject(rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -170,13 +180,14 @@ def _service_bits(keys: pl.Series) -> pl.Series:
 
 
 def shared_apart(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Match rows of others, and those of what is shared."""
-    if rows.is_empty() or _PREFIX + "window" not in rows.columns:
+    """Match rows of others, and those of behaviour."""
+    if rows.is_empty():
+        return rows, rows
+    mine = rows.get_column(RULE).is_in([SHARED, SWARM])
+    if not mine.any():
         return rows, rows.clear()
-    mine = rows.get_column(RULE) == SHARED
-    return rows.filter(~mine).drop([name for name in _MINE if name in rows.columns]), rows.filter(
-        mine
-    )
+    foreign = [name for name in rows.columns if not name.startswith((_PREFIX, SWARM_PREFIX))]
+    return rows.filter(~mine).select(foreign), rows.filter(mine)
 
 
 def received(sent: pl.DataFrame) -> pl.DataFrame:
@@ -185,7 +196,7 @@ def received(sent: pl.DataFrame) -> pl.DataFrame:
     """
     if sent.is_empty():
         return pl.DataFrame()
-    ours = sent.filter(pl.col(VERSION) == SHARED_VERSION)
+    ours = sent.filter((pl.col(RULE) == SHARED) & (pl.col(VERSION) == SHARED_VERSION))
     absent = [
         (pl.lit(0, kind) if kind.is_numeric() else pl.lit(None, kind)).alias(name)
         for name, kind in _MINE.items()

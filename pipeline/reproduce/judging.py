@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.across import WholeDetector
-from tachograph.detectors.behaviour import calibration, hands
+from tachograph.detectors.behaviour import calibration, hands, swarm
 from tachograph.detectors.behaviour.features import JUDGEMENTS, NAMES, SCALES
 from tachograph.detectors.behaviour.levels import OCTAVE
 from tachograph.detectors.facts import MAX_SAID_CHARS
@@ -238,6 +238,9 @@ def _wish(signal: Signal) -> Verdict:
 def _behaviour(signal: Signal) -> Verdict:
     """A window held against the calibration again, from what its witness says of it."""
     honest = calibration.shipped()
+    if signal.rule_id == swarm.FINDING.rule_id:
+        why = "a swarm needs the windows of all its agents, which one witness does not hold"
+        return _verdict(signal, "partial", "witness", why)
     if "calibration" not in signal.witness.versions:
         why = "a model of behaviour needs the whole window, which the witness does not hold"
         return _verdict(signal, "partial", "witness", why)

@@ -24,7 +24,7 @@ from tachograph.detectors.behaviour.baselines import (
 )
 from tachograph.detectors.behaviour.calibration import Calibration
 from tachograph.detectors.behaviour.features import FEATURES, PANE_US, SCALES
-from tachograph.detectors.behaviour.rows import ACTS
+from tachograph.detectors.behaviour.rows import ACTS, LEAST_SENT_BYTES
 
 HOUR_US = 3_600_000_000
 SEED = 0x7AC406
@@ -67,6 +67,7 @@ class Totals:
         self.calls_at: list[int] = []
         self.last_us = 0
         self.targets: set[tuple[int, int]] = set()
+        self.receivers: set[tuple[int, int]] = set()
         self.called: set[tuple[int, int]] = set()
         self.tools: set[tuple[int, int]] = set()
 
@@ -83,7 +84,10 @@ class Totals:
         if not act:
             return
         if action.get("target_domain"):
-            self.targets.add(bit_of(action["target_domain"], None, 4))
+            target = bit_of(action["target_domain"], None, 4)
+            self.targets.add(target)
+            if (action.get("tool_bytes_out") or 0) >= LEAST_SENT_BYTES:
+                self.receivers.add(target)
         if action.get("tool_name"):
             self.tools.add(bit_of(action["tool_name"], None, 1))
         if action.get("tool_args_hash"):
@@ -93,10 +97,12 @@ class Totals:
     def amounts(self, met: "Met") -> list[int]:
         once = counted(len(self.called))
         again = max(self.calls - 2 * once, 0) if len(self.called) < 240 else 0
+        to_new = self.bytes_out // max(len(self.receivers), 1) * len(self.receivers - met.targets)
         new = counted_new(len(self.targets - met.targets), len(met.targets))
         return [
             self.acts, self.failures, self.bytes_out, self.rows, self.tokens,
-            counted(len(self.targets)), new, len(self.tools), len(self.tools - met.tools), again,
+            counted(len(self.targets)), new, len(self.tools), len(self.tools - met.tools), to_new,
+            again,
         ]  # fmt: skip
 
 
@@ -118,6 +124,7 @@ class Cell:
         self.highest = [-1] * len(FEATURES)
         self.windows = self.frozen = 0
         self.added = [0] * len(FEATURES)
+        self.met_by = self.met_new = 0
 
     def spread(self, at: int) -> int:
         return max(self.wander[at] * 125 // (100 * 256), LEAST_SPREAD)
@@ -132,18 +139,29 @@ class Cell:
             found.append(over * 256 // self.spread(at) if told else None)
         return found
 
-    def add_up(self, amounts: list[int], bars: Sequence[int]) -> list[bool]:
+    def add_up(self, amounts: list[int], met: int, bars: Sequence[int]) -> list[bool]:
         """Whether each feature, added up, reached the bar; so, it begins anew."""
         crossed = []
         for at, feature in enumerate(FEATURES):
             above = level(amounts[at] // feature.grain) - self.centre[at] // 256
             step = above * 256 // self.spread(at) - ALLOWED * 256
+            if feature.name == "new_targets":
+                step = self.novelty(amounts[0], amounts[at], met)
             self.added[at] = max(self.added[at] + min(max(step, -MOST_ADDED), MOST_ADDED), 0)
             over = self.added[at] >= bars[at]
             enough = amounts[at] * 4 >= feature.least[self.scale]
             crossed.append(over and enough and self.windows >= 2 * WARM[self.scale])
             self.added[at] = 0 if over else self.added[at]
         return crossed
+
+    def novelty(self, acts: int, new: int, met: int) -> int:
+        """What so many new targets of so many acts say, for twice as many and one more."""
+        usual = max((self.met_new + 2) * 256 * acts // (self.met_by + 40), 64)
+        more = 2 * usual + 256
+        self.met_by += acts
+        self.met_new += min(new, 2 * more // 256)
+        told = new * (level(more) - level(usual)) * 177 // 256 - (more - usual)
+        return told * max(256 - met, 64) // 256
 
     def learn(self, windows: list[tuple[list[int], bool]]) -> None:
         """Amounts of an epoch's windows, and whether they were suspect."""
@@ -236,7 +254,7 @@ def _by_agent(
                 if score is not None and score >= bar
             ]
             if scale == len(SCALES) - 1:
-                over = cells[scale].add_up(amounts, bars[scale + 1])
+                over = cells[scale].add_up(amounts, len(met.targets), bars[scale + 1])
                 crossed += [
                     (end, scale + 1, feature.name, totals.last_us)
                     for feature, so in zip(FEATURES, over, strict=True)

@@ -27,7 +27,7 @@ CALIBRATION = msgspec.structs.replace(
     blank(), centre=np.full(SHAPE, 200).tolist(), spread=np.full(SHAPE, 120).tolist()
 )
 # Each feature of each judgement has its own.
-BARS = 260 + 10 * np.arange(50).reshape(len(JUDGEMENTS), len(FEATURES))
+BARS = 260 + 10 * np.arange(len(JUDGEMENTS) * len(FEATURES)).reshape(len(JUDGEMENTS), len(FEATURES))
 START_S = 1_790_000_000
 
 

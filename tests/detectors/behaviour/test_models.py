@@ -23,6 +23,7 @@ DAY = 8640
 FIRST = 20_000 * DAY
 PANES = (1, 6, 60, 360)
 AGENTS = 20
+MANY = len(FEATURES)
 NAMES = [f"agent {slot}" for slot in range(AGENTS)]
 
 
@@ -96,24 +97,24 @@ def test_too_few_windows_are_refused() -> None:
 
 
 def test_each_kind_sees_what_the_other_misses(model: Model) -> None:
-    apart = np.tile(np.r_[np.full(10, 4.0), np.zeros(10)], (2, 1))
+    apart = np.tile(np.r_[np.full(MANY, 4.0), np.zeros(MANY)], (2, 1))
     # One feature far beyond all that was seen; and features that never part, apart.
-    apart[0, [0, 10]] = 12.0, 8.0
-    apart[1, :10] = np.where(np.arange(10) % 2, 6.0, 2.5)
+    apart[0, [0, MANY]] = 12.0, 8.0
+    apart[1, :MANY] = np.where(np.arange(MANY) % 2, 6.0, 2.5)
     scores = model.scores(np.full(2, 2), apart)
-    usual = model.scores(np.array([2]), np.r_[np.full(10, 4.0), np.zeros(10)][None])
+    usual = model.scores(np.array([2]), np.r_[np.full(MANY, 4.0), np.zeros(MANY)][None])
     assert (scores.max(axis=1) >= model.card.bar).all()
     assert (usual < model.card.bar).all()
     assert scores[1, KINDS.index("covariance")] > scores[1, KINDS.index("isolation forest")]
 
 
 def test_what_a_feature_adds_is_what_the_score_loses_without_it(model: Model) -> None:
-    vector = np.r_[np.full(10, 4.0), np.zeros(10)]
-    vector[[3, 13]] = 12.0, 8.0
-    verdict = model.verdict(2, vector, np.full(10, 1024))
+    vector = np.r_[np.full(MANY, 4.0), np.zeros(MANY)]
+    vector[[3, MANY + 3]] = 12.0, 8.0
+    verdict = model.verdict(2, vector, np.full(MANY, 1024))
     assert verdict.ranked() == [FEATURES[3].name]
     without = vector.copy()
-    without[[3, 13]] = 4.0, 0.0
+    without[[3, MANY + 3]] = 4.0, 0.0
     left = model.scores(np.array([2]), without[None]).max()
     assert verdict.adds[FEATURES[3].name] == verdict.score - left > 0
     assert verdict.p_value == 1 / (1 + model.card.honest_hours)

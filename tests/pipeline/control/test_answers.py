@@ -13,8 +13,8 @@ from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.records import CaptureAnswer
 from tests.pipeline.control.test_captures import asked, told
-from tests.waiting import eventually
 
+ROUNDS = 200
 NOW = datetime.now(UTC)
 
 
@@ -25,14 +25,13 @@ def answers_of(settings: Settings, count: int) -> list[CaptureAnswer]:
     )
     consumer.assign([TopicPartition(GROUPS, part, 0) for part in range(2)])
     found: list[CaptureAnswer] = []
-
-    def read() -> bool:
+    for _ in range(ROUNDS):
+        if len(found) >= count:
+            break
         messages = consumer.consume(100, 0.1)
-        found.extend(decode(CaptureAnswer, one.value() or b"") for one in messages)
-        return len(found) >= count
-
-    eventually(read, f"{count} answers")
+        found += [decode(CaptureAnswer, one.value() or b"") for one in messages]
     consumer.close()
+    assert len(found) >= count
     return found
 
 
@@ -53,27 +52,23 @@ def test_a_loop_that_dies_before_it_commits_leaves_each_request_to_the_next(
 
         dying = Answers(settings)
         ended: list[CaptureAnswer] = []
-
-        def told_one() -> bool:
+        for _ in range(ROUNDS):
             messages = dying._reader.read(100, 0.1)
             found = [one for message in messages for one in dying._taken(message)]
             dying._tell(found)
-            ended.extend(one.answer for one in found)
-            return bool(ended)
-
-        eventually(told_one, "the answer to what was heard")
+            ended += [one.answer for one in found]
+            if ended:
+                break
         dying.close()  # without a commit
         assert [one.directive_id for one in ended] == ["heard"]
 
         later = to_us(NOW + timedelta(minutes=5))
         loop = Answers(settings, clock=lambda: later)
-
-        def both_are_behind_it() -> bool:
-            # Not what is open: a snapshot that is read first leaves nothing open either.
+        for _ in range(ROUNDS):
             loop.round()
-            return any(topic == CONTROL and at == 2 for (topic, _), at in loop._committed.items())
-
-        eventually(both_are_behind_it, "both requests have ended")
+            # Both requests are behind it: a snapshot read first leaves nothing open either.
+            if any(topic == CONTROL and at == 2 for (topic, _), at in loop._committed.items()):
+                break
         loop.close()
         said = answers_of(settings, 3)
         # The same words again, and the time-out of what nobody answered.

@@ -10,7 +10,8 @@ import pytest
 from tachograph.pipeline.sdk import Recorder
 from tachograph.pipeline.sdk.buffer import Kind, Queued
 from tachograph.pipeline.sdk.transport import Outcome
-from tests.waiting import WAIT_S
+
+WAIT_S = 20.0
 
 
 class Memory:
@@ -48,7 +49,7 @@ class Stuck(Memory):
 
     def send(self, kind: Kind, records: Sequence[Queued]) -> Outcome:
         self.entered.set()
-        assert self.let_go.wait(WAIT_S)
+        assert self.let_go.wait(60)
         return super().send(kind, records)
 
 

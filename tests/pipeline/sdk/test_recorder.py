@@ -23,9 +23,8 @@ from tachograph.pipeline.sdk.transport import Outcome
 from tachograph.schemas.action import Action
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.codec import decode
-from tests.waiting import WAIT_S
 
-from .conftest import Memory, Stuck
+from .conftest import WAIT_S, Memory, Stuck
 
 Make = Callable[..., Recorder]
 
