@@ -15,6 +15,8 @@ from tachograph.detectors import state
 LAST_ACTIONS = 20
 MAX_ROWS = 200_000
 MAX_BYTES = 48 * 1024 * 1024
+# What is forgotten at a limit goes a frame at a time, each at most such a part of all.
+MIN_FRAMES = 16
 MAX_TEXT_CHARS = 160
 # Whose an action is where its frame names no tenant.
 DEFAULT_TENANT = "default"
@@ -100,12 +102,32 @@ class Recent:
         self._sizes.append(int(kept.estimated_size()))
         self.rows += kept.height
         self.bytes += self._sizes[-1]
+        while len(self._frames) > 1 and self._may_join():
+            self._join()
         while len(self._frames) > 1 and (
             self.rows > self._max_rows or self.bytes > self._max_bytes
         ):
             self._hashes.popleft()
             self.rows -= self._frames.popleft().height
             self.bytes -= self._sizes.popleft()
+
+    def _may_join(self) -> bool:
+        """Whether the newest two frames are to be one: asking many small ones takes long. The
+        older one is at most twice the other, so a row is moved a few times only.
+        """
+        older, newer = self._frames[-2].height, self._frames[-1].height
+        return (
+            older <= 2 * newer
+            and older + newer <= self._max_rows // MIN_FRAMES
+            and self._sizes[-2] + self._sizes[-1] <= self._max_bytes // MIN_FRAMES
+        )
+
+    def _join(self) -> None:
+        newer, older = self._frames.pop(), self._frames.pop()
+        self._frames.append(pl.concat([older, newer], how="diagonal", rechunk=True))
+        hashes = self._hashes.pop(), self._hashes.pop()
+        self._hashes.append(np.concatenate(hashes[::-1]))
+        self._sizes.append(self._sizes.pop() + self._sizes.pop())
 
     def of_sessions(
         self, sessions: Mapping[Session, Iterable[str]], number: int = LAST_ACTIONS

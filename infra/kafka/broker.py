@@ -7,6 +7,7 @@ In tests: `KafkaBroker`, which can also be killed and started again on the same 
 import argparse
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -34,6 +35,8 @@ START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 _STARTED = b"Kafka Server started"
 _POLL_S = 0.05
+_FIRST_PORT = 15_000
+_PORT_TRIES = 50
 
 
 class KafkaBroker:
@@ -232,12 +235,36 @@ def _train(archive: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many different TCP ports of loopback that nobody listens on just now."""
+    """Return that many different TCP ports of loopback that nobody listens on just now.
+
+    They lie below those that the system gives to whoever asks for any, connections too: nobody is
+    given one before its server listens, or while that is away and comes back.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
+        sockets = [stack.enter_context(_bound()) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
+
+
+def _bound() -> socket.socket:
+    below = _first_given_out() - _FIRST_PORT
+    # Not `random`: whoever seeds it, as tests do, would get the same ports in each process.
+    tries = (_FIRST_PORT + secrets.randbelow(below) for _ in range(_PORT_TRIES if below > 0 else 0))
+    for port in (*tries, 0):
+        found = socket.socket()
+        try:
+            found.bind((HOST, port))
+        except OSError:
+            found.close()
+            continue
+        return found
+    raise OSError(f"no port of {HOST} is free")
+
+
+def _first_given_out() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:  # not Linux
+        return 0
 
 
 def has_ended(pid: int) -> bool:

@@ -17,7 +17,8 @@ from tachograph.detectors.in_force import FOR_EVER_US, Timeline
 from tachograph.detectors.partition import Found
 from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect.judges import REVISION_SHIFT, Judge
-from tachograph.pipeline.kafka.reader import Place, headers_of
+from tachograph.pipeline.detect.stretches import Stretches
+from tachograph.pipeline.kafka.reader import Commitment, Place, headers_of
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED
 from tachograph.schemas import codec
@@ -49,9 +50,9 @@ class Shard:
         *,
         start: int,
         muted_until: int,
-        careful_until: int = 0,
+        stretches: Stretches | None = None,
     ) -> None:
-        """`careful_until`: how far the owner before may have come without committing it."""
+        """`stretches`: of which the owner before may have said something without committing it."""
         self.place = place
         self.judge = judge
         # What was judged so far was judged by the first of these plans, and what was said may have
@@ -63,9 +64,11 @@ class Shard:
         self._behind_at = muted_until
         self.next_offset = start
         self.muted_until = muted_until
-        self.careful_until = careful_until
+        self._stretches = stretches or Stretches()
+        # Records of a stretch whose end was not read yet.
+        self._held: list[Message] = []
         # Everything before it was acknowledged and committed.
-        self.committed = muted_until
+        self._committed = max(muted_until, start)
         self.changed = False
         self._repeated = 0
         self._lost: Counter[str] = Counter()
@@ -100,14 +103,14 @@ class Shard:
     @property
     def _inherits(self) -> bool:
         """Of what comes next something may have been said by an owner before."""
-        return self.next_offset < max(self.muted_until, self.careful_until)
+        return self.next_offset < max(self.muted_until, self._stretches.last)
 
     def caught_up(self) -> None:
         """All that was judged is as the plan has it. What the owner before may have said besides is
         not known yet: once it is judged, too, there is more to be looked at.
         """
         self.judged_by = [self.judge.plan, *self.judged_by] if self._inherits else []
-        self._behind_at = self.careful_until
+        self._behind_at = self._stretches.last
         self.changed = True
 
     @property
@@ -138,36 +141,63 @@ class Shard:
         """Nothing was taken in whose effects may be unknown: the state may become a checkpoint."""
         return self.next_offset == self.committed and not self.judged_by
 
+    @property
+    def committed(self) -> int:
+        """Everything before it was acknowledged and committed."""
+        return self._committed
+
+    @committed.setter
+    def committed(self, offset: int) -> None:
+        self._committed = offset
+        self._stretches.committed(offset)
+
+    def begin(self, messages: Sequence[Message]) -> Commitment | None:
+        """These records are going to be processed: what to commit before, which is the offset that
+        is committed already, and a note beside it. None: nothing has to be noted.
+        """
+        end = (messages[-1].offset() or 0) + 1
+        if self.judged_by:
+            end = min(end, self._behind_at)
+        if end <= self._committed or not self._stretches.begin(end):
+            return None
+        return Commitment(self._committed, self.note)
+
+    @property
+    def note(self) -> str:
+        """To be left with what is committed: stretches that the next owner has to cut alike."""
+        return self._stretches.note
+
     def process(self, messages: Sequence[Message]) -> list[Found]:
         """Judge records of this partition, in order; what was committed before comes back empty.
 
         It comes no further than to where it is behind: windows of a rule that has not seen what
         was before it would be cut. `next_offset` says from where on records are to be read again.
+        A stretch that the owner before may have spoken of waits until all of it was read.
         """
         found: list[Found] = []
-        for (muted, _), grouped in groupby(messages, key=self._stretch):
+        messages, self._held = [*self._held, *messages], []
+        for (muted, end), grouped in groupby(messages, key=self._stretch):
             stretch = list(grouped)
             if self.judged_by and (stretch[0].offset() or 0) >= self._behind_at:
                 self.next_offset = stretch[0].offset() or 0
                 self._take_up()
                 break
+            behind_last = (stretch[-1].offset() or 0) + 1
+            if end is not None and behind_last < end:
+                self._held = stretch
+                break
             for results in self._judged(stretch):
                 found += [] if muted else results
-            self.next_offset = (stretch[-1].offset() or 0) + 1
+            self.next_offset = behind_last
             self.changed = True
             self._take_up()
         return found
 
-    def _stretch(self, message: Message) -> tuple[bool, int]:
-        """Whether a record is muted, and which others are judged together with it.
-
-        The owner before may have died between saying something and committing it. How it had cut
-        its stretches is not known, and what stood at the end of one may be undone by the very next
-        record. Judged one by one, these records say all that may have been said, and take it back.
-        """
+    def _stretch(self, message: Message) -> tuple[bool, int | None]:
+        """Whether a record is muted, and else where the stretch ends that it is judged with."""
         offset = message.offset() or 0
         muted = offset < self.muted_until
-        return muted, offset if not muted and offset < self.careful_until else -1
+        return muted, None if muted else self._stretches.end_of(offset)
 
     def _judged(self, messages: Iterable[Message]) -> Iterator[list[Found]]:
         """What is found in a stretch, judged in pieces of at most JUDGE_ROWS."""

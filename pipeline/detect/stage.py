@@ -3,9 +3,9 @@
 What matches a rule whose groups lie in several partitions goes out to agent.matches, to the place
 of its group, and is judged by whichever process of this stage owns that.
 
-Order of every round, which is what makes `kill -9` harmless: read, judge, send, wait until all of
-it is acknowledged, commit. A checkpoint is written only at a point where everything before it was
-acknowledged.
+Order of every round, which is what makes `kill -9` harmless: read, note beside the committed offset
+what is judged in one go, judge, send, wait until all of it is acknowledged, commit. A checkpoint is
+written only at a point where everything before it was acknowledged.
 """
 
 import os
@@ -34,11 +34,12 @@ from tachograph.pipeline.detect.matches import TOPIC, Matches
 from tachograph.pipeline.detect.rereading import Rereading
 from tachograph.pipeline.detect.rule_metrics import RuleMetrics
 from tachograph.pipeline.detect.shard import Shard, State
+from tachograph.pipeline.detect.stretches import Stretches
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.health import HealthReporter
 from tachograph.pipeline.in_force import Content, InForce
 from tachograph.pipeline.kafka.generations import Generations
-from tachograph.pipeline.kafka.reader import Place, Reader
+from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, place_of
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.reference import reference_in_force
@@ -55,6 +56,8 @@ SOURCE = ACTIONS
 MATCHES = TOPIC
 # Topics besides whose records have their place by a key.
 PLACED = ("agent.checkpoints", "agent.signal_groups")
+# Behind a backlog so much is judged in one round: a judgement has a fixed cost.
+READ_BYTES = 8_000_000
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
 CHECKPOINT_EVERY_S = 15.0
@@ -112,30 +115,31 @@ class Detect:
         )
 
     def _take_over(self, places: list[Place]) -> Mapping[Place, int]:
-        committed = self._reader.committed(places)
+        committed = self._reader.commitments(places)
         for place in places:
             self._shards[place] = self._recovered(place, committed.get(place))
         self._writer.flush()
         return {place: self._shards[place].next_offset for place in places}
 
-    def _recovered(self, place: Place, committed: int | None) -> Shard:
+    def _recovered(self, place: Place, committed: Commitment | None) -> Shard:
         """The shard as the log has it: newest checkpoint, else everything that is still kept."""
         earliest, end = self._reader.bounds(place)
-        if committed is not None and committed < earliest:
+        if committed is not None and committed.offset < earliest:
             # Starting at an offset of our own, the client would not say it.
             raise Refused(
-                f"{place[0]}/{place[1]}: the committed offset {committed} is no longer kept, the"
-                f" earliest is {earliest}; reset group {GROUP} deliberately to go on"
+                f"{place[0]}/{place[1]}: the committed offset {committed.offset} is no longer kept,"
+                f" the earliest is {earliest}; reset group {GROUP} deliberately to go on"
             )
-        muted_until = committed or 0
-        options = {
-            "muted_until": muted_until,
-            # The owner before had at most one reading in hand when it went.
-            "careful_until": min(max(muted_until, earliest) + READ_RECORDS, end),
-        }
+        muted_until, note = committed or Commitment(0, "")
+
+        def made(start: int) -> Shard:
+            stretches = Stretches.noted(note, start=muted_until, end=end)
+            judge = self._judge_of(place)
+            return Shard(place, judge, start=start, muted_until=muted_until, stretches=stretches)
+
         kept = self._checkpoints.load(place, until=muted_until)
         if kept is not None and kept[0] >= earliest:
-            shard = Shard(place, self._judge_of(place), start=kept[0], **options)
+            shard = made(kept[0])
             try:
                 self._load(shard, kept[1])
             except ValueError as error:
@@ -144,7 +148,7 @@ class Detect:
                 log.info("state from checkpoint", place=list(place), offset=kept[0])
                 return shard
         log.info("state from the earliest record kept", place=list(place), offset=earliest)
-        shard = Shard(place, self._judge_of(place), start=earliest, **options)
+        shard = made(earliest)
         # From the first record on it is known by what rules it was judged.
         self._save(shard)
         return shard
@@ -194,13 +198,14 @@ class Detect:
         self._generations.check()
         self._follow()
         self._catch_up()
-        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
+        messages = self._reader.read(READ_RECORDS, READ_WAIT_S, READ_BYTES)
         places = _by_place(messages)
         if not places:
             self._tick()
             self._checkpoint_due()
             return len(messages)
         with metrics.BATCH_SECONDS.labels(STAGE).time():
+            self._begin(places)
             for place, records in places.items():
                 self._judge(self._shards[place], records)
             self._writer.flush()
@@ -288,11 +293,16 @@ class Detect:
         self._rereading = None
         self._reader.resume([rereading.shard.place])
 
+    def _begin(self, places: Mapping[Place, list[Message]]) -> None:
+        """Leave word of what is going to be judged in one go, before anything is said of it."""
+        begun = {place: self._shards[place].begin(records) for place, records in places.items()}
+        self._reader.commit_noted({place: one for place, one in begun.items() if one is not None})
+
     def _judge(self, shard: Shard, records: list[Message]) -> None:
         before = shard.judge.actions
         for found in shard.process(records):
             self._emit(found)
-        if shard.next_offset <= (records[-1].offset() or 0):
+        if shard.behind:
             # It has to catch up first.
             self._reader.seek(shard.place, shard.next_offset)
             self._reader.pause([shard.place])
@@ -312,9 +322,11 @@ class Detect:
     def _commit(self, places: Iterable[Place]) -> None:
         """Commit what was judged; a shard that is still replaying leaves its offset where it is."""
         shards = [shard for place in places if not (shard := self._shards[place]).muted]
-        self._reader.commit({shard.place: shard.next_offset for shard in shards})
         for shard in shards:
             shard.committed = shard.next_offset
+        self._reader.commit_noted(
+            {shard.place: Commitment(shard.committed, shard.note) for shard in shards}
+        )
 
     def _emit(self, found: Found) -> None:
         self._rule_metrics.said([signal for signal in found.signals if not signal.shadow])
@@ -417,7 +429,7 @@ def _ticking(plan: Plan) -> set[str]:
 def _by_place(messages: Iterable[Message]) -> dict[Place, list[Message]]:
     places: dict[Place, list[Message]] = {}
     for message in messages:
-        places.setdefault((message.topic() or "", message.partition() or 0), []).append(message)
+        places.setdefault(place_of(message), []).append(message)
     return places
 
 

@@ -6,6 +6,7 @@ input caused is acknowledged. It is used by one thread.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -19,6 +20,7 @@ Place = tuple[str, int]
 OnPlaces = Callable[[list[Place]], None]
 # May answer where to start reading a place; places it leaves out start at their committed offset.
 OnAssign = Callable[[list[Place]], Mapping[Place, int] | None]
+
 # Longer than any deadline inside a stage, so that a slow ClickHouse never costs the membership.
 MAX_POLL_INTERVAL_MS = 300_000
 CALL_TIMEOUT_S = 30.0
@@ -43,6 +45,13 @@ _QUIET = {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
 }
+
+
+class Commitment(NamedTuple):
+    """What a group has committed of a place: the next offset, and a note that was left with it."""
+
+    offset: int
+    note: str
 
 
 def mapped(error: KafkaError, what: str) -> RetryLater | Refused:
@@ -74,6 +83,8 @@ class Reader:
         self._on_assign, self._on_revoke = on_assign, on_revoke
         self._failure: TachoError | None = None
         self._paused: set[Place] = set()
+        # Since it was cleared.
+        self._given_away: set[Place] = set()
         self._told_s = -TELL_EVERY_S
         self.group = group
         self._consumer = Consumer(
@@ -118,6 +129,7 @@ class Reader:
 
     def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self._log("revoked", places)
+        self._given_away.update((p.topic, p.partition) for p in places)
         # The client would keep a place paused that is assigned again, and nobody would know of it.
         paused = [p for p in places if (p.topic, p.partition) in self._paused]
         if paused:
@@ -142,17 +154,26 @@ class Reader:
             self._told_s = now_s
             log.warning("broker", group=self.group, error=error.str())
 
-    def read(self, max_records: int, timeout_s: float) -> list[Message]:
-        """Up to `max_records`, waiting at most `timeout_s` for the first. Raises Refused,
-        RetryLater.
+    def read(self, max_records: int, timeout_s: float, max_bytes: int = 0) -> list[Message]:
+        """Up to `max_records`, waiting at most `timeout_s` for them. When so many are there, and
+        while they are less than `max_bytes`, as many again and again. Raises Refused, RetryLater.
         """
-        try:
-            messages = self._consumer.consume(max_records, timeout_s)
-        except KafkaException as error:
-            raise mapped(error.args[0], f"group {self.group}") from error
+        messages = self._consumed(max_records, timeout_s)
+        last = messages
+        while len(last) == max_records and sum(map(len, messages)) < max_bytes:
+            self._given_away.clear()
+            last = self._consumed(max_records, 0)
+            # Whoever owns a place now reads on from what is committed.
+            messages = [m for m in messages if place_of(m) not in self._given_away] + last
         if self._failure:
             raise self._failure
         return [message for message in messages if self._usable(message)]
+
+    def _consumed(self, max_records: int, timeout_s: float) -> list[Message]:
+        try:
+            return self._consumer.consume(max_records, timeout_s)
+        except KafkaException as error:
+            raise mapped(error.args[0], f"group {self.group}") from error
 
     def _usable(self, message: Message) -> bool:
         error = message.error()
@@ -169,9 +190,16 @@ class Reader:
 
     def commit(self, offsets: Mapping[Place, int]) -> None:
         """Commit the next offset of each place, and wait for it. Raises RetryLater, Refused."""
-        if not offsets:
+        self.commit_noted({place: Commitment(offset, "") for place, offset in offsets.items()})
+
+    def commit_noted(self, commitments: Mapping[Place, Commitment]) -> None:
+        """As `commit`, with notes: short texts, for who owns a place next."""
+        if not commitments:
             return
-        places = [TopicPartition(topic, part, at) for (topic, part), at in offsets.items()]
+        places = [
+            TopicPartition(*place, offset, metadata=note)
+            for place, (offset, note) in commitments.items()
+        ]
         try:
             self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
@@ -179,12 +207,20 @@ class Reader:
 
     def committed(self, places: Iterable[Place]) -> dict[Place, int]:
         """Committed next offset of each place; places without one are absent."""
+        return {place: found.offset for place, found in self.commitments(places).items()}
+
+    def commitments(self, places: Iterable[Place]) -> dict[Place, Commitment]:
+        """As `committed`, with the notes."""
         asked = [TopicPartition(topic, part) for topic, part in places]
         try:
             found = self._consumer.committed(asked, timeout=CALL_TIMEOUT_S)
         except KafkaException as error:
             raise mapped(error.args[0], f"committed offsets of {self.group}") from error
-        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+        return {
+            (p.topic, p.partition): Commitment(p.offset, p.metadata or "")
+            for p in found
+            if p.offset >= 0
+        }
 
     def bounds(self, place: Place, *, cached: bool = False) -> tuple[int, int]:
         """(earliest, next) offset of a place. Raises RetryLater."""
@@ -240,6 +276,11 @@ class Reader:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+
+def place_of(message: Message) -> Place:
+    """Where a record lies."""
+    return message.topic() or "", message.partition() or 0
 
 
 def headers_of(message: Message) -> dict[str, bytes]:

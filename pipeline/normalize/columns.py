@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.redact import PERSONAL, Hit, Redactor, Secrets, speaking
 from tachograph.pipeline.normalize.rows import TEXTS
+from tachograph.pipeline.normalize.suspects import Suspects
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import ATTRIBUTES
 
@@ -31,13 +33,13 @@ class Redaction:
 
     def __init__(self, redactors: Sequence[Redactor]) -> None:
         self._redactors = redactors
-        self._suspects = "|".join(f"(?:{redactor.suspects})" for redactor in redactors)
+        self._suspects = Suspects("|".join(f"(?:{one.suspects})" for one in redactors))
 
     def frame(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         """The frame with tokens, `redactions`, `secret_types` and `secret_fingerprints`; and counts
         by type.
         """
-        places = self._suspicious(frame)
+        places = pl.Series(self._suspicious(frame), dtype=pl.UInt32)
         if not places.len():
             return frame, {}
         some = frame[places]
@@ -56,52 +58,41 @@ class Redaction:
         counts = Counter(hit.type for hits in found.values() for hit in hits)
         return _placed(frame, places, cleaned), dict(counts)
 
-    def _suspicious(self, frame: pl.DataFrame) -> pl.Series:
-        """Places of the rows that hold anything to look at.
-
-        All texts of a row are looked at as one: a regular expression costs more to start than to
-        read a short text.
+    def _suspicious(self, frame: pl.DataFrame) -> list[int]:
+        """Places of the rows that hold anything to look at: all texts of a row are looked at as
+        one.
         """
-        names = [
-            name
-            for name, dtype in frame.schema.items()
+        schema = frame.schema
+        texts = [
+            pl.col(name).list.join("\n") if dtype == TEXTS else pl.col(name)
+            for name, dtype in schema.items()
             if name not in OURS and dtype in (pl.String, TEXTS)
         ]
-        texts = [
-            pl.col(name).list.join("\n") if frame.schema[name] == TEXTS else pl.col(name)
-            for name in names
-        ]
         joined = pl.concat_str(texts, separator="\n", ignore_nulls=True)
-        flags = frame.select(joined.str.contains(self._suspects)).to_series()
-        for name, dtype in frame.schema.items():
+        found = set(self._suspects.places(frame.select(joined).to_series()))
+        for name, dtype in schema.items():
             if dtype == ATTRIBUTES:
-                flags |= self._suspicious_attributes(frame[name])
-        return flags.arg_true()
+                found.update(self._suspicious_attributes(frame[name]))
+        return sorted(found)
 
     def _suspicious_columns(self, some: pl.DataFrame) -> list[str]:
         """Columns of suspicious rows worth a look; lists and attributes always are."""
-        schema = {name: dtype for name, dtype in some.schema.items() if name not in OURS}
-        texts = [name for name, dtype in schema.items() if dtype == pl.String]
-        flags = some.select(pl.col(texts).str.contains(self._suspects).any()).row(0, named=True)
         return [
             name
-            for name, dtype in schema.items()
-            if flags.get(name) or dtype in (TEXTS, ATTRIBUTES)
+            for name, dtype in some.schema.items()
+            if name not in OURS
+            and (
+                dtype in (TEXTS, ATTRIBUTES)
+                or (dtype == pl.String and self._suspects.any(some[name]))
+            )
         ]
 
-    def _suspicious_attributes(self, series: pl.Series) -> pl.Series:
+    def _suspicious_attributes(self, series: pl.Series) -> list[int]:
         exploded, rows = _explode(series)
         names, values = exploded.struct.field("key"), exploded.struct.field("value")
-        pairs = pl.DataFrame([names.alias("key"), values.alias("value")])
-        flags = pairs.select(
-            pl.concat_str("key", "value", separator="\n", ignore_nulls=True).str.contains(
-                self._suspects
-            )
-            | speaking("key", "value").fill_null(value=False)
-        ).to_series()
-        found = pl.repeat(False, len(series), dtype=pl.Boolean, eager=True)
-        places = rows.filter(flags).unique()
-        return found.scatter(places, True) if places.len() else found
+        places = self._suspects.places(names + "\n" + values.fill_null(""))
+        places += speaking(names, values)
+        return rows.gather(places).to_list() if places else []
 
     def _column(self, series: pl.Series) -> tuple[pl.Series, list[tuple[int, Hit]]]:
         if series.dtype == pl.String:
@@ -181,13 +172,12 @@ def _with_texts(value: Any, cleaned: Mapping[str, str | None]) -> Any:
 
 def _explode(series: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Inner values, and the row each came from."""
-    sizes = series.list.len().fill_null(0)
-    rows = pl.int_range(0, len(series), eager=True).repeat_by(sizes)
-    frame = pl.DataFrame({"row": rows, "value": series}).filter(sizes > 0)
-    if frame.is_empty():
-        return pl.Series("value", [], series.dtype.inner), pl.Series("row", [], pl.Int64)  # type: ignore[attr-defined]
-    both = frame.explode("row", "value")
-    return both["value"], both["row"]
+    sizes = series.list.len().fill_null(0).to_numpy()
+    rows = pl.Series("row", np.repeat(np.arange(len(series)), sizes))
+    filled = np.flatnonzero(sizes)
+    if not len(filled):
+        return pl.Series("value", [], series.dtype.inner), rows  # type: ignore[attr-defined]
+    return series.gather(filled).explode().alias("value"), rows
 
 
 def _imploded(series: pl.Series, rows: pl.Series, values: pl.Series) -> pl.Series:
@@ -247,13 +237,13 @@ def cut(frame: pl.DataFrame) -> pl.DataFrame:
     """Texts cut at their limit, named in `truncated`. After redaction, so that no half of a secret
     stays.
     """
-    texts = frame.select(pl.col(pl.String))
-    sizes = texts.select(pl.all().str.len_bytes().max())
-    longest = sizes.row(0, named=True) if texts.width else {}
     long = {
-        name: (frame[name].str.len_bytes() > limits.TEXT_BYTES).fill_null(value=False)
-        for name, size in longest.items()
-        if size is not None and size > limits.TEXT_BYTES
+        series.name: too_long
+        for series in frame
+        if series.dtype == pl.String
+        # Bytes of the whole column: nearly always less than one text may have.
+        and series.estimated_size() > limits.TEXT_BYTES
+        and (too_long := (series.str.len_bytes() > limits.TEXT_BYTES).fill_null(value=False)).any()
     }
     if not long:
         return frame

@@ -2,11 +2,9 @@
 
 A pattern's group 1 is the secret, or the whole match where it has no group. `literals` are texts
 one of which every match contains (lower case): they say which patterns are worth trying on a text.
-`head` is a short expression of Rust's that matches wherever `regex` does, and elsewhere seldom:
-all heads together read a text in one pass, which the exact
-expressions with their counts cannot.
-All patterns run
-in linear time (RE2 and Rust's regex), and none crosses a quote, so that JSON text stays JSON text.
+`head` is a short expression that matches wherever `regex` does, and elsewhere seldom: all heads
+together read a text in one pass, which the exact expressions with their counts cannot.
+All patterns run in linear time (RE2), and none crosses a quote, so that JSON text stays JSON text.
 """
 
 from typing import Final
@@ -33,7 +31,7 @@ _GAP: Final = r"(?:\s|\\+[nrtNRT])"
 _PEM: Final = r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
 
 _URL_HEAD: Final = r"""://[^\s/?#@"'\\<>]*@"""
-_BEARER_HEAD: Final = r"(?i-u:bearer|basic)" + _GAP + r"+[A-Za-z0-9._~+/-]{4}"
+_BEARER_HEAD: Final = r"(?i:bearer|basic)" + _GAP + r"+[A-Za-z0-9._~+/-]{4}"
 
 PROVIDERS: Final = (
     _p("private_key", "-----begin", r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY",
@@ -49,11 +47,11 @@ PROVIDERS: Final = (
     _p("gcp_api_key", "aiza", r"AIza[0-9A-Za-z_-]", r"\bAIza[0-9A-Za-z_-]{35}"),
     _p("gcp_oauth_token", "ya29.", r"ya29\.", r"\bya29\.[0-9A-Za-z_-]{20,}"),
     _p("gcp_client_secret", "gocspx-", r"GOCSPX-", r"\bGOCSPX-[0-9A-Za-z_-]{20,}"),
-    _p("azure_storage_key", "accountkey=", r"(?i-u:AccountKey=)",
+    _p("azure_storage_key", "accountkey=", r"(?i:AccountKey=)",
        r"(?i)\bAccountKey=([A-Za-z0-9+/]{40,}={0,2})"),
-    _p("azure_shared_access_key", "sharedaccesskey=", r"(?i-u:SharedAccessKey=)",
+    _p("azure_shared_access_key", "sharedaccesskey=", r"(?i:SharedAccessKey=)",
        r"(?i)\bSharedAccessKey=([A-Za-z0-9+/]{30,}={0,2})"),
-    _p("azure_sas_signature", "sig=", r"(?i-u:[?&;]sig=)",
+    _p("azure_sas_signature", "sig=", r"(?i:[?&;]sig=)",
        r"(?i)[?&;]sig=([A-Za-z0-9%+/]{30,}(?:=|%3d){0,2})"),
     _p("azure_client_secret", "8q~ 7q~", r"[78]Q~", r"[A-Za-z0-9_~.]{3}[78]Q~[A-Za-z0-9_~.-]{31,}"),
     _p("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]",
@@ -136,7 +134,7 @@ KEYWORD: Final = (
     r"""([^\s"'\\,;<>‹›{}()\[\]&|`]{8,})"""
 )
 KEYWORD_HEAD: Final = (
-    r"(?i-u:secret|token|credential"
+    r"(?i:secret|token|credential"
     r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)[A-Za-z0-9_-]*"
     r"""(?:\\*["'])?""" + _GAP + r"*[:=]"
 )
@@ -175,14 +173,14 @@ PASSWORD_HEADS: Final = {
     "element": r"<(?:[A-Za-z0-9]{1,32}:)?[A-Za-z0-9_.-]{0,40}(?i:passw(?:or)?d|passphrase|pwd)>",
 }  # fmt: skip
 # Matches wherever one of those does, and elsewhere seldom.
-_SHORT_HEAD: Final = r"(?i-u:passw(?:or)?d|passphrase|pwd)"
+_SHORT_HEAD: Final = r"(?i:passw(?:or)?d|passphrase|pwd)"
 _FLAG_HEAD_END: Final = r"(?:=|" + _GAP + r"""|\\*["'])"""
 PASSWORD_HEAD: Final = "|".join((
     r"(?:" + _SHORT_HEAD + r"|_PASS|SSHPASS)[A-Za-z0-9_-]*"
     r"""(?:\\*["'])?""" + _GAP + r"*[:=]",
     r"""["']pass\\*["']""" + _GAP + r"*:",
     r"-[A-Za-z0-9_.-]*" + _SHORT_HEAD + _FLAG_HEAD_END,
-    r"-(?:[A-Za-z0-9_.-]*[-_.])?(?i-u:pass)(?:in|out)?" + _FLAG_HEAD_END,
+    r"-(?:[A-Za-z0-9_.-]*[-_.])?(?i:pass)(?:in|out)?" + _FLAG_HEAD_END,
     r"sshpass\s+-p",
     r"(?:curl|wget)[^\n|;&]*\s(?:-u|-U|--user|--proxy-user)",
     r"(?:mysql|mariadb)[^\n|;&]*\s-p",

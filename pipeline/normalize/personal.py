@@ -27,8 +27,8 @@ from tachograph.pipeline.normalize.redact import (
     Hit,
     Redactor,
     Secrets,
-    for_rust,
 )
+from tachograph.pipeline.normalize.suspects import Suspects
 from tachograph.pipeline.secrets import derive
 from tachograph.schemas.identity import Key
 
@@ -41,8 +41,8 @@ Check = Callable[[str], bool]
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of value. `head` matches (in Rust's syntax) wherever `regex` does, and seldom
-    elsewhere; a match counts if the check holds.
+    """One kind of value. `head` matches wherever `regex` does, and seldom elsewhere; a match
+    counts if the check holds.
     """
 
     name: str
@@ -143,13 +143,14 @@ class Personal:
         self._key = key
         self._kinds = [(kind, re2.compile(kind.regex)) for kind in kinds]
         self.suspects = "|".join(f"(?:{kind.head})" for kind in kinds)
+        self._suspects = Suspects(self.suspects)
 
     def redact(self, texts: pl.Series) -> tuple[pl.Series, list[Hit]]:
         """See Redactor."""
-        places = texts.str.contains(self.suspects).arg_true()
+        places = self._suspects.places(texts)
         hits: list[Hit] = []
         changed: dict[int, str] = {}
-        for at, text in zip(places.to_list(), texts.gather(places).to_list(), strict=True):
+        for at, text in zip(places, texts.gather(places).to_list(), strict=True):
             cleaned = self._one(text, at, hits)
             if cleaned is not text:
                 changed[at] = cleaned
@@ -221,13 +222,12 @@ def _own(path: str | None) -> list[Kind]:
 
 
 def _kind(rule: _Rule, path: str) -> Kind:
-    """Raises ConfigError for what either engine does not take, or what matches nothing at all."""
-    head = for_rust(rule.regex)
+    """Raises ConfigError for what RE2 does not take, or what matches the empty text."""
     try:
         empty = re2.compile(rule.regex).match("") is not None
-        pl.Series([""]).str.contains(head)
-    except (re2.error, pl.exceptions.PolarsError) as error:
+        Suspects(rule.regex)
+    except re2.error as error:
         raise ConfigError(f"{path}: {rule.name}: no regular expression of ours") from error
     if empty:
         raise ConfigError(f"{path}: {rule.name}: it matches the empty text")
-    return Kind(rule.name, head, rule.regex, _any)
+    return Kind(rule.name, rule.regex, rule.regex, _any)

@@ -4,9 +4,8 @@ one text).
 A `Redactor` looks at a column of texts and gives back the texts with tokens and what it found.
 Secrets are the first; personal data and operators' own rules (personal.py) where it is asked for.
 
-Fast because nearly every text is clean: one pass of all patterns at once (a lazy DFA, faster here
-than a multi-literal search before it), then Python only on the texts that matched. Every step is
-linear in the text.
+Fast because nearly every text is clean: one pass of all patterns at once (suspects.py), then Python
+only on the texts that matched. Every step is linear in the text.
 """
 
 import math
@@ -18,19 +17,13 @@ import polars as pl
 import re2
 
 from tachograph.pipeline.normalize import passwords, patterns
+from tachograph.pipeline.normalize.suspects import Suspects
 from tachograph.schemas.identity import Key
 
 FINGERPRINT_CHARS: Final = 16
 # Types of what is no secret begin so.
 PERSONAL: Final = "personal."
 _OPEN, _CLOSE = "‹", "›"
-
-
-def for_rust(regex: str) -> str:
-    """The same expression for Rust: with its Unicode `\\b` one character beyond ASCII costs a
-    factor of 800.
-    """
-    return regex.replace(r"\b", r"(?-u:\b)")
 
 
 class Hit(NamedTuple):
@@ -44,7 +37,7 @@ class Hit(NamedTuple):
 class Redactor(Protocol):
     """Called by `normalize` alone, a few times a batch. Does no I/O and never raises on any text.
 
-    `suspects` is a regular expression of Rust's: texts that it does not match hold nothing, so that
+    `suspects` is a regular expression of RE2's: texts that it does not match hold nothing, so that
     a clean column is never given to `redact`.
     """
 
@@ -62,21 +55,25 @@ class Secrets:
         heads = [pattern.head for pattern in patterns.PROVIDERS]
         heads += [patterns.KEYWORD_HEAD, patterns.PASSWORD_HEAD]
         self.suspects = "|".join(dict.fromkeys(heads))
-        everything = [pattern.regex for pattern in patterns.PROVIDERS]
-        everything += [patterns.KEYWORD, patterns.PASSWORD_HEAD]
-        self._any = for_rust("|".join(f"(?:{regex})" for regex in everything))
+        self._suspects = Suspects(self.suspects)
+        exact = [pattern.regex for pattern in patterns.PROVIDERS]
+        exact += [patterns.KEYWORD, patterns.PASSWORD_HEAD]
+        self._matches = Suspects("|".join(f"(?:{regex})" for regex in exact))
         self._exact = [(p.type, p.literals, re2.compile(p.regex)) for p in patterns.PROVIDERS]
         self._keyword = re2.compile(patterns.KEYWORD)
 
     def redact(self, texts: pl.Series) -> tuple[pl.Series, list[Hit]]:
         """See Redactor."""
-        places = self._candidates(texts)
-        if not places.len():
+        # The heads first: they are quick, and few texts have one.
+        suspects = self._suspects.places(texts)
+        matches = self._matches.places(texts.gather(suspects)) if suspects else []
+        if not matches:
             return texts, []
+        places = [suspects[at] for at in matches]
         hits: list[Hit] = []
         changed_at: list[int] = []
         changed: list[str] = []
-        for at, text in zip(places.to_list(), texts.gather(places).to_list(), strict=True):
+        for at, text in zip(places, texts.gather(places).to_list(), strict=True):
             cleaned = self._one(text, at, hits)
             if cleaned is not text:
                 changed_at.append(at)
@@ -84,11 +81,6 @@ class Secrets:
         if not changed_at:
             return texts, []
         return texts.scatter(changed_at, changed), hits
-
-    def _candidates(self, texts: pl.Series) -> pl.Series:
-        """Places of the texts that match a pattern: the heads first, which are quick."""
-        suspect = texts.str.contains(self.suspects).arg_true()
-        return suspect.gather(texts.gather(suspect).str.contains(self._any).arg_true())
 
     def _one(self, text: str, at: int, hits: list[Hit]) -> str:
         """The text with tokens; the very same object when nothing was found."""
@@ -133,9 +125,9 @@ class Secrets:
         """Values whose own name says what they are (attributes: name and value are apart)."""
         hits: list[Hit] = []
         tokens: list[str] = []
-        pairs = pl.DataFrame([names.alias("name"), texts.alias("value")])
-        places = pairs.select(speaking("name", "value")).to_series().arg_true()
-        for at, (name, value) in zip(places.to_list(), pairs[places].iter_rows(), strict=True):
+        places = speaking(names, texts)
+        pairs = zip(names.gather(places).to_list(), texts.gather(places).to_list(), strict=True)
+        for at, (name, value) in zip(places, pairs, strict=True):
             kind = _kind_of_named(name, value)
             if kind:
                 tokens.append(self._token(value, kind, at, hits))
@@ -155,7 +147,7 @@ def _is_secret(text: str, match: Any, kind: str | None) -> bool:
 
 _LEAST_PEM: Final = 64
 _IN_URLS: Final = ("connection_string", "url_password")
-# Names of attributes whose value is a secret when it looks like one; for Python and for Rust.
+# Names of attributes whose value is a secret when it looks like one.
 _KEYWORD_NAME: Final = (
     r"(?i:secret|token|credential|authorization|cookie"
     r"|(?:api|access|private|auth|account|signing|encryption|session)[_-]?key)(?i:s?)\n?$"
@@ -163,16 +155,42 @@ _KEYWORD_NAME: Final = (
 # Those whose value is one, whatever it looks like.
 _PASSWORD_NAME: Final = rf"{patterns.PASSW_NAMES}\n?$"
 _NAMED: Final = re.compile(_KEYWORD_NAME)
+_OF_PASSWORD: Final = re.compile(_PASSWORD_NAME)
 MAX_NAMED_BYTES: Final = 4_096
 # Shorter ones are numbers and words, such as the limits of a model's tokens.
 LEAST_SECRET_CHARS: Final = 8
 
 
-def speaking(name: str, value: str) -> pl.Expr:
-    """Whether a name says that its value is a secret, and the value may be one (both columns)."""
-    named, text = pl.col(name).str, pl.col(value).str
-    secret = (text.len_bytes() >= LEAST_SECRET_CHARS) & named.contains(_KEYWORD_NAME)
-    return (secret | named.contains(_PASSWORD_NAME)) & (text.len_bytes() > 0)
+def speaking(names: pl.Series, values: pl.Series) -> list[int]:
+    """Places of the pairs whose name says that the value is a secret, if the value may be one."""
+    known = _least_bytes
+    found = []
+    for at, name in enumerate(names.to_list()):
+        least = known[name] if name in known else _least(name)
+        if least is not None:
+            found.append((at, least))
+    if not found:
+        return []
+    sizes = values.gather([at for at, _ in found]).str.len_bytes().to_list()
+    return [at for (at, least), size in zip(found, sizes, strict=True) if (size or 0) >= least]
+
+
+# Names of attributes that were seen, as sources send the same ones again and again: bytes from
+# which on a value may be a secret, None where the name says nothing of one.
+_least_bytes: dict[str | None, int | None] = {None: None}
+KNOWN_NAMES: Final = 10_000
+KNOWN_NAME_CHARS: Final = 128
+
+
+def _least(name: str) -> int | None:
+    least = None
+    if _OF_PASSWORD.search(name):
+        least = 1
+    elif _NAMED.search(name):
+        least = LEAST_SECRET_CHARS
+    if len(name) <= KNOWN_NAME_CHARS and len(_least_bytes) < KNOWN_NAMES:
+        _least_bytes[name] = least
+    return least
 
 
 def _kind_of_named(name: str, value: str) -> str | None:

@@ -208,3 +208,27 @@ def test_recent_actions_are_short_and_bounded() -> None:
         last = one.of_sessions({session: []}, number=5)[session].actions
         assert [row["event_id"] for row in last] == [f"{place:032x}" for place in range(95, 100)]
         assert len(last[0]["tool_args"]) == MAX_TEXT_CHARS
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=60))
+def test_what_is_told_of_sessions_does_not_depend_on_how_their_actions_came(
+    cuts: list[int],
+) -> None:
+    rows = [
+        actions([place], session=f"s{place % 3}", first=place).with_columns(
+            # A column that most batches have not.
+            **({"file_path": pl.lit(f"/{place}")} if place % 7 == 0 else {})
+        )
+        for place in range(sum(cuts))
+    ]
+    whole, pieces = Recent(), Recent(max_rows=800)
+    whole.push(pl.concat(rows, how="diagonal"))
+    start = 0
+    for cut in cuts:
+        pieces.push(pl.concat(rows[start : start + cut], how="diagonal"))
+        start += cut
+    asked: dict[tuple[str, str, str], list[str]] = {
+        ("default", "place", f"s{number}"): [] for number in range(3)
+    }
+    assert pieces.of_sessions(asked) == whole.of_sessions(asked)

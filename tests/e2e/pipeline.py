@@ -29,16 +29,16 @@ from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
 from tests.e2e.clocked_normalize import CLOCK, set_clock
 from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
+from tests.waiting import WAIT_S
 
 STAGES = ("store", "triage", "detect", "normalize")
 OPERATOR_KEY = "5f" * 32
 PASSWORD = "writer-of-a-test"
 # Beside the shipped pack: rules whose groups lie in several partitions.
 RULES = Path(__file__).with_name("across.yml")
-STOP_S = 30.0
 # So long the broker waits for one that was killed.
 SESSION_S = 5
-SETTLE_S = 150.0
+SETTLE_S = 600.0
 # Ticks go out once a second: whoever has nothing to read for longer has nothing under way.
 QUIET_S = 2.0
 CLOCK_STEP_US = 10_000_000
@@ -102,7 +102,7 @@ class Stage:
         """Wait until it has ended, by itself and well."""
         if self._process is None:
             return
-        code = self._process.wait(STOP_S)
+        code = self._process.wait(WAIT_S)
         assert code == 0, f"{self.name} ended with {code}: {self.last_words()}"
 
     def abandon(self) -> None:

@@ -155,7 +155,7 @@ def _until(pipeline: Pipeline, start: datetime, second: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_signal_is_that_of_the_rules_in_force_when_it_became_true(
     private_kafka: Callable[..., KafkaBroker], tmp_path: Path
 ) -> None:
@@ -191,7 +191,7 @@ def test_every_signal_is_that_of_the_rules_in_force_when_it_became_true(
             _until(pipeline, start, SPAN_S)
             sending.join()
             feed.send(closing(start))
-            pipeline.settle(300)
+            pipeline.settle()
             other.stop()
             pipeline.stop()
             expected = _expected(pipeline, files, changes)

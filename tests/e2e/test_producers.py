@@ -26,7 +26,7 @@ PROGRAMS = Path(__file__).parent / "producers"
 WITHIN_S = 300.0
 Shown = Callable[[str, int], list[dict[str, Any]]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def _clean(**more: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ def _of_stream(row: Facts) -> Facts:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_file_gives_the_signals_that_the_stream_gives(
     private_kafka: Callable[..., KafkaBroker], tmp_path: Path
 ) -> None:

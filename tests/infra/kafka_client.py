@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-WAIT_S = 30.0
+from tests.waiting import WAIT_S
+
 # A new topic has no leader for a moment; a group forms a moment after its members join.
 _PASSING = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -40,7 +41,7 @@ def produce(
         {
             "bootstrap.servers": servers,
             "acks": "all",
-            "message.timeout.ms": 30_000,
+            "message.timeout.ms": 120_000,
             **(config or {}),
         }
     )

@@ -25,6 +25,7 @@ from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Sett
 from tachograph.schemas import contracts
 from tests.pipeline.notarize.evidence import PLACE, covered, record, until
 from tests.pipeline.verify.conftest import clickhouse
+from tests.waiting import WAIT_S
 
 __all__ = ["clickhouse"]
 
@@ -92,7 +93,7 @@ def guarded(private_kafka: Callable[..., KafkaBroker]) -> KafkaBroker:
         ).values(),
     ]
     for future in made:
-        future.result(30)
+        future.result(WAIT_S)
     assert acls.apply(admin) == len(list(acls.bindings()))
     return broker
 
@@ -112,12 +113,12 @@ def refused(settings: Settings, group: str, topic: str) -> bool:
     """Whether reading a topic is refused."""
     config: dict[str, Any] = {**settings.kafka.client_config(), "group.id": group}
     consumer = Consumer(config)
-    asked = consumer.list_topics(topic, 30).topics[topic].error
+    asked = consumer.list_topics(topic, WAIT_S).topics[topic].error
     if asked is not None:
         consumer.close()
         return bool(asked.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED)
     consumer.assign([TopicPartition(topic, 0, 0)])
-    end = time.monotonic() + 30
+    end = time.monotonic() + WAIT_S
     try:
         while time.monotonic() < end:
             message = consumer.poll(0.5)
@@ -165,7 +166,7 @@ def test_under_them_the_notary_works_the_auditor_reads_and_nobody_does_more(
 
 def _write(settings: Settings, topic: str) -> None:
     # Without idempotence: who may write nowhere gets no id of a producer, whatever the topic.
-    quick = {"delivery.timeout.ms": 10_000, "enable.idempotence": False}
+    quick = {"delivery.timeout.ms": 60_000, "enable.idempotence": False}
     writer = Writer(settings, overrides=quick)
     writer.send(topic, b"{}", partition=0)
-    writer.flush(20.0)
+    writer.flush(WAIT_S)

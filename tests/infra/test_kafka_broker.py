@@ -17,6 +17,7 @@ from infra.kafka import jars
 from infra.kafka.broker import KafkaBroker, free_ports, has_ended
 from infra.kafka.shared import shared_broker
 from tests.infra.kafka_client import Config, produce, read_all
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 Start = Callable[..., KafkaBroker]
@@ -86,7 +87,7 @@ def test_the_script_says_where_it_listens_and_ends_on_a_signal(tmp_path: Path) -
         address = next(line for line in lines if line.startswith("KAFKA_BOOTSTRAP_SERVERS="))
         produce(address.partition("=")[2].strip(), "by-hand", [b"x"])
         node.send_signal(signal.SIGINT)
-        assert node.wait(30) == 0
+        assert node.wait(WAIT_S) == 0
 
 
 def test_without_java_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+
+from tachograph.pipeline import health
 from tachograph.pipeline.clock import SECOND_US
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import (
@@ -20,6 +23,7 @@ from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas import codec
 from tachograph.schemas.records import Health
+from tests.waiting import WAIT_S
 
 
 class Sent:
@@ -133,7 +137,10 @@ def test_a_broken_broker_never_reaches_the_stage_and_loses_no_count() -> None:
     assert bench.sent.beats[0].sources == {"a": 2}
 
 
-def test_a_beat_is_on_the_topic_when_the_reporter_is_closed() -> None:
+def test_a_beat_is_on_the_topic_when_the_reporter_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "_CLOSE_S", WAIT_S)
     with MockBroker(topics={HEALTH_TOPIC: 1}) as broker:
         settings = Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
         reporter = HealthReporter(settings, "store")
@@ -141,7 +148,7 @@ def test_a_beat_is_on_the_topic_when_the_reporter_is_closed() -> None:
         reporter.close()
         reporter.close()
         reader = Reader(settings, "test", [HEALTH_TOPIC])
-        tries = (reader.read(1, 0.5) for _ in range(40))
+        tries = (reader.read(1, 0.5) for _ in range(400))
         [message] = next(found for found in tries if found)
         reader.close()
     assert codec.decode(Health, message.value() or b"").lag == 5

@@ -33,6 +33,7 @@ from tachograph.pipeline.rules.activating import Asked, run_activate, run_active
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas.records import Activation
+from tests.waiting import WAIT_S, eventually
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULE = """
@@ -201,7 +202,7 @@ def rule_ids(found: InForce) -> list[list[str]]:
 
 
 def until_news(found: InForce) -> Plan:
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while (plan := found.news()) is None:
         assert time.monotonic() < end, "no news"
         time.sleep(0.05)
@@ -247,9 +248,12 @@ def test_an_activation_that_cannot_be_used_leaves_what_was_in_force(
         )
         publish(writer, activation, packed)
     writer.flush()
-    end = time.monotonic() + 20
-    while len(running.refused) < 3 and time.monotonic() < end:
+
+    def all_refused() -> bool:
         assert running.news() is None
+        return len(running.refused) >= 3
+
+    eventually(all_refused, "each of the three is refused")
     assert len(running.refused) == 3
     assert rule_ids(running) == [["rule-one"]]
     assert rule_ids(in_force(settings, one)) == [["rule-one"]]

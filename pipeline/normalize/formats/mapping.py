@@ -98,11 +98,18 @@ class When(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def holds(self, item: Object) -> bool:
         """Whether it holds."""
-        return (
-            all(at(item, path) is not None for path in self.present)
-            and all(at(item, path) is None for path in self.absent)
-            and all(_is(at(item, path), wanted) for path, wanted in self.equals.items())
-            and all(str(at(item, p) or "").startswith(text) for p, text in self.starts.items())
+        # Loops, since this runs for each action of each object.
+        for path in self.present:
+            if at(item, path) is None:
+                return False
+        for path in self.absent:
+            if at(item, path) is not None:
+                return False
+        for path, wanted in self.equals.items():
+            if not _is(at(item, path), wanted):
+                return False
+        return not self.starts or all(
+            str(at(item, path) or "").startswith(text) for path, text in self.starts.items()
         )
 
     @property

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -44,10 +44,13 @@ def at(value: Any, path: str) -> Any:
         found = value.get(path)
         if found is not None or "." not in path:
             return found
-        head, _, tail = path.partition(".")
-        inner = value.get(head)
-        if "." not in tail and inner.__class__ is not list and inner.__class__ is not str:
-            return inner.get(tail) if inner.__class__ is dict else None
+        heads, tail = _heads(path)
+        if tail:
+            inner = value.get(heads[0])
+            if inner.__class__ is not list and inner.__class__ is not str:
+                return inner.get(tail) if inner.__class__ is dict else None
+        elif not any(map(value.__contains__, heads)):
+            return None
     for names in _ways(path):
         found = value
         for name in names:
@@ -66,6 +69,14 @@ def at(value: Any, path: str) -> Any:
 _JSON: Final = ("{", "[")
 # Paths with more are searched for, a step at a time.
 MAX_DOTS: Final = 4
+
+
+@functools.lru_cache(maxsize=4_096)
+def _heads(path: str) -> tuple[tuple[str, ...], str]:
+    """Keys with which a path with dots may begin; and the other, where it is just two."""
+    names = path.split(".")
+    heads = tuple(".".join(names[:end]) for end in range(1, len(names)))
+    return heads, names[1] if len(names) == 2 else ""
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -258,7 +269,7 @@ def kind_of(operation: Any, method: Any = None) -> str | None:
     return known
 
 
-def rest(item: Mapping[str, Any], used: Collection[str] = ()) -> dict[str, str]:
+def rest(item: Mapping[str, Any], used: frozenset[str] = frozenset()) -> dict[str, str]:
     """Scalars that no field holds, by their paths, within limits: kept as attributes. `used`: paths
     whose values, and all beneath them, are held already.
     """
@@ -268,17 +279,38 @@ def rest(item: Mapping[str, Any], used: Collection[str] = ()) -> dict[str, str]:
 
 
 def _gather(
-    value: Mapping[str, Any], path: str, depth: int, used: Collection[str], found: dict[str, str]
+    value: Mapping[str, Any], path: str, depth: int, used: frozenset[str], found: dict[str, str]
 ) -> None:
-    for key, inner in value.items():
-        place = f"{path}.{key}" if path else key
-        if inner is None or inner == "" or place in used:
+    for key in _unused(tuple(value), path, used):
+        inner = value[key]
+        if inner is None or inner == "":
             continue
-        if inner.__class__ is dict:
+        kind = inner.__class__
+        if kind is list:
+            continue
+        place = f"{path}.{key}" if path else key
+        if kind is dict:
             if depth < MAX_PATH:
                 _gather(inner, place, depth + 1, used, found)
-        elif inner.__class__ is not list:
-            if len(found) >= MAX_KEPT:
-                return
-            text = inner if inner.__class__ is str else _encoded(inner).decode()
-            found[place] = text[:MAX_KEPT_CHARS]
+            continue
+        if len(found) >= MAX_KEPT:
+            return
+        text = inner if kind is str else _encoded(inner).decode()
+        found[place] = text[:MAX_KEPT_CHARS]
+
+
+def _unused(keys: tuple[str, ...], path: str, used: frozenset[str]) -> Sequence[str]:
+    """Keys of an object at that path whose values are not held already."""
+    known = _known_unused.get((keys, path, used))
+    if known is not None:
+        return known
+    left = [key for key in keys if (f"{path}.{key}" if path else key) not in used]
+    if len(_known_unused) < KNOWN_OBJECTS and sum(map(len, keys)) <= KNOWN_OBJECT_CHARS:
+        _known_unused[keys, path, used] = left
+    return left
+
+
+# Of the keys of objects that were seen, as sources send the same ones again and again.
+_known_unused: dict[tuple[tuple[str, ...], str, frozenset[str]], list[str]] = {}
+KNOWN_OBJECTS: Final = 2_000
+KNOWN_OBJECT_CHARS: Final = 4_000

@@ -13,8 +13,8 @@ from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.records import CaptureAnswer
 from tests.pipeline.control.test_captures import asked, told
+from tests.waiting import eventually
 
-ROUNDS = 200
 NOW = datetime.now(UTC)
 
 
@@ -25,13 +25,14 @@ def answers_of(settings: Settings, count: int) -> list[CaptureAnswer]:
     )
     consumer.assign([TopicPartition(GROUPS, part, 0) for part in range(2)])
     found: list[CaptureAnswer] = []
-    for _ in range(ROUNDS):
-        if len(found) >= count:
-            break
+
+    def read() -> bool:
         messages = consumer.consume(100, 0.1)
-        found += [decode(CaptureAnswer, one.value() or b"") for one in messages]
+        found.extend(decode(CaptureAnswer, one.value() or b"") for one in messages)
+        return len(found) >= count
+
+    eventually(read, f"{count} answers")
     consumer.close()
-    assert len(found) >= count
     return found
 
 
@@ -52,23 +53,27 @@ def test_a_loop_that_dies_before_it_commits_leaves_each_request_to_the_next(
 
         dying = Answers(settings)
         ended: list[CaptureAnswer] = []
-        for _ in range(ROUNDS):
+
+        def told_one() -> bool:
             messages = dying._reader.read(100, 0.1)
             found = [one for message in messages for one in dying._taken(message)]
             dying._tell(found)
-            ended += [one.answer for one in found]
-            if ended:
-                break
+            ended.extend(one.answer for one in found)
+            return bool(ended)
+
+        eventually(told_one, "the answer to what was heard")
         dying.close()  # without a commit
         assert [one.directive_id for one in ended] == ["heard"]
 
         later = to_us(NOW + timedelta(minutes=5))
         loop = Answers(settings, clock=lambda: later)
-        for _ in range(ROUNDS):
+
+        def both_are_behind_it() -> bool:
+            # Not what is open: a snapshot that is read first leaves nothing open either.
             loop.round()
-            # Both requests are behind it: a snapshot read first leaves nothing open either.
-            if any(topic == CONTROL and at == 2 for (topic, _), at in loop._committed.items()):
-                break
+            return any(topic == CONTROL and at == 2 for (topic, _), at in loop._committed.items())
+
+        eventually(both_are_behind_it, "both requests have ended")
         loop.close()
         said = answers_of(settings, 3)
         # The same words again, and the time-out of what nobody answered.

@@ -10,6 +10,7 @@ from tachograph.pipeline.control.keys import signer
 from tachograph.pipeline.sdk.signing import holds, key_of
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
+from tests.waiting import WAIT_S
 
 
 def test_a_person_stops_an_agent_and_releases_it(
@@ -33,7 +34,7 @@ def test_a_person_stops_an_agent_and_releases_it(
         keys = {public.key_id: key_of(public.public_key)}
         consumer = Consumer({**settings.kafka.client_config(), "group.id": "test"})
         consumer.assign([TopicPartition("agent.control", 0, 0)])
-        found = [msgspec.json.decode(m.value() or b"") for m in consumer.consume(2, 20)]
+        found = [msgspec.json.decode(m.value() or b"") for m in consumer.consume(2, WAIT_S)]
         consumer.close()
     assert [one["kind"] for one in found] == ["quarantine", "release"]
     assert all(holds(one, keys) for one in found)

@@ -20,6 +20,8 @@ from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect.catch_up import CatchUp
 from tachograph.pipeline.detect.judges import RAW_TOPICS, ActionJudge, Judge, MatchJudge
 from tachograph.pipeline.detect.shard import Shard, State
+from tachograph.pipeline.detect.stretches import Stretches
+from tachograph.pipeline.kafka.reader import Commitment
 from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
@@ -125,8 +127,10 @@ class Process:
         self.known = 0
         self.said = Standing()
         self.checkpoint: tuple[int, bytes] | None = None
-        self.committed = 0
+        # The offset and the note beside it.
+        self.committed = Commitment(0, "")
         self.shard = self._started()
+        self._read = self.shard.next_offset
 
     def _started(self) -> Shard:
         """From the checkpoint, by what it knows now."""
@@ -137,13 +141,9 @@ class Process:
             self.checkpoint = 0, shard.dump(self.known)
             return shard
         offset, packed = self.checkpoint
-        shard = Shard(
-            self.place,
-            judge,
-            start=offset,
-            muted_until=self.committed,
-            careful_until=min(self.committed + READING, len(self.log)),
-        )
+        at, note = self.committed
+        stretches = Stretches.noted(note, start=at, end=len(self.log))
+        shard = Shard(self.place, judge, start=offset, muted_until=at, stretches=stretches)
         state = msgspec.msgpack.decode(packed, type=State)
         shard.load(state, self.plans[state.changes : self.known])
         return shard
@@ -152,6 +152,7 @@ class Process:
         """It starts again, and learns what there is to know."""
         self.known = self.chance.randint(self.known, len(self.plans) - 1)
         self.shard = self._started()
+        self._read = self.shard.next_offset
 
     def learn(self) -> None:
         """It hears of the next change."""
@@ -178,11 +179,17 @@ class Process:
         """Some records, as the stage reads them; what was said is acknowledged, then committed."""
         if self.shard.behind:
             self.note(catch_up(self.shard, self.log, self.known))
-        begin = self.shard.next_offset
+            self._read = self.shard.next_offset
+        begin = self._read
         end = min(len(self.log), begin + self.chance.randint(1, READING))
-        self.note(self.shard.process(self.log[begin:end]))  # type: ignore[arg-type]
+        records: list[Any] = list(self.log[begin:end])
+        if records and (begun := self.shard.begin(records)) is not None:
+            self.committed = begun
+        self.note(self.shard.process(records))
+        self._read = self.shard.next_offset if self.shard.behind else end
         if self.chance.random() < 0.9 and not self.shard.muted:
-            self.committed = self.shard.committed = self.shard.next_offset
+            self.shard.committed = self.shard.next_offset
+            self.committed = Commitment(self.shard.committed, self.shard.note)
         if self.chance.random() < 0.4 and self.shard.settled:
             self.checkpoint = self.shard.next_offset, self.shard.dump(self.known)
 
@@ -355,7 +362,7 @@ def test_what_was_said_and_never_committed_is_taken_back_where_another_rule_was_
     said.take(before, log[:1])
     state = msgspec.msgpack.decode(before.dump(), type=State)
     said.take(before, log[1:])
-    shard = Shard(PLACE, ActionJudge(plans[1]), start=1, muted_until=1, careful_until=3)
+    shard = Shard(PLACE, ActionJudge(plans[1]), start=1, muted_until=1, stretches=Stretches([3]))
     shard.load(state, plans[:1])
     while shard.behind or shard.next_offset < len(log):
         if shard.behind:

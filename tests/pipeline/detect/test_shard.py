@@ -11,6 +11,7 @@ from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.detectors.plan import Plan
 from tachograph.pipeline.detect.judges import ActionJudge
 from tachograph.pipeline.detect.shard import Shard
+from tachograph.pipeline.detect.stretches import Stretches
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import Normalized, RawRecord
 from tachograph.schemas import batch, codec
@@ -18,16 +19,16 @@ from tests.e2e.load import Volume, posts
 from tests.pipeline.detect.records import PLACE, Record, Standing
 
 START = datetime(2026, 11, 23, 9, 52, tzinfo=UTC)
-CAREFUL = 64
+READING = 50
 
 
 @pytest.fixture(scope="module")
 def rules(records: list[Record]) -> RuleSet:
     """Those of the shipped rules that say anything of these records, taken back or not."""
     every = load([], builtin=True)
-    judge = ActionJudge(Plan.of(every))
-    told = Standing()
-    told.take(Shard(PLACE, judge, start=0, muted_until=0, careful_until=len(records)), records)
+    told, shard = Standing(), Shard(PLACE, ActionJudge(Plan.of(every)), start=0, muted_until=0)
+    for record in records:
+        told.take(shard, [record])
     spoke = {signal.rule_id for signal in told.newest.values()}
     assert spoke
     return every.only([r for r in every.rules if r.meta.rule_id in spoke]).beside_sessions()
@@ -55,36 +56,60 @@ def _parts(made: Normalized) -> Iterator[tuple[bytes, bytes]]:
         yield b"action_batch", batch.encode(made.frame)
 
 
-def _signals_after_a_death(
-    rules: RuleSet, records: Sequence[Record], died: int, careful: int
+def _signals_after_deaths(
+    rules: RuleSet, records: Sequence[Record], died: Sequence[int]
 ) -> tuple[Standing, set[str]]:
-    """One owner commits, says more up to `died` and goes; the next reads on in one piece. What
-    stands then, and what the first one said.
+    """Nobody commits: one owner after the other notes how far it is going to judge, speaks and
+    goes; the last reads on in pieces of its own. What stands then, and what the others said.
     """
-    committed = max(0, died - careful)
-    found = Standing()
-    before = Shard(PLACE, ActionJudge(Plan.of(rules)), start=0, muted_until=0)
-    found.take(before, records[:committed])
-    found.take(before, records[committed:died])
-    said = set(found.signals())
-    end = committed + careful
-    after = Shard(
-        PLACE, ActionJudge(Plan.of(rules)), start=0, muted_until=committed, careful_until=end
-    )
-    found.take(after, records)
+    found, note = Standing(), ""
+    said: set[str] = set()
+    for end in died:
+        owner = _owner(rules, note, len(records))
+        if (begun := owner.begin(records[:end])) is not None:  # type: ignore[arg-type]
+            note = begun[1]
+        found.take(owner, records[:end])
+        said |= set(found.signals())
+    after = _owner(rules, note, len(records))
+    for start in range(0, len(records), READING):
+        found.take(after, records[start : start + READING])
+    assert after.next_offset == len(records)
     return found, said
+
+
+def _owner(rules: RuleSet, note: str, end: int) -> Shard:
+    stretches = Stretches.noted(note, start=0, end=end)
+    judge = ActionJudge(Plan.of(rules))
+    return Shard(PLACE, judge, start=0, muted_until=0, stretches=stretches)
 
 
 def test_what_was_said_and_not_committed_is_said_again_or_taken_back(
     rules: RuleSet, records: list[Record]
 ) -> None:
     expected = Standing()
-    expected.take(Shard(PLACE, ActionJudge(Plan.of(rules)), start=0, muted_until=0), records)
+    expected.take(_owner(rules, "", 0), records)
     links = [at for at, record in enumerate(records) if record.kind == b"session_link"]
     undone: set[str] = set()
-    for died in links:
-        found, said = _signals_after_a_death(rules, records, died, CAREFUL)
+    for number, died in enumerate(links):
+        later = links[(number * 7) % len(links)]
+        found, said = _signals_after_deaths(rules, records, [died, later][: 1 + number % 2])
         assert found.signals() == expected.signals()
         assert found.groups() == expected.groups()
         undone |= said - expected.signals().keys()
     assert undone, "nothing that was said had to be taken back: this shows nothing"
+
+
+def test_records_of_a_stretch_that_was_spoken_of_wait_for_its_end(
+    rules: RuleSet, records: list[Record]
+) -> None:
+    shard = _owner(rules, "5", len(records))
+    reached, found = [], Standing()
+    for record in records[:7]:
+        found.take(shard, [record])
+        reached.append(shard.next_offset)
+    assert reached == [0, 0, 0, 0, 5, 6, 7]
+    assert shard.judge.actions == sum(
+        batch.decode(record.value()).height
+        for record in records[:7]
+        if record.kind == b"action_batch"
+    )

@@ -1,6 +1,7 @@
 """The running stage says what it did not read and what it forgot."""
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.records import Activation
 from tests.detectors.behaviour.test_models import learned
 from tests.detectors.made import at, frame, rules, stateless
+from tests.waiting import WAIT_S
 
 BATCH = {RECORD_HEADER: b"action_batch"}
 SettingsFor = Callable[[str], Settings]
@@ -58,11 +60,10 @@ def own_broker() -> Iterator[MockBroker]:
 
 
 def until(rounds: Callable[[], object], done: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if done():
-            return
+    end = time.monotonic() + WAIT_S
+    while not done():
+        assert time.monotonic() < end, "it never came"
         rounds()
-    raise AssertionError("it never came")
 
 
 @pytest.mark.kafka

@@ -7,31 +7,14 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-WAIT_S = 20.0
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
-    """Wait for something that other processes bring about; fails with what was waited for."""
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {within_s:g} s: {what}")
-        time.sleep(0.02)
+from infra.kafka.broker import free_ports
+from tests.waiting import WAIT_S, eventually
 
 
 def rsyslogd() -> str | None:
@@ -46,7 +29,7 @@ class Rsyslog:
         self, folder: Path, *, tls: dict[str, Path] | None = None, clients: str = "anon"
     ) -> None:
         self._clients = clients
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self.folder = folder
         self.output = folder / "received.log"
         self._config = folder / "rsyslog.conf"
@@ -69,11 +52,12 @@ class Rsyslog:
             )
         return (
             f'global(workDirectory="{self.folder}" maxMessageSize="64k")\n{secure}'
-            f'module(load="imtcp"{stream})\n'
             'template(name="raw" type="string" string="%rawmsg%\\n")\n'
-            f'input(type="imtcp" port="{self.port}" address="127.0.0.1" ruleset="keep")\n'
+            # First, so that it takes datagrams once it takes connections, which is waited for.
             f'module(load="imudp")\ninput(type="imudp" port="{self.port}"'
             ' address="127.0.0.1" ruleset="keep")\n'
+            f'module(load="imtcp"{stream})\n'
+            f'input(type="imtcp" port="{self.port}" address="127.0.0.1" ruleset="keep")\n'
             'ruleset(name="keep") {'
             f' action(type="omfile" file="{self.output}" template="raw") }}\n'
         )
@@ -116,7 +100,8 @@ class Rsyslog:
         """Messages received so far, as the daemon wrote them."""
         if not self.output.exists():
             return []
-        return self.output.read_text(encoding="utf-8").splitlines()
+        whole, _, _ = self.output.read_bytes().rpartition(b"\n")
+        return whole.decode().splitlines()
 
 
 # Where it is unpacked beside an rsyslog, which Debian does not let it be installed with.

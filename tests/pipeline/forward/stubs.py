@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from tests.pipeline.forward.receivers import WAIT_S, Request
+from tests.pipeline.forward.receivers import Request
 from tests.pipeline.forward.test_json_formats import read_hec
+from tests.waiting import WAIT_S
 
 Reply = tuple[int, dict[str, str], bytes]
 

@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.forward.command import app
 from tachograph.pipeline.standins.broker import MockBroker
-from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, eventually
+from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver
 from tests.pipeline.forward.stubs import BulkStub, HttpStub, Scripted, SentinelStub, SplunkStub
 from tests.pipeline.forward.test_destinations import LEAST
+from tests.waiting import WAIT_S, eventually
 
 SECRET = "a secret of at least 16 bytes"
 
@@ -129,9 +130,9 @@ def test_a_sample_reaches_a_topic(tacho: Callable[..., Result]) -> None:
         assert result.exit_code == 0, result.output
         assert "the other end said: 1 records acknowledged in alerts" in result.stdout
         with closing(Consumer({"bootstrap.servers": place, "group.id": "test"})) as consumer:
-            partitions = consumer.list_topics("alerts", timeout=10).topics["alerts"].partitions
+            partitions = consumer.list_topics("alerts", timeout=WAIT_S).topics["alerts"].partitions
             consumer.assign([TopicPartition("alerts", number, 0) for number in partitions])
-            message = consumer.poll(20)
+            message = consumer.poll(WAIT_S)
     assert message is not None
     assert message.error() is None
     assert b"Test alert of Tachograph" in (message.value() or b"")

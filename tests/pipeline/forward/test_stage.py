@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.forward import stage
-from tachograph.pipeline.kafka.reader import Reader
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
@@ -26,7 +24,8 @@ from tachograph.schemas.alert import Alert
 from tachograph.schemas.fields import Record
 from tachograph.schemas.records import DeadLetter, Health
 from tests.pipeline.forward import alerts
-from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver, eventually
+from tests.pipeline.forward.receivers import Rsyslog, WebhookReceiver
+from tests.waiting import WAIT_S, eventually
 
 TOPICS = dict.fromkeys(("agent.alerts", "agent.health", "agent.dead_letters"), 1)
 SECRET = "a secret of at least 16 bytes"
@@ -58,12 +57,15 @@ class Ground:
 
     def read(self, topic: str, kind: type[R]) -> list[R]:
         """Everything on a topic so far."""
-        reader = Reader(self.settings, f"test.{random.random()}", [topic])
+        consumer = Consumer({**self.settings.kafka.client_config(), "group.id": "test"})
+        place = TopicPartition(topic, 0, 0)
+        _, end = consumer.get_watermark_offsets(place, timeout=WAIT_S)
+        consumer.assign([place])
         found: list[R] = []
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            found += [codec.decode(kind, m.value() or b"") for m in reader.read(500, 0.3)]
-        reader.close()
+        while len(found) < end:
+            [message] = consumer.consume(1, WAIT_S)
+            found.append(codec.decode(kind, message.value() or b""))
+        consumer.close()
         return found
 
 
@@ -94,14 +96,14 @@ def running(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     yield start
     stop.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
 
 
 def committed(ground: Ground, name: str) -> int:
     config = {**ground.settings.kafka.client_config(), "group.id": f"tacho.forward.{name}"}
     consumer = Consumer(config)
-    [at] = consumer.committed([TopicPartition("agent.alerts", 0)], timeout=10)
+    [at] = consumer.committed([TopicPartition("agent.alerts", 0)], timeout=WAIT_S)
     consumer.close()
     return int(at.offset)
 
@@ -126,7 +128,11 @@ def test_a_destination_that_is_away_is_waited_for_and_misses_nothing(
     running()
     eventually(lambda: len(webhook.requests) == 23, "three tries in vain, then all")
     assert webhook.deliveries()[3:] == [f"{n:032x}:{n}" for n in range(20)]
-    assert "degraded" in {health.status for health in ground.read("agent.health", Health)}
+
+    def degraded() -> bool:
+        return any(one.status == "degraded" for one in ground.read("agent.health", Health))
+
+    eventually(degraded, "it is told")
 
 
 def test_a_refused_alert_is_kept_with_the_reason_and_the_next_go_on(
@@ -159,7 +165,7 @@ def test_a_dead_destination_delays_no_other(
     ground.post(*(alerts.alert(n) for n in range(100)))
     running()
     eventually(lambda: len(webhook.requests) == 100, "all at the one that is there")
-    assert len(mute.requests) < 20
+    assert len(set(mute.deliveries())) <= 1
     mute.close()
 
 
@@ -175,8 +181,10 @@ def test_a_second_start_sends_nothing_again(
         thread = threading.Thread(target=stage.run, args=(ground.settings, stop))
         thread.start()
         eventually(lambda posted=posted: len(webhook.requests) == posted, "the new ones")  # type: ignore[misc]
+        eventually(lambda posted=posted: committed(ground, "hook") == posted, "their offset")  # type: ignore[misc]
         stop.set()
-        thread.join(20)
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
         ground.post(alerts.alert(posted))
     assert webhook.deliveries() == [f"{n:032x}:{n}" for n in range(11)]
 
@@ -208,7 +216,7 @@ def kill_and_restart(ground: Ground, webhook: WebhookReceiver, posted: int, kill
         with (ground.home / "log").open("ab") as log:
             process = subprocess.Popen(command, env=environ, stderr=log, stdout=log)
         goal = posted if done >= kills else min(posted, seen + seed.randint(1, 2 * posted // kills))
-        eventually(lambda goal=goal: len(set(webhook.deliveries())) >= goal, "more", 60)  # type: ignore[misc]
+        eventually(lambda goal=goal: len(set(webhook.deliveries())) >= goal, "more")  # type: ignore[misc]
         if len(set(webhook.deliveries())) < posted:
             done += 1
         os.kill(process.pid, signal.SIGKILL)

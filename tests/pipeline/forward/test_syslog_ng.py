@@ -9,7 +9,8 @@ from tachograph.pipeline.forward.destination import Outgoing
 from tachograph.pipeline.forward.destinations._syslog_tcp import Options, SyslogTcp
 from tachograph.pipeline.forward.formats import syslog
 from tests.pipeline.forward import alerts
-from tests.pipeline.forward.receivers import SyslogNg, eventually
+from tests.pipeline.forward.receivers import SyslogNg
+from tests.waiting import eventually
 
 Start = Callable[..., SyslogNg]
 

@@ -17,7 +17,8 @@ from tachograph.pipeline.forward.destinations._syslog_tcp import Options, Syslog
 from tachograph.pipeline.forward.formats import syslog
 from tachograph.schemas.alert import Alert
 from tests.pipeline.forward import alerts
-from tests.pipeline.forward.receivers import Rsyslog, eventually
+from tests.pipeline.forward.receivers import Rsyslog
+from tests.waiting import eventually
 
 StartRsyslog = Callable[..., Rsyslog]
 KEY = re.compile(r'alertId="([0-9a-f]{32})" revision="(\d+)"')
@@ -35,7 +36,7 @@ def keys(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def sender(daemon: Rsyslog, **options: object) -> SyslogTcp:
-    defaults: dict[str, object] = {"address": f"127.0.0.1:{daemon.port}", "deadline_s": 5.0}
+    defaults: dict[str, object] = {"address": f"127.0.0.1:{daemon.port}", "deadline_s": 60.0}
     return SyslogTcp(Options(**{**defaults, **options}))  # type: ignore[arg-type]
 
 
@@ -123,7 +124,8 @@ def test_a_restart_of_rsyslog_in_mid_stream_loses_nothing(
     destination.close()
     # What came twice is the same record twice, under the same id and revision.
     bodies: dict[tuple[str, str], set[str]] = {}
-    for key, line in zip(keys(daemon.lines()), daemon.lines(), strict=True):
+    lines = daemon.lines()
+    for key, line in zip(keys(lines), lines, strict=True):
         bodies.setdefault(key, set()).add(line)
     assert all(len(different) == 1 for different in bodies.values())
 

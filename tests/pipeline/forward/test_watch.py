@@ -16,7 +16,7 @@ from tachograph.schemas import codec
 from tachograph.schemas.alert import SignalGroup
 from tachograph.schemas.records import Health
 from tests.pipeline.forward import alerts
-from tests.pipeline.forward.receivers import eventually
+from tests.waiting import eventually
 
 START_US = to_us(alerts.START)
 TOPICS = {"agent.health": 1, "agent.signal_groups": 1, "agent.signals": 1}
@@ -75,7 +75,7 @@ def until(watch: Watch, log: Log, groups: int) -> None:
         watch.round()
         return len(log.groups()) >= groups
 
-    eventually(enough, f"{groups} signal groups", 40)
+    eventually(enough, f"{groups} signal groups")
 
 
 def closed(watch: Watch) -> None:
@@ -95,13 +95,17 @@ def owner(log: Log) -> Watch:
 
 
 def silent_source(log: Log, watch: Watch) -> None:
-    """200 seconds with the source, then 100 without; the monitor looks on."""
-    for second in range(0, 200, 10):
-        log.beat(second, otlp_spans=3)
-        watch.round()
-    for second in range(200, 300, 10):
-        log.beat(second)
-        watch.round()
+    """200 seconds with the source, then 100 without; the monitor hears of each before the next."""
+    for second in range(0, 300, 10):
+        log.beat(second, **({"otlp_spans": 3} if second < 200 else {}))
+        eventually(lambda: heard(watch), "the beat is read")
+
+
+def heard(watch: Watch) -> bool:
+    """Whether it has read all there is, after one more round."""
+    watch.round()
+    shards = watch._shards.items()
+    return all(shard.next_offset >= watch._reader.bounds(place)[1] for place, shard in shards)
 
 
 def test_a_silent_source_becomes_a_signal_group_and_is_taken_back(log: Log) -> None:

@@ -5,19 +5,22 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
 from tachograph.pipeline.errors import Refused, RetryLater
-from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
+from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, headers_of
 from tachograph.pipeline.kafka.writer import MAX_RECORD_BYTES, Writer
 from tachograph.pipeline.settings import Settings
+from tests.waiting import eventually
 
 SettingsFor = Callable[..., Settings]
 
 
 def read_some(reader: Reader, count: int) -> list[Any]:
     found: list[Any] = []
-    for _ in range(100):
-        found += reader.read(1_000, 0.3)
-        if len(found) >= count:
-            break
+
+    def read() -> bool:
+        found.extend(reader.read(1_000, 0.3))
+        return len(found) >= count
+
+    eventually(read, f"{count} records")
     return found
 
 
@@ -33,12 +36,37 @@ def test_what_was_not_committed_is_read_again_by_the_next_member(
     messages = read_some(first, 10)
     assert [m.value() for m in messages] == [b"%d" % n for n in range(10)]
     assert headers_of(messages[0]) == {"tacho-record": b"test"}
-    first.commit({(topic_name, 0): 4})
+    place = (topic_name, 0)
+    first.commit_noted({place: Commitment(4, "6,9")})
     first.close()
     second = Reader(settings, group, [topic_name])
     assert [m.value() for m in read_some(second, 6)] == [b"%d" % n for n in range(4, 10)]
-    assert second.committed([(topic_name, 0), (topic_name, 1)]) == {(topic_name, 0): 4}
+    assert second.commitments([place, (topic_name, 1)]) == {place: (4, "6,9")}
+    second.commit({place: 5})
+    assert second.commitments([place]) == {place: (5, "")}
+    assert second.committed([place]) == {place: 5}
     second.close()
+
+
+def test_what_is_read_in_several_pieces_is_each_record_once_in_order_and_bounded(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(mock_broker.bootstrap_servers)
+    writer = Writer(settings)
+    for n in range(40):
+        writer.send(topic_name, b"%02d" % n, partition=0)
+    writer.flush()
+    reader = Reader(settings, new_name("group"), [topic_name])
+    found: list[Any] = []
+    for _ in range(100):
+        more = reader.read(4, 0.3, 2 * 9)
+        # Two pieces are less than nine records, three are not.
+        assert len(more) <= 3 * 4
+        found += more
+        if len(found) >= 40:
+            break
+    reader.close()
+    assert [m.value() for m in found] == [b"%02d" % n for n in range(40)]
 
 
 def test_on_assign_says_where_a_place_starts_and_others_start_at_their_beginning(
@@ -153,16 +181,20 @@ def test_a_place_that_was_paused_is_read_when_it_comes_back(
     assert first.read(10, 0.5) == []
     # Another member comes and goes: every place is given away and comes back.
     second = Reader(settings, group, [topic_name])
-    for _ in range(200):
+
+    def shared() -> bool:
         second.read(1, 0.1)
         first.read(1, 0.1)
-        if second.assignment() and set(first.assignment()) != all_places:
-            break
+        return bool(second.assignment()) and set(first.assignment()) != all_places
+
+    eventually(shared, "the second has a share")
     second.close()
-    for _ in range(200):
-        if set(first.assignment()) == all_places:
-            break
+
+    def given_back() -> bool:
         first.read(1, 0.1)
+        return set(first.assignment()) == all_places
+
+    eventually(given_back, "the first has all again")
     write()
     assert read_some(first, 2)
     first.close()

@@ -21,8 +21,8 @@ from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import batch, codec
 from tachograph.schemas.records import Tick
+from tests.waiting import WAIT_S
 
-DEADLINE_S = 90.0
 ACTIONS = 4_000
 KILLS = 5
 PARTITIONS = 2
@@ -70,7 +70,6 @@ class Output:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_killed_at_random_moments_it_loses_nothing_and_invents_nothing(
     private_kafka: Callable[..., KafkaBroker], settings_for: Callable[..., Settings]
 ) -> None:
@@ -93,8 +92,8 @@ def test_killed_at_random_moments_it_loses_nothing_and_invents_nothing(
             process.send_signal(signal.SIGKILL)
             process.wait()
             process = start(settings)
-    producer.flush(DEADLINE_S)
-    output, end = Output(settings), time.monotonic() + DEADLINE_S
+    producer.flush(WAIT_S)
+    output, end = Output(settings), time.monotonic() + WAIT_S
     wanted = {(topic, n, to) for topic in ("agent.raw", "otlp_spans", "otlp_logs")
               for n in range(PARTITIONS) for to in range(PARTITIONS)}  # fmt: skip
     try:
@@ -103,7 +102,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_invents_nothing(
             output.read()
     finally:
         process.terminate()
-        assert process.wait(DEADLINE_S) == 0
+        assert process.wait(WAIT_S) == 0
     output.read()
     output.close()
     assert len(output.sequences) == ACTIONS

@@ -15,9 +15,9 @@ from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.schemas import codec, contracts
 from tachograph.schemas.records import TreeHead
+from tests.waiting import WAIT_S
 
 TOPICS = (*LOGS, "agent.tree_heads", "agent.health", "agent.config", "agent.actions")
-DEADLINE_S = 60.0
 PLACE = ("agent.dispositions", 0)
 
 
@@ -101,7 +101,7 @@ def send(settings: Settings, topic: str, values: list[bytes], partition: int = 0
 
 def until(notary: Notary, done: Callable[[], bool], what: str) -> None:
     """Let the notary work until it is true."""
-    end = time.monotonic() + DEADLINE_S
+    end = time.monotonic() + WAIT_S
     while not done():
         assert time.monotonic() < end, f"never came true: {what}"
         notary.round()

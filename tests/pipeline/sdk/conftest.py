@@ -10,8 +10,7 @@ import pytest
 from tachograph.pipeline.sdk import Recorder
 from tachograph.pipeline.sdk.buffer import Kind, Queued
 from tachograph.pipeline.sdk.transport import Outcome
-
-WAIT_S = 20.0
+from tests.waiting import WAIT_S
 
 
 class Memory:
@@ -49,7 +48,7 @@ class Stuck(Memory):
 
     def send(self, kind: Kind, records: Sequence[Queued]) -> Outcome:
         self.entered.set()
-        assert self.let_go.wait(60)
+        assert self.let_go.wait(WAIT_S)
         return super().send(kind, records)
 
 

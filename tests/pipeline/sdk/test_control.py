@@ -14,6 +14,7 @@ from tachograph.pipeline.sdk.signing import key_of
 from tachograph.schemas.codec import encode
 from tachograph.schemas.records import Directive
 from tests.pipeline.sdk.conftest import Memory
+from tests.waiting import WAIT_S
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=2)
@@ -64,7 +65,7 @@ class Agent:
         )  # fmt: skip
 
     def sent(self, field: str) -> list[dict[str, Any]]:
-        assert self.recorder.flush(10)
+        assert self.recorder.flush(WAIT_S)
         return [one for one in self.memory.kept if field in one]
 
 

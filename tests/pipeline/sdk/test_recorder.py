@@ -23,8 +23,9 @@ from tachograph.pipeline.sdk.transport import Outcome
 from tachograph.schemas.action import Action
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.codec import decode
+from tests.waiting import WAIT_S
 
-from .conftest import WAIT_S, Memory, Stuck
+from .conftest import Memory, Stuck
 
 Make = Callable[..., Recorder]
 

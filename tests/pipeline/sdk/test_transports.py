@@ -17,8 +17,7 @@ from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.schemas.identity import partition_of
 from tests.pipeline.serve.conftest import headers_of, limits, open_door, records
-
-from .conftest import WAIT_S
+from tests.waiting import WAIT_S
 
 Make = Callable[..., Recorder]
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,7 @@ from tachograph.pipeline.serve.options import DoorOptions
 from tachograph.pipeline.serve.stage import run
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
-
-START_S = 20.0
+from tests.waiting import WAIT_S, eventually
 
 
 @dataclasses.dataclass
@@ -37,7 +35,7 @@ class OpenDoor:
 
     def client(self, **options: Any) -> httpx.Client:
         # Loading certificates takes longer than most tests; these doors speak plain HTTP.
-        return httpx.Client(base_url=self.url, timeout=20.0, verify=False, **options)  # noqa: S501
+        return httpx.Client(base_url=self.url, timeout=WAIT_S, verify=False, **options)  # noqa: S501
 
 
 @pytest.fixture
@@ -80,13 +78,13 @@ def open_door(
 
     thread = threading.Thread(target=serve, name="door")
     thread.start()
-    assert opened.wait(START_S)
+    assert opened.wait(WAIT_S)
     try:
         if not raised:
             yield OpenDoor(urls[0], settings, stop)
     finally:
         stop.set()
-        thread.join(START_S)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
     if raised:
         raise raised[0]
@@ -113,11 +111,8 @@ def standing_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenDoor
 
 def wait_for_feed(door: OpenDoor) -> None:
     """Until the feed has found its topic: before that it has no places."""
-    end = time.monotonic() + START_S
     with door.client() as client:
-        while not client.get("/readyz").json()["feed"]:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        eventually(lambda: bool(client.get("/readyz").json()["feed"]), "the feed is there")
 
 
 def limits(**changed: Any) -> Limits:
@@ -131,7 +126,6 @@ def records(
     count: int,
     *,
     weight: Callable[[Message], int] = lambda _: 1,
-    timeout_s: float = 20.0,
 ) -> list[Message]:
     """The first records of a topic, over all partitions, that together weigh `count`."""
     consumer = Consumer(
@@ -143,27 +137,36 @@ def records(
         }
     )
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        eventually(lambda: bool(_places(consumer, topic)), f"{topic} is there")
+        consumer.assign(_places(consumer, topic))
         found: list[Message] = []
-        end = time.monotonic() + timeout_s
-        while sum(map(weight, found)) < count and time.monotonic() < end:
+
+        def read() -> bool:
             message = consumer.poll(0.2)
             if message is not None and message.error() is None:
                 found.append(message)
+            return sum(map(weight, found)) >= count
+
+        if count:
+            eventually(read, f"{count} records of {topic}")
         assert sum(map(weight, found)) == count
         return found
     finally:
         consumer.close()
 
 
+def _places(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    """The beginnings of a topic's partitions; none while nobody knows the topic."""
+    partitions = consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions
+    return [TopicPartition(topic, partition, 0) for partition in partitions]
+
+
 def written(settings: Settings, topic: str) -> int:
     """How many records a topic has taken so far."""
     consumer = Consumer({**settings.kafka.client_config(), "group.id": "test"})
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        places = [TopicPartition(topic, partition) for partition in partitions]
-        return sum(consumer.get_watermark_offsets(place, timeout=10)[1] for place in places)
+        places = _places(consumer, topic)
+        return sum(consumer.get_watermark_offsets(place, timeout=WAIT_S)[1] for place in places)
     finally:
         consumer.close()
 
@@ -184,7 +187,7 @@ def produce(settings: Settings) -> Iterator[Callable[..., None]]:
     def write(topic: str, *values: bytes, partition: int = 0) -> None:
         for value in values:
             producer.produce(topic, value, partition=partition)
-        assert producer.flush(10) == 0
+        assert producer.flush(WAIT_S) == 0
 
     yield write
     producer.flush(10)

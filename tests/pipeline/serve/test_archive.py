@@ -28,8 +28,9 @@ from tachograph.schemas.alert import SEVERITIES, Alert
 from tachograph.schemas.records import Disposition, Incident, IncidentJoin
 from tests.pipeline.forward import alerts
 from tests.pipeline.stored import clickhouse
+from tests.waiting import WAIT_S
 
-from .conftest import START_S, limits, open_door, records
+from .conftest import limits, open_door, records
 
 __all__ = ["clickhouse"]
 
@@ -250,7 +251,7 @@ def test_a_program_closes_alerts_and_opens_them_again_as_a_person_does(
     ann = {"authorization": f"Bearer {TOKENS['ann']}"}
     names = [f"{5:032x}", f"{8:032x}"]
     close = {"action": "close", "disposition": "false_positive", "note": "a test of <ours>"}
-    patient = limits(stored_within_s=START_S)
+    patient = limits(stored_within_s=WAIT_S)
     with (
         open_door(house, tokens_file=house.home / "tokens", limits=patient) as door,
         door.client(headers=ann) as client,
@@ -341,7 +342,7 @@ def test_whatever_the_description_allows_is_answered_as_it_says(
         "--checks", "all", "--no-color", "--header", f"Authorization: Bearer {TOKENS['all']}",
     ]  # fmt: skip
     found = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=200, cwd=tmp_path
+        command, check=False, capture_output=True, text=True, timeout=600, cwd=tmp_path
     )
     assert found.returncode == 0, found.stdout[-9_000:]
     assert "Selected: 7/8" in found.stdout

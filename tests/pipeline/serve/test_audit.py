@@ -17,6 +17,7 @@ from tachograph.pipeline.store.sink import Sink
 from tachograph.schemas import codec
 from tachograph.schemas.records import Access
 from tests.pipeline.world import ALERT, ATTACK, TENANT, world, world_writer
+from tests.waiting import eventually
 
 from .conftest import OpenDoor, limits, open_door, records
 
@@ -92,11 +93,13 @@ def test_what_cannot_be_written_down_is_not_shown(world: ClickHouseSettings, tmp
         settings = Settings(kafka=kafka, clickhouse=world, home=tmp_path)
 
         with open_door(settings, limits=limits(delivery_timeout_s=1.0)) as door:
+            page = f"/console/alert/{ALERT}"
             with door.client() as client:
-                assert client.get(f"/console/alert/{ALERT}").status_code == 200
+                # The first words to a broker may take longer than they have here.
+                eventually(lambda: client.get(page).status_code == 200, "it is shown")
             broker.close()
             with door.client() as client:
-                answer = client.get(f"/console/alert/{ALERT}")
+                answer = client.get(page)
     assert (answer.status_code, "2.5 seconds later" in answer.text) == (503, False)
 
 

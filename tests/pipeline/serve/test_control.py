@@ -14,15 +14,14 @@ from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.records import Directive, DirectiveAck
 from tests.pipeline.serve.conftest import OpenDoor, limits, open_door, records
-
-WAIT_S = 20.0
+from tests.waiting import WAIT_S, eventually
 
 
 def told(kind: str, name: str, **fields: Any) -> Directive:
     now = datetime.now(UTC)
     made = Directive(
         directive_id=name, tenant="default", kind=kind, agent_id="travel-agent",  # type: ignore[arg-type]
-        reason="why", issued_at=now, expires_at=now + timedelta(minutes=1),
+        reason="why", issued_at=now, expires_at=now + timedelta(minutes=10),
     )  # fmt: skip
     return msgspec.structs.replace(made, **fields)
 
@@ -35,7 +34,7 @@ def issue(door: OpenDoor, *directives: Directive) -> None:
         key = f"{one.tenant}/{one.agent_id}".encode()
         headers: Any = {"tacho-record": b"directive"}
         producer.produce("agent.control", encode(signing.signed(one)), key, headers=headers)
-    assert producer.flush(10) == 0
+    assert producer.flush(WAIT_S) == 0
 
 
 def held(door: OpenDoor, agent: str = "travel-agent", count: int = 1) -> list[dict[str, Any]]:
@@ -58,9 +57,7 @@ def test_an_agent_that_only_speaks_http_answers_a_capture_and_keeps_to_a_quarant
     control = recorder.listen(state=lambda: {"goals": ["book a flight"]})
     try:
         issue(door, told("quarantine", "while-it-listens"))
-        end = time.monotonic() + WAIT_S
-        while control.received < 2 and time.monotonic() < end:
-            time.sleep(0.05)
+        eventually(lambda: control.received >= 2, "both directives")
         assert recorder.flush(WAIT_S)
         found = records(door.settings, "agent.acks", 2)
         acks = [decode(DirectiveAck, one.value() or b"") for one in found]

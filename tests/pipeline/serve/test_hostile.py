@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.waiting import WAIT_S
+
 from .conftest import OpenDoor
 from .test_door import ACTION, traces, traces_json
 
@@ -144,7 +146,7 @@ GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"
 def test_what_is_no_http_is_refused_and_the_next_is_served(
     standing_door: OpenDoor, raw: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", standing_door.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", standing_door.port), timeout=WAIT_S) as sock:
         sock.sendall(raw)
         sock.shutdown(socket.SHUT_WR)
         answer = b""
@@ -161,7 +163,7 @@ def test_what_is_no_http_is_refused_and_the_next_is_served(
 def test_requests_in_one_packet_are_answered_in_turn(standing_door: OpenDoor) -> None:
     one = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", standing_door.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", standing_door.port), timeout=WAIT_S) as sock:
         sock.sendall(one * 20 + last)
         answer = b""
         while chunk := sock.recv(65_536):
@@ -185,7 +187,7 @@ def test_neither_payload_nor_token_reaches_the_log(
         for path in POSTS:
             for attempt in attempts:
                 client.post(path, params={"token": secret}, **attempt)
-    with socket.create_connection(("127.0.0.1", standing_door.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", standing_door.port), timeout=WAIT_S) as sock:
         sock.sendall(f"GET /{secret} NONSENSE\r\nx: {secret}\r\n\r\n".encode())
         sock.recv(65_536)
     said = capfd.readouterr()

@@ -23,8 +23,9 @@ from tachograph.pipeline.serve.tokens import Caller
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tests.pipeline.world import TENANT, world, world_writer
+from tests.waiting import WAIT_S
 
-from .conftest import START_S, OpenDoor, open_door
+from .conftest import OpenDoor, open_door
 
 __all__ = ["world", "world_writer"]
 
@@ -76,7 +77,7 @@ def door(provider: str, world: Any, tmp_path_factory: pytest.TempPathFactory) ->
 
 def began(client: httpx.Client) -> httpx.URL:
     """Where the login leads, once the provider is known."""
-    end = time.monotonic() + START_S
+    end = time.monotonic() + WAIT_S
     while (answer := client.get("/console/oidc/login")).status_code == 503:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -113,7 +114,7 @@ def test_a_person_logs_in_with_pkce_and_is_shown_what_the_claims_allow(door: Ope
 
 
 def until(client: httpx.Client, path: str, status: int) -> None:
-    end = time.monotonic() + START_S
+    end = time.monotonic() + WAIT_S
     while client.get(path).status_code != status:
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
+from tests.waiting import eventually
 
 from .conftest import limits
 
@@ -299,10 +299,7 @@ def test_only_the_stand_in_makes_the_door_look_at_what_is_unread(broker: MockBro
     watched = backlog_of(settings, {STANDIN: "1"})
     try:
         # Until the first look at the broker it counts as full; then an empty broker has room.
-        end = time.monotonic() + 20
-        while watched.overloaded() is not None and time.monotonic() < end:
-            time.sleep(0.02)
-        assert watched.overloaded() is None
+        eventually(lambda: watched.overloaded() is None, "the first look")
         watched.wrote("otlp_spans", 6_000_000, 1)
         assert watched.overloaded() is not None
     finally:

@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
 from tests.pipeline.forward import alerts
+from tests.waiting import WAIT_S
 
 from .conftest import OpenDoor, limits, open_door
 
@@ -23,7 +24,7 @@ Produce = Callable[..., None]
 
 def watch(door: OpenDoor, query: str = "", **options: Any) -> ClientConnection:
     url = door.url.replace("http", "ws") + f"/alerts/ws{query}"
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while True:
         try:
             opened: ClientConnection = connect(url, proxy=None, **options)
@@ -36,14 +37,21 @@ def watch(door: OpenDoor, query: str = "", **options: Any) -> ClientConnection:
 
 
 def message(watcher: ClientConnection) -> Any:
-    return json.loads(watcher.recv(timeout=20))
+    return json.loads(watcher.recv(timeout=WAIT_S))
+
+
+def alert(watcher: ClientConnection) -> Any:
+    """The next message that is an alert; places come in between, in quiet moments."""
+    while (found := message(watcher))["type"] != "alert":
+        pass
+    return found
 
 
 def ended(watcher: ClientConnection) -> int | None:
     """The code by which the door hangs up."""
     try:
         while True:
-            watcher.recv(timeout=20)
+            watcher.recv(timeout=WAIT_S)
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else None
 
@@ -59,16 +67,13 @@ def test_a_watcher_gets_what_it_wants_and_resumes_where_it_was(
         first = message(watcher)
         assert first["type"] == "place"
         produce("agent.alerts", encoded(1, severity="low"), encoded(2, severity="high"))
-        came = message(watcher)
-        assert (came["type"], came["data"]["alert_id"]) == ("alert", f"{2:032x}")
+        came = alert(watcher)
+        assert came["data"]["alert_id"] == f"{2:032x}"
     produce("agent.alerts", encoded(3, severity="high"))
     with watch(door, f"?severity=high&last_id={came['id']}") as watcher:
-        found = [message(watcher) for _ in range(2)]
-    assert [one["data"]["alert_id"] for one in found if one["type"] == "alert"] == [f"{3:032x}"]
+        assert alert(watcher)["data"]["alert_id"] == f"{3:032x}"
     with watch(door, "?last_id=earliest") as watcher:
-        said = iter(lambda: message(watcher), None)
-        ids = [next(one["data"]["alert_id"] for one in said if one["type"] == "alert")
-               for _ in range(2)]  # fmt: skip
+        ids = [alert(watcher)["data"]["alert_id"] for _ in range(2)]
     assert ids == [f"{1:032x}", f"{2:032x}"]
 
 
@@ -124,9 +129,8 @@ def test_a_watcher_that_does_not_read_is_cut_off_and_others_notice_nothing(
             produce(
                 "agent.alerts", *(encoded(batch * 10 + n, title="x" * 30_000) for n in range(10))
             )
-            seen = 0
-            while seen < 10:
-                seen += message(quick)["type"] == "alert"
+            for _ in range(10):
+                alert(quick)
         # Its place is free again: it was hung up on.
         with watch(door) as third:
             assert message(third)["type"] == "place"
@@ -139,7 +143,7 @@ def test_a_watcher_that_talks_is_not_listened_to(door: OpenDoor, produce: Produc
         for _ in range(50):
             watcher.send("x" * 1_000)
         produce("agent.alerts", encoded(9))
-        assert message(watcher)["data"]["alert_id"] == f"{9:032x}"
+        assert alert(watcher)["data"]["alert_id"] == f"{9:032x}"
         watcher.send("x" * 100_000)
         assert ended(watcher) == 1009
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tests.waiting import WAIT_S
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,6 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     path = tmp_path_factory.mktemp("clickhouse") / "clickhouse"
     with (
         EmbeddedClickHouse(path) as server,
-        httpx.Client(base_url=server.url, timeout=60) as http,
+        httpx.Client(base_url=server.url, timeout=WAIT_S) as http,
     ):
         yield Door(server, http)

@@ -1,9 +1,8 @@
 """Backpressure: nothing unread is cut off while writers honour it."""
 
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -11,9 +10,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tachograph.pipeline.standins.backlog import HIGH_WATER, LOW_WATER, Backpressure, Caps
 from tachograph.pipeline.standins.broker import MAX_PARTITION_BYTES, MockBroker
+from tests.waiting import WAIT_S, eventually
 
 RECORD = b"x" * 10_000
-DEADLINE_S = 40.0
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +47,11 @@ def _reader(broker: MockBroker, topic: str) -> Consumer:
 def _fill(producer: Producer, topic: str, records: int, value: bytes = RECORD) -> None:
     for _ in range(records):
         producer.produce(topic, value, partition=0)
-    assert producer.flush(20) == 0
+    assert producer.flush(WAIT_S) == 0
 
 
 def _sees(pressure: Backpressure, unread: int) -> bool:
     return pressure.fullness().unread == unread
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 def test_a_stalled_reader_stops_a_fast_writer_before_anything_unread_is_dropped(
@@ -67,6 +59,7 @@ def test_a_stalled_reader_stops_a_fast_writer_before_anything_unread_is_dropped(
 ) -> None:
     producer, reader = _producer(broker), _reader(broker, topic)
     with Backpressure(broker.bootstrap_servers, {topic: [f"g-{topic}"]}) as pressure:
+        eventually(lambda: pressure.fullness().fraction == 0, "the first look never came")
         written = 0
         while pressure.wait(timeout_s=1.5):
             _fill(producer, topic, 20)
@@ -76,13 +69,13 @@ def test_a_stalled_reader_stops_a_fast_writer_before_anything_unread_is_dropped(
         assert written * len(RECORD) > MAX_PARTITION_BYTES * HIGH_WATER * 0.9, "stopped too early"
         offsets: list[int] = []
         while len(offsets) < written:
-            batch = reader.consume(min(100, written - len(offsets)), timeout=10)
+            batch = reader.consume(min(100, written - len(offsets)), timeout=WAIT_S)
             assert batch, "a record that nobody read was dropped"
             assert all(message.error() is None for message in batch)
             offsets += [message.offset() or 0 for message in batch]
         reader.commit(offsets=[TopicPartition(topic, 0, offsets[-1] + 1)], asynchronous=False)
         assert offsets == list(range(written))
-        assert pressure.wait(timeout_s=DEADLINE_S), "a reader that caught up makes room again"
+        assert pressure.wait(timeout_s=WAIT_S), "a reader that caught up makes room again"
         assert pressure.fullness().cut_off == 0
     reader.close()
 
@@ -109,11 +102,11 @@ def test_a_slow_reader_gets_everything_though_many_times_the_cap_goes_through(
         _fill(producer, topic, 1)
         thread.start()
         for _ in range((total - 1) // 50):
-            assert pressure.wait(timeout_s=DEADLINE_S)
+            assert pressure.wait(timeout_s=WAIT_S)
             _fill(producer, topic, 50)
             pressure.wrote(topic, 50 * len(RECORD), records=50)
         _fill(producer, topic, (total - 1) % 50)
-        thread.join(DEADLINE_S)
+        thread.join(WAIT_S)
         assert pressure.fullness().cut_off == 0
     reader.close()
     assert seen == list(range(total))
@@ -125,10 +118,10 @@ def test_records_that_nobody_reported_are_measured_by_a_sample(
     with Backpressure(
         broker.bootstrap_servers, {topic: [f"g-{topic}"]}, refresh_s=0.05
     ) as pressure:
-        _until(lambda: pressure.fullness().fraction == 0, "an empty topic is empty")
+        eventually(lambda: pressure.fullness().fraction == 0, "an empty topic is empty")
         _fill(_producer(broker), topic, 100)
         expected = 100 * len(RECORD) / MAX_PARTITION_BYTES
-        _until(lambda: pressure.fullness().unread == 100, "the records were never seen")
+        eventually(lambda: pressure.fullness().unread == 100, "the records were never seen")
         assert expected <= pressure.fullness().fraction < expected * 1.1
         assert pressure.fullness().group == f"g-{topic}"
 
@@ -141,7 +134,7 @@ def test_a_partition_that_dropped_unread_records_is_full_and_says_how_many(
     for _ in range(records):
         _fill(producer, topic, 1)
     with Backpressure(broker.bootstrap_servers, {topic: [f"g-{topic}"]}) as pressure:
-        _until(lambda: pressure.fullness().topic == topic, "the topic was never seen")
+        eventually(lambda: pressure.fullness().topic == topic, "the topic was never seen")
         assert pressure.fullness().fraction == 1.0
         assert pressure.fullness().cut_off >= 100
         assert pressure.should_wait()
@@ -154,13 +147,13 @@ def test_the_slowest_group_decides(broker: MockBroker, topic: str) -> None:
     reader.close()
     groups = [f"g-{topic}", "behind"]
     with Backpressure(broker.bootstrap_servers, {topic: groups}) as pressure:
-        _until(lambda: pressure.fullness().unread == 200, "the slow group was overlooked")
+        eventually(lambda: pressure.fullness().unread == 200, "the slow group was overlooked")
         assert pressure.fullness().group == "behind"
 
 
 def test_what_was_just_written_counts_before_the_next_look(broker: MockBroker, topic: str) -> None:
     with Backpressure(broker.bootstrap_servers, {topic: ["g"]}, refresh_s=3600) as pressure:
-        _until(lambda: pressure.fullness().fraction == 0, "the first look never came")
+        eventually(lambda: pressure.fullness().fraction == 0, "the first look never came")
         pressure.wrote(topic, int(MAX_PARTITION_BYTES * HIGH_WATER))
         assert pressure.fullness().fraction >= HIGH_WATER
 
@@ -171,13 +164,13 @@ def test_it_goes_on_waiting_until_well_below_the_mark(broker: MockBroker, topic:
         broker.bootstrap_servers, {topic: [f"g-{topic}"]}, caps=caps, refresh_s=0.05
     ) as pressure:
         _fill(_producer(broker), topic, 60)
-        _until(lambda: pressure.fullness().unread == 60, "no look came")
+        eventually(lambda: pressure.fullness().unread == 60, "no look came")
         assert pressure.should_wait()
         reader = _reader(broker, topic)
         for left, waits in ((40, True), (20, False)):
             place = TopicPartition(topic, 0, 60 - left)
             reader.commit(offsets=[place], asynchronous=False)
-            _until(partial(_sees, pressure, left), "no look came")
+            eventually(partial(_sees, pressure, left), "no look came")
             assert pressure.should_wait() is waits
         reader.close()
     assert LOW_WATER < 0.4 < HIGH_WATER

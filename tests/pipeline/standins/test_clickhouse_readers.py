@@ -4,14 +4,14 @@ import contextlib
 import http.server
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tachograph.pipeline.standins import clickhouse_limits as bounds
 from tests.pipeline.standins.conftest import Door
+from tests.waiting import eventually
 
 SECRET = "a-line-that-no-reader-may-see"
 
@@ -378,8 +378,8 @@ def _send(door: Door, marker: str) -> socket.socket:
 
 def test_a_reader_that_leaves_takes_its_query_along(door: Door) -> None:
     with _send(door, "leaver"):
-        _until(lambda: _running(door, "leaver") == 1)
-    _until(lambda: _running(door, "leaver") == 0)
+        eventually(lambda: _running(door, "leaver") == 1, "it runs")
+    eventually(lambda: _running(door, "leaver") == 0, "it has gone")
 
 
 def test_a_stream_that_is_left_halfway_gives_its_thread_back(door: Door) -> None:
@@ -387,7 +387,7 @@ def test_a_stream_that_is_left_halfway_gives_its_thread_back(door: Door) -> None
     for _ in range(2 * bounds.Limits().writer_concurrency):
         with door.http.stream("POST", "/", content=sql, auth=door.auth) as answer:
             assert next(answer.iter_bytes()).startswith(b"0\n1\n")
-    _until(lambda: _running(door, "halfway_left") == 0)
+    eventually(lambda: _running(door, "halfway_left") == 0, "all have gone")
     assert door.do("SELECT 1").text == "1\n"
 
 
@@ -396,20 +396,14 @@ def test_slow_readers_delay_no_insert_and_too_many_are_refused(door: Door) -> No
     with contextlib.ExitStack() as crowd:
         for _ in range(limits.concurrency + limits.queued):
             crowd.enter_context(_send(door, "crowd"))
-        _until(lambda: _running(door, "crowd") == limits.concurrency)
+        eventually(lambda: _running(door, "crowd") == limits.concurrency, "all places are taken")
         refused = door.ask("SELECT 1")
         for row in range(50):
             assert door.do(f"INSERT INTO {table} VALUES ({row}, 'x')").status_code == 200
-        assert _running(door, "crowd") == limits.concurrency
+        # One whose time was over meanwhile has made room for the next.
+        eventually(lambda: _running(door, "crowd") == limits.concurrency, "they are still there")
     assert refused.headers["x-clickhouse-exception-code"] == "202"
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"
-    _until(lambda: _running(door, "crowd") == 0)
+    eventually(lambda: _running(door, "crowd") == 0, "all have gone")
     assert door.ask(f"SELECT count() FROM {table}").text == "50\n"
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -22,6 +22,7 @@ from tachograph.pipeline.standins.clickhouse import (
     new_secret,
 )
 from tests.pipeline.standins.conftest import Door
+from tests.waiting import eventually
 
 
 def _do(server: EmbeddedClickHouse, sql: str) -> str:
@@ -92,10 +93,7 @@ def test_the_server_ends_with_its_parent(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", script, str(tmp_path / "ch")]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    pid, end = int(run.stdout), time.monotonic() + 30
-    while not _gone(pid):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    eventually(lambda: _gone(int(run.stdout)), "the server ends")
 
 
 def test_stopping_waits_for_no_reader(tmp_path: Path) -> None:

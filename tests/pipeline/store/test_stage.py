@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,8 +30,8 @@ from tachograph.schemas.contracts import RECORD_HEADER
 from tests.pipeline.store.conftest import Ask, clickhouse_settings
 from tests.pipeline.store.samples import action, at, frame, link
 from tests.pipeline.store.wire import Relay
+from tests.waiting import WAIT_S, eventually
 
-DEADLINE_S = 60.0
 PARTITIONS = 2
 
 
@@ -49,23 +49,18 @@ def live(settings: Settings, broker: MockBroker) -> Settings:
     )
 
 
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for it, up to a deadline far beyond what it takes."""
-    end = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < end, f"never came true: {what}"
-        time.sleep(0.05)
-
-
 @contextmanager
 def running(settings: Settings, url: str = "") -> Iterator[Store]:
-    """The stage in a thread, with impatient connections; ended cleanly."""
+    """The stage in a thread; ended cleanly. Impatient where the `url` is of one that fails."""
     stop = threading.Event()
     reached = msgspec.structs.replace(settings.clickhouse, url=url or settings.clickhouse.url)
+    patience_s = 1 if url else 30
     sink = Sink(
         settings,
         stop.is_set,
-        connect=lambda: Connection(reached, connect_timeout_s=1, answer_timeout_s=1),
+        connect=lambda: Connection(
+            reached, connect_timeout_s=patience_s, answer_timeout_s=patience_s
+        ),
         sleep=lambda _: time.sleep(0.05),
     )
     store = Store(settings, stop, sink=sink)
@@ -139,13 +134,13 @@ def test_everything_arrives_and_is_committed_after_it_is_stored(
     writer.send("agent.alerts", msgspec.json.encode(alert))
     writer.flush()
     with running(live):
-        until(lambda: counted(ask, tenant) == (500, 500), "500 actions")
+        eventually(lambda: counted(ask, tenant) == (500, 500), "500 actions")
         query = f"SELECT count() FROM tacho.alerts WHERE tenant = '{tenant}'"
-        until(lambda: ask(query) == [(1,)], "the alert")
+        eventually(lambda: ask(query) == [(1,)], "the alert")
         query = f"SELECT DISTINCT session_id FROM tacho.actions WHERE tenant = '{tenant}'"
-        until(lambda: ask(query) == [("conv",)], "the conversation")
-        until(lambda: committed(live, "agent.actions") == 12, "all committed, ticks too")
-    assert committed(live, "agent.alerts") == 1
+        eventually(lambda: ask(query) == [("conv",)], "the conversation")
+        eventually(lambda: committed(live, "agent.actions") == 12, "all committed, ticks too")
+        eventually(lambda: committed(live, "agent.alerts") == 1, "the alert is committed")
 
 
 def test_what_is_read_and_not_stored_counts_as_lag(live: Settings) -> None:
@@ -155,7 +150,7 @@ def test_what_is_read_and_not_stored_counts_as_lag(live: Settings) -> None:
 
     send(live, 200)
     with running(live, "http://127.0.0.1:9"):
-        until(lambda: lag() == 4, "four records wait for ClickHouse")
+        eventually(lambda: lag() == 4, "four records wait for ClickHouse")
 
 
 def test_what_cannot_be_stored_is_a_dead_letter_and_the_rest_goes_on(
@@ -174,8 +169,8 @@ def test_what_cannot_be_stored_is_a_dead_letter_and_the_rest_goes_on(
         f" WHERE tenant = '{tenant}' ORDER BY topic, offset"
     )
     with running(live):
-        until(lambda: len(ask(query)) == 4, "dead letters come round")
-        until(lambda: counted(ask, tenant) == (2, 2), "the good ones")
+        eventually(lambda: len(ask(query)) == 4, "dead letters come round")
+        eventually(lambda: counted(ask, tenant) == (2, 2), "the good ones")
     assert ask(query) == [
         ("agent.actions", 0, "store"),
         ("agent.actions", -1, "store"),
@@ -189,11 +184,11 @@ def test_a_server_that_accepts_and_never_answers_costs_nothing_but_time(
 ) -> None:
     send(live, 300)
     with Relay(server.url, "swallow") as relay, running(live, relay.url):
-        until(lambda: relay.connections >= 3, "fresh connections are tried")
+        eventually(lambda: relay.connections >= 3, "fresh connections are tried")
         assert committed(live, "agent.actions") == 0
         relay.mode = "pass"
-        until(lambda: counted(ask, tenant) == (300, 300), "all of it")
-        until(lambda: committed(live, "agent.actions") == 6, "committed")
+        eventually(lambda: counted(ask, tenant) == (300, 300), "all of it")
+        eventually(lambda: committed(live, "agent.actions") == 6, "committed")
 
 
 def test_answers_that_are_lost_double_nothing(
@@ -201,13 +196,13 @@ def test_answers_that_are_lost_double_nothing(
 ) -> None:
     send(live, 300)
     with Relay(server.url) as relay, running(live, relay.url):
-        until(lambda: counted(ask, tenant)[0] > 0, "the first ones")
+        eventually(lambda: counted(ask, tenant)[0] > 0, "the first ones")
         relay.mode = "deaf"
         send(live, 300, start=300)
         seen = relay.connections
-        until(lambda: relay.connections >= seen + 2, "tried again")
+        eventually(lambda: relay.connections >= seen + 2, "tried again")
         relay.mode = "pass"
-        until(lambda: committed(live, "agent.actions") == 12, "committed")
+        eventually(lambda: committed(live, "agent.actions") == 12, "committed")
     assert counted(ask, tenant) == (600, 600)
 
 
@@ -220,13 +215,13 @@ def test_clickhouse_may_be_away_and_come_back(live: Settings, tmp_path: Path, te
     apply_migrations(here)
     with running(here):
         send(here, 200)
-        until(lambda: committed(here, "agent.actions") == 4, "the first ones")
+        eventually(lambda: committed(here, "agent.actions") == 4, "the first ones")
         os.kill(first.pid, signal.SIGKILL)
         first.close()
         send(here, 200, start=200)
         time.sleep(1)
         again = EmbeddedClickHouse(home, port=port, writer_password=first.writer_password)
-        until(lambda: committed(here, "agent.actions") == 8, "the rest")
+        eventually(lambda: committed(here, "agent.actions") == 8, "the rest")
     client = clickhouse_connect.get_client(host="127.0.0.1", port=port)
     query = f"SELECT count(), uniqExact(event_id) FROM tacho.actions WHERE tenant = '{tenant}'"
     assert client.query(query).result_rows == [(400, 400)]
@@ -256,12 +251,12 @@ def test_sigterm_in_mid_batch_is_clean_and_loses_nothing(
     send(live, 300)
     with Relay(server.url, "swallow") as relay:
         process = child(live, relay.url)
-        until(lambda: relay.connections > 0, "a batch is on its way")
+        eventually(lambda: relay.connections > 0, "a batch is on its way")
         process.terminate()
-        assert process.wait(DEADLINE_S) == 0
+        assert process.wait(WAIT_S) == 0
     assert committed(live, "agent.actions") == 0
     with running(live):
-        until(lambda: counted(ask, tenant) == (300, 300), "all of it")
+        eventually(lambda: counted(ask, tenant) == (300, 300), "all of it")
 
 
 @pytest.mark.slow
@@ -270,12 +265,12 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(
 ) -> None:
     send(live, 3000)
     process = child(live, server.url)
-    until(lambda: counted(ask, tenant)[0] > 0, "it stores")
+    eventually(lambda: counted(ask, tenant)[0] > 0, "it stores")
     process.kill()
     process.wait()
     send(live, 300, start=3000)
     with running(live):
-        until(lambda: committed(live, "agent.actions") == 66, "all committed")
+        eventually(lambda: committed(live, "agent.actions") == 66, "all committed")
     assert counted(ask, tenant) == (3300, 3300)
 
 
@@ -285,8 +280,8 @@ def test_a_second_member_takes_partitions_over_without_loss(
 ) -> None:
     send(live, 500)
     with running(live):
-        until(lambda: counted(ask, tenant)[0] > 0, "the first member works")
+        eventually(lambda: counted(ask, tenant)[0] > 0, "the first member works")
         with running(live):
             send(live, 500, start=500)
-            until(lambda: counted(ask, tenant) == (1000, 1000), "both halves")
-            until(lambda: committed(live, "agent.actions") == 20, "committed")
+            eventually(lambda: counted(ask, tenant) == (1000, 1000), "both halves")
+            eventually(lambda: committed(live, "agent.actions") == 20, "committed")

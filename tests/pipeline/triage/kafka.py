@@ -24,8 +24,8 @@ from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
 from tests.pipeline.triage import groups as make
+from tests.waiting import WAIT_S
 
-WAIT_S = 120.0
 NAMES: dict[type, str] = {
     SignalGroup: "signal_group",
     Context: "context",

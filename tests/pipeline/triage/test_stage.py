@@ -24,6 +24,7 @@ from tachograph.schemas.codec import decode, encode
 from tachograph.schemas.records import DeadLetter
 from tests.pipeline.triage import groups as make
 from tests.pipeline.triage import kafka
+from tests.waiting import WAIT_S
 
 TOPICS = (app.GROUPS_TOPIC, app.CHANGELOG_TOPIC, app.ALERTS_TOPIC, app.LETTERS_TOPIC)
 SettingsFor = Callable[[str], Settings]
@@ -56,14 +57,14 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(kafka.WAIT_S)
+        self._thread.join(WAIT_S)
         assert not self._thread.is_alive(), "the stage does not stop"
         if self.error:
             raise self.error
 
     def until_read(self) -> None:
         """Wait until everything there is has been judged and committed."""
-        deadline = time.monotonic() + kafka.WAIT_S
+        deadline = time.monotonic() + WAIT_S
         while kafka.lag(self._settings):
             assert self._thread.is_alive(), self.error
             assert time.monotonic() < deadline
@@ -71,7 +72,7 @@ class Running:
 
     def until_failed(self) -> None:
         """Wait until the stage gives up."""
-        self._thread.join(kafka.WAIT_S)
+        self._thread.join(WAIT_S)
 
 
 def newest(alerts: list[Alert]) -> dict[str, Alert]:
@@ -251,7 +252,6 @@ def test_a_broker_that_is_away_is_tried_again_later(settings_for: SettingsFor) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_a_broker_that_dies_and_comes_back_costs_nothing_and_a_refusal_commits_nothing(
     private_kafka: Callable[..., KafkaBroker], settings_for: SettingsFor, tmp_path: Path
 ) -> None:
@@ -287,11 +287,10 @@ def _limit_alerts(settings: Settings, max_bytes: int) -> None:
         ConfigResource.Type.TOPIC, app.ALERTS_TOPIC, incremental_configs=[entry]
     )
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(kafka.WAIT_S)
+        future.result(WAIT_S)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_two_processes_share_the_work_over_tls_and_one_survives_the_other(
     private_kafka: Callable[..., KafkaBroker], settings_for: SettingsFor, tmp_path: Path
 ) -> None:

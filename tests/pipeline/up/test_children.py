@@ -1,12 +1,12 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tachograph.pipeline.up.children import RESTARTS_MAX, Child, StageDied
+from tests.waiting import WAIT_S, eventually
 
 
 def child(code: str, logs: Path) -> Child:
@@ -14,11 +14,7 @@ def child(code: str, logs: Path) -> Child:
 
 
 def ended(one: Child) -> None:
-    for _ in range(200):
-        if not one.running:
-            return
-        time.sleep(0.02)
-    pytest.fail("the child did not end")
+    eventually(lambda: not one.running, "the child ends")
 
 
 def test_a_stage_that_dies_is_started_again_and_its_words_are_kept(tmp_path: Path) -> None:
@@ -47,28 +43,22 @@ def test_asked_to_stop_it_ends_with_its_own_exit_code(tmp_path: Path) -> None:
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "print('ready', flush=True)\ntime.sleep(30)"
+        "print('ready', flush=True)\ntime.sleep(600)"
     )
     one = child(code, tmp_path)
     one.start()
-    for _ in range(200):
-        if "ready" in one.last_words():
-            break
-        time.sleep(0.02)
+    eventually(lambda: "ready" in one.last_words(), "the child is ready")
     one.ask_to_stop()
-    assert one.wait() == 7
+    assert one.wait(WAIT_S) == 7
 
 
 def test_one_that_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) -> None:
     code = (
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print('ready', flush=True)\ntime.sleep(30)"
+        "print('ready', flush=True)\ntime.sleep(600)"
     )
     one = child(code, tmp_path)
     one.start()
-    for _ in range(200):
-        if "ready" in one.last_words():
-            break
-        time.sleep(0.02)
+    eventually(lambda: "ready" in one.last_words(), "the child is ready")
     one.ask_to_stop()
     assert one.wait(0.3) == -signal.SIGKILL

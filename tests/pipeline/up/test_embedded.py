@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from clickhouse_connect.driver.client import Client
 
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.up.embedded import StandIns, alone
-
-DEADLINE_S = 60.0
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -25,10 +23,7 @@ def standins() -> Iterator[StandIns]:
 
 def _kill(pid: int, gone: Callable[[], bool]) -> None:
     os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + DEADLINE_S
-    while not gone():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    eventually(gone, "it has gone")
 
 
 def test_a_home_is_one_ups_alone_and_free_when_that_has_gone(tmp_path: Path) -> None:
