@@ -130,6 +130,18 @@ def _path(agent: Agent) -> Callable[..., bool | None]:
     return lambda path: None if not path or roots is None else within(path, roots)
 
 
+def _control(agent: Agent) -> Callable[..., bool | None]:
+    """Of a control that no approval names, nothing is said."""
+    approved = agent.controls or []
+    named = allowed([control.partition("=")[0] for control in approved])
+    ask = allowed(approved)
+
+    def judge(control: str | None, state: str | None) -> bool | None:
+        return ask(f"{control}={state}") if control and state and named(control) else None
+
+    return judge
+
+
 def _ask(column: str, verdict: Verdict, *reads: str) -> ByValue:
     return ByValue({column: _FLAG}, (PLACE, *reads), _judged(verdict), when=reads)
 
@@ -175,4 +187,5 @@ JOINS: tuple[Join, ...] = (
     _ask("register_version_approved", _one_of("versions"), "agent_version"),
     _ask("register_prompt_approved", _one_of("prompt_hashes"), "agent_prompt_hash"),
     _ask("register_guardrail_approved", _one_of("guardrail_hashes"), "guardrail_config_hash"),
+    _ask("register_control_approved", _control, "control_id", "control_state"),
 )

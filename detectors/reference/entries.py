@@ -51,6 +51,8 @@ class Agent(Entry, frozen=True, kw_only=True):
     versions: Names | None = None
     prompt_hashes: Names | None = None
     guardrail_hashes: Names | None = None
+    # Controls in the state that was approved: `invocation-logging=full`.
+    controls: Names | None = None
 
 
 class Tool(Entry, frozen=True, kw_only=True):

@@ -140,3 +140,25 @@ def test_an_entry_expires_with_the_end_of_its_day_by_the_time_of_the_action() ->
 
 def test_a_registered_agent_without_an_end_is_not_expired() -> None:
     assert flag("register_expired", {}) is False
+
+
+@pytest.mark.parametrize(
+    ("control", "state", "approved"),
+    [
+        ("invocation-logging", "full", True),
+        ("Invocation-Logging", "FULL", True),
+        ("invocation-logging", "metadata", False),
+        ("guardrail/pii", "monitor", False),
+        ("guardrail/pii", "enforce", True),
+        ("two-person-rule", "off", None),
+        ("invocation-logging", None, None),
+        (None, "off", None),
+    ],
+)
+def test_a_control_is_approved_in_the_states_that_are_named_and_others_are_left_open(
+    control: str | None, state: str | None, approved: bool | None
+) -> None:
+    agent = {"id": "helpdesk", "controls": ["invocation-logging=full", "guardrail/*=enforce"]}
+    action = {"control_id": control, "control_state": state}
+    assert flag("register_control_approved", action, agent) is approved
+    assert flag("register_control_approved", action, {"id": "helpdesk"}) is None
