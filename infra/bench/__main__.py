@@ -12,7 +12,17 @@ from typing import Final
 
 import structlog
 
-from infra.bench import atr, behaviour, correlations, formats, matching, peers, provenance
+from infra.bench import (
+    analyst,
+    atr,
+    behaviour,
+    correlations,
+    formats,
+    matching,
+    peers,
+    provenance,
+    watchers,
+)
 from infra.bench.alone import QUICK, Alone, Sizes
 from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
@@ -25,7 +35,9 @@ STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "wh
 # Without a broker.
 ALONE: Final = ("matching",)
 # Only where they are asked for.
-MORE: Final = ("correlations", "behaviour", "provenance", "atr", "formats")
+MORE: Final = (
+    "correlations", "behaviour", "provenance", "atr", "formats", "watchers", "analyst",
+)  # fmt: skip
 EPILOG: Final = (
     "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
     " share the cores. `of limit` compares events/s with the limit of the same run, `by CPU`"
@@ -61,9 +73,11 @@ def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
             yield whole.latency(carried.per_s / 2, sizes.latency_s)
 
 
-def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterator[Figure]:
+def measured(
+    names: Sequence[str], sizes: Sizes, folder: Path | None, actions: int = 0
+) -> Iterator[Figure]:
     """The figures, as they are measured; with a broker where one is needed. `folder`: of rules for
-    raw events.
+    raw events; `actions`: how many an analyst asks about.
     """
     if "correlations" in names:
         say(f"correlations: {sizes.correlated:,} actions for each type")
@@ -79,6 +93,13 @@ def measured(names: Sequence[str], sizes: Sizes, folder: Path | None) -> Iterato
         yield from atr.figures(sizes.atr, say)
     if "formats" in names:
         yield from formats.figures(sizes.decoded)
+    if "watchers" in names:
+        say("watchers: starting the broker and the door")
+        with Rig() as rig:
+            yield watchers.figure(rig, sizes.watched)
+    if "analyst" in names:
+        say(f"analyst: making {actions or sizes.asked:,} actions")
+        yield from analyst.figures(actions or sizes.asked)
     if set(STAGES) & set(names):
         say("starting the broker and the embedded ClickHouse")
         with Rig() as rig:
@@ -108,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only", action="append", choices=(*STAGES, *ALONE, *MORE), help="repeatable"
     )
     parser.add_argument("--rules", type=Path, help="matching: rules for raw events")
+    parser.add_argument("--actions", type=int, default=0, help="analyst: 100000000 is 7 GB")
     options = parser.parse_args(argv)
     # Told to end from outside, it leaves nothing behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -117,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     problem = ""
     try:
         sizes = QUICK if options.quick else Sizes()
-        for figure in measured(options.only or (*STAGES, *ALONE), sizes, options.rules):
+        names = options.only or (*STAGES, *ALONE)
+        for figure in measured(names, sizes, options.rules, options.actions):
             found.append(figure)
             say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
     except (BrokerUnavailableError, BrokerFailedError) as error:

@@ -45,6 +45,8 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     flood_s: int = 5
     whole: int = 300_000
     latency_s: float = 20.0
+    watched: int = 200
+    asked: int = 2_000_000
 
 
 QUICK: Final = Sizes(
@@ -60,6 +62,8 @@ QUICK: Final = Sizes(
     flood_s=2,
     whole=60_000,
     latency_s=5.0,
+    watched=60,
+    asked=200_000,
 )
 Progress = Callable[[str], None]
 

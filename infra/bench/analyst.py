@@ -1,14 +1,14 @@
 """What analysts wait for: the ten commonest questions over many actions, with what each reads, and
 what an action takes at rest.
 
-    python -m infra.bench.analyst [--actions 100000000] [--quick]
+    make bench ARGS="--only analyst --actions 100000000"
 
 Actions are made by the engine itself, of agents, sessions, tools and targets as many and as uneven
 as a fleet has. The texts are shorter in words than people's and compress better: bytes at rest are
 told with ids and texts apart.
 """
 
-import argparse
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from infra.bench.table import machine
+from infra.bench.gauge import cpu_s
+from infra.bench.table import Figure
+from tachograph.pipeline.errors import TachoError
 from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.query.hunts import hunts
 from tachograph.pipeline.query.reader import Reader
@@ -24,8 +26,6 @@ from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 
-ACTIONS = 100_000_000
-QUICK = 2_000_000
 PIECE = 250_000
 ANSWER_TIMEOUT_S = 600
 DAYS = 7
@@ -123,11 +123,12 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """How long a question took, in seconds, and what it read."""
+    """How long a question took, in seconds, what CPU time at most, and what it read."""
 
     hunt: str
     p50_s: float
     p95_s: float
+    cpu_s: float
     rows_read: int
     bytes_read: int
 
@@ -141,8 +142,8 @@ def fill(connection: Connection, total: int) -> None:
         )
 
 
-def answers(reader: Reader) -> Iterator[Answered]:
-    """Each question, asked several times."""
+def answers(reader: Reader, server_pid: int) -> Iterator[Answered]:
+    """Each question, asked several times; one that is over a reader's limits takes for ever."""
     for asked in QUESTIONS:
         hunt = hunts()[asked.hunt]
         defaults = {one.name: one.default for one in hunt.parameters}
@@ -150,16 +151,26 @@ def answers(reader: Reader) -> Iterator[Answered]:
         if asked.values:
             rows = reader.rows(f"{asked.values} {ASKED}")
             wanted = [{asked.parameter: str(next(iter(row.values())))} for row in rows]
-        times, read = [], _Read()
+        times, spent, read = [], [], _Read()
         for values in wanted:
-            began_s = time.perf_counter()
-            body = b"".join(reader.stream(hunt.sql, {**defaults, **values}, "JSON"))
+            began_s, began_cpu_s = time.perf_counter(), cpu_s(server_pid)
+            try:
+                body = b"".join(reader.stream(hunt.sql, {**defaults, **values}, "JSON"))
+            except TachoError:
+                times.append(math.inf)  # over the limits of a reader
+                break
             times.append(time.perf_counter() - began_s)
+            spent.append(cpu_s(server_pid) - began_cpu_s)
             one = msgspec.json.decode(body, type=_Answer).statistics
             read = max(read, one, key=lambda each: each.rows_read)
         times.sort()
         yield Answered(
-            asked.hunt, times[len(times) // 2], times[-1], read.rows_read, read.bytes_read
+            hunt=asked.hunt,
+            p50_s=times[len(times) // 2],
+            p95_s=times[-1],
+            cpu_s=max(spent, default=0.0),
+            rows_read=read.rows_read,
+            bytes_read=read.bytes_read,
         )
 
 
@@ -175,37 +186,27 @@ def at_rest(reader: Reader) -> tuple[float, float]:
     return (sum(int(row["bytes"]) for row in rows) - ids) / total, ids / total
 
 
-def _row(one: Answered) -> str:
-    return (
-        f"| `{one.hunt}` | {one.p50_s:.2f} | {one.p95_s:.2f} |"
-        f" {one.rows_read:,} | {one.bytes_read / 1e6:,.0f} |"
-    )
-
-
-def main() -> None:
-    """Fill, ask, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--actions", type=int, default=ACTIONS)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK:,} actions")
-    options = parser.parse_args()
-    total = QUICK if options.quick else options.actions
+def figures(total: int) -> Iterator[Figure]:
+    """Fill, ask: a line for what is at rest, and one for each question."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedClickHouse(Path(folder)) as server:
         writer = ClickHouseSettings(
             url=server.url, user=server.writer_user, password=server.writer_password
         )
-        began_s = time.perf_counter()
+        began_s, began_cpu_s = time.perf_counter(), cpu_s(server.pid)
         with Connection(writer, answer_timeout_s=ANSWER_TIMEOUT_S) as connection:
             apply(connection, Layout())
             fill(connection, total)
         filled_s = time.perf_counter() - began_s
         with Reader(ClickHouseSettings(url=server.url)) as reader:
             plain, ids = at_rest(reader)
-            print(f"{machine()}; {total:,} actions made in {filled_s:,.0f} s")
-            print(f"bytes an action at rest: {plain:.1f} without ids, {ids:.1f} of ids")
-            print("| question | p50, s | p95, s | rows read | MB read |\n|---|---|---|---|---|")
-            for one in answers(reader):
-                print(_row(one), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            yield Figure(
+                name="at rest", per_s=total / filled_s, bytes_each=plain + ids,
+                core_us=(cpu_s(server.pid) - began_cpu_s) / total * 1e6,
+                note=f"{total:,} actions; bytes an action: {plain:.1f}, and {ids:.1f} of ids",
+            )  # fmt: skip
+            for one in answers(reader, server.pid):
+                yield Figure(
+                    name=one.hunt, per_s=0, core_us=0, bytes_each=one.bytes_read / total,
+                    note=f"p50 {one.p50_s:.2f} s, p95 {one.p95_s:.2f} s, {one.cpu_s:.2f} core-s;"
+                    f" read {one.rows_read:,} rows, {one.bytes_read / 1e6:,.0f} MB",
+                )  # fmt: skip

@@ -7,15 +7,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from infra.bench import fills
+from infra.bench.arrivals import Arrival, Sight, Stored, Topic
 from infra.bench.gauge import Fill, Measured, Place, committed, cpu_s
 from infra.bench.rig import Rig, Stage
 from infra.bench.table import Figure
 from infra.bench.traffic import MICROS, Fleet, Post
-from tachograph.pipeline.kafka.reader import SILENT
 from tachograph.pipeline.up.command import STAGES
 
 SEED: Final = 7_023
@@ -27,7 +27,6 @@ READY_S: Final = 120.0
 DRAIN_S: Final = 300.0
 PROBE_EVERY_S: Final = 0.05
 STEP_S: Final = 0.01
-ALERTS: Final = "agent.alerts"
 
 
 class Whole:
@@ -48,8 +47,7 @@ class Whole:
             self._stages = {name: stack.enter_context(self._rig.stage(name)) for name in STAGES}
             stack.callback(self._ask_all)
             self._producer = fills.raw_producer(self._rig.settings)
-            self._alerts = Alerts(self._rig.settings.kafka.bootstrap)
-            stack.callback(self._alerts.close)
+            self._seen = self._sights(stack)
             self._warm_up()
             self._stack = stack.pop_all()
         return self
@@ -93,7 +91,8 @@ class Whole:
 
     def latency(self, rate: float, seconds: float) -> Figure:
         """From produce to the alert, read back from the broker, under a steady load."""
-        self._alerts.forget()
+        for sight in self._seen.values():
+            sight.forget()
         begin_s, begin = time.monotonic(), self._spent()
         sent, probed, first = 0, 0, self._fill.events
         while (passed_s := time.monotonic() - begin_s) < seconds:
@@ -104,24 +103,22 @@ class Whole:
             if probed < passed_s / PROBE_EVERY_S:
                 probed += 1
                 self._probe()
-            self._alerts.look()
+            self._look()
             self._check()
             time.sleep(STEP_S)
         self._producer.flush(DRAIN_S)
         took_s = time.monotonic() - begin_s
-        self._alerts.wait(DRAIN_S)
-        found = sorted(self._alerts.took_s)
+        self._wait(self._all_came, time.monotonic() + DRAIN_S)
         spent = sum(self._spent().values()) - sum(begin.values())
-        p50, p99 = (found[int(len(found) * part)] for part in (0.5, 0.99))
         events = self._fill.events - first
+        told = "; ".join(f"{name} {sight.told()}" for name, sight in self._seen.items())
         return Figure(
             name="latency at half",
             per_s=events / took_s,
             core_us=spent * 1e6 / events,
             bytes_each=0,
             rules=self._rules,
-            note=f"produce to alert: p50 {p50 * 1000:,.0f} ms, p99 {p99 * 1000:,.0f} ms,"
-            f" worst {found[-1] * 1000:,.0f} ms of {len(found)}",
+            note=f"from produce to {told}",
         )
 
     def _warm_up(self) -> None:
@@ -129,10 +126,9 @@ class Whole:
         end_s = time.monotonic() + READY_S
         self._send(self._fleet.post(_now_us()) for _ in range(200))
         self._probe()
-        while not self._alerts.took_s:
-            self._check()
+        while not self._all_came():
             self._producer.poll(0)
-            self._alerts.look()
+            self._check()
             time.sleep(LOOK_S)
             if time.monotonic() > end_s:
                 raise TimeoutError(f"no alert within {READY_S:.0f} s of the stages' start")
@@ -153,8 +149,30 @@ class Whole:
     def _probe(self) -> None:
         self._probes += 1
         agent, post = self._fleet.probe(self._probes, _now_us())
-        self._alerts.expect(agent)
+        for sight in self._seen.values():
+            sight.expect(agent)
         self._send([post])
+
+    def _sights(self, stack: ExitStack) -> dict[str, Sight]:
+        """Where what comes of a probe is seen, and what that is called."""
+        topics = {
+            name: Topic(self._rig.settings.kafka.bootstrap, topic, fills.PARTITIONS)
+            for name, topic in (("alert", "agent.alerts"), ("directive", "agent.control"))
+        }
+        found: dict[str, Arrival] = {
+            **topics, "snapshot stored": Stored(self._rig.settings.clickhouse)
+        }  # fmt: skip
+        for source in found.values():
+            stack.callback(source.close)
+        return {name: Sight(source) for name, source in found.items()}
+
+    def _look(self) -> None:
+        for sight in self._seen.values():
+            sight.look()
+
+    def _all_came(self) -> bool:
+        self._look()
+        return not any(sight.missing for sight in self._seen.values())
 
     def _normalized(self) -> int:
         return self._fill.reached(committed(self._rig.admin, "tacho.normalize", self._fill.places))
@@ -198,54 +216,6 @@ class Whole:
     def _ask_all(self) -> None:
         for stage in self._stages.values():
             stage.ask_to_stop()
-
-
-class Alerts:
-    """Reads agent.alerts as it grows: an alert that can be read is acknowledged."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "bench.alerts",
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 10,
-                "logger": SILENT,
-            }
-        )
-        places = [TopicPartition(ALERTS, part, 0) for part in range(fills.PARTITIONS)]
-        self._consumer.assign(places)
-        self._sent_s: dict[bytes, float] = {}
-        self.took_s: list[float] = []
-
-    def expect(self, agent: str) -> None:
-        """An action of this agent is sent now."""
-        self._sent_s[f"default/{agent}".encode()] = time.monotonic()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._sent_s.clear()
-        self.took_s.clear()
-
-    def look(self) -> None:
-        """Take in what has come."""
-        for message in self._consumer.consume(500, 0.0):
-            sent_s = self._sent_s.pop(message.key() or b"", None)
-            if sent_s is not None:
-                self.took_s.append(time.monotonic() - sent_s)
-
-    def wait(self, timeout_s: float) -> None:
-        """Until every alert that is expected has come. Raises TimeoutError."""
-        end_s = time.monotonic() + timeout_s
-        while self._sent_s:
-            self.look()
-            time.sleep(STEP_S)
-            if time.monotonic() > end_s:
-                raise TimeoutError(f"{len(self._sent_s)} alerts did not come")
-
-    def close(self) -> None:
-        """Let go."""
-        self._consumer.close()
 
 
 def _now_us() -> int:

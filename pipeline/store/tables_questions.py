@@ -110,8 +110,9 @@ session_id; order by time, part.""",
     {"part": "turn.1", "speaker": "turn.2", "text": "turn.3"},
 )  # fmt: skip
 
-# What an action touched, as pairs of kind and value.
-_TOUCHES = """arrayJoin(arrayFilter(one -> one.2 != '', arrayConcat(
+# What an action touched, as pairs of kind and value. Joined in the clause of that name: below the
+# function, a condition on agent or principal would not reach the tables' indexes.
+_TOUCHES = """arrayFilter(one -> one.2 != '', arrayConcat(
             [('tool', tool_name), ('tool_server', tool_server),
                 ('host', if(target_domain != '', target_domain,
                     if(target_host != '', target_host, target_ip))),
@@ -121,7 +122,7 @@ _TOUCHES = """arrayJoin(arrayFilter(one -> one.2 != '', arrayConcat(
                 ('model', model_name), ('package', artifact_name), ('agent', peer_agent_id)],
             arrayMap(one -> ('recipient', one), recipients),
             arrayMap(one -> ('secret', one), secret_fingerprints),
-            arrayMap(one -> ('document', one), retrieval_doc_ids))))"""
+            arrayMap(one -> ('document', one), retrieval_doc_ids)))"""
 _FACTS = """event_time, outcome, session_id, ifNull(tool_bytes_out, 0) AS bytes_out"""
 _CREDENTIAL = "if(credential_id != '', credential_id, credential_fingerprint)"
 COUNTED = [
@@ -142,7 +143,8 @@ _COUNTS = {
 BLAST_RADIUS = View(
     "blast_radius",
     """Everything an agent, a principal or a credential touched, and everyone it delegated to.
-Filter by agent_id, principal_id or credential.""",
+Filter by agent_id, principal_id or credential. Those who work for others are few, and are chosen
+before copies are told apart (PREWHERE): no later copy of an action says otherwise.""",
     [
         TENANT, AGENT, _column("principal_id", "String", "human or workload acted for"),
         _column("credential", "String", "credential used: its id, else its fingerprint"),
@@ -150,14 +152,17 @@ Filter by agent_id, principal_id or credential.""",
     ],
     f"""FROM
 (
-    SELECT tenant, agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS},
-        {_TOUCHES} AS touch
+    SELECT tenant, agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS}, touch
     FROM tacho.actions
+    ARRAY JOIN {_TOUCHES} AS touch
     UNION ALL
-    SELECT tenant, arrayJoin(arrayDistinct(arrayFilter(one -> one NOT IN ('', agent_id),
-            arrayPushBack(delegation_chain, parent_agent_id)))) AS agent_id, principal_id,
-        {_CREDENTIAL} AS credential, {_FACTS}, ('delegated_to', a.agent_id) AS touch
-    FROM tacho.actions AS a
+    SELECT tenant, boss AS agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS},
+        ('delegated_to', a.agent_id) AS touch
+    FROM tacho.actions_data AS a FINAL
+    ARRAY JOIN arrayDistinct(arrayFilter(one -> one NOT IN ('', a.agent_id),
+        arrayPushBack(delegation_chain, parent_agent_id))) AS boss
+    PREWHERE notEmpty(delegation_chain) OR parent_agent_id != ''
+    WHERE twin_of = ''
 )
 GROUP BY tenant, agent_id, principal_id, credential, touch""",  # noqa: S608 - our own text
     {"touched_type": "touch.1", "touched": "touch.2", **_COUNTS},
@@ -176,9 +181,9 @@ Filter by touched, and touched_type where a value may be of several kinds.""",
     ],
     f"""FROM
 (
-    SELECT tenant, agent_id, principal_id, {_FACTS},
-        {_TOUCHES} AS touch
+    SELECT tenant, agent_id, principal_id, {_FACTS}, touch
     FROM tacho.actions
+    ARRAY JOIN {_TOUCHES} AS touch
 )
 GROUP BY tenant, agent_id, touch""",  # noqa: S608 - our own text
     {
@@ -200,9 +205,9 @@ FIRST_AND_LAST_SEEN = View(
     ],
     f"""FROM
 (
-    SELECT tenant, agent_id, event_id, {_FACTS},
-        {_TOUCHES} AS touch
+    SELECT tenant, agent_id, event_id, {_FACTS}, touch
     FROM tacho.actions
+    ARRAY JOIN {_TOUCHES} AS touch
 )
 GROUP BY tenant, touch""",  # noqa: S608 - our own text
     {

@@ -37,10 +37,10 @@ SELECT
     min(first_seen) AS first_seen,
     max(last_seen) AS last_seen
 FROM tacho.blast_radius
-WHERE multiIf(
-    {principal:String} != '', principal_id = {principal:String},
-    {credential:String} != '', credential = {credential:String},
-    agent_id = if({agent:String} != '', {agent:String}, (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)))
+WHERE ({principal:String} = '' OR principal_id = {principal:String})
+    AND ({credential:String} = '' OR credential = {credential:String})
+    AND (({agent:String} = '' AND ({principal:String} != '' OR {credential:String} != ''))
+        OR agent_id = if({agent:String} != '', {agent:String}, (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)))
 GROUP BY touched_type, touched
 ORDER BY touched_type, actions DESC, touched
 LIMIT 1000

@@ -22,29 +22,41 @@ agents_with_alerts = 1
 first_seen = "2026-11-26 03:10:57.000000"
 last_seen = "2026-11-26 03:11:25.000000"
 */
-SELECT
-    text_hash,
-    any(tool) AS tool,
-    any(text) AS beginning,
-    uniqExact(agent_id) AS agents,
-    count() AS times,
-    uniqExactIf(agent_id, alerted) AS agents_with_alerts,
-    min(event_time) AS first_seen,
-    max(event_time) AS last_seen
-FROM
+WITH
+texts AS
 (
     SELECT
         if(tool_result_hash != '', tool_result_hash, content_hash) AS text_hash,
-        if(tool_name != '', tool_name, content_source) AS tool,
-        leftUTF8(if(tool_result_hash != '', tool_result, content_text), 160) AS text,
-        agent_id,
-        event_time,
-        agent_id IN (SELECT agent_id FROM tacho.alerts WHERE risk_category = 'prompt_misuse') AS alerted
+        -- Counted by numbers: the texts themselves are read of what is shown alone.
+        cityHash64(text_hash) AS text,
+        cityHash64(agent_id) AS agent,
+        agent_id IN (SELECT agent_id FROM tacho.alerts WHERE risk_category = 'prompt_misuse') AS alerted,
+        event_time, event_id, tool_name, content_source, tool_result_hash, tool_result, content_text
     FROM tacho.actions
     WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND (tool_result_hash != '' OR content_direction = 'in')
+        AND text_hash != '' AND if(tool_result_hash != '', length(tool_result), length(content_text)) > 40
+),
+shared AS
+(
+    SELECT text, count() AS agents, sum(n) AS times, countIf(has_alert) AS agents_with_alerts, min(first) AS first_seen, max(last) AS last_seen
+    FROM
+    (
+        SELECT text, agent, count() AS n, max(alerted) AS has_alert, min(event_time) AS first, max(event_time) AS last
+        FROM texts
+        GROUP BY text, agent
+    )
+    GROUP BY text
+    HAVING agents >= {agents:UInt32}
+    ORDER BY agents_with_alerts DESC, agents DESC, times DESC, text
+    LIMIT 200
 )
-WHERE text_hash != '' AND length(text) > 40
-GROUP BY text_hash
-HAVING agents >= {agents:UInt32}
-ORDER BY agents_with_alerts DESC, agents DESC, times DESC
-LIMIT 200
+SELECT
+    text_hash,
+    if(tool_name != '', tool_name, content_source) AS tool,
+    leftUTF8(if(tool_result_hash != '', tool_result, content_text), 160) AS beginning,
+    agents, times, agents_with_alerts, first_seen, last_seen
+FROM texts
+INNER JOIN shared ON shared.text = texts.text AND shared.first_seen = texts.event_time
+WHERE text IN (SELECT text FROM shared)
+ORDER BY agents_with_alerts DESC, agents DESC, times DESC, text_hash
+LIMIT 1 BY text_hash
