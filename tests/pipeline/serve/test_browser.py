@@ -139,6 +139,22 @@ def test_what_a_colleague_closes_is_seen_and_the_head_counts_anew(
             expect(counted).to_have_text(waiting, timeout=30_000, use_inner_text=True)
 
 
+def test_the_page_of_an_alert_shows_what_triage_and_colleagues_say_meanwhile(
+    door: OpenDoor, page: Page, world_writer: ClickHouseSettings
+) -> None:
+    with page.expect_request(lambda request: "/console/live?search=" in request.url):
+        page.goto(f"{door.url}/console/alert/{ALERT}")
+    page.locator("#note").fill("half a sentence")
+    shown = page.locator("#sections")
+    page.wait_for_selector("#pulse .counts", state="attached")
+    say(door, world_writer, 910, action="assign", assignee="robin-of-the-night")
+    expect(shown).to_contain_text("robin-of-the-night", timeout=30_000)
+    again = lambda request: request.url.endswith(f"/console/alert/{ALERT}")  # noqa: E731
+    with page.expect_request(again, timeout=30_000):
+        send(door, alert_of(920, alert_id=ALERT, revision=2))
+    expect(page.locator("#note")).to_have_value("half a sentence")
+
+
 def say(door: OpenDoor, writer: ClickHouseSettings, offset: int, **word: Any) -> None:
     said = Disposition(alert_id=ALERT, tenant=TENANT, by="kim", at=datetime.now(UTC), **word)
     pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant=TENANT)

@@ -66,12 +66,14 @@ document.addEventListener("keydown", (event) => {
 const rows = find("#rows");
 const live = find("#live");
 const say = (text, on) => {
+  if (!live) return;
   live.textContent = text;
   live.classList.toggle("on", on);
 };
 document.body.addEventListener("htmx:sseOpen", () => say("live", true));
 document.body.addEventListener("htmx:sseError", () => say("connecting again", false));
 document.body.addEventListener("htmx:sseMessage", () => {
+  if (!rows) return;
   rows.querySelector(".nothing")?.remove();
   const came = rows.firstElementChild;
   const older = [...rows.querySelectorAll("tr[data-alert]")].filter(
@@ -88,6 +90,7 @@ document.body.addEventListener("htmx:sseMessage", () => {
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.elt.id === "pulse") event.preventDefault();
 });
+let heard;
 document.body.addEventListener("htmx:afterSettle", () => {
   for (const said of document.querySelectorAll("#pulse [data-of]")) {
     const state = document.getElementById(`s-${said.dataset.of}`);
@@ -95,4 +98,9 @@ document.body.addEventListener("htmx:afterSettle", () => {
     state.textContent = said.textContent;
     state.closest("tr").dataset.status = said.dataset.status;
   }
+  const shown = find("#sections[data-of]");
+  if (!shown || !find("#pulse .counts")) return;
+  const said = find(`#pulse [data-of="${CSS.escape(shown.dataset.of)}"]`)?.textContent ?? "";
+  if (heard !== undefined && said !== heard) htmx.trigger(shown, "said");
+  heard = said;
 });
