@@ -79,6 +79,7 @@ class SameAs:
 
     field: str
     op: TextOp = "equals"
+    cased: bool = False
 
 
 Test = Text | Pattern | Number | TimePart | Truth | Cidr | Present | SameAs

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import msgspec
 import yaml
@@ -34,6 +34,33 @@ __all__ = [
 ]
 
 
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+
+
+class _Loader(SigmaYAMLLoader):
+    """pySigma's, which knows no `<<`; and a date that a rule asks for is the text that it is."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, shape) for tag, shape in resolvers if tag != _TIMESTAMP]
+        for first, resolvers in SigmaYAMLLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, with what is merged into it."""
+        self.flatten_mapping(node)
+        return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in what `<<` names, each key once: its own before others."""
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        if len(own) < len(node.value):
+            super().flatten_mapping(node)
+            known = {key.value for key, _ in own}
+            merged = {key.value: (key, value) for key, value in node.value}
+            node.value = [pair for name, pair in merged.items() if name not in known] + own
+
+
 def read(path: Path) -> list[Document]:
     """The documents of a file. Raises Unreadable."""
     return parse(read_text(path), str(path))
@@ -57,7 +84,7 @@ def parse(text: str, file: str) -> list[Document]:
 
 
 def _documents(text: str, file: str) -> Iterator[Document]:
-    loader = SigmaYAMLLoader(text)
+    loader = _Loader(text)
     try:
         while loader.check_node():
             node = loader.get_node()

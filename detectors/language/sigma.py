@@ -6,7 +6,8 @@ nothing is dropped.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sigma.conditions import (
@@ -17,9 +18,10 @@ from sigma.conditions import (
     ConditionValueExpression,
 )
 from sigma.exceptions import SigmaError
+from sigma.modifiers import SigmaCaseSensitiveModifier
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
-from sigma.rule import SigmaRule
+from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
 from sigma.types import (
     CompareOperators,
     Placeholder,
@@ -99,6 +101,11 @@ class _JudgedLater(RegexEngine):
 POLICY = SigmaPolicy(regex_engine=_JudgedLater())
 
 
+@dataclass
+class _CasedReference(SigmaFieldReference):
+    """A reference compared minding case. pySigma's own forgets that it was asked."""
+
+
 class UnsupportedRule(ValueError):
     """The rule says something this engine does not honour; the message names it."""
 
@@ -112,11 +119,36 @@ def condition_of(rule: SigmaRule) -> Node:
     """What the rule asks of an event. Several conditions mean any of them. Raises UnsupportedRule,
     SigmaError.
     """
+    _mind_case(rule)
     parsed = [condition.parsed for condition in rule.detection.parsed_condition]
     nodes = [_node(tree) for tree in parsed if tree is not None]
     if not nodes or len(nodes) != len(parsed):
         raise UnsupportedRule("the condition asks for nothing")
     return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))
+
+
+def _mind_case(rule: SigmaRule) -> None:
+    """Say of references to fields that are `cased` that they are: the last thing done to a rule,
+    since what renames fields makes references anew.
+    """
+    for detection in rule.detection.detections.values():
+        for item in _items(detection):
+            if SigmaCaseSensitiveModifier in item.modifiers:
+                item.value = [_cased(value) for value in item.value]
+
+
+def _items(detection: SigmaDetection) -> Iterator[SigmaDetectionItem]:
+    for item in detection.detection_items:
+        if isinstance(item, SigmaDetection):
+            yield from _items(item)
+        else:
+            yield item
+
+
+def _cased(value: Any) -> Any:
+    if type(value) is not SigmaFieldReference:
+        return value
+    return _CasedReference(value.field, value.starts_with, value.ends_with)
 
 
 def _node(tree: Any) -> Node:
@@ -252,11 +284,11 @@ def _unit(value: SigmaTimestampPart) -> TimeUnit:
 
 
 def _field_reference(value: SigmaFieldReference) -> SameAs:
+    cased = isinstance(value, _CasedReference)
     if value.starts_with and value.ends_with:
-        return SameAs(value.field, "contains")
-    return SameAs(
-        value.field, "prefix" if value.starts_with else "suffix" if value.ends_with else "equals"
-    )
+        return SameAs(value.field, "contains", cased)
+    op: TextOp = "prefix" if value.starts_with else "suffix" if value.ends_with else "equals"
+    return SameAs(value.field, op, cased)
 
 
 def _short(pattern: str) -> str:

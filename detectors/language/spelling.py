@@ -59,6 +59,9 @@ def _item(key: str, value: Any) -> tuple[str, Any]:
         value = _each(value, _digits)
     elif _OF_NUMBERS.isdisjoint(modifiers):
         value = _each(value, _exact)
+    if {"cased", "fieldref"}.issubset(modifiers):
+        # pySigma takes it of texts alone: before the text becomes a name.
+        modifiers = ["cased", *(name for name in modifiers if name != "cased")]
     if "windash" in modifiers:
         modifiers, value = _dashes(modifiers, value)
     return "|".join([field, *modifiers]), value

@@ -100,8 +100,8 @@ def _asked(test: Test) -> tuple[str, str | None]:
             return "is in", str(network)
         case Present(value):
             return ("has a value" if value else "has no value"), None
-        case SameAs(field, op):
-            return f"{_TEXT[op]} the value of", field
+        case SameAs(field, op, cased):
+            return f"{_TEXT[op]}{' exactly' if cased else ''} the value of", field
 
 
 def _quoted(text: str) -> str:

@@ -235,8 +235,8 @@ class Lowering:
         other = self._value(self.fields.source(test.field))
         if other is None:
             return _NEVER
-        mine = pl.col(self._text(value, lowered=True))
-        theirs = pl.col(self._text(other, lowered=True))
+        mine = pl.col(self._text(value, lowered=not test.cased))
+        theirs = pl.col(self._text(other, lowered=not test.cased))
         if value.many or other.many:
             pairs = pl.struct(mine=mine, theirs=theirs)
             return pairs.map_batches(

@@ -109,8 +109,8 @@ def _test(value: Value, test: Test, values: Values, field: str) -> str:
             return _truth(value, wanted=wanted)
         case Cidr(network):
             return value.holds(lambda t: _within(t, network))
-        case SameAs(other, op):
-            return _same(value, values.of(other), op)
+        case SameAs(other, op, cased):
+            return _same(value, values.of(other), op, lowered=not cased)
 
 
 def _number(value: Value, op: NumberOp, number: float) -> str:
@@ -147,9 +147,9 @@ def _within(text: str, network: IPv4Network | IPv6Network) -> str:
     return f"ifNull({address} BETWEEN to{kind}({first}) AND to{kind}({last}), false)"
 
 
-def _same(value: Value, other: Value, op: TextOp) -> str:
+def _same(value: Value, other: Value, op: TextOp, *, lowered: bool) -> str:
     """A list has the other's value among its own; beginnings and ends of lists mean nothing."""
-    mine, theirs = value.text(lowered=True), other.text(lowered=True)
+    mine, theirs = value.text(lowered=lowered), other.text(lowered=lowered)
     there = all_of([value.present, other.present])
     if value.kind == other.kind == "texts":
         return "false"

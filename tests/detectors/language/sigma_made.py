@@ -198,7 +198,8 @@ def _other(rng: random.Random) -> tuple[str, Any]:
             return "Ip|cidr", _one_or_more(rng, lambda: rng.choice(_NETS))
         case 4:
             how = rng.choice(["", "", "|startswith", "|endswith", "|contains"])
-            return f"{rng.choice(TEXTS)}|fieldref{how}", rng.choice(TEXTS)
+            cased = rng.choice(["{}", "{}", "cased|{}", "{}|cased"])
+            return f"{rng.choice(TEXTS)}|{cased.format(f'fieldref{how}')}", rng.choice(TEXTS)
     name = rng.choice(ANY)
     return f"{name}|neq", rng.choice([*_WORDS[:8], 1, 4688, 1.5])
 

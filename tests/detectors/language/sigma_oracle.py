@@ -118,7 +118,8 @@ def _holds(there: list[Any] | None, value: Any, modifiers: list[str], event: Dat
     if "fieldref" in modifiers:
         others = _values(event, str(value)) or []
         pairs = itertools.product(there or [], others)
-        return any(_related(_text(a).lower(), _text(b).lower(), modifiers) for a, b in pairs)
+        plain = _text if "cased" in modifiers else lambda value: _text(value).lower()
+        return any(_related(plain(a), plain(b), modifiers) for a, b in pairs)
     return any(_value_holds(one, value, modifiers) for one in there or [])
 
 

@@ -125,6 +125,11 @@ CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "U
         # Other fields of the same event.
         ("{A|fieldref: B}", {"A": "x", "B": "X"}, True),
         ("{A|fieldref: B}", {"A": "x", "B": "y"}, False),
+        ("{A|cased|fieldref: B}", {"A": "x", "B": "X"}, False),
+        ("{A|fieldref|cased: B}", {"A": "x", "B": "X"}, False),
+        ("{A|fieldref|cased|startswith: B}", {"A": "Xyz", "B": "Xy"}, True),
+        ("{A|fieldref|startswith|cased: B}", {"A": "Xyz", "B": "XY"}, False),
+        ("[{A|fieldref|cased: B}, {B: nothing}]", {"A": "x", "B": "X"}, False),
         ("{A|fieldref: B}", {"A": None, "B": None}, False),
         ("{A|fieldref|startswith: B}", {"A": "xyz", "B": "XY"}, True),
         ("{A|fieldref|endswith: B}", {"A": "xyz", "B": "YZ"}, True),
