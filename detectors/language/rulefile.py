@@ -46,10 +46,10 @@ class _Loader(SigmaYAMLLoader):
         for first, resolvers in SigmaYAMLLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, *args: Any, **more: Any) -> dict[Any, Any]:
         """A mapping, with what is merged into it."""
         self.flatten_mapping(node)
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, *args, **more)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put in what `<<` names, each key once: its own before others."""

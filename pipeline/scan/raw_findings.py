@@ -6,7 +6,7 @@ those stand; the lines of all rules are then put together a column at a time.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import msgspec
@@ -41,7 +41,6 @@ class Events:
         self._frame, self._rows = frame, rows
         self.ids = frame["~event_id"][rows].alias("id")
         self.names: list[str] = self.ids.to_list()
-        self._said: dict[str, pl.Series | None] = {}
 
     @cached_property
     def where(self) -> pl.Series:
@@ -54,11 +53,16 @@ class Events:
         joined = pl.concat_str([piece for pair in pieces for piece in pair])
         return texts.select(joined.alias("where")).to_series()
 
-    def said(self, name: str) -> pl.Series | None:
-        """What each says in a field; None where none says anything."""
-        if name not in self._said:
-            self._said[name] = said_text(self._frame, self._rows, name, RAW)
-        return self._said[name]
+    def members(self, name: str, places: Rows) -> tuple[pl.Series, Rows] | None:
+        """What the events at these places say in a field, each event once, as members of objects;
+        and for each place where among them. None where no event says anything.
+        """
+        asked = np.zeros(len(self.names), bool)
+        asked[places] = True
+        said = said_text(self._frame, self._rows[asked], name, RAW)
+        if said is None:
+            return None
+        return _members(said), (np.cumsum(asked) - 1)[places]
 
 
 class FindingLines:
@@ -72,16 +76,14 @@ class FindingLines:
         shown = [made_of.detections[r.detection].fields[:MAX_SAID_FIELDS] for r in rules]
         self._fields = sorted({name for names in shown for name in names})
         numbers = {name: number for number, name in enumerate(self._fields)}
-        # The fields that each rule shows, by number; then -1.
-        self._shown = np.full((len(rules), MAX_SAID_FIELDS), -1)
-        for of_rule, names in zip(self._shown, shown, strict=True):
-            of_rule[: len(names)] = [numbers[name] for name in names]
+        # The fields that each rule shows, by number.
+        self._shown = [[numbers[name] for name in names] for names in shown]
 
     def lines(self, events: Events, rules: Rows, places: Rows) -> Iterator[bytes]:
         """A line for each of these rules with the event at its place, some lines at a time.
         `rules`: ascending.
         """
-        members = self._members(events, self._shown[rules], places)
+        members = self._members(events, rules, places)
         own = [events.where[places], events.ids[places], self._signal_ids(events, rules, places)]
         frame = pl.DataFrame([*self._parts[rules], *own, *members])
         names = [column.name for column in members]
@@ -95,31 +97,49 @@ class FindingLines:
 
     def _signal_ids(self, events: Events, rules: Rows, places: Rows) -> pl.Series:
         names, made = events.names, list[str]()
-        numbers, first = np.unique(rules, return_index=True)
-        of_rule = np.split(places, first[1:])
-        for number, at in zip(numbers.tolist(), of_rule, strict=True):
-            made += self._ids[number].ids([names[place] for place in at.tolist()])
+        for number, lines in _runs(rules):
+            made += self._ids[number].ids([names[place] for place in places[lines].tolist()])
         return pl.Series("signal", made)
 
-    def _members(self, events: Events, shown: Rows, places: Rows) -> list[pl.Series]:
+    def _members(self, events: Events, rules: Rows, places: Rows) -> list[pl.Series]:
         """What each event says in each of the fields that are shown of it, a column for each place
         that a field may be shown in.
         """
-        said: dict[str, pl.Series] = {}
-        found, count = np.full(shown.shape, _NONE), 0
-        for number in np.unique(shown).tolist():
-            texts = events.said(self._fields[number]) if number >= 0 else None
-            if texts is not None:
-                lines, columns = np.nonzero(shown == number)
-                found[lines, columns] = np.arange(count, count + len(lines), dtype=np.uint32)
-                said[self._fields[number]] = texts[places[lines]]
-                count += len(lines)
+        shown: dict[int, list[tuple[int, slice]]] = {}
+        for number, lines in _runs(rules):
+            for column, field in enumerate(self._shown[number]):
+                shown.setdefault(field, []).append((column, lines))
+        found = np.full((MAX_SAID_FIELDS, len(rules)), _NONE)
+        said: list[pl.Series] = []
+        count = 0
+        for field, parts in shown.items():
+            asked = np.concatenate([places[lines] for _, lines in parts])
+            told = events.members(self._fields[field], asked)
+            if told is None:
+                continue
+            members, at = told
+            for column, lines in parts:
+                found[column, lines], at = np.split(at + count, [lines.stop - lines.start])
+                at -= count
+            said.append(members)
+            count += len(members)
         if not said:
             return []
-        members = _members(said)
-        some = np.flatnonzero((found != _NONE).any(axis=0))
-        at = np.minimum(found, count, out=found)
-        return [members[at[:, column]].alias(f"member {column}") for column in some.tolist()]
+        # What is shown nowhere is the null at the end.
+        every = pl.concat([*said, pl.Series([None], dtype=pl.String)])
+        return [
+            every[np.minimum(of_column, count)].alias(f"member {column}")
+            for column, of_column in enumerate(found)
+            if (of_column != _NONE).any()
+        ]
+
+
+def _runs(rules: Rows) -> Iterator[tuple[int, slice]]:
+    """Each of the rules, which ascend, with its lines."""
+    numbers, first = np.unique(rules, return_index=True)
+    ends = [*first[1:].tolist(), len(rules)]
+    for number, start, stop in zip(numbers.tolist(), first.tolist(), ends, strict=True):
+        yield number, slice(start, stop)
 
 
 def _cut(rule: Stateless, maker: SignalMaker) -> tuple[str, ...]:
@@ -139,20 +159,11 @@ def _cut(rule: Stateless, maker: SignalMaker) -> tuple[str, ...]:
     )
 
 
-def _members(said: Mapping[str, pl.Series]) -> pl.Series:
-    """Texts by field as members of objects, one field after the other; null where there is no
-    text, and at the end.
-    """
-    texts = pl.concat([*said.values(), pl.Series([None], dtype=pl.String)])
-    # An end of a line within a text is written in two characters: these are between the values.
-    values = msgspec.json.Encoder().encode_lines(texts.to_list()).decode().split("\n")[:-1]
-    names = pl.Series([f"{_json(name)}:" for name in said])
-    of = np.repeat(np.arange(len(said)), [len(column) for column in said.values()])
-    told = pl.DataFrame(
-        {"name": names[np.append(of, 0)], "value": values, "there": texts.is_not_null()}
-    )
-    member = pl.when("there").then(pl.concat_str("name", "value"))
-    return told.select(member).to_series()
+def _members(said: pl.Series) -> pl.Series:
+    """Texts of a field as members of objects; null where there is no text."""
+    whole = pl.struct(pl.all()).struct.json_encode()
+    member = whole.str.strip_prefix("{").str.strip_suffix("}").alias("member")
+    return said.to_frame().select(pl.when(pl.all().is_not_null()).then(member)).to_series()
 
 
 def _where(time: str, name: str, line: str) -> str:

@@ -3,14 +3,13 @@
 Only the columns that somebody asks for are made. Our own begin with `~`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.matching.times import TIME, moments
@@ -25,7 +24,6 @@ _PLAIN: tuple[tuple[set[type], pl.DataType], ...] = (
     ({bool, NoneType}, pl.Boolean()),
 )
 _CLOSED = frozenset({dict, list})
-Rows = npt.NDArray[np.int64]
 
 
 class RawColumns:
@@ -36,110 +34,108 @@ class RawColumns:
         self._asked = None if asked is None else frozenset(asked)
         # What has to be looked into for them.
         self._heads = frozenset(name[:at] for name in asked or () for at in _dots(name))
-        # Texts of blocks so far, by name; where any block holds something else, the values.
-        self._blocks: dict[str, list[pl.Series]] = {}
+        # By name, texts of blocks as columns; where any block holds something else, the values.
+        self._texts: dict[str, list[pl.Series]] = {}
         self._values: dict[str, list[Any]] = {}
-        self._rows: dict[str, list[Rows]] = {}
-        # Columns that are made already.
-        self._texts: dict[str, pl.Series] = {}
+        # The rows that each name has so far.
+        self._heights: dict[str, int] = {}
         self._height = 0
         self.dropped = 0
 
     def take(self, objects: Sequence[Mapping[str, Any]]) -> None:
         """Take in a block: small enough, and all of it is still in the processor's cache."""
-        start = self._height
-        self._height += len(objects)
-        shapes: dict[tuple[str, ...], list[int]] = {}
+        count = len(objects)
+        columns: defaultdict[str, list[Any]] = defaultdict(lambda: [None] * count)
+        # Cheaper than asking each object for every name: most have few of them.
         for row, item in enumerate(objects):
-            shapes.setdefault(tuple(item), []).append(row)
-        for names, rows in shapes.items():
-            # All objects of a shape have the same names in the same order.
-            columns = zip(*(objects[row].values() for row in rows), strict=True)
-            self._note(names, columns, np.array(rows) + start)
+            for name, value in item.items():
+                columns[name][row] = value
+        self._take(columns, count)
 
     def take_asked(self, names: Sequence[str], objects: Sequence[msgspec.Struct]) -> None:
         """Take in a block of objects that were decoded to just these names."""
-        rows = np.arange(self._height, self._height + len(objects))
-        self._height += len(objects)
-        self._note(names, zip(*map(msgspec.structs.astuple, objects), strict=True), rows)
+        values = zip(*map(msgspec.structs.astuple, objects), strict=True)
+        self._take(dict(zip(names, values, strict=False)), len(objects))
 
-    def _note(self, names: Sequence[str], columns: Iterable[tuple[Any, ...]], rows: Rows) -> None:
-        for name, values in zip(names, columns, strict=False):
-            if (self._wanted(name) or name in self._heads) and self._known(name, len(rows)):
+    def _take(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
+        for name, values in columns.items():
+            if (self._wanted(name) or name in self._heads) and self._known(name, values):
                 self._hold(name, values)
-                self._rows[name].append(rows)
+        self._height += count
 
-    def _hold(self, name: str, values: tuple[Any, ...]) -> None:
+    def _hold(self, name: str, values: Sequence[Any]) -> None:
         """Keep values: texts as a column at once, while they are still in the cache."""
-        if not self._values[name] and self._wanted(name):
-            made = _only_texts(name, values)
-            if made is not None:
-                self._blocks.setdefault(name, []).append(made)
-                return
-        self._values_of(name).extend(values)
+        made = None if name in self._values else _only_texts(name, values)
+        if made is None or not self._wanted(name):
+            held = self._values_of(name)
+            held += [None] * (self._height - len(held))
+            held += values
+        else:
+            self._texts_of(name).append(made)
+        self._heights[name] = self._height + len(values)
+
+    def _texts_of(self, name: str) -> list[pl.Series]:
+        """The texts of a name, as many as there are rows."""
+        texts = self._texts.setdefault(name, [])
+        if lacking := self._height - self._heights[name]:
+            texts.append(pl.repeat(None, lacking, dtype=pl.String, eager=True).alias(name))
+        return texts
 
     def _values_of(self, name: str) -> list[Any]:
         """The values of a name, from now on no longer as columns."""
-        values = self._values[name]
-        for block in self._blocks.pop(name, ()):
+        values = self._values.setdefault(name, [])
+        for block in self._texts.pop(name, ()):
             values += block.to_list()
         return values
 
     def _wanted(self, name: str) -> bool:
         return self._asked is None or name in self._asked
 
-    def _known(self, name: str, count: int) -> bool:
-        if name in self._values:
+    def _known(self, name: str, values: Collection[Any]) -> bool:
+        if name in self._heights:
             return True
-        if not _named(name) or len(self._values) >= MAX_COLUMNS:
-            self.dropped += count if name else 0
+        if not _named(name) or len(self._heights) >= MAX_COLUMNS:
+            self.dropped += sum(value is not None for value in values) if name else 0
             return False
-        self._values[name], self._rows[name] = [], []
+        self._heights[name] = 0
         return True
 
     def columns(self) -> list[pl.Series]:
         """What was collected; a column without any value is none."""
-        self._texts = {name: pl.concat(blocks) for name, blocks in self._blocks.items()}
-        others = [name for name in self._values if name not in self._texts]
-        for name in others:
+        for name in list(self._values):
             if not _CLOSED.isdisjoint(map(type, self._values[name])):
                 self._open(name)
-        made_of = self._texts
         found = [
-            _spread(
-                made_of[name] if name in made_of else _dense(name, values),
-                np.concatenate(self._rows[name]),
-                self._height,
-            )
-            for name, values in self._values.items()
+            pl.concat(self._texts_of(name)) if name in self._texts else self._of_values(name)
+            for name in self._heights
             if self._wanted(name)
         ]
         return [column for column in found if column.null_count() < len(column)]
 
+    def _of_values(self, name: str) -> pl.Series:
+        values = self._values[name]
+        return _dense(name, values + [None] * (self._height - len(values)))
+
     def _open(self, name: str) -> None:
         """Take a column apart that holds objects or lists; names within may be columns already."""
-        rows = np.concatenate(self._rows[name]).tolist()
         found: dict[str, dict[int, Any]] = {}
-        for row, whole in zip(rows, self._values.pop(name), strict=True):
+        for row, whole in enumerate(self._values.pop(name)):
             for inner, value in _flat(name, whole):
                 of_row = found.setdefault(inner, {})
                 of_row[row] = _both(of_row[row], value) if row in of_row else value
-        del self._rows[name]
+        del self._heights[name]
         for inner, of_row in found.items():
-            if self._wanted(inner) and self._known(inner, len(of_row)):
+            if self._wanted(inner) and self._known(inner, of_row.values()):
                 self._add(inner, of_row)
 
     def _add(self, name: str, found: dict[int, Any]) -> None:
         """Values of a name that objects of this frame may have by another way too."""
-        known = self._rows[name]
-        rows = np.concatenate(known).tolist() if known else []
-        merged = dict(zip(rows, self._values_of(name), strict=True))
+        values = self._values_of(name)
+        values += [None] * (self._height - len(values))
         for row, value in found.items():
-            before = merged.get(row)
-            merged[row] = value if before is None else _both(before, value)
-        self._values[name] = list(merged.values())
-        self._texts.pop(name, None)
-        self._rows[name] = [np.array(list(merged))]
+            before = values[row]
+            values[row] = value if before is None else _both(before, value)
+        self._heights[name] = self._height
 
 
 class RawFrames:
@@ -228,15 +224,6 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 def _both(one: Any, other: Any) -> list[Any]:
     first = one if isinstance(one, list) else [one]
     return first + (other if isinstance(other, list) else [other])
-
-
-def _spread(column: pl.Series, rows: Rows, height: int) -> pl.Series:
-    """A column with these values in these rows."""
-    if len(rows) == height and (rows[1:] > rows[:-1]).all():
-        return column
-    place = np.full(height, len(column))
-    place[rows] = np.arange(len(column))
-    return column.extend_constant(None, 1).gather(place)
 
 
 def _only_texts(name: str, values: Sequence[Any]) -> pl.Series | None:

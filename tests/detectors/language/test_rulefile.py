@@ -31,7 +31,9 @@ def test_a_merged_key_gives_way_to_an_earlier_one_and_to_the_mappings_own(
 
 
 def test_what_is_merged_may_merge_too() -> None:
-    assert read("a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, z: 3}")["c"] == dict(x=1, y=2, z=3)
+    assert read("a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, z: 3}")["c"] == {
+        "x": 1, "y": 2, "z": 3,
+    }  # fmt: skip
 
 
 def test_merges_that_double_each_time_stay_as_small_as_their_keys() -> None:
