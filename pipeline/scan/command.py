@@ -204,12 +204,14 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     first = as_lines(first)
     formats = None if options.format == "raw" else options.formats()
     kind: Format = detect(first.lines, formats) if options.format == "auto" else options.format
-    rules = _rules(options, kind, settings.home)
+    with resting():
+        rules = _rules(options, kind, settings.home)
     asked = None if rules.anywhere else rules.columns
     made_by = feeder(
         kind, settings.home, settings.tenant, options.time_field, asked, formats=formats, path=path
     )
-    judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
+    with resting():
+        judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
     if judge is not None:
         rules = rules.only([rule for rule in rules.rules if not is_plain(rule)])
     engine = _detector(rules, options.model)

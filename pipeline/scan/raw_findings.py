@@ -30,6 +30,14 @@ _CUT = "\x00"
 _NONE = np.uint32(2**32 - 1)
 # Lines put together at a time: these are still in the cache when they are written.
 TOGETHER = 1_000
+# The text of a frame's one column as a member of an object; null where there is no text.
+_MEMBER = pl.when(pl.all().is_not_null()).then(
+    pl.struct(pl.all())
+    .struct.json_encode()
+    .str.strip_prefix("{")
+    .str.strip_suffix("}")
+    .alias("member")
+)
 # What stands between the parts of a line that differ.
 _PARTS = ("head", "before_event", "before_fields", "before_members", "tail")
 
@@ -62,7 +70,8 @@ class Events:
         said = said_text(self._frame, self._rows[asked], name, RAW)
         if said is None:
             return None
-        return _members(said), (np.cumsum(asked) - 1)[places]
+        members = said.to_frame().select(_MEMBER).to_series()
+        return members, (np.cumsum(asked) - 1)[places]
 
 
 class FindingLines:
@@ -118,9 +127,12 @@ class FindingLines:
             if told is None:
                 continue
             members, at = told
+            at += count
+            begin = 0
             for column, lines in parts:
-                found[column, lines], at = np.split(at + count, [lines.stop - lines.start])
-                at -= count
+                end = begin + lines.stop - lines.start
+                found[column, lines] = at[begin:end]
+                begin = end
             said.append(members)
             count += len(members)
         if not said:
@@ -157,13 +169,6 @@ def _cut(rule: Stateless, maker: SignalMaker) -> tuple[str, ...]:
         *(head, f'{before_event}"', f'"{before_fields}"'),
         *(f'"{before_members}"fields":{{', f"}}{line}"),
     )
-
-
-def _members(said: pl.Series) -> pl.Series:
-    """Texts of a field as members of objects; null where there is no text."""
-    whole = pl.struct(pl.all()).struct.json_encode()
-    member = whole.str.strip_prefix("{").str.strip_suffix("}").alias("member")
-    return said.to_frame().select(pl.when(pl.all().is_not_null()).then(member)).to_series()
 
 
 def _where(time: str, name: str, line: str) -> str:
