@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 import yaml
@@ -41,11 +41,6 @@ _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 class _Loader(SigmaYAMLLoader):
     """pySigma's, which knows no `<<`; and a date that a rule asks for is the text that it is."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, shape) for tag, shape in resolvers if tag != _TIMESTAMP]
-        for first, resolvers in SigmaYAMLLoader.yaml_implicit_resolvers.items()
-    }
-
     def construct_mapping(self, node: yaml.MappingNode, *args: Any, **more: Any) -> dict[Any, Any]:
         """A mapping, with what is merged into it."""
         self.flatten_mapping(node)
@@ -56,9 +51,15 @@ class _Loader(SigmaYAMLLoader):
         own = [pair for pair in node.value if pair[0].tag != _MERGE]
         if len(own) < len(node.value):
             super().flatten_mapping(node)
-            known = {key.value for key, _ in own}
-            merged = {key.value: (key, value) for key, value in node.value}
+            known = {str(key.value) for key, _ in own}
+            merged = {str(key.value): (key, value) for key, value in node.value}
             node.value = [pair for name, pair in merged.items() if name not in known] + own
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, shape) for tag, shape in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in SigmaYAMLLoader.yaml_implicit_resolvers.items()
+}
 
 
 def read(path: Path) -> list[Document]:

@@ -45,7 +45,9 @@ def test_a_mapping_merged_into_itself_is_itself() -> None:
     assert read("a: &a {<<: *a, x: 1}")["a"] == {"x": 1}
 
 
-@pytest.mark.parametrize("text", ["a: {<<: 5}", "a: &a {x: 1}\nb: {<<: [*a, 5]}"])
+@pytest.mark.parametrize(
+    "text", ["a: {<<: 5}", "a: &a {x: 1}\nb: {<<: [*a, 5]}", "a: &a {[x]: 1}\nb: {<<: *a}"]
+)
 def test_a_merge_of_what_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(Unreadable):
         parse(text, "rule.yml")
