@@ -9,6 +9,7 @@ import msgspec
 import yaml
 from sigma.exceptions import SigmaError
 from sigma.rule.base import SigmaYAMLLoader, check_alias_expansion
+from yaml.constructor import ConstructorError
 
 from tachograph.detectors.language.documents import (
     MAX_FILE_BYTES,
@@ -44,6 +45,9 @@ class _Loader(SigmaYAMLLoader):
     def construct_mapping(self, node: yaml.MappingNode, *args: Any, **more: Any) -> dict[Any, Any]:
         """A mapping, with what is merged into it."""
         self.flatten_mapping(node)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConstructorError(None, None, "a name is a text", key.start_mark)
         return super().construct_mapping(node, *args, **more)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:

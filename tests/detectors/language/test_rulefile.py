@@ -48,7 +48,7 @@ def test_a_mapping_merged_into_itself_is_itself() -> None:
 @pytest.mark.parametrize(
     "text", ["a: {<<: 5}", "a: &a {x: 1}\nb: {<<: [*a, 5]}", "a: &a {[x]: 1}\nb: {<<: *a}"]
 )
-def test_a_merge_of_what_is_no_mapping_is_refused(text: str) -> None:
+def test_a_merge_of_no_mapping_and_a_name_that_is_no_text_are_refused(text: str) -> None:
     with pytest.raises(Unreadable):
         parse(text, "rule.yml")
 
