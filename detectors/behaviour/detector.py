@@ -53,6 +53,7 @@ from tachograph.detectors.behaviour.shared import Sender, SenderState, received
 from tachograph.detectors.behaviour.swarm import Swarms, SwarmState
 from tachograph.detectors.behaviour.unlike import unlike
 from tachograph.detectors.behaviour.vectors import fit_for_models, matters, vectors_of
+from tachograph.detectors.behaviour.waiting import Waiting
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
@@ -64,9 +65,6 @@ _HAND, _CLOCK, _UNLIKE, _SHADOW = range(len(FEATURES), len(FEATURES) + 4)
 _WAYS = _SHADOW + 1
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
-_THERE_MS = np.array([scale.span_us // 1000 for scale in SCALES])
-_FILLS = np.array(hands.FILLS_PERCENT)
-_LEAST_DEEDS = np.array(hands.LEAST_DEEDS)
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -118,6 +116,7 @@ class Behaviour:
         self._first_scale = 1 if shared else 0
         self._sender = Sender(limits)
         # Agents of all places that may be part of a swarm, and those of this place to be sent.
+        self._waiting = Waiting()
         self._swarms = Swarms(limits.behaviour_windows)
         self._swarming: list[pl.DataFrame] = []
         self._baselines = Baselines(self.calibration)
@@ -141,6 +140,16 @@ class Behaviour:
     def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
         """See Detector. Nothing is said before a window is over."""
         del revision
+        self._waiting.add(actions)
+        if self._waiting.full:
+            self._measure()
+        return Outcome()
+
+    def _measure(self) -> None:
+        """Count the actions that wait."""
+        actions = self._waiting.take()
+        if actions is None:
+            return
         rows = measured_rows(actions)
         if self._closed is not None and not rows.is_empty():
             timely = rows.filter(pl.col("window") >= self._closed)
@@ -151,7 +160,6 @@ class Behaviour:
             self._pending[0].add(panes_of(placed.filter(pl.col("slot") != NOBODY)))
             if self.speaks:
                 self._sender.add(rows)
-        return Outcome()
 
     def take(self, sent: pl.DataFrame) -> None:
         """What other places sent: base panes of principals and credentials, and windows of agents
@@ -173,6 +181,7 @@ class Behaviour:
         del revision
         if not links:
             return Outcome()
+        self._measure()
         rows = self._pending[0].take({trace for _, _, trace in links})
         if rows is None:
             return Outcome()
@@ -214,6 +223,7 @@ class Behaviour:
         until = (watermark_us - self._lateness_us) // PANE_US
         if self._closed is not None and until <= self._closed:
             return Outcome()
+        self._measure()
         said: list[Signal] = []
         while (step := self._step(until)) is not None:
             said += self._close(step, revision)
@@ -377,14 +387,9 @@ class Behaviour:
         needed, deeds, squared, first_us, last_us = closed.columns(
             "needed_ms", "deeds", "squared", "first_us", "last_us"
         )
-        acts = closed.amounts[:, 0]
-        fills = needed * 100 >= _THERE_MS[closed.scales] * _FILLS[closed.scales]
-        fast = np.flatnonzero(fills & (deeds >= _LEAST_DEEDS[closed.scales]))
+        fast = np.flatnonzero(hands.too_fast(closed.scales, needed, deeds))
         panes = last_us // PANE_US - first_us // PANE_US + 1
-        # The variance over the mean, both times the panes and the acts.
-        even = 100 * (panes * squared - acts * acts) <= hands.CLOCK_PERCENT * panes * acts
-        long = (panes >= hands.CLOCK_PANES) & (acts >= hands.CLOCK_ACTS)
-        clocked = np.flatnonzero(even & long)
+        clocked = np.flatnonzero(hands.too_regular(panes, closed.amounts[:, 0], squared))
         known = self._baselines.known(closed.slots, closed.scales)
         judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
         self._observe(judged, PERSON)
@@ -449,6 +454,7 @@ class Behaviour:
 
     def dump(self) -> bytes:
         """The whole state."""
+        self._measure()
         size = self._agents.size
         return msgspec.msgpack.encode(
             _State(

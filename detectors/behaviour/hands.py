@@ -6,9 +6,14 @@ ten seconds fill a window; text typed at 150 words a minute (12.5 characters a s
 mean of 136 million keystrokes is 52 words), and pasted text costs no more than MOST_TEXT_MS.
 """
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.behaviour.features import Finding
+from tachograph.detectors.behaviour.features import SCALES, Finding
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 HAND = Finding(
     "d2b7c5e8-1f4a-5b96-8e03-9a6c4d7f2b01",
@@ -97,3 +102,24 @@ NEEDED_MS = (
     .then(PROMPT_MS + _text_ms)
     .otherwise(0)
 )
+
+_THERE_MS = np.array([scale.span_us // 1000 for scale in SCALES])
+_FILLS = np.array(FILLS_PERCENT)
+_LEAST_DEEDS = np.array(LEAST_DEEDS)
+
+
+def too_fast(scales: Ints, needed_ms: Ints, deeds: Ints) -> Bools:
+    """Windows that hold more than a hand can do."""
+    fills = needed_ms * 100 >= _THERE_MS[scales] * _FILLS[scales]
+    found: Bools = fills & (deeds >= _LEAST_DEEDS[scales])
+    return found
+
+
+def too_regular(panes: Ints, acts: Ints, squared: Ints) -> Bools:
+    """Windows that keep time as no hand can. `squared`: the squares of the acts of each base pane,
+    added up.
+    """
+    # The variance over the mean, both times the panes and the acts.
+    even = 100 * (panes * squared - acts * acts) <= CLOCK_PERCENT * panes * acts
+    found: Bools = even & (panes >= CLOCK_PANES) & (acts >= CLOCK_ACTS)
+    return found

@@ -58,8 +58,8 @@ def test_windows_furthest_ahead_are_forgotten_first_and_counted() -> None:
     one = Behaviour(limits=FEW)
     one.judge(frame(calls("a", 0, 300, 0.03)), 1)
     one.judge(frame(calls("a", 5000, 100, 10)), 2)
-    assert one.evicted()["behaviour_windows"] >= 50
     assert ("a", "acts") in features(one.close(3).signals)
+    assert one.evicted()["behaviour_windows"] >= 50
 
 
 def test_an_action_of_a_window_that_is_over_is_counted_and_changes_nothing() -> None:
@@ -67,8 +67,8 @@ def test_an_action_of_a_window_that_is_over_is_counted_and_changes_nothing() -> 
     one.judge(frame(calls("a", 0, 5, 1)), 1)
     one.advance((START_S + 600) * SECOND_US, 2)
     one.judge(frame(calls("a", 6, 300, 0.01)), 3)
-    assert one.evicted()["behaviour_untimely"] == 300
     assert not one.close(4).signals
+    assert one.evicted()["behaviour_untimely"] == 300
 
 
 def test_amounts_beyond_all_measure_are_held_to_what_can_be_added_up() -> None:
