@@ -32,7 +32,7 @@ def decode(
         form = cloudevents.SOURCE
     if form != "actions" and form in formats:
         return _of_format(value, form, formats, context)
-    decoded, others = native.actions(value, lambda item: formats.of(foreign.undumped(item)))
+    decoded, others = native.actions(value, formats.of)
     first = decoded.size + sum(map(len, others.values())) if decoded.size else 0
     for name, items in _unwrapped(others, formats, context).items():
         foreign.take(items, formats.named(name), context, decoded, first)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize import envelopes, limits
 from tachograph.pipeline.normalize.faults import UNREADABLE, check_utf8, unreadable
 from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item, Row
 from tachograph.schemas.alert import StateSnapshot
@@ -86,7 +86,7 @@ def items_of(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:
         if b"\n" not in value.strip():
             raise unreadable(value, error) from error
         return _ndjson(value, error)
-    return list(enumerate(whole)) if whole.__class__ is list else [(0, whole)], []
+    return list(enumerate(envelopes.items(whole))), []
 
 
 def _ndjson(value: bytes, first: Exception) -> tuple[list[tuple[int, Any]], list[Fault]]:
@@ -113,7 +113,7 @@ def _split(value: bytes) -> list[bytes]:
 
 def _original(value: bytes, index: int, item: Any) -> bytes:
     """The bytes of one item: its line, the whole record if alone, else it is encoded again."""
-    if value.lstrip()[:1] == b"[":
+    if envelopes.holds_many(value):
         try:
             return _canonical(item)
         except (RecursionError, ValueError):

@@ -2,6 +2,7 @@
 lines they are.
 """
 
+import codecs
 import gzip
 import io
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import zstandard
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.normalize import envelopes
 
 # actions, otlp, raw, or the name of a format of other systems.
 Format = str
@@ -26,6 +28,13 @@ CHUNK_LINES = 20_000
 CHUNK_BYTES = 32_000_000
 BLOCK_BYTES = 1 << 19
 MAX_LINE_BYTES = 8_000_000
+# Of an action: who did it, or by what.
+_NAMING = frozenset(
+    {
+        "agent_id", "agent_name", "agent", "agent.id", "agent.name", "service_name", "service.name",
+        "session_id", "session.id", "tool_name", "tool.name", "tool",
+    }
+)  # fmt: skip
 _OTLP_KEYS = ("resourceSpans", "resourceLogs", "resource_spans", "resource_logs")
 
 
@@ -109,7 +118,7 @@ def chunks(path: Path) -> Iterator[Chunk]:
         for block, too_long in _blocks(stream):
             if too_long:
                 oversized.append(number)
-            held.append(block)
+            held.append(block if number else block.removeprefix(codecs.BOM_UTF8))
             size += len(block)
             number += int(np.count_nonzero(np.frombuffer(block, np.uint8) == END)) + 1
             if number - first >= CHUNK_LINES or size >= CHUNK_BYTES:
@@ -135,18 +144,17 @@ def _position(stream: BinaryIO) -> int:
 
 
 def as_lines(chunk: Chunk) -> Chunk:
-    """A file that is one JSON document, pretty-printed or an array, as a line an item; any other
-    chunk as it is.
+    """A file that is one JSON document, pretty-printed, an array or a log file of AWS, as a line an
+    item; any other chunk as it is.
     """
     text = b"\n".join(chunk.blocks).strip()
-    if chunk.first or chunk.oversized or (text[:1] != b"[" and _stands_alone(text)):
+    if chunk.first or chunk.oversized or (not envelopes.holds_many(text) and _stands_alone(text)):
         return chunk
     try:
         whole = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return chunk
-    items = whole if isinstance(whole, list) else [whole]
-    lines = [msgspec.json.encode(item) for item in items]
+    lines = [msgspec.json.encode(item) for item in envelopes.items(whole)]
     return Chunk(0, [b"\n".join(lines)], [], chunk.position)
 
 
@@ -182,9 +190,6 @@ def detect(lines: list[bytes], known: Known | None = None) -> Format:
 def _format_of(value: dict[str, object], known: Known | None) -> Format:
     if any(key in value for key in _OTLP_KEYS):
         return "otlp"
-    named = any(
-        key in value for key in ("agent_id", "agent", "agent.id", "session_id", "tool_name")
-    )
-    if "kind" in value and "event_time" in value and named:
+    if "kind" in value and "event_time" in value and not _NAMING.isdisjoint(value):
         return "actions"
     return (known.of(value) if known is not None else None) or "raw"

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tachograph.pipeline.normalize.foreign import undumped
 from tachograph.pipeline.normalize.formats.decoder import Decoder
 from tachograph.pipeline.normalize.formats.mapping import Mapped, load
 
@@ -66,7 +67,8 @@ class Formats:
         return self._all[name]
 
     def of(self, item: Any) -> str | None:
-        """The format that recognises an object; None: none does."""
+        """The format that recognises an object, or what a dump of a topic holds; None: none."""
+        item = undumped(item)
         if item.__class__ is not dict:
             return None
         return next((name for name, one in self._all.items() if one.recognises(item)), None)

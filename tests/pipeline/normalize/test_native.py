@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tachograph.pipeline.normalize import limits
+from tachograph.pipeline.normalize import limits, native
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.schemas import contracts
 
@@ -279,3 +279,13 @@ def test_urls_of_the_content_are_listed(rows: Rows) -> None:
         )
     )
     assert row["content_urls"] == ["http://a.example/1", "https://b.example"]
+
+
+def test_of_a_log_file_of_aws_each_record_is_an_item_and_a_bad_one_costs_only_itself() -> None:
+    good = {"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "agent_id": "a"}
+    value = msgspec.json.encode({"Records": [good, {"kind": "prompt"}, good]})
+    decoded, _ = native.actions(value)
+    assert [item.index for item in decoded.items] == [0, 2]
+    [fault] = decoded.faults
+    assert fault.index == 1
+    assert msgspec.json.decode(fault.original).keys() == {"kind", "source_kind"}

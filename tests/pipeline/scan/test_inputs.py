@@ -1,18 +1,21 @@
+import codecs
 import gzip
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.scan import inputs
 from tachograph.pipeline.scan.feed import Fault, RawFeeder
-from tachograph.pipeline.scan.inputs import Chunk, _blocks, chunks, detect
+from tachograph.pipeline.scan.inputs import Chunk, _blocks, as_lines, chunks, detect
 
 LINES = [json.dumps({"n": n, "text": "x" * (n % 50)}).encode() for n in range(25_000)]
 TEXT = b"\n".join(LINES) + b"\n"
@@ -76,12 +79,44 @@ def test_a_file_that_cannot_be_unpacked_is_a_clear_error(tmp_path: Path, content
             b'{"kind": "tool_call", "event_time": "2026-11-22T18:00:00Z", "agent_id": "a"}',
             "actions",
         ),
+        (
+            b'{"kind": "prompt", "event_time": "2026-11-22T18:00:00Z", "service_name": "a"}',
+            "actions",
+        ),
         (b'{"EventID": 1, "Image": "cmd.exe"}', "raw"),
         (b"no json", "raw"),
     ],
 )
 def test_the_kind_of_lines_is_told_from_the_first_object(line: bytes, kind: str) -> None:
     assert detect([b"", line]) == kind
+
+
+def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(codecs.BOM_UTF8 + b'{"a": 1}\n{"b": 2}\n')
+    assert [line for chunk in chunks(path) for line in chunk.lines if line] == [
+        b'{"a": 1}', b'{"b": 2}'
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("space", [b"", b" ", b"\n"], ids=["compact", "spaced", "over lines"])
+def test_a_log_file_of_aws_is_as_many_lines_as_it_has_records(space: bytes) -> None:
+    text = b'{"Records":' + space + b'[{"a": 1},' + space + b'{"b": 2}]}'
+    assert as_lines(Chunk(0, [text], [], 0)).lines == [b'{"a":1}', b'{"b":2}']
+
+
+def test_an_object_with_records_beside_others_is_one_line() -> None:
+    chunk = Chunk(0, [b'{"Records": [{"a": 1}], "b": 2}'], [], 0)
+    assert [msgspec.json.decode(line) for line in as_lines(chunk).lines] == [
+        {"Records": [{"a": 1}], "b": 2}
+    ]
+
+
+@pytest.mark.parametrize("dumped", ["payload", "value"])
+def test_a_dump_of_a_topic_is_of_the_format_that_it_holds(dumped: str) -> None:
+    call = {"litellm_call_id": "c", "call_type": "acompletion"}
+    dump = {"topic": "t", "key": None, dumped: msgspec.json.encode(call).decode()}
+    assert detect([msgspec.json.encode(dump)], Formats()) == "litellm"
 
 
 def test_a_line_too_long_is_counted_once_and_as_that() -> None:
