@@ -24,8 +24,8 @@ END = ord("\n")
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # A chunk ends with the block in which it has so many lines or bytes: bounded memory whatever the
 # file.
-CHUNK_LINES = 20_000
-CHUNK_BYTES = 32_000_000
+CHUNK_LINES = 10_000
+CHUNK_BYTES = 16_000_000
 BLOCK_BYTES = 1 << 19
 MAX_LINE_BYTES = 8_000_000
 # Of an action: who did it, or by what.
