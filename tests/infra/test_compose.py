@@ -42,3 +42,13 @@ def test_both_ways_to_kafka_give_the_same_version() -> None:
 def test_no_password_is_written_down() -> None:
     environment = SERVICES["clickhouse"]["environment"]
     assert environment["CLICKHOUSE_PASSWORD"].startswith("${CLICKHOUSE_PASSWORD:?")
+
+
+def test_kafka_is_asked_for_its_health_by_a_name_that_is_good_inside_its_container() -> None:
+    [asked] = [one for one in SERVICES["kafka"]["healthcheck"]["test"] if ":" in one]
+    advertised = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert f"NETWORK://{asked}" in advertised.split(",")
+
+
+def test_the_user_of_clickhouse_may_create_roles() -> None:
+    assert SERVICES["clickhouse"]["environment"]["CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT"] == "1"
