@@ -57,6 +57,5 @@ SELECT
     agents, times, agents_with_alerts, first_seen, last_seen
 FROM texts
 INNER JOIN shared ON shared.text = texts.text AND shared.first_seen = texts.event_time
-WHERE text IN (SELECT text FROM shared)
 ORDER BY agents_with_alerts DESC, agents DESC, times DESC, text_hash
 LIMIT 1 BY text_hash
