@@ -35,8 +35,8 @@ run: $(STAMP)  ## Replay real agent sessions and watch alerts appear; FOR=60 sto
 	@$(BIN)/tacho up $(if $(FOR),--for $(FOR))
 
 .PHONY: test
-test: $(STAMP)  ## All tests, three at a time; what is skipped is listed with its reason. ARGS="-k name" narrows
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(STAMP)  ## All tests, three at a time; what is skipped is listed with its reason. ARGS="-k name" narrows, SEED=7 reorders
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --randomly-seed=$(or $(SEED),1) $(ARGS)
 
 .PHONY: check
 check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict); all three run, whatever one finds

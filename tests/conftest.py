@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from infra.kafka.broker import KafkaBroker
@@ -19,6 +20,12 @@ from infra.kafka.jars import BrokerUnavailableError
 from infra.kafka.shared import shared_broker, stop_shared_broker
 from tests import hung
 from tests.hung import SHARED_FOLDER
+
+# In CI each run asks the same, so that none fails by chance: half as much says as much. Who works
+# here asks something else each time.
+if settings.get_current_profile_name() == "ci":
+    settings.register_profile("ci", settings.get_profile("ci"), max_examples=50)
+    settings.load_profile("ci")
 
 END_TO_END = "tests/e2e/"
 REAL_BROKER_FIXTURES = {"kafka_broker", "private_kafka"}

@@ -22,7 +22,7 @@ from tests.e2e.pipeline import SESSION_S, STAGES, Feed, Outcome, Pipeline, Stage
 from tests.waiting import WAIT_S
 
 SEED = 20261123
-LOAD = Volume(agents=40, ordinary=11_000, stories=84)
+LOAD = Volume(agents=40, ordinary=6_000, stories=84)
 ACROSS = {"e2e-principal-denied", "e2e-principal-relay", "e2e-tool-denied"}
 STORE = "tacho.store"
 ROUNDS = 20

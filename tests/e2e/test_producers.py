@@ -122,7 +122,7 @@ def _rows(clickhouse: str, where: str, count: int) -> list[dict[str, Any]]:
     end = time.monotonic() + WITHIN_S
     rows: list[dict[str, Any]] = []
     while time.monotonic() < end:
-        rows = httpx.post(clickhouse, content=query, timeout=60).json()["data"]
+        rows = httpx.post(clickhouse, content=query, timeout=WITHIN_S).json()["data"]
         if len(rows) == count:
             break
         time.sleep(0.5)

@@ -123,9 +123,9 @@ def test_a_run_of_some_seconds_stores_alerts_and_what_it_stored_can_be_asked_for
     with _tacho(tmp_path, "clickhouse", "--port", str(port)) as server:
         _wait_for(tmp_path, "ClickHouse on", server)
         url = f"http://127.0.0.1:{port}"
-        stored, distinct = httpx.post(url, content=COUNT, timeout=60).text.split()
+        stored, distinct = httpx.post(url, content=COUNT, timeout=WITHIN_S).text.split()
         assert int(stored) == int(distinct) > 0
-        refused = httpx.post(url, content="DROP TABLE tacho.alerts_data", timeout=60)
+        refused = httpx.post(url, content="DROP TABLE tacho.alerts_data", timeout=WITHIN_S)
         assert refused.status_code != 200, "a reader without a name changes nothing"
         server.send_signal(signal.SIGINT)
         assert server.wait(WITHIN_S) == 0

@@ -28,6 +28,7 @@ from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.raw import RawRecord
 from tachograph.pipeline.scan.raw_lines import RawLines
 from tachograph.schemas import batch
+from tests.waiting import WAIT_S
 
 NOW_US = int(time.time() * 1e6)
 
@@ -133,13 +134,13 @@ def test_offsets_count_as_the_events_before_them() -> None:
 
 def test_start_up_counts_nowhere() -> None:
     reached = iter([0, 0, 40, 90, 100])
-    found = follow(lambda: next(reached), 100, [os.getpid()], check=lambda: None, timeout_s=60)
+    found = follow(lambda: next(reached), 100, [os.getpid()], check=lambda: None, timeout_s=WAIT_S)
     assert found.events == 60
 
 
 def test_what_is_done_between_two_looks_is_no_figure() -> None:
     with pytest.raises(TimeoutError):
-        follow(lambda: 100, 100, [os.getpid()], check=lambda: None, timeout_s=60)
+        follow(lambda: 100, 100, [os.getpid()], check=lambda: None, timeout_s=WAIT_S)
 
 
 def test_cpu_time_of_a_child_counts_as_its_parents() -> None:

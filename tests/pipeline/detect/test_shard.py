@@ -90,7 +90,8 @@ def test_what_was_said_and_not_committed_is_said_again_or_taken_back(
     expected.take(_owner(rules, "", 0), records)
     links = [at for at, record in enumerate(records) if record.kind == b"session_link"]
     undone: set[str] = set()
-    for number, died in enumerate(links):
+    # Every third: a death costs as many readings of it all.
+    for number, died in enumerate(links[::3]):
         later = links[(number * 7) % len(links)]
         found, said = _signals_after_deaths(rules, records, [died, later][: 1 + number % 2])
         assert found.signals() == expected.signals()

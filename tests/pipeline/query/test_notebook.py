@@ -9,6 +9,7 @@ from typing import Any
 
 from tachograph.pipeline.settings import ClickHouseSettings
 from tests.transcripts import ROOT
+from tests.waiting import WAIT_S
 
 NOTEBOOK = ROOT / "docs" / "examples" / "investigation.ipynb"
 
@@ -27,7 +28,7 @@ def test_every_cell_of_the_notebook_runs_against_the_embedded_server(
     ran = subprocess.run(
         [sys.executable, str(script)],
         env={**os.environ, "CLICKHOUSE_URL": world.url, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=WAIT_S,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2_000:]
     for shown in ("billing-helper", "joined_by", "median_gap_ms", "principal"):

@@ -424,7 +424,7 @@ def test_importing_it_brings_in_no_stage() -> None:
         "print(sorted(bad & {name.split('.')[0] for name in sys.modules}))"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=WAIT_S
     )
     assert answer.stdout.strip() == "[]"
 
@@ -447,6 +447,6 @@ recorder.action("prompt")
 recorder.snapshot()
 """
     answer = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=WAIT_S
     )
     assert answer.stdout.split() == ["action", "state_snapshot", "closed"]

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from confluent_kafka import Message
 
+from infra.kafka.broker import free_ports
 from tachograph.pipeline.sdk import Recorder
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
@@ -96,8 +97,7 @@ def test_what_the_door_finds_too_large_is_sent_in_parts(make: Make, settings: Se
 def test_before_a_door_that_opens_late_nothing_is_lost(
     make: Make, settings: Settings, tmp_path: Path
 ) -> None:
-    with open_door(settings) as door:
-        port = door.port
+    [port] = free_ports(1)
     recorder = make(endpoint=f"http://127.0.0.1:{port}")
     recorder.action("prompt", turn_id="early")
     assert not recorder.flush(0.3)

@@ -9,6 +9,7 @@ import sys
 import httpx
 
 from tachograph.pipeline.settings import Settings
+from tests.waiting import WAIT_S
 
 
 def test_the_verb_opens_the_door_and_a_signal_closes_it_cleanly(settings: Settings) -> None:
@@ -25,7 +26,7 @@ def test_the_verb_opens_the_door_and_a_signal_closes_it_cleanly(settings: Settin
         assert process.stderr is not None
         said = (json.loads(line) for line in process.stderr)
         url = next(line["url"] for line in said if line["event"] == "door open")
-        assert httpx.get(f"{url}/healthz", verify=False).status_code == 200  # noqa: S501
+        assert httpx.get(f"{url}/healthz", verify=False, timeout=WAIT_S).status_code == 200  # noqa: S501
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert [line["event"] for line in said] == ["door closed", "stopped"]

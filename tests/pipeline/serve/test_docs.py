@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import WAIT_S
+
 from .conftest import OpenDoor
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -48,7 +50,7 @@ def test_the_commands_of_the_doors_pages_answer_as_shown(
     command, output = POSTS[number]
     answer = subprocess.run(
         ["bash", "-c", command.replace(DOOR, standing_door.url)],
-        check=True, capture_output=True, text=True, timeout=30,
+        check=True, capture_output=True, text=True, timeout=WAIT_S,
     )  # fmt: skip
     assert answer.stdout.strip() == output
 
@@ -58,7 +60,7 @@ def test_the_command_that_must_not_start_says_why() -> None:
     environ = {name: value for name, value in os.environ.items() if "TACHO" not in name}
     answer = subprocess.run(
         [sys.executable, "-m", "tachograph.pipeline.cli", *command.split()[1:]],
-        check=False, capture_output=True, text=True, timeout=60, env=environ,
+        check=False, capture_output=True, text=True, timeout=WAIT_S, env=environ,
     )  # fmt: skip
     assert answer.returncode == 2
     assert output in answer.stderr
@@ -70,7 +72,7 @@ def test_the_programs_of_the_sdks_page_print_what_is_shown(standing_door: OpenDo
     for program, output in found:
         answer = subprocess.run(
             [sys.executable, "-c", program.replace(DOOR, standing_door.url)],
-            check=True, capture_output=True, text=True, timeout=60,
+            check=True, capture_output=True, text=True, timeout=WAIT_S,
         )  # fmt: skip
         # How often it tried within the deadline is up to the machine.
         told = re.sub(r"retries=\d+", "", answer.stdout.strip())

@@ -28,6 +28,7 @@ from tachograph.pipeline.serve.backlog import Backlog
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.codec import decode
+from tests.waiting import WAIT_S
 
 from .conftest import OpenDoor, headers_of, limits, open_door, records, written
 
@@ -386,7 +387,7 @@ def test_what_was_accepted_before_a_stop_stands(settings: Settings) -> None:
 def test_curl_can_do_it(standing_door: OpenDoor) -> None:
     body = lines({}).decode()
     command = ["curl", "-sS", "--json", body, f"{standing_door.url}/v1/actions"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S)
     assert json.loads(answer.stdout) == {"accepted": 1}
 
 

@@ -252,13 +252,13 @@ def test_tls_is_spoken_when_a_certificate_is_given(settings: Settings, tmp_path:
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
          "-keyout", str(key), "-out", str(cert)],
-        check=False, capture_output=True, timeout=60,
+        check=False, capture_output=True, timeout=WAIT_S,
     )  # fmt: skip
     if made.returncode:
         pytest.skip("openssl cannot make a certificate here")
     with open_door(settings, tls_cert=cert, tls_key=key) as door:
         assert door.url.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(cert))
-        assert httpx.get(f"{door.url}/healthz", verify=trusted).status_code == 200
+        assert httpx.get(f"{door.url}/healthz", verify=trusted, timeout=WAIT_S).status_code == 200
         with pytest.raises(httpx.HTTPError):
             httpx.get(door.url.replace("https", "http") + "/healthz")

@@ -86,7 +86,7 @@ def began(client: httpx.Client) -> httpx.URL:
 
 def back(url: httpx.URL, who: str) -> httpx.URL:
     """What the provider answers a browser whose person says who they are."""
-    with httpx.Client(verify=False) as browser:  # noqa: S501 - plain HTTP on this machine
+    with httpx.Client(verify=False, timeout=WAIT_S) as browser:  # noqa: S501 - plain HTTP on this machine
         answer = browser.post(url, data={"sub": who})
     return httpx.URL(answer.headers["location"])
 
@@ -120,10 +120,15 @@ def until(client: httpx.Client, path: str, status: int) -> None:
         time.sleep(0.1)
 
 
+def _at(provider: str) -> httpx.Client:
+    """Who speaks to the provider about its people."""
+    return httpx.Client(base_url=provider, verify=False, timeout=WAIT_S)  # noqa: S501
+
+
 def test_a_role_that_is_taken_away_is_gone_in_the_session_too(
     door: OpenDoor, provider: str
 ) -> None:
-    with door.client() as client, httpx.Client(base_url=provider, verify=False) as there:  # noqa: S501
+    with door.client() as client, _at(provider) as there:
         client.get(back(began(client), "cat").raw_path.decode())
         assert client.get("/console/audit").status_code == 200
         there.put("/users/cat", json={"groups": ["soc"], "org": TENANT})
@@ -134,7 +139,7 @@ def test_a_role_that_is_taken_away_is_gone_in_the_session_too(
 
 
 def test_whose_tokens_the_provider_revokes_is_logged_out(door: OpenDoor, provider: str) -> None:
-    with door.client() as client, httpx.Client(base_url=provider, verify=False) as there:  # noqa: S501
+    with door.client() as client, _at(provider) as there:
         client.get(back(began(client), "dan").raw_path.decode())
         assert client.get("/console").status_code == 200
         there.post("/users/dan/revoke-tokens")

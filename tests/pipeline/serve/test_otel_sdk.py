@@ -7,6 +7,8 @@ import sys
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.waiting import WAIT_S
+
 from .conftest import OpenDoor, records
 
 AGENT = """
@@ -48,7 +50,7 @@ def test_traces_and_logs_of_the_sdk_arrive_with_their_attributes(door: OpenDoor)
     }
     agent = subprocess.run(
         [sys.executable, "-c", AGENT], env=environ, check=False, capture_output=True, text=True,
-        timeout=60,
+        timeout=WAIT_S,
     )  # fmt: skip
     assert (agent.returncode, agent.stderr) == (0, "")
     [spans] = records(door.settings, "otlp_spans", 1)

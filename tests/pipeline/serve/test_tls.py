@@ -16,6 +16,7 @@ from tachograph.pipeline.serve.options import DoorOptions
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.tls import ClientTls
 from tests.pipeline.authority import Authority
+from tests.waiting import WAIT_S
 
 from .conftest import open_door
 
@@ -34,11 +35,13 @@ def test_with_a_client_authority_only_its_clients_are_let_in(
         assert door.url.startswith("https://")
         for own in (None, others.issue("stranger")):
             with (
-                httpx.Client(verify=trusting(ours.path, own)) as client,
+                httpx.Client(verify=trusting(ours.path, own), timeout=WAIT_S) as client,
                 pytest.raises(httpx.TransportError),
             ):
                 client.get(f"{door.url}/healthz")
-        with httpx.Client(verify=trusting(ours.path, ours.issue("client"))) as client:
+        with httpx.Client(
+            verify=trusting(ours.path, ours.issue("client")), timeout=WAIT_S
+        ) as client:
             assert client.get(f"{door.url}/healthz").status_code == 200
             page = client.get(f"{door.url}/console/agents")
             assert page.status_code in {200, 503}
@@ -51,7 +54,7 @@ def test_a_session_over_tls_is_never_sent_in_the_clear(settings: Settings, tmp_p
     tokens.write_text("a-token-of-ann-0123456789 ann * analyst\n")
     with (
         open_door(settings, tls_cert=certificate, tls_key=key, tokens_file=tokens) as door,
-        httpx.Client(verify=trusting(ours.path)) as client,
+        httpx.Client(verify=trusting(ours.path), timeout=WAIT_S) as client,
     ):
         form = {"token": "a-token-of-ann-0123456789"}
         answer = client.post(f"{door.url}/console/login", data=form)
@@ -96,7 +99,7 @@ def test_our_own_clients_come_in_by_the_files_their_environment_names(
     with open_door(settings, tls_cert=certificate, tls_key=key, tls_client_ca=ca) as door:
         recorder = Recorder("travel-agent", endpoint=door.url)
         recorder.action("prompt", content_text="hello")
-        assert recorder.flush(30.0)
+        assert recorder.flush(WAIT_S)
         assert recorder.stats().sent == 1
         recorder.close()
         sink = io.StringIO()

@@ -22,12 +22,12 @@ from tachograph.pipeline.standins.clickhouse import (
     new_secret,
 )
 from tests.pipeline.standins.conftest import Door
-from tests.waiting import eventually
+from tests.waiting import WAIT_S, eventually
 
 
 def _do(server: EmbeddedClickHouse, sql: str) -> str:
     auth = (server.writer_user, server.writer_password)
-    answer = httpx.post(server.url, content=sql, auth=auth, timeout=60)
+    answer = httpx.post(server.url, content=sql, auth=auth, timeout=WAIT_S)
     assert answer.status_code == 200, answer.text
     return answer.text
 
@@ -131,7 +131,9 @@ def test_without_a_secret_from_outside_the_process_makes_one(tmp_path: Path) -> 
         assert process.stdout is not None
         url = re.findall(rb'"url": "([^"]+)"', process.stdout.readline())[0].decode()
         secret = (tmp_path / SECRET_FILE).read_text()
-        answer = httpx.post(url, content="CREATE DATABASE d", auth=("tacho", secret))
+        answer = httpx.post(
+            url, content="CREATE DATABASE d", auth=("tacho", secret), timeout=WAIT_S
+        )
         assert answer.status_code == 200
         process.terminate()
 

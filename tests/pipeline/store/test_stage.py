@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from infra.kafka.broker import free_ports
 from tachograph.pipeline import metrics
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.migrate import apply_migrations
@@ -209,9 +210,9 @@ def test_answers_that_are_lost_double_nothing(
 @pytest.mark.slow
 def test_clickhouse_may_be_away_and_come_back(live: Settings, tmp_path: Path, tenant: str) -> None:
     home = tmp_path / "data"
-    first = EmbeddedClickHouse(home)
+    [port] = free_ports(1)
+    first = EmbeddedClickHouse(home, port=port)
     here = msgspec.structs.replace(live, clickhouse=clickhouse_settings(first))
-    port = int(first.url.rsplit(":", 1)[1])
     apply_migrations(here)
     with running(here):
         send(here, 200)
