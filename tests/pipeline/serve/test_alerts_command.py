@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
+from infra.kafka.broker import free_ports
 from tachograph.pipeline.cli import app
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.kafka.writer import Writer
@@ -18,7 +19,7 @@ from tests.pipeline.forward import alerts
 from tests.pipeline.forward.receivers import Request
 from tests.pipeline.forward.stubs import Reply, Scripted, reply
 
-from .conftest import open_door
+from .conftest import open_door, wait_for_feed
 
 
 def post(settings: Settings, *posted: Alert) -> None:
@@ -29,14 +30,16 @@ def post(settings: Settings, *posted: Alert) -> None:
 
 
 def test_what_comes_is_followed_over_a_restart_of_the_door(settings: Settings) -> None:
-    with open_door(settings) as door:
+    [port] = free_ports(1)
+    with open_door(settings, port=port) as door:
+        wait_for_feed(door)
         client = AlertsClient(door.url, None, sleep=lambda _s: None)
         client.begin([])
         found: Iterator[dict[str, object]] = client.follow([])
         post(settings, alerts.alert(1), alerts.alert(2))
         assert [next(found)["alert_id"] for _ in range(2)] == [f"{n:032x}" for n in (1, 2)]
     post(settings, alerts.alert(3))
-    with open_door(settings, port=door.port):
+    with open_door(settings, port=port):
         # From the place where the connection broke: what came meanwhile is not lost.
         assert next(found)["alert_id"] == f"{3:032x}"
         closing = threading.Thread(target=client.close)

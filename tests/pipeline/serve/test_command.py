@@ -28,7 +28,7 @@ def test_the_verb_opens_the_door_and_a_signal_closes_it_cleanly(settings: Settin
         url = next(line["url"] for line in said if line["event"] == "door open")
         assert httpx.get(f"{url}/healthz", verify=False, timeout=WAIT_S).status_code == 200  # noqa: S501
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(WAIT_S) == 0
         assert [line["event"] for line in said] == ["door closed", "stopped"]
     finally:
         process.kill()

@@ -16,7 +16,7 @@ from tachograph.pipeline.serve.options import DoorOptions
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.tls import ClientTls
 from tests.pipeline.authority import Authority
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, eventually
 
 from .conftest import open_door
 
@@ -106,11 +106,19 @@ def test_our_own_clients_come_in_by_the_files_their_environment_names(
         run_stats(door.url, None, by="title", as_json=True, sink=sink)
         assert json.loads(sink.getvalue())["rules"] == []
         client = AlertsClient(door.url, None)
-        client.begin([])
+        eventually(lambda: _begins(client), "the feed is there")
         client.close()
         monkeypatch.delenv("TACHO_CLIENT_CERT")
         with pytest.raises(RetryLater):
             AlertsClient(door.url, None).begin([])
+
+
+def _begins(client: AlertsClient) -> bool:
+    try:
+        client.begin([])
+    except RetryLater:
+        return False
+    return True
 
 
 def test_a_file_that_a_client_names_and_that_is_not_there_is_said(
