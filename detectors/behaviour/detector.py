@@ -133,9 +133,19 @@ class Behaviour:
         # Whether rules ask for what is measured, what is to be told of it, and the rows for them.
         self.asked = False
         self._to_tell: dict[str, list[Judged]] = {}
-        # Whether it says anything itself.
-        self.speaks = True
+        self._speaks = True
         self._observed: list[pl.DataFrame] = []
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it says anything itself."""
+        return self._speaks
+
+    @speaks.setter
+    def speaks(self, speaks: bool) -> None:
+        # What waits came while it spoke, or while it did not.
+        self._measure()
+        self._speaks = speaks
 
     def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
         """See Detector. Nothing is said before a window is over."""

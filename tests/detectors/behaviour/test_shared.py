@@ -16,7 +16,7 @@ from tachograph.detectors.across import AcrossDetector
 from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.features import FEATURES, JUDGEMENTS
 from tachograph.detectors.behaviour.fitting import blank
-from tachograph.detectors.behaviour.shared import shared_apart
+from tachograph.detectors.behaviour.shared import received, shared_apart
 from tachograph.detectors.correlation.travel import by_partition
 from tachograph.detectors.partition import PartitionDetector
 from tachograph.schemas import batch
@@ -156,3 +156,17 @@ def test_panes_travel_as_match_rows_to_where_across_is_judged() -> None:
     found += told.signals
     assert {(one.entity, one.group["credential.id"]) for one in found} == {("k", "k")}
     assert {group.entity for group in told.groups} == {"k"}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_came_before_it_was_told_to_speak_or_to_be_silent_is_sent_as_it_was_then(
+    first: bool,
+) -> None:
+    rows = [{**row, "principal_id": "ada"} for row in calls("svc", 0, 6, 10.0)]
+    one = judge()
+    one.speaks = first
+    one.judge(frame(rows[:3]), 1)
+    one.speaks = not first
+    one.judge(frame(rows[3:]), 1)
+    flows = one.advance((START_S + 7200) * SECOND_US, 1).flows
+    assert sum(received(shared_apart(flow)[1])["acts"].sum() for flow in flows) == 3
