@@ -32,13 +32,12 @@ log = get("rules")
 def load_kept(
     paths: Sequence[Path], *, builtin: bool, fields: FieldMap, reference: Reference, home: Path
 ) -> RuleSet:
-    """As `load`, which it calls where it must. Raises RuleErrors."""
+    """As `load` without strictness, which it calls where it must."""
     roots = [*paths, *([BUILTIN] if builtin else [])]
     name = _name(roots, f"{fields.name} {builtin} {reference.version}")
-    if name is None:
-        return _load(paths, builtin=builtin, fields=fields, reference=reference)
-    compiled = partial(_load, paths, builtin=builtin, fields=fields, reference=reference)
-    return _kept(home, name, fields, reference, compiled)
+    how = {"builtin": builtin, "fields": fields, "reference": reference, "strict": False}
+    compiled = partial(_load, paths, **how)
+    return compiled() if name is None else _kept(home, name, fields, reference, compiled)
 
 
 def compile_kept(bundle: Bundle, *, reference: Reference, home: Path) -> RuleSet:

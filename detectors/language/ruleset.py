@@ -89,9 +89,14 @@ def documents_of(roots: Iterable[Path]) -> tuple[list[Document], list[Problem]]:
     """The documents of files and folders, and why some could not be read."""
     documents: list[Document] = []
     problems: list[Problem] = []
+    known: set[Path] = set()
     for root in roots:
         try:
             for path in files_of(root):
+                # A folder and one within it may both be named.
+                if (place := path.resolve()) in known:
+                    continue
+                known.add(place)
                 try:
                     documents += read(path)
                 except Unreadable as error:

@@ -47,6 +47,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     # Each with its condition apart.
     detections: list[tuple[dict[str, Any], Any]]
     rules_hash: str
+    refused: list[Problem]
     skipped: list[Problem]
     notes: list[Problem]
     follows_sessions: bool
@@ -64,6 +65,7 @@ def encode(rules: RuleSet) -> bytes:
                 rules.rules,
                 [(_around(one), _plain(one.condition)) for one in rules.detections],
                 rules.rules_hash,
+                rules.refused,
                 rules.skipped,
                 rules.notes,
                 rules.follows_sessions,
@@ -86,6 +88,7 @@ def decode(stored: bytes, fields: FieldMap, reference: Reference) -> RuleSet:
             ],
             fields=fields,
             rules_hash=kept.rules_hash,
+            refused=kept.refused,
             skipped=kept.skipped,
             notes=kept.notes,
             reference=reference,

@@ -13,6 +13,7 @@ import polars as pl
 from tachograph.detectors.collector import resting
 from tachograph.detectors.language import logsources
 from tachograph.detectors.language.compiled import RuleErrors, RuleSet
+from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.language.fields import ACTIONS, RAW, FieldMap
 from tachograph.detectors.reference.reference import Reference
 from tachograph.pipeline import log as logs
@@ -131,6 +132,8 @@ class Tally(msgspec.Struct):
     faults: Counter[str] = msgspec.field(default_factory=Counter)
     # Of each reason the first line, where a person would begin to look.
     first: dict[str, Fault] = msgspec.field(default_factory=dict)
+    # What of the rules could not be honoured.
+    refused: set[Problem] = msgspec.field(default_factory=set)
 
     def unusable(self, faults: list[Fault]) -> None:
         """Count lines that could not be used."""
@@ -152,6 +155,8 @@ class Tally(msgspec.Struct):
         parts = [f"{self.events:,} events, {self.severities.total():,} findings"]
         parts += [f"{self.severities[s]:,} {s}" for s in reversed(SEVERITIES) if self.severities[s]]
         parts += [self._not_usable(why, count) for why, count in self.faults.items()]
+        if self.refused:
+            parts.append(f"judged without what {len(self.refused):,} problem(s) in rules left out")
         return "; ".join(parts)
 
     def _not_usable(self, why: str, count: int) -> str:
@@ -162,15 +167,27 @@ class Tally(msgspec.Struct):
         return f"{count:,} not usable ({why}), first line {first.line + 1:,}{detail}"
 
 
-def _rules(options: Options, kind: Format, home: Path) -> RuleSet:
+def _rules(options: Options, kind: Format, home: Path, tally: Tally) -> RuleSet:
+    """Rules that can be honoured; what cannot is told. Raises ConfigError where none can, or where
+    it is no rule that is wrong.
+    """
     reference = reference_in_force(home, options.reference)
-    try:
-        rules = _loaded(options, RAW if kind == "raw" else ACTIONS, reference, home)
-    except RuleErrors as error:
-        raise ConfigError(str(error)) from error
+    rules = _loaded(options, RAW if kind == "raw" else ACTIONS, reference, home)
+    news = sorted(set(rules.refused) - tally.refused)
+    if news and (not rules.rules or any(_is_no_rule(one, options) for one in news)):
+        raise ConfigError(str(RuleErrors(news)))
+    tally.refused |= set(news)
+    for problem in news:
+        sys.stderr.write(f"left out: {problem}\n")
     for line in [*logsources.in_words(rules.skipped), *logsources.notes_in_words(rules.notes)]:
         sys.stderr.write(f"{line}\n")
     return rules
+
+
+def _is_no_rule(problem: Problem, options: Options) -> bool:
+    """Whether more depends on it than a rule: a file that is not there, a knob, a pipeline."""
+    settings = {str(path) for path in (options.tuning, *options.pipelines) if path}
+    return problem.file in settings or not Path(problem.file).is_file()
 
 
 def _loaded(options: Options, fields: FieldMap, reference: Reference, home: Path) -> RuleSet:
@@ -187,6 +204,7 @@ def _loaded(options: Options, fields: FieldMap, reference: Reference, home: Path
         tuning=options.tuning,
         pipelines=options.pipelines,
         reference=reference,
+        strict=False,
     )
 
 
@@ -205,7 +223,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
     formats = None if options.format == "raw" else options.formats()
     kind: Format = detect(first.lines, formats) if options.format == "auto" else options.format
     with resting():
-        rules = _rules(options, kind, settings.home)
+        rules = _rules(options, kind, settings.home, tally)
     asked = None if rules.anywhere else rules.columns
     made_by = feeder(
         kind, settings.home, settings.tenant, options.time_field, asked, formats=formats, path=path
@@ -267,7 +285,9 @@ def _write(findings: Iterator[Finding], out: Output, tally: Tally) -> None:
 
 
 def run_scan(options: Options) -> int:
-    """Judge all files; the exit code. Raises ConfigError."""
+    """Judge all files; the exit code: 1 where --fail-on says so, 2 where rules were left out, as
+    grep does whose search was not whole. Raises ConfigError.
+    """
     logs.configure()
     options.check()
     tally = Tally()
@@ -275,4 +295,6 @@ def run_scan(options: Options) -> int:
         for path in options.files:
             scan_file(path, options, out, tally)
     sys.stderr.write(tally.text() + "\n")
-    return 1 if options.fail_on and tally.reaches(options.fail_on) else 0
+    if options.fail_on and tally.reaches(options.fail_on):
+        return 1
+    return 2 if tally.refused else 0

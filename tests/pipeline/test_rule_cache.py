@@ -32,7 +32,7 @@ from tachograph.detectors.language.rule import (
 )
 from tachograph.detectors.language.rule import Not as Unseen
 from tachograph.detectors.language.rulefile import parse
-from tachograph.detectors.language.ruleset import RuleErrors, RuleSet, build, load
+from tachograph.detectors.language.ruleset import RuleSet, build, load
 from tachograph.detectors.matching.factors import MAX_KNOWN, branches_of, remember
 from tachograph.detectors.reference.reference import shipped
 from tachograph.pipeline import rule_cache
@@ -62,8 +62,8 @@ def test_the_shipped_rules_come_back_as_they_were(tmp_path: Path) -> None:
     kept = rule_cache.load_kept([], **how)
     assert kept is not rules
     # What cannot be read is said, though the rest of the set is kept.
-    with pytest.raises(RuleErrors, match="no such file"):
-        rule_cache.load_kept([tmp_path / "none.yml"], **how)
+    (missing,) = rule_cache.load_kept([tmp_path / "none.yml"], **how).refused
+    assert "no such file" in missing.reason
     assert file.read_bytes() == stored.encode(kept)
     assert kept.follows_sessions
     # Dates among the samples come back as the text they are written as.
@@ -185,6 +185,18 @@ def test_a_large_set_is_kept_and_a_changed_file_is_compiled_again(tmp_path: Path
         assert kept.read_bytes() == stored.encode(first)
     (folder / "0000.yml").write_text(RULE.format("changed"))
     assert _loaded(folder, home).rules_hash != first.rules_hash
+
+
+def test_what_was_refused_is_said_again_of_a_kept_set(tmp_path: Path) -> None:
+    folder, home = tmp_path / "rules", tmp_path / "home"
+    folder.mkdir()
+    for number in range(rule_cache.MANY_FILES):
+        (folder / f"{number:04}.yml").write_text(RULE.format(number))
+    (folder / "broken.yml").write_text(RULE.format("x").replace("a|contains", "a|nosuch"))
+    first = _loaded(folder, home)
+    assert [Path(problem.file).name for problem in first.refused] == ["broken.yml"]
+    assert len(list((home / "cache").iterdir())) == 1
+    assert _loaded(folder, home) == first
 
 
 def test_a_small_set_leaves_nothing_behind(tmp_path: Path) -> None:

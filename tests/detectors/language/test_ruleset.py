@@ -79,6 +79,13 @@ def test_all_problems_come_at_once_and_the_rest_can_be_had(tmp_path: Path) -> No
     assert len(found.refused) == 3
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.yml").write_text(stateless("  s: {x: y}\n  condition: s", id="one"))
+    found = load([tmp_path, tmp_path / "in", tmp_path / "in" / "a.yml"], builtin=False)
+    assert len(found.rules) == 1
+
+
 def test_two_rules_of_one_id_are_a_problem_that_names_both() -> None:
     rule = stateless("  s: {x: y}\n  condition: s", id="same")
     with pytest.raises(RuleErrors, match=r"same is already the rule at made\.yml:1"):

@@ -133,6 +133,27 @@ def test_a_rule_that_cannot_be_honoured_is_named_with_its_file(tmp_path: Path) -
         run_scan(Options(files=[path], rules=[rule], builtin=False))
 
 
+def test_of_many_rules_the_others_are_judged_and_the_exit_code_says_it_was_not_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    (folder / "good.yml").write_text(RULE)
+    broken = RULE.replace("condition: shell", "condition: nosuch").replace("0001", "0002")
+    (folder / "broken.yml").write_text(broken)
+    path, out = written(tmp_path / "a.ndjson", [{"process": {"name": "bash"}}]), tmp_path / "o"
+    options = Options(files=[path, path], out=out, rules=[folder], builtin=False, format="raw")
+    assert run_scan(options) == 2
+    assert len(out.read_text().splitlines()) == 2
+    told = capsys.readouterr().err
+    assert told.count(f"left out: {folder / 'broken.yml'}:") == 1
+    assert "judged without what 1 problem(s) in rules left out" in told
+    # What is not there is no rule that may be left out.
+    absent = msgspec.structs.replace(options, rules=[folder, tmp_path / "nowhere"])
+    with pytest.raises(ConfigError, match="nowhere"):
+        run_scan(absent)
+
+
 def test_standard_input_is_read_and_nothing_but_findings_goes_to_standard_output() -> None:
     text = "".join(json.dumps(row) + "\n" for row in deletes("swift", 8, 1.0))
     done = subprocess.run(
