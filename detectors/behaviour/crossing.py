@@ -5,7 +5,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tachograph.detectors.behaviour.closed import Judged
+from tachograph.detectors.behaviour.features import FEATURES
 from tachograph.detectors.behaviour.model import Model
+
+# Beside the features: what is said of hands, and by models.
+HAND, CLOCK, UNLIKE, SHADOW = range(len(FEATURES), len(FEATURES) + 4)
+WAYS = SHADOW + 1
 
 Ints = npt.NDArray[np.int64]
 

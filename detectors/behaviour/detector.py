@@ -26,8 +26,15 @@ from tachograph.detectors.behaviour.baselines import (
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
 from tachograph.detectors.behaviour.course import Course, CourseState
-from tachograph.detectors.behaviour.crossing import Crossing, crossings_of
-from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, PANE_US, SCALES
+from tachograph.detectors.behaviour.crossing import (
+    CLOCK,
+    HAND,
+    SHADOW,
+    WAYS,
+    Crossing,
+    crossings_of,
+)
+from tachograph.detectors.behaviour.features import ADDED_UP, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     KNOWN_WORDS,
     NO_SCORE,
@@ -51,8 +58,7 @@ from tachograph.detectors.behaviour.rows import (
 )
 from tachograph.detectors.behaviour.shared import Sender, SenderState, received
 from tachograph.detectors.behaviour.swarm import Swarms, SwarmState
-from tachograph.detectors.behaviour.unlike import unlike
-from tachograph.detectors.behaviour.vectors import fit_for_models, matters, vectors_of
+from tachograph.detectors.behaviour.unlike import unlike, unlike_honest
 from tachograph.detectors.behaviour.waiting import Waiting
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.limits import Limits
@@ -60,9 +66,6 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
 FORMAT: Final = 5
-# Beside the features: what is said of hands, and by models.
-_HAND, _CLOCK, _UNLIKE, _SHADOW = range(len(FEATURES), len(FEATURES) + 4)
-_WAYS = _SHADOW + 1
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 
@@ -124,7 +127,7 @@ class Behaviour:
         # that it met since.
         self._seen: Words = np.zeros((2, 0, KNOWN_WORDS), np.uint64)
         # The newest bucket in which each feature, and each thing of hands, was said.
-        self._said: Ints = np.zeros((0, _WAYS), np.int64)
+        self._said: Ints = np.zeros((0, WAYS), np.int64)
         # Base panes before this one are closed; the epoch that is being learned.
         self._closed: int | None = None
         self._epoch: int | None = None
@@ -329,7 +332,7 @@ class Behaviour:
         if self._shared:
             several = used_by_several(closed.words, before)
             judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
-        found = self._crossed(judged) + self._unlike(judged)
+        found = self._crossed(judged) + unlike_honest(self.models, judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
         return found + (self._added_up(closed.at(longest)) if len(longest) else [])
 
@@ -370,24 +373,6 @@ class Behaviour:
             self._listener(judged)
         return crossings_of(judged, *np.nonzero(judged.scores >= self._bars[judged.judgement]))
 
-    def _unlike(self, judged: Judged) -> list[Crossing]:
-        """Windows that a model finds unlike honest work."""
-        if not self.models:
-            return []
-        rows = np.flatnonzero(fit_for_models(judged))
-        rows = rows[matters(judged, rows)]
-        vectors, scales = vectors_of(judged, rows), judged.closed.scales[rows]
-        found: list[Crossing] = []
-        for model, shadow, own in self.models.judging(judged.closed.ends[rows]):
-            high = model.scores(scales[own], vectors[own]).max(axis=1, initial=0) >= model.card.bar
-            places = rows[own][high]
-            way = np.full(len(places), _SHADOW if shadow else _UNLIKE)
-            found += [
-                msgspec.structs.replace(one, model=model)
-                for one in crossings_of(judged, places, way)
-            ]
-        return found
-
     def _hands(self, closed: Closed) -> list[Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""
         if self._shared:
@@ -404,8 +389,8 @@ class Behaviour:
         judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
         self._observe(judged, PERSON)
         return [
-            *crossings_of(judged, fast, np.full(len(fast), _HAND)),
-            *crossings_of(judged, clocked, np.full(len(clocked), _CLOCK)),
+            *crossings_of(judged, fast, np.full(len(fast), HAND)),
+            *crossings_of(judged, clocked, np.full(len(clocked), CLOCK)),
         ]
 
     def _say(self, crossing: Crossing, revision: int) -> list[Signal]:
@@ -416,12 +401,12 @@ class Behaviour:
             return []
         self._said[slot, crossing.feature] = bucket
         who = self._agents.who(slot)
-        if crossing.feature == _HAND:
+        if crossing.feature == HAND:
             return [self._reporter.too_fast(who, judged, place, revision)]
-        if crossing.feature == _CLOCK:
+        if crossing.feature == CLOCK:
             return [self._reporter.too_regular(who, judged, place, revision)]
         if crossing.model is not None:
-            shadow = crossing.feature == _SHADOW
+            shadow = crossing.feature == SHADOW
             return [unlike(who, judged, place, crossing.model, revision, shadow=shadow)]
         return [self._reporter.out_of_line(who, judged, place, crossing.feature, revision)]
 
@@ -432,7 +417,7 @@ class Behaviour:
         if more <= 0:
             return
         more = max(more, len(self._said))
-        self._said = np.concatenate([self._said, np.zeros((more, _WAYS), np.int64)])
+        self._said = np.concatenate([self._said, np.zeros((more, WAYS), np.int64)])
         self._seen = np.concatenate([self._seen, np.zeros((2, more, KNOWN_WORDS), np.uint64)], 1)
 
     def _forget(self, slots: list[int]) -> None:
@@ -500,7 +485,7 @@ class Behaviour:
         size = self._agents.size
         self._seen = np.frombuffer(kept.seen, "<u8").astype(np.uint64)
         self._seen = self._seen.reshape(2, size, KNOWN_WORDS)
-        self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, _WAYS)
+        self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, WAYS)
         self._closed, self._epoch = kept.closed, kept.epoch
         self._course.restore(kept.course)
         self._sender.restore(kept.sender)

@@ -2,15 +2,24 @@
 
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from tachograph.detectors.behaviour.agents import Identity
 from tachograph.detectors.behaviour.closed import Judged
+from tachograph.detectors.behaviour.crossing import SHADOW, Crossing, crossings_of
+from tachograph.detectors.behaviour.crossing import UNLIKE as UNLIKE_HONEST
 from tachograph.detectors.behaviour.features import FEATURES, NAMES, Finding
 from tachograph.detectors.behaviour.levels import amount_of
 from tachograph.detectors.behaviour.model import UNIT, Model, Verdict
+from tachograph.detectors.behaviour.models import Models
 from tachograph.detectors.behaviour.report import Said, Versions, signal_of
-from tachograph.detectors.behaviour.vectors import JUDGED_SCALES, vectors_of
+from tachograph.detectors.behaviour.vectors import (
+    JUDGED_SCALES,
+    fit_for_models,
+    matters,
+    vectors_of,
+)
 from tachograph.schemas.alert import Signal
 
 UNLIKE: Final = Finding(
@@ -23,6 +32,23 @@ UNLIKE: Final = Finding(
 )
 # Features that are told in words; all are in the fields.
 _TOLD: Final = 3
+
+
+def unlike_honest(models: Models, judged: Judged) -> list[Crossing]:
+    """Windows that a model in force finds unlike honest work."""
+    if not models:
+        return []
+    rows = np.flatnonzero(fit_for_models(judged))
+    rows = rows[matters(judged, rows)]
+    vectors, scales = vectors_of(judged, rows), judged.closed.scales[rows]
+    found: list[Crossing] = []
+    for model, shadow, own in models.judging(judged.closed.ends[rows]):
+        high = model.scores(scales[own], vectors[own]).max(axis=1, initial=0) >= model.card.bar
+        places = rows[own][high]
+        way = np.full(len(places), SHADOW if shadow else UNLIKE_HONEST)
+        crossings = crossings_of(judged, places, way)
+        found += [msgspec.structs.replace(one, model=model) for one in crossings]
+    return found
 
 
 def unlike(
