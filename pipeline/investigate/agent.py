@@ -1,31 +1,63 @@
 """The page of one agent: who it is, what it does, its pace beside its usual, and its alerts."""
 
-from tachograph.pipeline.investigate import ask
+from typing import Final
+
 from tachograph.pipeline.investigate.ask import Row
-from tachograph.pipeline.investigate.page import Facts, Grid, Page, Section, facts, grid, second
-from tachograph.pipeline.investigate.session import ALERTS
+from tachograph.pipeline.investigate.page import Facts, Page, Section, facts, period
+from tachograph.pipeline.investigate.tables import Table, alerts
 from tachograph.pipeline.investigate.usual import beside_its_usual
 from tachograph.pipeline.query.reader import Reader
+
+_TOUCHED: Final = Table(
+    "SELECT touched_type, touched, sum(actions) AS n, sum(not_done) AS no,"
+    " min(first_seen) AS since, max(last_seen) AS until FROM tacho.blast_radius"
+    " WHERE agent_id = {id:String} GROUP BY touched_type, touched"
+    " ORDER BY touched_type, n DESC, touched LIMIT 80",
+    {"touched_type": "kind", "touched": "what", "n": "actions", "no": "not done",
+     "since": "first", "until": "last"},
+)  # fmt: skip
+_RATES: Final = Table(
+    "SELECT minute, actions, usual, times_usual, not_done, tools, tokens, bytes_out"
+    " FROM tacho.agent_rates WHERE agent_id = {id:String}"
+    " ORDER BY actions DESC, minute LIMIT 5",
+    {"minute": "minute", "actions": "actions", "usual": "usual", "times_usual": "times usual",
+     "not_done": "not done", "tools": "tools", "tokens": "tokens", "bytes_out": "bytes out"},
+)  # fmt: skip
+_DIRECTIVES: Final = Table(
+    "SELECT issued_at, kind, if(answer = '', 'none yet', answer) AS answer, reason, alert_id"
+    " FROM tacho.directives WHERE agent_id = {id:String} ORDER BY issued_at DESC LIMIT 10",
+    {"issued_at": "told at", "kind": "what", "answer": "answer", "reason": "why",
+     "alert_id": "alert"},
+)  # fmt: skip
+_SESSIONS: Final = Table(
+    "SELECT session_id, min(event_time) AS began, count() AS actions,"
+    " countIf(outcome IN ('failed', 'denied')) AS not_done,"
+    " arrayFilter(t -> t != '', groupUniqArray(6)(tool_name)) AS tools"
+    " FROM tacho.actions WHERE agent_id = {id:String} AND session_id != ''"
+    " GROUP BY session_id ORDER BY began DESC, session_id LIMIT 10",
+    {"session_id": "session", "began": "began", "actions": "actions", "not_done": "not done",
+     "tools": "tools"},
+)  # fmt: skip
 
 
 def page(reader: Reader, agent_id: str) -> Page:
     """The page. Raises Refused, RetryLater."""
     row = _about(reader, agent_id)
-    alerts = ask.alerts_of(reader, "agent_id = {id:String}", {"id": agent_id})
+    alerted = alerts(reader, "agent_id = {id:String}", id=agent_id)
     return Page(
         kind="agent",
         id=agent_id,
         title=row["name"] or agent_id,
-        severity=ask.gravest(alerts),
+        severity=alerted.gravest,
         sections=[
             Section("Who it is", [_facts(row)]),
-            Section("Alerts", [grid(ALERTS, alerts)], "none"),
-            Section("What it touches", [_touched(reader, agent_id)], "nothing with a name"),
+            Section("Alerts", [alerted.grid], "none"),
+            Section("What it touches", [_TOUCHED.of(reader, id=agent_id)], "nothing with a name"),
             Section("Beside its usual", [*beside_its_usual(reader, agent_id)], "not known yet"),
-            Section("Busiest minutes", [_rates(reader, agent_id)]),
+            Section("Busiest minutes", [_RATES.of(reader, id=agent_id)]),
             Section("Newest state", [_state(reader, agent_id)], "none was captured or published"),
-            Section("Directives", [_directives(reader, agent_id)], "it was told nothing"),
-            Section("Newest sessions", [_sessions(reader, agent_id)]),
+            Section("Directives", [_DIRECTIVES.of(reader, id=agent_id)], "it was told nothing"),
+            Section("Newest sessions", [_SESSIONS.of(reader, id=agent_id)]),
         ],
     )
 
@@ -70,41 +102,12 @@ def _facts(row: Row) -> Facts:
             ("models", row["models"]),
             ("identity", f"{', '.join(row['assurance'])}"
              f"{mismatch if int(row['mismatches']) else ''}"),
-            ("seen", f"{second(row['began'])} to {second(row['ended'])} UTC"),
+            ("seen", period(row["began"], row["ended"])),
             ("actions", f"{row['actions']} in {row['sessions']} sessions,"
              f" {row['not_done']} failed or denied, {row['late']} late"),
             ("tokens", row["tokens"]),
         ]
     )  # fmt: skip
-
-
-def _touched(reader: Reader, agent_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT touched_type, touched, sum(actions) AS n, sum(not_done) AS no,"
-        " min(first_seen) AS since, max(last_seen) AS until FROM tacho.blast_radius"
-        " WHERE agent_id = {id:String} GROUP BY touched_type, touched"
-        " ORDER BY touched_type, n DESC, touched LIMIT 80",
-        {"id": agent_id},
-    )
-    columns = {
-        "touched_type": "kind", "touched": "what", "n": "actions", "no": "not done",
-        "since": "first", "until": "last",
-    }  # fmt: skip
-    return grid(columns, rows)
-
-
-def _rates(reader: Reader, agent_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT minute, actions, usual, times_usual, not_done, tools, tokens, bytes_out"
-        " FROM tacho.agent_rates WHERE agent_id = {id:String}"
-        " ORDER BY actions DESC, minute LIMIT 5",
-        {"id": agent_id},
-    )
-    columns = {
-        "minute": "minute", "actions": "actions", "usual": "usual", "times_usual": "times usual",
-        "not_done": "not done", "tools": "tools", "tokens": "tokens", "bytes_out": "bytes out",
-    }  # fmt: skip
-    return grid(columns, rows)
 
 
 def _state(reader: Reader, agent_id: str) -> Facts:
@@ -117,32 +120,3 @@ def _state(reader: Reader, agent_id: str) -> Facts:
     pairs = [(name.replace("_", " "), value) for row in rows for name, value in row.items()
              if name not in elsewhere]  # fmt: skip
     return facts(pairs)
-
-
-def _directives(reader: Reader, agent_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT issued_at, kind, if(answer = '', 'none yet', answer) AS answer, reason, alert_id"
-        " FROM tacho.directives WHERE agent_id = {id:String} ORDER BY issued_at DESC LIMIT 10",
-        {"id": agent_id},
-    )
-    columns = {
-        "issued_at": "told at", "kind": "what", "answer": "answer", "reason": "why",
-        "alert_id": "alert",
-    }  # fmt: skip
-    return grid(columns, rows)
-
-
-def _sessions(reader: Reader, agent_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT session_id, min(event_time) AS began, count() AS actions,"
-        " countIf(outcome IN ('failed', 'denied')) AS not_done,"
-        " arrayFilter(t -> t != '', groupUniqArray(6)(tool_name)) AS tools"
-        " FROM tacho.actions WHERE agent_id = {id:String} AND session_id != ''"
-        " GROUP BY session_id ORDER BY began DESC, session_id LIMIT 10",
-        {"id": agent_id},
-    )
-    columns = {
-        "session_id": "session", "began": "began", "actions": "actions", "not_done": "not done",
-        "tools": "tools",
-    }  # fmt: skip
-    return grid(columns, rows)

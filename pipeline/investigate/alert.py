@@ -3,6 +3,7 @@ the agent was, who else is concerned, what to do, and what was not seen.
 """
 
 import shlex
+from typing import Final
 
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
@@ -17,18 +18,27 @@ from tachograph.pipeline.investigate.page import (
     clock,
     facts,
     grid,
-    second,
+    period,
 )
+from tachograph.pipeline.investigate.tables import Table, alerts
 from tachograph.pipeline.query.reader import Reader
 
 SHOWN_EVENTS = 40
 SHOWN_VALUES = 20
 AROUND_S = 120
 SHOWN_DETAIL_CHARS = 90
-_ALERTS = {
-    "alert_id": "alert", "severity": "severity", "status": "status", "disposition": "disposition",
-    "title": "title", "last_seen": "last seen",
-}  # fmt: skip
+_TOLD: Final = Table(
+    "SELECT issued_at, kind, agent_id, if(answer = '', 'none yet', answer) AS answer,"
+    " answered_at, reason FROM tacho.directives WHERE alert_id = {id:String}"
+    " ORDER BY issued_at",
+    {"issued_at": "told at", "kind": "directive", "agent_id": "to", "answer": "answer",
+     "answered_at": "answered at", "reason": "why"},
+)  # fmt: skip
+_SAID: Final = Table(
+    "SELECT at, by, action, disposition, assignee, note FROM tacho.dispositions"
+    " WHERE alert_id = {id:String} ORDER BY at, log_offset LIMIT 50",
+    {one: one for one in ("at", "by", "action", "disposition", "assignee", "note")},
+)
 
 
 def page(reader: Reader, alert_id: str) -> Page:
@@ -49,7 +59,7 @@ def page(reader: Reader, alert_id: str) -> Page:
             Section("Who else", _else(reader, row, came), "nothing of it was seen elsewhere"),
             Section("What to do", _todo(reader, row)),
             Section("What was not seen", [_unseen(reader, row)], "nothing is known to be missing"),
-            Section("What people said", [_said(reader, alert_id)], "nothing yet"),
+            Section("What people said", [_SAID.of(reader, id=alert_id)], "nothing yet"),
         ],
     )
 
@@ -59,7 +69,7 @@ def _happened(row: Row) -> Facts:
         [
             ("status", f"{row['status']} ({row['disposition'] or 'no disposition'})"),
             ("assignee", row["assignee"]),
-            ("when", f"{second(row['first_seen'])} to {second(row['last_seen'])} UTC"),
+            ("when", period(row["first_seen"], row["last_seen"])),
             ("agent", row["agent_id"]),
             ("about", "" if row["entity"] == row["agent_id"] else
              f"{row['entity_type']} {row['entity']}"),
@@ -219,13 +229,13 @@ def _else(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:
         " ORDER BY with_alerts DESC, agents DESC LIMIT 12",
         {"tenant": row["tenant"], "seen": seen, "agent": row["agent_id"]},
     )
-    others = ask.alerts_of(
+    others = alerts(
         reader,
         "tenant = {tenant:String} AND alert_id != {id:String} AND"
         " (agent_id = {agent:String} OR hasAny(session_ids, {sessions:Array(String)})"
         " OR (principal_id = {principal:String} AND principal_id != ''))",
-        {"tenant": row["tenant"], "id": row["alert_id"], "agent": row["agent_id"],
-         "sessions": row["session_ids"], "principal": row["principal_id"]},
+        tenant=row["tenant"], id=row["alert_id"], agent=row["agent_id"],
+        sessions=row["session_ids"], principal=row["principal_id"],
     )  # fmt: skip
     return [
         grid(
@@ -233,21 +243,11 @@ def _else(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:
              "with_alerts": "with alerts", "some": "of these", "since": "since"},
             [*_elsewhere(reader, row, came), *rows],
         ),
-        grid(_ALERTS, others),
+        others.grid,
     ]  # fmt: skip
 
 
 def _todo(reader: Reader, row: Row) -> list[Block]:
-    told = reader.rows(
-        "SELECT issued_at, kind, agent_id, if(answer = '', 'none yet', answer) AS answer,"
-        " answered_at, reason FROM tacho.directives WHERE alert_id = {id:String}"
-        " ORDER BY issued_at",
-        {"id": row["alert_id"]},
-    )
-    columns = {
-        "issued_at": "told at", "kind": "directive", "agent_id": "to", "answer": "answer",
-        "answered_at": "answered at", "reason": "why",
-    }  # fmt: skip
     short = row["alert_id"][:SHORT_ID]
     team = f" ({row['owner_team']})" if row["owner_team"] else ""
     steps = [f"{row['runbook']}{team}"] if row["runbook"] else []
@@ -258,7 +258,7 @@ def _todo(reader: Reader, row: Row) -> list[Block]:
         steps += [f"tacho agent {agent}", f"tacho query blast-radius -p agent={agent}"]
     closing = "--disposition true_positive|false_positive|benign|duplicate --note '…'"
     steps.append(f"tacho alert close {short} {closing}")
-    return [grid(columns, told), Lines(steps)]
+    return [_TOLD.of(reader, id=row["alert_id"]), Lines(steps)]
 
 
 def _unseen(reader: Reader, row: Row) -> Lines:
@@ -272,13 +272,3 @@ def _unseen(reader: Reader, row: Row) -> Lines:
             *state_missing,
         ]
     )
-
-
-def _said(reader: Reader, alert_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT at, by, action, disposition, assignee, note FROM tacho.dispositions"
-        " WHERE alert_id = {id:String} ORDER BY at, log_offset LIMIT 50",
-        {"id": alert_id},
-    )
-    names = ("at", "by", "action", "disposition", "assignee", "note")
-    return grid({name: name for name in names}, rows)

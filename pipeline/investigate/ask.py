@@ -7,7 +7,6 @@ import msgspec
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate.origins import Turn
 from tachograph.pipeline.query.reader import Reader, Values
-from tachograph.schemas.alert import SEVERITIES
 
 Row = dict[str, Any]
 MAX_TURNS = 2_000
@@ -86,20 +85,6 @@ def turns(reader: Reader, session_ids: list[str]) -> list[Turn]:
         {"ids": session_ids},
     )
     return msgspec.convert(rows, list[Turn])
-
-
-def alerts_of(reader: Reader, where: str, values: Values) -> list[Row]:
-    """Alerts, newest first, as a grid shows them."""
-    return reader.rows(
-        "SELECT alert_id, severity, status, disposition, title, last_seen FROM tacho.alerts"  # noqa: S608
-        f" WHERE {where} ORDER BY last_seen DESC, alert_id LIMIT 20",
-        values,
-    )
-
-
-def gravest(alerts: list[Row]) -> str:
-    """The highest severity among alerts; empty without any."""
-    return max((row["severity"] for row in alerts), key=SEVERITIES.index, default="")
 
 
 def lost(reader: Reader, tenant: str, begin: str, end: str) -> list[str]:

@@ -1,8 +1,9 @@
 """`tacho alert ID`, `tacho session ID`, `tacho agent ID`: ask, then show the page or write it."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import msgspec
 
@@ -10,10 +11,12 @@ from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate import ask, html, terminal
 from tachograph.pipeline.investigate.ask import Kind
-from tachograph.pipeline.investigate.page import Page, Section
+from tachograph.pipeline.investigate.page import Grid, Page, Section
 from tachograph.pipeline.query.place import served
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import Settings
+
+Answer = TypeVar("Answer", Page, Grid)
 
 
 def page_of(kind: Kind, reader: Reader, whole_id: str) -> Page:
@@ -27,9 +30,7 @@ def page_of(kind: Kind, reader: Reader, whole_id: str) -> Page:
 
 def run_show(kind: Kind, prefix: str, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
     """Show a page, or write it as one HTML file. Raises TachoError."""
-    logs.configure()
-    with served(Settings.from_env()) as place, Reader(place) as reader:
-        page = page_of(kind, reader, ask.one(reader, kind, prefix))
+    page = _asked(lambda reader: page_of(kind, reader, ask.one(reader, kind, prefix)))
     write(page, to_html=to_html, as_json=as_json, sink=sink)
 
 
@@ -37,9 +38,7 @@ def run_incident(prefix: str, *, to_html: Path | None, as_json: bool, sink: Text
     """Show the incident of this id, or that an alert belongs to. Raises TachoError."""
     from tachograph.pipeline.investigate import incident
 
-    logs.configure()
-    with served(Settings.from_env()) as place, Reader(place) as reader:
-        page = incident.page(reader, incident.one(reader, prefix))
+    page = _asked(lambda reader: incident.page(reader, incident.one(reader, prefix)))
     write(page, to_html=to_html, as_json=as_json, sink=sink)
 
 
@@ -47,13 +46,18 @@ def run_incidents(days: int, *, as_json: bool, sink: TextIO) -> None:
     """Show all incidents. Raises TachoError."""
     from tachograph.pipeline.investigate import incident
 
-    logs.configure()
-    with served(Settings.from_env()) as place, Reader(place) as reader:
-        table = incident.listed(reader, days)
+    table = _asked(lambda reader: incident.listed(reader, days))
     title = f"{len(table.rows):,} in {days} days"
     sections = [Section("Incidents", [table], "none")]
     page = Page(kind="incidents", id="", title=title, severity="", sections=sections)
     write(page, to_html=None, as_json=as_json, sink=sink)
+
+
+def _asked(question: Callable[[Reader], Answer]) -> Answer:
+    """The answer of the store, wherever it is."""
+    logs.configure()
+    with served(Settings.from_env()) as place, Reader(place) as reader:
+        return question(reader)
 
 
 def write(page: Page, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:

@@ -1,6 +1,6 @@
 """Incidents across agents, as triage joined them: the page of one, and the list of all."""
 
-from typing import Any
+from typing import Any, Final
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate import ask
@@ -13,8 +13,10 @@ from tachograph.pipeline.investigate.page import (
     Section,
     facts,
     grid,
+    period,
     second,
 )
+from tachograph.pipeline.investigate.tables import Table
 from tachograph.pipeline.query.reader import Reader
 
 SHOWN_ALERTS = 60
@@ -28,6 +30,15 @@ _SHARED = """arrayJoin(arrayFilter(one -> one.2 != '', [
     ('target', target_domain), ('target', target_ip),
     ('delegation', if(length(delegation_chain) > 1, delegation_chain[1], '')),
     ('principal', principal_id)]))"""
+_TOUCHED: Final = Table(
+    "SELECT touched_type, touched, uniqExact(agent_id) AS agents, sum(actions) AS actions,"
+    " sum(not_done) AS not_done, sum(bytes_out) AS bytes_out FROM tacho.blast_radius"
+    " WHERE agent_id IN {agents:Array(String)}"
+    " AND last_seen >= {since:DateTime64(6, 'UTC')} AND touched_type NOT IN ('model', 'secret')"
+    " GROUP BY touched_type, touched ORDER BY agents DESC, actions DESC, touched LIMIT 25",
+    {"touched_type": "kind", "touched": "what", "agents": "agents", "actions": "actions",
+     "not_done": "not done", "bytes_out": "bytes out"},
+)  # fmt: skip
 
 
 def one(reader: Reader, prefix: str) -> Row:
@@ -65,7 +76,10 @@ def page(reader: Reader, incident: Row) -> Page:
                 "it is one alert" if total == 1 else "they are alerts of one agent",
             ),
             Section("Alerts", [_list(rows, total)]),
-            Section("What its agents touched", [_touched(reader, incident)]),
+            Section(
+                "What its agents touched",
+                [_TOUCHED.of(reader, agents=incident["agents"], since=incident["first_seen"])],
+            ),
             Section("What does not join", [_joins([one for one in joins if one["refused"]])]),
             Section("What to do", [_todo(rows)]),
         ],
@@ -95,7 +109,7 @@ def _facts(incident: Row, rows: list[Row]) -> Facts:
     agents, principals = incident["agents"], incident["principals"]
     return facts(
         [
-            ("when", f"{second(incident['first_seen'])} to {second(incident['last_seen'])} UTC"),
+            ("when", period(incident["first_seen"], incident["last_seen"])),
             ("began with", f"{first.get('agent_id', '')} (alert {incident['incident_id']})"),
             ("agents", agents[:20] + (["…"] if int(incident["agent_count"]) > 20 else [])),
             ("for", principals[:10] + (["…"] if len(principals) > 10 else [])),
@@ -153,22 +167,6 @@ def _list(rows: list[Row], total: int) -> Grid:
     }  # fmt: skip
     more = [dict.fromkeys(columns, "") | {"title": f"… {total - SHOWN_ALERTS:,} more"}]
     return grid(columns, rows[:SHOWN_ALERTS] + (more if total > SHOWN_ALERTS else []))
-
-
-def _touched(reader: Reader, incident: Row) -> Grid:
-    rows = reader.rows(
-        "SELECT touched_type, touched, uniqExact(agent_id) AS agents, sum(actions) AS actions,"
-        " sum(not_done) AS not_done, sum(bytes_out) AS bytes_out FROM tacho.blast_radius"
-        " WHERE agent_id IN {agents:Array(String)}"
-        " AND last_seen >= {since:DateTime64(6, 'UTC')} AND touched_type NOT IN ('model', 'secret')"
-        " GROUP BY touched_type, touched ORDER BY agents DESC, actions DESC, touched LIMIT 25",
-        {"agents": incident["agents"], "since": incident["first_seen"]},
-    )
-    columns = {
-        "touched_type": "kind", "touched": "what", "agents": "agents", "actions": "actions",
-        "not_done": "not done", "bytes_out": "bytes out",
-    }  # fmt: skip
-    return grid(columns, rows)
 
 
 def _todo(rows: list[Row]) -> Lines:

@@ -121,3 +121,8 @@ def clock(moment: str) -> str:
 def second(moment: str | None) -> str:
     """A moment to the second."""
     return (moment or "")[:19]
+
+
+def period(begin: str | None, end: str | None) -> str:
+    """From when to when, to the second."""
+    return f"{second(begin)} to {second(end)} UTC"

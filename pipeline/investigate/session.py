@@ -1,46 +1,61 @@
 """The page of one session: the conversation, what was said of it, and what it touched."""
 
+from typing import Final
+
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
 from tachograph.pipeline.investigate.origins import CALLED, Turn, origins
 from tachograph.pipeline.investigate.page import (
     Facts,
-    Grid,
     Lines,
     Page,
     Section,
     Talk,
     clock,
     facts,
-    grid,
-    second,
+    period,
 )
+from tachograph.pipeline.investigate.tables import Table, alerts
 from tachograph.pipeline.query.reader import Reader
 
 SHOWN_TURNS = 200
-ALERTS = {
-    "alert_id": "alert", "severity": "severity", "status": "status", "disposition": "disposition",
-    "title": "title", "last_seen": "last seen",
-}  # fmt: skip
+_SIGNALS: Final = Table(
+    "SELECT event_time, severity, title, kind, reason.text AS why, signal_id"
+    " FROM tacho.signals WHERE session_id = {id:String}"
+    " ORDER BY event_time, signal_id LIMIT 50",
+    {"event_time": "time", "severity": "severity", "title": "rule", "kind": "kind", "why": "why",
+     "signal_id": "signal"},
+)  # fmt: skip
+_TOUCHED: Final = Table(
+    "SELECT what.1 AS kind, what.2 AS touched, count() AS actions,"
+    " countIf(outcome IN ('failed', 'denied')) AS not_done FROM (SELECT outcome, arrayJoin("
+    "arrayFilter(t -> t.2 != '', arrayConcat([('tool', tool_name), ('host',"
+    " if(target_domain != '', target_domain, target_host)), ('file', file_path),"
+    " ('resource', target_resource), ('repo', target_repo), ('credential', credential_id)],"
+    " arrayMap(r -> ('recipient', r), recipients)))) AS what"
+    " FROM tacho.actions WHERE session_id = {id:String})"
+    " GROUP BY what ORDER BY kind, actions DESC, touched LIMIT 60",
+    {"kind": "kind", "touched": "what", "actions": "actions", "not_done": "not done"},
+)
 
 
 def page(reader: Reader, session_id: str) -> Page:
     """The page. Raises Refused, RetryLater."""
     row = _about(reader, session_id)
-    alerts = ask.alerts_of(
-        reader, "has(session_ids, {id:String}) OR session_id = {id:String}", {"id": session_id}
+    alerted = alerts(
+        reader, "has(session_ids, {id:String}) OR session_id = {id:String}", id=session_id
     )
     return Page(
         kind="session",
         id=session_id,
         title=f"{', '.join(row['agents'])}: {row['actions']} actions",
-        severity=ask.gravest(alerts),
+        severity=alerted.gravest,
         sections=[
             Section("What it was", [_facts(row)]),
-            Section("Alerts", [grid(ALERTS, alerts)], "none"),
+            Section("Alerts", [alerted.grid], "none"),
             Section("Conversation", [_talk(reader, session_id)], "no words were recorded"),
-            Section("Signals", [_signals(reader, session_id)], "none"),
-            Section("What it touched", [_touched(reader, session_id)], "nothing with a name"),
+            Section("Signals", [_SIGNALS.of(reader, id=session_id)], "none"),
+            Section("What it touched", [_TOUCHED.of(reader, id=session_id)], "nothing with a name"),
             Section("What was not seen", [Lines(_unseen(reader, row))],
                     "nothing is known to be missing"),
         ],
@@ -71,7 +86,7 @@ def _facts(row: Row) -> Facts:
         [
             ("agents", row["agents"]),
             ("for", row["principals"]),
-            ("when", f"{second(row['began'])} to {second(row['ended'])} UTC"),
+            ("when", period(row["began"], row["ended"])),
             ("begun by", row["triggers"]),
             ("environment", row["environment"]),
             ("actions", f"{row['actions']}, {row['not_done']} failed or denied"),
@@ -124,36 +139,6 @@ def _news(turns: list[Turn]) -> list[Turn]:
         said.add(one.text)
         kept.append(one)
     return kept
-
-
-def _signals(reader: Reader, session_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT event_time, severity, title, kind, reason.text AS why, signal_id"
-        " FROM tacho.signals WHERE session_id = {id:String}"
-        " ORDER BY event_time, signal_id LIMIT 50",
-        {"id": session_id},
-    )
-    columns = {
-        "event_time": "time", "severity": "severity", "title": "rule", "kind": "kind",
-        "why": "why", "signal_id": "signal",
-    }  # fmt: skip
-    return grid(columns, rows)
-
-
-def _touched(reader: Reader, session_id: str) -> Grid:
-    rows = reader.rows(
-        "SELECT what.1 AS kind, what.2 AS touched, count() AS actions,"
-        " countIf(outcome IN ('failed', 'denied')) AS not_done FROM (SELECT outcome, arrayJoin("
-        "arrayFilter(t -> t.2 != '', arrayConcat([('tool', tool_name), ('host',"
-        " if(target_domain != '', target_domain, target_host)), ('file', file_path),"
-        " ('resource', target_resource), ('repo', target_repo), ('credential', credential_id)],"
-        " arrayMap(r -> ('recipient', r), recipients)))) AS what"
-        " FROM tacho.actions WHERE session_id = {id:String})"
-        " GROUP BY what ORDER BY kind, actions DESC, touched LIMIT 60",
-        {"id": session_id},
-    )
-    columns = {"kind": "kind", "touched": "what", "actions": "actions", "not_done": "not done"}
-    return grid(columns, rows)
 
 
 def _unseen(reader: Reader, row: Row) -> list[str]:
