@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from tachograph.pipeline.serve.listing import Listing, Question, cursor
+from tachograph.pipeline.serve.listing import Listing, Question
 from tachograph.schemas.alert import SEVERITIES, Alert
 from tachograph.schemas.records import Disposition, Incident
 
@@ -88,16 +88,6 @@ def words(alert: Alert) -> Question:
         values,
         WORDS_MAX,
     )
-
-
-def cursor_of(alert: Alert) -> str:
-    """Where the page after this alert begins."""
-    return cursor(alert.created_at, alert.alert_id)
-
-
-def cursor_after(incident: Incident) -> str:
-    """Where the page after this incident begins."""
-    return cursor(incident.first_seen, incident.incident_id)
 
 
 def alert_of(row: Mapping[str, Any]) -> Alert:

@@ -3,7 +3,7 @@ it, for consoles and scripts.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from tachograph.pipeline.serve.audit import Audit
 from tachograph.pipeline.serve.console.entrance import same_site
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.gate import Gate
-from tachograph.pipeline.serve.listing import ID, Question, question
+from tachograph.pipeline.serve.listing import ID, Listing, Question, cursor, question
 from tachograph.pipeline.serve.saying import Saying
 from tachograph.schemas.alert import Alert
 from tachograph.schemas.records import Disposition, Incident
@@ -44,6 +44,32 @@ class Words(Word, frozen=True, kw_only=True, forbid_unknown_fields=True):
     alert_ids: Annotated[list[_AlertId], msgspec.Meta(min_length=1, max_length=MAX_ALERTS)]
 
 
+class _Kind(NamedTuple, Generic[Found]):
+    """A kind of record that is listed, and shown one at a time by its id."""
+
+    name: str
+    listing: Listing
+    one: Callable[[str, str | None], Question]
+    record_of: Callable[[Mapping[str, Any]], Found]
+    absent: str
+
+
+_ALERTS: Final = _Kind(
+    "alert",
+    alert_pages.ALERTS,
+    alert_pages.one,
+    alert_pages.alert_of,
+    "no such alert; a retracted one is not shown",
+)
+_INCIDENTS: Final = _Kind(
+    "incident",
+    alert_pages.INCIDENTS,
+    alert_pages.one_incident,
+    alert_pages.incident_of,
+    "no incident of that id, nor an alert of one",
+)
+
+
 class Archive:
     """Stored alerts and incidents. Made and used on the event loop."""
 
@@ -52,17 +78,11 @@ class Archive:
 
     async def page(self, request: Request) -> Response:
         """GET /v1/alerts: a page, newest first, and where the next one begins."""
-        caller = self._gate.admit(request, "watch")
-        asked = question(alert_pages.ALERTS, request.query_params, caller.tenant)
-        found = await self._ask(asked, alert_pages.alert_of)
-        page = found[: asked.limit]
-        await self._audit.note(request, caller, "list", "alerts", [str(request.query_params)])
-        more = alert_pages.cursor_of(page[-1]) if len(found) > asked.limit else None
-        return _json({"alerts": page, "next": more})
+        return await self._page(request, _ALERTS)
 
     async def one(self, request: Request) -> Response:
         """GET /v1/alerts/{alert_id}: one alert as it stands now."""
-        return _json(await self._alert(request))
+        return _json(await self._one(request, _ALERTS))
 
     async def words(self, request: Request) -> Response:
         """GET /v1/alerts/{alert_id}/dispositions: what people said of it, the newest first; POST:
@@ -70,33 +90,17 @@ class Archive:
         """
         if request.method == "POST":
             return await self._say(request, Word, lambda _: [request.path_params["alert_id"]])
-        alert = await self._alert(request)
+        alert = await self._one(request, _ALERTS)
         found = await self._ask(alert_pages.words(alert), alert_pages.word_of)
         return _json({"dispositions": found})
 
     async def incidents(self, request: Request) -> Response:
         """GET /v1/incidents: a page, newest first, and where the next one begins."""
-        caller = self._gate.admit(request, "watch")
-        asked = question(alert_pages.INCIDENTS, request.query_params, caller.tenant)
-        found = await self._ask(asked, alert_pages.incident_of)
-        page = found[: asked.limit]
-        await self._audit.note(request, caller, "list", "incidents", [str(request.query_params)])
-        more = alert_pages.cursor_after(page[-1]) if len(found) > asked.limit else None
-        return _json({"incidents": page, "next": more})
+        return await self._page(request, _INCIDENTS)
 
     async def incident(self, request: Request) -> Response:
         """GET /v1/incidents/{incident_id}: one incident, by its id or that of an alert of it."""
-        caller = self._gate.admit(request, "watch")
-        name = request.path_params["incident_id"]
-        asked = alert_pages.one_incident(name, caller.tenant)
-        found = await self._ask(asked, alert_pages.incident_of)
-        if not found:
-            raise RequestError(404, "no incident of that id, nor an alert of one")
-        [incident] = found
-        await self._audit.note(
-            request, caller, "view", "incident", [incident.incident_id], tenant=incident.tenant
-        )
-        return _json(incident)
+        return _json(await self._one(request, _INCIDENTS))
 
     async def say_of_several(self, request: Request) -> Response:
         """POST /v1/dispositions: one word on several alerts."""
@@ -114,17 +118,26 @@ class Archive:
         stored = await self._saying.shown(caller, records)
         return _json({"dispositions": records, "stored": stored}, 201)
 
-    async def _alert(self, request: Request) -> Alert:
+    async def _page(self, request: Request, kind: _Kind[Found]) -> Response:
         caller = self._gate.admit(request, "watch")
-        asked = alert_pages.one(request.path_params["alert_id"], caller.tenant)
-        found = await self._ask(asked, alert_pages.alert_of)
+        asked = question(kind.listing, request.query_params, caller.tenant)
+        found = await self._ask(asked, kind.record_of)
+        page, several = found[: asked.limit], f"{kind.name}s"
+        await self._audit.note(request, caller, "list", several, [str(request.query_params)])
+        more = cursor(kind.listing, page[-1]) if len(found) > asked.limit else None
+        return _json({several: page, "next": more})
+
+    async def _one(self, request: Request, kind: _Kind[Found]) -> Found:
+        caller = self._gate.admit(request, "watch")
+        id_ = kind.listing.id
+        found = await self._ask(kind.one(request.path_params[id_], caller.tenant), kind.record_of)
         if not found:
-            raise RequestError(404, "no such alert; a retracted one is not shown")
-        [alert] = found
+            raise RequestError(404, kind.absent)
+        [record] = found
         await self._audit.note(
-            request, caller, "view", "alert", [alert.alert_id], tenant=alert.tenant
+            request, caller, "view", kind.name, [getattr(record, id_)], tenant=record.tenant
         )
-        return alert
+        return record
 
     async def _ask(
         self, asked: Question, record_of: Callable[[Mapping[str, Any]], Found]

@@ -7,7 +7,7 @@ that changes meanwhile is neither skipped nor given twice.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -90,9 +90,9 @@ def question(
     return Question(f"SELECT {columns} FROM {listing.table}{where} {order}", values, limit)  # noqa: S608
 
 
-def cursor(at: datetime, name: str) -> str:
-    """Where the page after this row begins."""
-    return f"{to_us(at)}:{name}"
+def cursor(listing: Listing, record: Any) -> str:
+    """Where the page after this record of the list begins."""
+    return f"{to_us(getattr(record, listing.at))}:{getattr(record, listing.id)}"
 
 
 def _filters(listing: Listing, query: QueryParams, values: dict[str, str]) -> list[str]:
