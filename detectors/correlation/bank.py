@@ -31,7 +31,8 @@ from tachograph.detectors.correlation.matched import (
 )
 from tachograph.detectors.correlation.memory import CorrelatorStats
 from tachograph.detectors.correlation.reports import Fired, Voice
-from tachograph.detectors.facts import FactStore, group_value
+from tachograph.detectors.fact_store import FactStore
+from tachograph.detectors.facts import group_value
 from tachograph.detectors.ids import Hasher
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import FieldMap

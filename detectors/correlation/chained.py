@@ -14,7 +14,8 @@ import polars as pl
 from tachograph.detectors.correlation.arrays import Array
 from tachograph.detectors.correlation.matched import SIGNAL, Matched, Matches, rule_key
 from tachograph.detectors.correlation.reports import Fired
-from tachograph.detectors.facts import FactStore, number_column
+from tachograph.detectors.fact_store import FactStore
+from tachograph.detectors.facts import number_column
 from tachograph.detectors.ids import halves
 from tachograph.detectors.language.rule import Correlation
 

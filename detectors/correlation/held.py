@@ -11,7 +11,8 @@ from tachograph.detectors.correlation.evidence import Crossings
 from tachograph.detectors.correlation.first_seen import FirstSeenJudge
 from tachograph.detectors.correlation.judges import Judge, sweep_of
 from tachograph.detectors.correlation.stretch import FOREVER, Stretch
-from tachograph.detectors.facts import Facts, FactStore, Places, group_value, number_column
+from tachograph.detectors.fact_store import FactStore, Places
+from tachograph.detectors.facts import Facts, group_value, number_column
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.language.rule import Correlation, Figure, FirstSeen, Leaf, Values
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.correlation.matched import Matched, Matches, rule_key
-from tachograph.detectors.facts import UNLINKED_OR_NOBODYS, FactStore, Rows
+from tachograph.detectors.fact_store import UNLINKED_OR_NOBODYS, FactStore
+from tachograph.detectors.facts import Rows
 from tachograph.detectors.language.rule import MICROS, Correlation
 from tachograph.detectors.links import Linked, Trace, changed_rows, linked
 

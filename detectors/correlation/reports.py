@@ -13,7 +13,8 @@ from tachograph.detectors.correlation.evidence import Basis, Crossings
 from tachograph.detectors.correlation.memory import Memory
 from tachograph.detectors.correlation.said import Live, Said
 from tachograph.detectors.correlation.stretch import LONG_AGO, Held
-from tachograph.detectors.facts import Facts, FactStore, Places
+from tachograph.detectors.fact_store import FactStore, Places
+from tachograph.detectors.facts import Facts
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.signals import Evidence, SignalMaker, changed
 from tachograph.schemas.alert import Change, Signal
