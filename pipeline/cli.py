@@ -228,26 +228,18 @@ def migrate(
     run_migrate(cluster or "", show=show)
 
 
-def _register() -> None:
+def _add_verbs() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.backup.command import backup, restore
-    from tachograph.pipeline.control.command import app as directive
     from tachograph.pipeline.export.command import export
-    from tachograph.pipeline.forward.command import app as forward
-    from tachograph.pipeline.investigate_command import agent, alert, incident, session
-    from tachograph.pipeline.map_command import app as mapping
-    from tachograph.pipeline.models.command import app as models
-    from tachograph.pipeline.notarize.keys_command import app as keys
+    from tachograph.pipeline.investigate_command import agent, session
     from tachograph.pipeline.query_command import query
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.reproduce.command import reproduce
-    from tachograph.pipeline.retention.command import app as hold
-    from tachograph.pipeline.rules.command import app as rules
     from tachograph.pipeline.rules.command import backtest, coverage
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.alerts_command import alerts
     from tachograph.pipeline.serve.command import serve
-    from tachograph.pipeline.silence_command import app as silence
     from tachograph.pipeline.train.command import train
     from tachograph.pipeline.verify.command import verify
 
@@ -273,6 +265,20 @@ def _register() -> None:
         (Section.OPERATE, schema, "Print the JSON Schema of a record."),
     ):
         app.command(short_help=short, rich_help_panel=section)(run)
+
+
+def _add_groups() -> None:
+    """And so do groups of verbs."""
+    from tachograph.pipeline.control.command import app as directive
+    from tachograph.pipeline.forward.command import app as forward
+    from tachograph.pipeline.investigate_command import alert, incident
+    from tachograph.pipeline.map_command import app as mapping
+    from tachograph.pipeline.models.command import app as models
+    from tachograph.pipeline.notarize.keys_command import app as keys
+    from tachograph.pipeline.retention.command import app as hold
+    from tachograph.pipeline.rules.command import app as rules
+    from tachograph.pipeline.silence_command import app as silence
+
     for section, name, group, short in (
         (Section.INVESTIGATE, "alert", alert, "One alert on a page; close, assign, note."),
         (Section.INVESTIGATE, "incident", incident, "Alerts that belong together, on a page."),
@@ -293,7 +299,8 @@ def _register() -> None:
         app.add_typer(group, name=name, short_help=short, rich_help_panel=section)
 
 
-_register()
+_add_verbs()
+_add_groups()
 
 
 def main() -> None:
