@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 
 from tachograph.pipeline.normalize import limits, otlp
 from tachograph.pipeline.normalize.raw import BadInput
+from tachograph.pipeline.normalize.span_places import Finder, Places
 from tachograph.pipeline.normalize.spans import (
     FLAG,
     NONE,
@@ -27,7 +27,6 @@ from tachograph.pipeline.normalize.spans import (
     Codes,
     Event,
     Pairs,
-    Source,
     Spans,
     numbered,
     repeating,
@@ -41,44 +40,31 @@ from tachograph.pipeline.normalize.wire import (
     Ints,
     Wire,
     Words,
+    tag_of,
 )  # fmt: skip
 
 # Fields that a span may have to be read here: its attributes, and a few dozen others.
 MOST_FIELDS: Final = 400
-# Resource and scope together, to be remembered.
-KEPT_BYTES: Final = 4_096
 # Values nested deeper are left to the other reader, which knows the limit.
 _PLAIN_DEPTH: Final = limits.JSON_DEPTH - 16
 
-
-class _OddError(Exception):
-    """A record that is not plain."""
-
-
-def _tag(number: int, wire: int) -> int:
-    return number << 3 | wire
-
-
-_RESOURCE_SPANS: Final = _tag(1, LENGTH)
-_RESOURCE, _SCOPE_SPANS, _SCHEMA_URL = (_tag(number, LENGTH) for number in (1, 2, 3))
-_SCOPE, _SPANS = _tag(1, LENGTH), _tag(2, LENGTH)
-_TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME = (_tag(n, LENGTH) for n in range(1, 6))
-_KIND, _START, _END = _tag(6, VARINT), _tag(7, FIXED64), _tag(8, FIXED64)
-_ATTRIBUTE, _EVENT, _LINK, _STATUS = (_tag(number, LENGTH) for number in (9, 11, 13, 15))
-_DROPPED: Final = tuple(_tag(number, VARINT) for number in (10, 12, 14))
-_FLAGS: Final = _tag(16, FIXED32)
+_TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME = (tag_of(n, LENGTH) for n in range(1, 6))
+_KIND, _START, _END = tag_of(6, VARINT), tag_of(7, FIXED64), tag_of(8, FIXED64)
+_ATTRIBUTE, _EVENT, _LINK, _STATUS = (tag_of(number, LENGTH) for number in (9, 11, 13, 15))
+_DROPPED: Final = tuple(tag_of(number, VARINT) for number in (10, 12, 14))
+_FLAGS: Final = tag_of(16, FIXED32)
 _ONCE: Final = (
     _TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME, _KIND, _START, _END, _STATUS,
 )  # fmt: skip
-_STATUS_MESSAGE, _STATUS_CODE = _tag(2, LENGTH), _tag(3, VARINT)
+_STATUS_MESSAGE, _STATUS_CODE = tag_of(2, LENGTH), tag_of(3, VARINT)
 _VALUE_CODES: Final = {
-    _tag(1, LENGTH): TEXT,
-    _tag(2, VARINT): FLAG,
-    _tag(3, VARINT): WHOLE,
-    _tag(4, FIXED64): REAL,
-    _tag(5, LENGTH): OTHER,
-    _tag(6, LENGTH): OTHER,
-    _tag(7, LENGTH): OTHER,
+    tag_of(1, LENGTH): TEXT,
+    tag_of(2, VARINT): FLAG,
+    tag_of(3, VARINT): WHOLE,
+    tag_of(4, FIXED64): REAL,
+    tag_of(5, LENGTH): OTHER,
+    tag_of(6, LENGTH): OTHER,
+    tag_of(7, LENGTH): OTHER,
 }
 
 
@@ -93,10 +79,10 @@ _STATUS_TAGS: Final = _known([_STATUS_MESSAGE, _STATUS_CODE])
 
 
 class SpanReader:
-    """Reads requests; remembers what resources say, as each comes with every export. One thread."""
+    """Reads requests. One thread."""
 
     def __init__(self) -> None:
-        self._sources: dict[tuple[bytes, bytes], Source] = {}
+        self._finder = Finder()
 
     def read(self, requests: Sequence[bytes]) -> tuple[Spans, Bools]:
         """The spans of the plain requests, and which requests are not plain.
@@ -104,157 +90,16 @@ class SpanReader:
         `record` of the spans is the place in `requests`.
         """
         wire = Wire(requests)
-        odd = np.zeros(len(requests), np.bool_)
-        places = _Places()
-        for number, request in enumerate(requests):
-            try:
-                self._walk(request, int(wire.starts[number]), number, places)
-            except (_OddError, IndexError):
-                odd[number] = True
-                places.forget(number)
+        places, odd = self._finder.places(requests, wire.starts)
         spans, doubtful = _Reading(wire, places).spans()
         odd[spans.record[doubtful]] = True
         return spans.of(~odd[spans.record]), odd
-
-    def _walk(self, request: bytes, base: int, number: int, places: "_Places") -> None:
-        """Find the spans of one request. Raises _OddError or IndexError when it is not plain."""
-        index = 0
-        for tag, begin, end in _parts(request, 0, len(request)):
-            if tag != _RESOURCE_SPANS:
-                raise _OddError
-            resource, scoped = b"", list[tuple[int, int]]()
-            for inner, at, stop in _parts(request, begin, end):
-                if inner == _SCOPE_SPANS:
-                    scoped.append((at, stop))
-                elif inner == _RESOURCE and not resource:
-                    resource = request[at:stop]
-                else:
-                    _check_url(inner, request[at:stop])
-            if not scoped:
-                self._source(resource, b"")
-            for at, stop in scoped:
-                index = self._scope(request, at, stop, resource, index, base, number, places)
-
-    def _scope(  # noqa: PLR0917 - the state of one walk
-        self, request: bytes, at: int, stop: int, resource: bytes, index: int, base: int,
-        number: int, places: "_Places",
-    ) -> int:  # fmt: skip
-        scope = b""
-        begins, ends = places.begin, places.end
-        before = len(begins)
-        # As in _parts, without a call for each span.
-        while at < stop:
-            tag, size = request[at], request[at + 1]
-            at += 2
-            if size >= 0x80:
-                size, at = _length(request, at - 1)
-            end = at + size
-            if end > stop:
-                raise _OddError
-            if tag == _SPANS:
-                begins.append(base + at)
-                ends.append(base + end)
-            elif tag == _SCOPE and not scope:
-                scope = request[at:end]
-            else:
-                _check_url(tag, request[at:end])
-            at = end
-        found = len(begins) - before
-        source = self._source(resource, scope)  # must be sound even when nothing is under it
-        if found:
-            places.add(number, index, source, found)
-        return index + found
-
-    def _source(self, resource: bytes, scope: bytes) -> Source:
-        key = resource, scope
-        source = self._sources.get(key)
-        if source is not None:
-            return source
-        try:
-            attributes = otlp.attributes_of(Resource.FromString(resource).attributes)
-            name = InstrumentationScope.FromString(scope).name
-        except (DecodeError, BadInput) as error:
-            raise _OddError from error
-        source = Source.of(attributes, name)
-        if len(resource) + len(scope) <= KEPT_BYTES:
-            if len(self._sources) >= limits.CACHED_TEXTS:
-                self._sources.clear()
-            self._sources[key] = source
-        return source
-
-
-class _Places:
-    """Where the spans of all requests lie, and what they are under."""
-
-    def __init__(self) -> None:
-        self.groups: list[Source] = []
-        self.record: list[int] = []  # of each group
-        self.first: list[int] = []  # index of its first span in the record
-        self.size: list[int] = []
-        self.begin: list[int] = []
-        self.end: list[int] = []
-
-    def add(self, record: int, first: int, source: Source, size: int) -> None:
-        """A group: its spans were put down already."""
-        self.groups.append(source)
-        self.record.append(record)
-        self.first.append(first)
-        self.size.append(size)
-
-    def forget(self, record: int) -> None:
-        """The record turned out not to be plain."""
-        while self.record and self.record[-1] == record:
-            self.size.pop(), self.record.pop(), self.first.pop(), self.groups.pop()
-        kept = sum(self.size)
-        del self.begin[kept:], self.end[kept:]
-
-
-def _parts(raw: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(tag, begin, end) of the length-delimited fields of a message; others are not plain here.
-
-    Raises _OddError, or IndexError where the bytes end.
-    """
-    while at < end:
-        tag, size = raw[at], raw[at + 1]
-        at += 2
-        if tag >= 0x80:
-            raise _OddError
-        if size >= 0x80:
-            size, at = _length(raw, at - 1)
-        stop = at + size
-        if stop > end or tag & 7 != LENGTH:
-            raise _OddError
-        yield tag, at, stop
-        at = stop
-
-
-def _length(raw: bytes, at: int) -> tuple[int, int]:
-    number, high = raw[at] & 0x7F, raw[at + 1]
-    if high < 0x80:
-        return number | high << 7, at + 2
-    at += 1
-    for shift in range(7, 35, 7):
-        byte = raw[at]
-        number |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return number, at
-    raise _OddError
-
-
-def _check_url(tag: int, text: bytes) -> None:
-    if tag != _SCHEMA_URL:
-        raise _OddError
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        raise _OddError from error
 
 
 class _Reading:
     """The spans that lie at some places, read column by column; `doubtful` grows on the way."""
 
-    def __init__(self, wire: Wire, places: _Places) -> None:
+    def __init__(self, wire: Wire, places: Places) -> None:
         self._wire, self._places = wire, places
         begin, end = np.array(places.begin, np.int64), np.array(places.end, np.int64)
         self._fields, self._doubtful = wire.fields(begin, end, MOST_FIELDS)
@@ -441,10 +286,10 @@ def _key_and_value(wire: Wire, at: Ints, end: Ints) -> tuple[Where, Where, Bools
     """(begin, size) of the key and of the value of each KeyValue, and which are not plain: a key
     and a value, in this order.
     """
-    odd = (wire.bytes[at] != _tag(1, LENGTH)) | (at >= end)
+    odd = (wire.bytes[at] != tag_of(1, LENGTH)) | (at >= end)
     key_size, key_at = wire.lengths(at + 1, end)
     at = np.minimum(key_at + key_size, end)
-    odd |= (wire.bytes[at] != _tag(2, LENGTH)) | (at >= end)
+    odd |= (wire.bytes[at] != tag_of(2, LENGTH)) | (at >= end)
     size, begin = wire.lengths(at + 1, end)
     odd |= begin + size != end
     key_size[odd], size[odd] = 0, 0

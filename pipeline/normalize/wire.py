@@ -27,6 +27,11 @@ _SHIFT: Final = np.uint64(32)
 _LARGEST_TAG: Final = np.uint64(2**32 - 1)
 
 
+def tag_of(number: int, wire: int) -> int:
+    """What stands before a field of that number and wire type."""
+    return number << 3 | wire
+
+
 class Fields(NamedTuple):
     """Fields of many messages, in the order of the messages and within each as they come."""
 
