@@ -11,9 +11,9 @@ import msgspec
 import polars as pl
 
 from tachograph.detectors.intent.findings import Finding, Kind
-from tachograph.detectors.intent.marks import Step
 from tachograph.detectors.intent.prints import MEMORY
 from tachograph.detectors.intent.sent import Role, Sent, sent_of
+from tachograph.detectors.intent.steps import Step
 from tachograph.detectors.intent.verdicts import signal_of
 from tachograph.detectors.sessions.keys import differences
 from tachograph.schemas.alert import Severity, Signal

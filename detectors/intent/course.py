@@ -10,8 +10,8 @@ from tachograph.detectors.intent import answers, asks, flows, marks, prints, wei
 from tachograph.detectors.intent.asks import Request
 from tachograph.detectors.intent.findings import BY_MODEL, Finding, Refusal, Turn, Way
 from tachograph.detectors.intent.flows import Flows
-from tachograph.detectors.intent.marks import Step
 from tachograph.detectors.intent.sent import Sent, memory_flows
+from tachograph.detectors.intent.steps import Step, user_words
 from tachograph.detectors.provenance import values
 from tachograph.detectors.provenance.words import content_words, stems
 
@@ -102,7 +102,7 @@ class Course:
         return known
 
     def _hear(self, step: Step) -> None:
-        for text in marks.user_words(step.user):
+        for text in user_words(step.user):
             if text in self._heard:
                 continue
             self._heard.add(text)

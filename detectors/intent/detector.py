@@ -20,8 +20,9 @@ from tachograph.detectors.frames import rows_at
 from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.course import HELD_US
 from tachograph.detectors.intent.live import Live, Stored
-from tachograph.detectors.intent.marks import LATE, MARKS, Step
+from tachograph.detectors.intent.marks import LATE, MARKS
 from tachograph.detectors.intent.sent import Sent, of_memory, of_root, rows_of
+from tachograph.detectors.intent.steps import Step, steps_of
 from tachograph.detectors.intent.verdicts import VERSION
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.limits import Limits
@@ -114,7 +115,7 @@ class MisuseDetector:
         new = [self._words.push(lasts, here), self._calls.push(passes, here)]
         telling = rows_at(found[[KEY, MARKS]], np.flatnonzero(marked & _MEANING))
         touched = self._taken(*new) | self._opened(marks.by_session(telling))
-        touched |= self._sessions.untimely(step.facts for step in marks.steps_of(untimely))
+        touched |= self._sessions.untimely(step.facts for step in steps_of(untimely))
         outcome = self._judged(touched, revision)
         outcome.flows = [*flows, *outcome.flows]
         return outcome
@@ -127,7 +128,7 @@ class MisuseDetector:
             part |= root.is_not_null().to_numpy()
         if not part.any():
             return []
-        steps = marks.steps_of(rows_at(found, np.flatnonzero(part)))
+        steps = steps_of(rows_at(found, np.flatnonzero(part)))
         sent = [*of_root(steps), *of_memory(steps)]
         return [rows_of(sent)] if sent else []
 
@@ -152,7 +153,7 @@ class MisuseDetector:
         here = [frame for frame in frames if frame is not None]
         if not here:
             return {}
-        return self._sessions.put(marks.steps_of(pl.concat(here, how="diagonal")))
+        return self._sessions.put(steps_of(pl.concat(here, how="diagonal")))
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """See Detector."""

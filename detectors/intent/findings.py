@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from tachograph.detectors.intent.asks import Request
-from tachograph.detectors.intent.marks import Step
+from tachograph.detectors.intent.steps import Step
 from tachograph.schemas.alert import Severity
 
 Kind = Literal[

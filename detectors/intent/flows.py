@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from tachograph.detectors.intent.marks import CREDENTIAL_FILES, KEYS, PRIVATE, Step
+from tachograph.detectors.intent.marks import CREDENTIAL_FILES, KEYS, PRIVATE
+from tachograph.detectors.intent.steps import Step
 from tachograph.detectors.provenance.values import ADDRESS, leaves, plain
 from tachograph.schemas.identity import plain_id
 

@@ -6,8 +6,8 @@ import msgspec
 
 from tachograph.detectors.intent.course import Course
 from tachograph.detectors.intent.findings import Finding
-from tachograph.detectors.intent.marks import Step
 from tachograph.detectors.intent.sent import Sent
+from tachograph.detectors.intent.steps import Step
 from tachograph.detectors.intent.verdicts import blind_spots, signal_of
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.sessions.followed import Followed

@@ -19,7 +19,7 @@ from tachograph.detectors.correlation.travel import (
 )
 from tachograph.detectors.facts import FACT_COLUMNS, Facts
 from tachograph.detectors.intent import marks, prints
-from tachograph.detectors.intent.marks import Step
+from tachograph.detectors.intent.steps import Step, user_words
 
 FLOWS = "intent.flows"
 FLOWS_VERSION = "1"
@@ -79,7 +79,7 @@ def of_root(steps: Iterable[Step]) -> list[Sent]:
         if step.marks & marks.TOLD:
             found += _sent_if("told", of, prints.asked_of(step.brought), step)
         if step.marks & marks.USER and step.facts.session_id == root:
-            said = " ".join(marks.user_words(step.user))
+            said = " ".join(user_words(step.user))
             found += _sent_if("wished", of, prints.named(said), step)
         if step.marks & marks.CALL and step.risk not in ("read", ""):
             found += _sent_if("did", of, prints.given(step.args), step)

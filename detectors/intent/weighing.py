@@ -6,7 +6,7 @@ from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.asks import STRONG, Request
 from tachograph.detectors.intent.findings import Finding, Kind, Turn, Way
 from tachograph.detectors.intent.flows import Leak, destinations
-from tachograph.detectors.intent.marks import Step
+from tachograph.detectors.intent.steps import Step
 from tachograph.detectors.provenance.words import CLASSES, content_words, stems
 from tachograph.schemas.alert import Severity
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tachograph.detectors.facts import Facts
 from tachograph.detectors.intent import flows
 from tachograph.detectors.intent.flows import Flows, Leak
-from tachograph.detectors.intent.marks import Step
+from tachograph.detectors.intent.steps import Step
 
 HOUR_US = 3600 * 1_000_000
 TEXT = (
