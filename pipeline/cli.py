@@ -64,8 +64,12 @@ def up(
             "--for", help="stop after so many seconds with a summary; exit 1 without alerts"
         ),
     ] = None,
-    door_port: Annotated[int | None, typer.Option(help="port of the HTTP door (4318)")] = None,
-    clickhouse_port: Annotated[int, typer.Option(help="port of the embedded ClickHouse")] = 8123,
+    door_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="port of the HTTP door (4318)")
+    ] = None,
+    clickhouse_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="port of the embedded ClickHouse")
+    ] = 8123,
     plain: Annotated[
         bool, typer.Option("--plain", help="log lines instead of a live view")
     ] = False,
@@ -178,7 +182,7 @@ def tail(
     rich_help_panel=Section.START,
 )
 def clickhouse(
-    port: Annotated[int, typer.Option(help="port to listen on")] = 8123,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="port to listen on")] = 8123,
     *,
     tls_cert: Annotated[Path | None, typer.Option(help="certificate chain, PEM")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its private key, PEM")] = None,

@@ -45,7 +45,12 @@ def list_destinations(context: typer.Context) -> None:
     from tachograph.pipeline.forward.config import load
     from tachograph.pipeline.settings import Settings
 
-    for configured in load(Settings.from_env(), context.obj):
+    settings = Settings.from_env()
+    found = load(settings, context.obj)
+    if not found:
+        typer.echo(f"No destination: write {settings.home}/forward.yaml or name a file with"
+                   " --config.", err=True)  # fmt: skip
+    for configured in found:
         typer.echo(msgspec.json.encode(configured.shown()).decode())
 
 

@@ -36,6 +36,9 @@ _FATAL = {
     KafkaError._AUTHENTICATION,
     KafkaError._FATAL,
 }
+# Nobody listens, or nobody knows the name.
+_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
+_WHERE = "start `tacho up`, or name a broker that runs with KAFKA_BOOTSTRAP_SERVERS"
 # The committed offset fell out of retention: a jump would lose records without a word.
 _EXPIRED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 # News, not errors: a topic that does not exist yet appears later.
@@ -57,6 +60,8 @@ class Commitment(NamedTuple):
 def mapped(error: KafkaError, what: str) -> RetryLater | Refused:
     """An error of the client as one of ours."""
     text = f"{what}: {error.str()} ({error.name()})"
+    if error.code() in _AWAY:
+        text += f"; {_WHERE}"
     if error.code() in _FATAL or error.fatal():
         return Refused(text)
     return RetryLater(text)

@@ -22,7 +22,11 @@ def list_keys(
     from tachograph.pipeline.settings import Settings
     from tachograph.schemas import codec
 
-    for key in read_ring(Settings.from_env().home / RING_FILE).keys:
+    path = Settings.from_env().home / RING_FILE
+    ring = read_ring(path)
+    if not ring.keys:
+        typer.echo(f"No key in {path}: the notary makes one when it first starts.", err=True)
+    for key in ring.keys:
         if as_json:
             typer.echo(codec.encode(key).decode())
         else:

@@ -3,6 +3,7 @@
 What a verb needs is imported when it runs, so that help comes at once.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -315,17 +316,18 @@ def stats(
     *,
     url: Annotated[
         Optional[str],  # noqa: UP045 - typer reads the annotation
-        typer.Option(help="the door; else http://127.0.0.1:4318 (TACHO_DOOR_PORT)"),
-    ] = None,
-    token: Annotated[
-        Optional[str],  # noqa: UP045 - typer reads the annotation
-        typer.Option(envvar="TACHO_TOKEN", help="a token of the door with the role metrics"),
+        typer.Option(
+            envvar="TACHO_DOOR_URL",
+            help="the door; else http://127.0.0.1:4318 (TACHO_DOOR_PORT)",
+        ),
     ] = None,
     by: Annotated[str, typer.Option(help="order: signals, matches, time or title")] = "signals",
     as_json: AsJson = False,
 ) -> None:
     """What each rule in force did: how often asked, matched, said, how long it took, when it last
     matched, and whether it can fire at all.
+
+    TACHO_DOOR_TOKEN holds a token with the role metrics for a door that asks for one.
     """
     from tachograph.pipeline.errors import ConfigError
     from tachograph.pipeline.rules.stats import ORDERS, run_stats
@@ -334,6 +336,7 @@ def stats(
     door = url or f"http://127.0.0.1:{Settings.from_env().door_port}"
     if by not in ORDERS:
         raise ConfigError(f"--by {by}: one of {', '.join(ORDERS)}")
+    token = os.environ.get("TACHO_DOOR_TOKEN")
     run_stats(door, token, by=by, as_json=as_json, sink=sys.stdout)
 
 

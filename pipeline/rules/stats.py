@@ -88,7 +88,10 @@ def _fetched(url: str, token: str | None) -> str:
     except httpx.HTTPError as error:
         raise RetryLater(f"no door at {url} (--url names another): {error}") from error
     if answer.status_code != httpx.codes.OK:
-        raise ConfigError(f"{url} refuses: {answer.status_code} {answer.text[:200]}")
+        raise ConfigError(
+            f"{url} refuses: {answer.status_code}; --url names the door, TACHO_DOOR_TOKEN holds a"
+            " token with the role metrics"
+        )
     return answer.text
 
 

@@ -141,6 +141,10 @@ class Tally(msgspec.Struct):
             self.faults[fault.reason] += 1
             self.first.setdefault(fault.reason, fault)
 
+    def in_vain(self) -> bool:
+        """Whether there was something to judge, and none of it could be."""
+        return self.faults.total() > 0 and self.events == 0
+
     def note(self, finding: Finding) -> None:
         """Count a finding."""
         self.severities[finding.severity] += 1
@@ -157,6 +161,8 @@ class Tally(msgspec.Struct):
         parts += [self._not_usable(why, count) for why, count in self.faults.items()]
         if self.refused:
             parts.append(f"judged without what {len(self.refused):,} problem(s) in rules left out")
+        if self.in_vain():
+            parts.append("nothing was judged: --format says what a file is")
         return "; ".join(parts)
 
     def _not_usable(self, why: str, count: int) -> str:
@@ -285,8 +291,8 @@ def _write(findings: Iterator[Finding], out: Output, tally: Tally) -> None:
 
 
 def run_scan(options: Options) -> int:
-    """Judge all files; the exit code: 1 where --fail-on says so, 2 where rules were left out, as
-    grep does whose search was not whole. Raises ConfigError.
+    """Judge all files; the exit code: 1 where --fail-on says so, 2 where rules were left out or
+    nothing of the files could be used, as grep does whose search was not whole. Raises ConfigError.
     """
     logs.configure()
     options.check()
@@ -297,4 +303,4 @@ def run_scan(options: Options) -> int:
     sys.stderr.write(tally.text() + "\n")
     if options.fail_on and tally.reaches(options.fail_on):
         return 1
-    return 2 if tally.refused else 0
+    return 2 if tally.refused or tally.in_vain() else 0

@@ -56,7 +56,7 @@ class AlertsClient:
         try:
             answer = self._client.get("/v1/alerts", params=query)
         except httpx.HTTPError as error:
-            raise RetryLater(f"{self._client.base_url}: {error}") from error
+            raise self._away(error) from error
         _check(answer.status_code, answer.content)
         page: dict[str, Any] = msgspec.json.decode(answer.content)
         return page
@@ -72,7 +72,13 @@ class AlertsClient:
                     (line[3:].strip() for line in lines if line.startswith("id:")), None
                 )
         except httpx.HTTPError as error:
-            raise RetryLater(f"{self._client.base_url}: {error}") from error
+            raise self._away(error) from error
+
+    def _away(self, error: httpx.HTTPError) -> RetryLater:
+        return RetryLater(
+            f"no door at {self._client.base_url} ({error}): start `tacho up` or `tacho serve`, or"
+            " name another with --url"
+        )
 
     def follow(self, query: Query) -> Iterator[dict[str, Any]]:
         """Alerts since `begin` as they come, for ever. A break is resumed where it was; Refused
@@ -125,8 +131,10 @@ def _check(status: int, body: bytes) -> None:
     try:
         told = str(msgspec.json.decode(body)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        told = body[:200].decode("utf-8", "replace")
+        told = "in no words of a door's: is it one? --url names another"
     message = f"the door said {status}: {shown(told)}"
+    if status == 401:
+        message += "; TACHO_DOOR_TOKEN holds the token to ask with"
     if status in {429, 503}:
         raise RetryLater(message)
     raise Refused(message)

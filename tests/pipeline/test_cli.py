@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
+import pytest
 import typer.main
 from typer.testing import CliRunner
 
@@ -36,6 +38,30 @@ def test_every_verb_stands_in_the_help_once_under_a_heading() -> None:
     commands = typer.main.get_group(app).commands
     assert {name: listed.count(name) for name in commands} == dict.fromkeys(commands, 1)
     assert [f"{section}:" in said for section in Section] == [True] * len(Section)
+
+
+@pytest.mark.parametrize(
+    "words", [["up", "--door-port"], ["up", "--clickhouse-port"], ["clickhouse", "--port"]]
+)
+def test_a_number_that_is_no_port_is_a_mistaken_option(words: list[str]) -> None:
+    said = CliRunner().invoke(app, [*words, "99999"])
+    assert said.exit_code == 2
+    assert words[-1] in said.output
+    assert "65535" in said.output
+
+
+def test_without_a_key_or_a_destination_it_says_where_one_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TACHO_HOME", str(tmp_path))
+    monkeypatch.delenv("TACHO_FORWARD_CONFIG", raising=False)
+    keys = CliRunner().invoke(app, ["keys", "list"])
+    ring = tmp_path / "notary_keys.ndjson"
+    said = f"No key in {ring}: the notary makes one when it first starts.\n"
+    assert (keys.exit_code, keys.stdout, keys.stderr) == (0, "", said)
+    destinations = CliRunner().invoke(app, ["forward", "list"])
+    assert (destinations.exit_code, destinations.stdout) == (0, "")
+    assert f"write {tmp_path}/forward.yaml" in destinations.stderr
 
 
 def test_the_version_is_that_of_the_package() -> None:

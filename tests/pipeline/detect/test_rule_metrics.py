@@ -146,8 +146,12 @@ def test_a_door_is_asked_and_its_answer_shown_in_order() -> None:
 def test_a_door_that_does_not_answer_or_refuses_is_an_error_that_names_it() -> None:
     with pytest.raises(RetryLater, match=r"no door at http://127\.0\.0\.1:9 "):
         run_stats("http://127.0.0.1:9", None, by="title", as_json=True, sink=StringIO())
-    with answering(b"", status=403) as url, pytest.raises(ConfigError, match=f"{url} refuses: 403"):
+    with answering(b"<html>", status=403) as url, pytest.raises(ConfigError) as refused:
         run_stats(url, "a token", by="title", as_json=True, sink=StringIO())
+    assert str(refused.value) == (
+        f"{url} refuses: 403; --url names the door, TACHO_DOOR_TOKEN holds a token with the role"
+        " metrics"
+    )
 
 
 @contextmanager

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
+from confluent_kafka import KafkaError
 
 from tachograph.pipeline.errors import Refused, RetryLater
-from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, headers_of
+from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, headers_of, mapped
 from tachograph.pipeline.kafka.writer import MAX_RECORD_BYTES, Writer
 from tachograph.pipeline.settings import Settings
 from tests.waiting import eventually
@@ -141,6 +142,14 @@ def test_flush_raises_when_the_broker_is_away(settings_for: SettingsFor, topic_n
     writer.send(topic_name, b"x")
     with pytest.raises(RetryLater):
         writer.flush(5.0)
+
+
+@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN])
+def test_a_broker_that_does_not_answer_is_told_with_what_to_do(code: int) -> None:
+    told = mapped(KafkaError(code), "topic agent.alerts")
+    assert isinstance(told, RetryLater)
+    assert str(told).startswith("topic agent.alerts: ")
+    assert str(told).endswith("name a broker that runs with KAFKA_BOOTSTRAP_SERVERS")
 
 
 def test_lag_counts_what_was_not_read(

@@ -199,6 +199,22 @@ def test_reference_data_of_the_option_or_of_the_environment_is_joined(
         scan(path, reference=[tmp_path], **options)
 
 
+def test_a_file_of_which_nothing_can_be_used_is_no_clean_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.html").write_text("<html>\n</html>\n")
+    options = Options(files=[tmp_path / "page.html"], fail_on="high")
+    assert run_scan(options) == 2
+    assert capsys.readouterr().err == (
+        "0 events, 0 findings; 2 not usable (no JSON object), first line 1;"
+        " nothing was judged: --format says what a file is\n"
+    )
+    sound = written(tmp_path / "sound.ndjson", deletes("a", 1, 1.0))
+    assert run_scan(msgspec.structs.replace(options, files=[*options.files, sound])) == 0
+    (tmp_path / "empty.ndjson").write_text("")
+    assert run_scan(Options(files=[tmp_path / "empty.ndjson"])) == 0
+
+
 def test_lines_that_cannot_be_used_are_counted_with_the_first_of_each_kind_and_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,11 +84,26 @@ def test_json_is_one_object_a_line_up_to_the_limit(door: Scripted) -> None:
     assert "rule=a&rule=b&limit=2" in door.requests[0].path
 
 
+def test_a_door_that_is_not_there_is_named_with_what_to_do() -> None:
+    told = CliRunner().invoke(app, ["alerts", "--url", "http://127.0.0.1:9"]).exception
+    assert isinstance(told, RetryLater)
+    assert str(told).startswith("no door at http://127.0.0.1:9 (")
+    assert str(told).endswith("start `tacho up` or `tacho serve`, or name another with --url")
+
+
 def test_what_the_door_says_against_it_is_told(door: Scripted) -> None:
     door.forced = [reply(403, {"error": "the token has no role `watch`"})]
     told = CliRunner().invoke(app, ["alerts"]).exception
     assert isinstance(told, Refused)
     assert str(told) == "the door said 403: the token has no role `watch`"
+    door.forced = [reply(401, {"error": "a bearer token is needed"})]
+    assert str(CliRunner().invoke(app, ["alerts"]).exception) == (
+        "the door said 401: a bearer token is needed; TACHO_DOOR_TOKEN holds the token to ask with"
+    )
+    door.forced = [(404, {}, b"<html>\x1b[31m\n</html>")]
+    assert str(CliRunner().invoke(app, ["alerts"]).exception) == (
+        "the door said 404: in no words of a door's: is it one? --url names another"
+    )
     door.forced = [reply(503, {"error": "ClickHouse does not answer"})]
     assert isinstance(CliRunner().invoke(app, ["alerts"]).exception, RetryLater)
     assert CliRunner().invoke(app, ["alerts", "--min-severity", "huge"]).exit_code == 2
