@@ -25,7 +25,7 @@ setup: $(STAMP)  ## Everything into .venv (Python 3.11 or newer), each package c
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (on Debian: python3-venv); none was found." >&2; exit 1; }
 	@test -x $(BIN)/pip || { echo "Creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing packages (1.6 GB on disk, a minute after their download)"
+	@echo "Installing packages (2 GB on disk, a minute after their download)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
