@@ -43,7 +43,7 @@ def operator_key(home: Path, environ: Mapping[str, str] | None = None) -> bytes:
 def made_key(path: Path) -> bytes:
     """The 32-byte key kept in a file, which is made at first use. Raises OSError, ConfigError."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(path)
     return kept_key(path)
 

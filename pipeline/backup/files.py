@@ -61,7 +61,7 @@ def write(reader: Reader, folder: Path, names: list[str]) -> Manifest:
     RetryLater.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty: name a new folder for each backup")
         parts = [part for name in names for part in _parts(reader, folder, name)]

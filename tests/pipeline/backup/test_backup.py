@@ -1,5 +1,6 @@
 """What was backed up is there again on another server, once, or nothing of it is."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,10 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(backup: Path, tmp_pat
         files.read(tmp_path)
     with pytest.raises(ConfigError, match="is no backup"):
         files.read(tmp_path / "nowhere")
+
+
+def test_a_backup_is_its_owners_alone(backup: Path) -> None:
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o700
 
 
 def test_a_backup_never_overwrites_another(world: ClickHouseSettings, backup: Path) -> None:

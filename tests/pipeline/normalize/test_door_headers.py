@@ -67,6 +67,7 @@ def test_the_key_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:
     assert len(found) == 8
     assert len(set(found)) == 1
     assert stat.S_IMODE((tmp_path / "home" / "operator.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["operator.key"]
 
 
