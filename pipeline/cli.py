@@ -224,12 +224,16 @@ def migrate(
             help="tables ON CLUSTER of this name, replicated", envvar="TACHO_CLICKHOUSE_CLUSTER"
         ),
     ] = None,
+    sharded: Annotated[
+        bool,
+        typer.Option("--sharded", help="and their rows parted among the shards of the cluster"),
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="print the statements, do nothing")] = False,
 ) -> None:
     """Create or update ClickHouse's tables; harmless to repeat."""
     from tachograph.pipeline.migrate import migrate as run_migrate
 
-    run_migrate(cluster or "", show=show)
+    run_migrate(cluster or "", parted=sharded, show=show)
 
 
 def _add_verbs() -> None:

@@ -25,6 +25,7 @@ from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.catalogue import TABLES
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
+from tachograph.pipeline.store.shards import LOCAL, sharded
 
 log = get("migrate")
 
@@ -32,6 +33,8 @@ WAIT_FOR_SERVER_S = 60.0
 # Word indexes without experimental settings, and sparse columns that may be NULL.
 OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_SHARDED = "TACHO_CLICKHOUSE_SHARDED"
+_YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
 _NAME = re.compile(r"[A-Za-z0-9_.{}-]{1,128}")
 _RETENTION = re.compile(r"toIntervalDay\((\d+)\)( WHERE )?")
 # A string, a quoted name, a comment, or the end of a statement.
@@ -41,34 +44,67 @@ _TOKEN = re.compile(
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """How tables are laid out on the servers, and how long rows stay."""
+    """How tables are laid out on the servers, and how long rows stay.
+
+    With a cluster tables are replicated; `sharded`: and their rows parted among its shards.
+    """
 
     days: int = DEFAULT_DAYS
     cluster: str = ""
+    sharded: bool = False
     retention: Retention | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Layout":
-        """Read TACHO_RETENTION_DAYS, TACHO_RETENTION and TACHO_CLICKHOUSE_CLUSTER. Raises
-        ConfigError.
+        """Read TACHO_RETENTION_DAYS, TACHO_RETENTION, TACHO_CLICKHOUSE_CLUSTER and
+        TACHO_CLICKHOUSE_SHARDED. Raises ConfigError.
         """
         retention = retention_from(environ)
         cluster = environ.get("TACHO_CLICKHOUSE_CLUSTER", "")
         if cluster and not _NAME.fullmatch(cluster):
             raise ConfigError(f"TACHO_CLICKHOUSE_CLUSTER: {cluster!r} is no name of a cluster")
-        return cls(days=retention.days, cluster=cluster, retention=retention)
+        parted = environ.get(_SHARDED, "").lower()
+        if parted not in ("", *_YES, *_NO):
+            raise ConfigError(f"{_SHARDED}: {parted!r} is neither true nor false")
+        if parted in _YES and not cluster:
+            raise ConfigError(f"{_SHARDED}: of which cluster? Name it: TACHO_CLICKHOUSE_CLUSTER")
+        return cls(
+            days=retention.days, cluster=cluster, sharded=parted in _YES, retention=retention
+        )
 
     def days_of(self, table: str) -> int:
         """How long rows of a table stay."""
         return self.retention.of_table(table) if self.retention else self.days
 
     def fill(self, text: str) -> str:
-        """The statements of a migration for this layout. With a cluster, tables are replicated."""
+        """The text of a migration for a server, or for one shard of a cluster."""
         return Template(text).substitute(
             days=self.days,
-            on_cluster=f"ON CLUSTER {quoted(self.cluster)}" if self.cluster else "",
+            on_cluster=self.on_cluster,
             replicated="Replicated" if self.cluster else "",
         )
+
+    @property
+    def on_cluster(self) -> str:
+        """The clause of statements that every server of the cluster runs."""
+        return f"ON CLUSTER {quoted(self.cluster)}" if self.cluster else ""
+
+    def holder(self, table: str) -> str:
+        """The table that holds the rows of this one: what is changed when it is about rows."""
+        return table + LOCAL if self.sharded else table
+
+    def statements(self, text: str) -> list[str]:
+        """The statements of a migration for this layout. Raises ConfigError."""
+        each = statements(self.fill(text))
+        if not self.sharded:
+            return list(each)
+        return [one for statement in each for one in sharded(statement, self.cluster)]
+
+    def shown(self, text: str) -> str:
+        """A migration for this layout, to read. Raises ConfigError."""
+        if not self.sharded:
+            return self.fill(text)
+        return "\n".join(f"{statement};\n" for statement in self.statements(text))
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -125,9 +161,11 @@ def apply(
 ) -> list[str]:
     """Apply what is missing; names of the files applied.
 
-    Raises Refused for a changed past file or an old server, RetryLater.
+    Raises Refused for a changed past file, ConfigError for an old server or another layout,
+    RetryLater.
     """
     new_enough(str(connection.rows("SELECT version()")[0][0]))
+    _as_laid_out(connection, layout)
     known = migrations() if known is None else known
     done = _applied(connection)
     for migration in known:
@@ -136,7 +174,7 @@ def apply(
         log.warning("the database is newer than this program", unknown_migrations=newer)
     missing = [migration for migration in known if migration.number not in done]
     for migration in missing:
-        for statement in statements(layout.fill(migration.text)):
+        for statement in layout.statements(migration.text):
             connection.command(statement)
         connection.command(
             "INSERT INTO tacho.migrations (number, name, sha256) VALUES"  # noqa: S608 - quoted
@@ -154,6 +192,19 @@ def new_enough(version: str) -> None:
         oldest = ".".join(map(str, OLDEST_SERVER))
         raise ConfigError(
             f"ClickHouse {version} is too old for the tables: {oldest} or newer is needed"
+        )
+
+
+def _as_laid_out(connection: Connection, layout: Layout) -> None:
+    """Rows that are there do not move: raises ConfigError where tables are laid out otherwise."""
+    rows = connection.rows(
+        "SELECT name, engine = 'Distributed' FROM system.tables WHERE database = 'tacho'"
+    )
+    if any(name in TABLES and bool(spread) != layout.sharded for name, spread in rows):
+        there = "are not sharded" if layout.sharded else "are sharded"
+        raise ConfigError(
+            f"{_SHARDED}: the tables that are there {there}; to change it: tacho backup --all,"
+            " an empty database, tacho restore"
         )
 
 
@@ -182,17 +233,17 @@ def _keep_for(connection: Connection, layout: Layout) -> None:
     rows = connection.rows(
         "SELECT name, create_table_query FROM system.tables WHERE database = 'tacho'"
     )
+    base = {layout.holder(table): table for table in TABLES}
     for name, text in rows:
         days = _RETENTION.search(text)
         # What is held is known to the notary: it alone changes the lifetime of such a table.
-        if name not in TABLES or not days or days[2] or int(days[1]) == layout.days_of(name):
+        if name not in base or not days or days[2] or int(days[1]) == layout.days_of(base[name]):
             continue
-        on_cluster = layout.fill("${on_cluster}")
         connection.command(
-            f"ALTER TABLE tacho.{name} {on_cluster}"
-            f" MODIFY TTL stored_at + toIntervalDay({layout.days_of(name)})"
+            f"ALTER TABLE tacho.{name} {layout.on_cluster}"
+            f" MODIFY TTL stored_at + toIntervalDay({layout.days_of(base[name])})"
         )
-        log.info("retention changed", table=name, days=layout.days_of(name))
+        log.info("retention changed", table=name, days=layout.days_of(base[name]))
 
 
 def apply_migrations(
@@ -220,15 +271,15 @@ def apply_migrations(
             sleep(1.0)
 
 
-def migrate(cluster: str = "", *, show: bool = False) -> None:
-    """Create or update ClickHouse's tables; harmless to repeat. `show`: print the statements of all
-    migrations and do nothing. Raises ConfigError, Refused, RetryLater.
+def migrate(cluster: str = "", *, parted: bool = False, show: bool = False) -> None:
+    """Create or update ClickHouse's tables; harmless to repeat. `parted`: sharded. `show`: print
+    the statements of all migrations and do nothing. Raises ConfigError, Refused, RetryLater.
     """
-    environ = {**os.environ, **({"TACHO_CLICKHOUSE_CLUSTER": cluster} if cluster else {})}
-    layout = Layout.from_env(environ)
+    named = {"TACHO_CLICKHOUSE_CLUSTER": cluster, _SHARDED: "1" if parted else ""}
+    layout = Layout.from_env({**os.environ, **{name: said for name, said in named.items() if said}})
     if show:
         for migration in migrations():
-            typer.echo(f"-- {migration.name}\n{layout.fill(migration.text)}")
+            typer.echo(f"-- {migration.name}\n{layout.shown(migration.text)}")
         return
     applied = apply_migrations(Settings.from_env(), layout)
     typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do")

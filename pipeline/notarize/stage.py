@@ -102,7 +102,7 @@ class Notary:
         self._config = ConfigLog(settings, STAGE)
         self._keeper = Keeper(
             self._config, retention_from(environ), settings.home / DELETIONS_FILE,
-            Layout.from_env(environ).fill("${on_cluster}"),
+            Layout.from_env(environ),
         )  # fmt: skip
         self._health = HealthReporter(settings, STAGE)
         self._reader = reader(

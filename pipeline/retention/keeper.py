@@ -14,6 +14,7 @@ import pyarrow as pa
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.config_log import ConfigLog
 from tachograph.pipeline.log import get
+from tachograph.pipeline.migrate import Layout
 from tachograph.pipeline.notarize.files import append_lines
 from tachograph.pipeline.notarize.keys import UNSIGNED, SigningKey
 from tachograph.pipeline.notarize.leaves import LOGS
@@ -52,11 +53,15 @@ class Keeper:
     """Used by one thread; `settings` and `connect` as the notary has them."""
 
     def __init__(
-        self, config: ConfigLog, retention: Retention, deletions: Path, on_cluster: str = ""
+        self,
+        config: ConfigLog,
+        retention: Retention,
+        deletions: Path,
+        layout: Layout = Layout(),  # noqa: B008 - frozen
     ) -> None:
-        """`on_cluster`: the clause for statements on replicated servers."""
+        """`layout`: where the tables hold their rows."""
         self._config, self._retention, self._deletions = config, retention, deletions
-        self._on_cluster = on_cluster
+        self._layout = layout
         self._words: list[Hold] = []
         self._applied: dict[str, str] = {}
         self._checked_us = 0
@@ -101,7 +106,7 @@ class Keeper:
             if self._applied.get(table) == ttl:
                 continue
             connection.command(
-                f"ALTER TABLE tacho.{table} {self._on_cluster} MODIFY TTL {ttl}"
+                f"ALTER TABLE {self._rows_of(table)} MODIFY TTL {ttl}"
                 " SETTINGS materialize_ttl_after_modify = 0"
             )
             self._applied[table] = ttl
@@ -113,9 +118,17 @@ class Keeper:
             " AND create_table_query NOT LIKE '%toIntervalDay(%) WHERE %'"
         )
         plain = Held()
+        there = {str(name) for (name,) in rows}
         return {
-            str(name): lifetime(name, self._retention.of_table(name), plain, ()) for (name,) in rows
+            table: lifetime(table, self._retention.of_table(table), plain, ())
+            for tables in CLASSES.values()
+            for table in tables
+            if self._layout.holder(table) in there
         }
+
+    def _rows_of(self, table: str) -> str:
+        """The table that holds the rows, on every server that has it."""
+        return f"tacho.{self._layout.holder(table)} {self._layout.on_cluster}"
 
     def _delete(
         self,
@@ -163,7 +176,7 @@ class Keeper:
         send(note)
         which = " OR ".join(f"log_offset BETWEEN {first} AND {last}" for first, last in gone)
         connection.command(
-            f"ALTER TABLE tacho.{table} {self._on_cluster} DELETE"
+            f"ALTER TABLE {self._rows_of(table)} DELETE"
             f" WHERE log_cluster = {quoted(tree[0])} AND log_topic = {quoted(tree[1])}"
             f" AND log_partition = {tree[2]} AND ({which})"
             " SETTINGS mutations_sync = 1"
