@@ -59,11 +59,11 @@ _NEVER = {
 # On a sharded cluster a row is stored when a shard has it, not when a server has promised to send
 # it there; and what a subquery finds is asked for once and handed to all shards. Elsewhere they say
 # nothing.
-_OF_SHARDS = {"distributed_foreground_insert": 1, "distributed_product_mode": "global"}
+OF_SHARDS = {"distributed_foreground_insert": 1, "distributed_product_mode": "global"}
 _STATEMENT = {
     "max_query_size": MAX_STATEMENT_BYTES,
     "max_execution_time": SERVER_TIMEOUT_S,
-    **_OF_SHARDS,
+    **OF_SHARDS,
 }
 # A server's text may quote a value, so a log line gets the code alone; only our side's text is
 # kept.
@@ -146,7 +146,7 @@ class Connection:
             "optimize_on_insert": 0,
             "input_format_null_as_default": 1,
             "max_execution_time": SERVER_TIMEOUT_S,
-            **_OF_SHARDS,
+            **OF_SHARDS,
             **deduplication,
         }
         try:

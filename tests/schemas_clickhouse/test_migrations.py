@@ -158,6 +158,71 @@ def test_migrate_shows_the_statements_for_a_cluster_and_does_nothing() -> None:
     assert "${" not in shown.output
 
 
+def test_migrate_shows_the_statements_for_a_sharded_cluster_and_does_nothing() -> None:
+    shown = CliRunner().invoke(app, ["migrate", "--cluster", "main", "--sharded", "--show"])
+    assert shown.exit_code == 0, shown.output
+    every = [
+        one for m in migrations() for one in Layout(cluster="main", sharded=True).statements(m.text)
+    ]
+    assert list(statements(shown.output)) == every
+    assert "Distributed('main', 'tacho', 'alerts_log_local'," in shown.output
+
+
+class Cluster:
+    """What a cluster answers whose tables are these: name → statement that made it."""
+
+    def __init__(self, tables: dict[str, str]) -> None:
+        self.tables = tables
+        self.told: list[str] = []
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        if "version()" in query:
+            return [("26.9.2.1",)]
+        if "'Distributed'" in query:
+            return [(name, "= Distributed(" in text) for name, text in self.tables.items()]
+        return list(self.tables.items()) if "create_table_query" in query else []
+
+    def command(self, statement: str) -> None:
+        self.told.append(statement)
+
+
+SPREAD = {"health_data": "ENGINE = Distributed(…)", "health_data_local": "TTL toIntervalDay(90)"}
+ALONE = {"health_data": "ENGINE = ReplacingMergeTree TTL toIntervalDay(90)"}
+
+
+def test_a_sharded_cluster_gets_its_statements_and_its_rows_the_retention() -> None:
+    cluster, layout = Cluster(SPREAD), Layout(cluster="main", sharded=True, days=7)
+    apply(cluster, layout)  # type: ignore[arg-type]
+    notes = "INSERT INTO tacho.migrations "
+    told = [one for one in cluster.told if not one.startswith(notes)]
+    assert told[:-1] == [one for m in migrations() for one in layout.statements(m.text)]
+    assert told[-1] == (
+        "ALTER TABLE tacho.health_data_local ON CLUSTER 'main'"
+        " MODIFY TTL stored_at + toIntervalDay(7)"
+    )
+    assert len(cluster.told) - len(told) == len(migrations())
+
+
+@pytest.mark.parametrize(
+    ("tables", "sharded", "there"),
+    [(ALONE, True, "are not sharded"), (SPREAD, False, "are sharded")],
+)
+def test_tables_that_are_laid_out_otherwise_are_left_as_they_are(
+    tables: dict[str, str], sharded: bool, there: str
+) -> None:
+    cluster = Cluster(tables)
+    with pytest.raises(ConfigError, match=f"TACHO_CLICKHOUSE_SHARDED: the tables .* {there}"):
+        apply(cluster, Layout(cluster="main", sharded=sharded))  # type: ignore[arg-type]
+    assert cluster.told == []
+
+
+def test_an_unsharded_database_is_not_sharded_in_passing(empty: Connection) -> None:
+    apply(empty, Layout())
+    with pytest.raises(ConfigError, match="are not sharded"):
+        apply(empty, Layout(cluster="main", sharded=True))
+    assert apply(empty, Layout()) == []
+
+
 @pytest.mark.parametrize("version", ["25.8.33.6", "26.2.1.1", "3", ""])
 def test_a_server_too_old_for_the_tables_is_named_as_such(version: str) -> None:
     with pytest.raises(ConfigError, match=r"too old for the tables: 26\.3"):
@@ -182,6 +247,8 @@ def test_files_out_of_order_are_refused(tmp_path: Path) -> None:
         {"TACHO_RETENTION_DAYS": "0"},
         {"TACHO_RETENTION_DAYS": "ninety"},
         {"TACHO_CLICKHOUSE_CLUSTER": "a'; DROP"},
+        {"TACHO_CLICKHOUSE_SHARDED": "perhaps", "TACHO_CLICKHOUSE_CLUSTER": "main"},
+        {"TACHO_CLICKHOUSE_SHARDED": "1"},
     ],
 )
 def test_a_layout_that_cannot_be_is_refused_with_the_name_of_the_setting(
@@ -189,6 +256,14 @@ def test_a_layout_that_cannot_be_is_refused_with_the_name_of_the_setting(
 ) -> None:
     with pytest.raises(ConfigError, match=next(iter(environ))):
         Layout.from_env(environ)
+
+
+@pytest.mark.parametrize(
+    ("said", "parted"), [("true", True), ("1", True), ("0", False), ("", False)]
+)
+def test_a_cluster_is_sharded_where_the_environment_says_so(said: str, parted: bool) -> None:
+    environ = {"TACHO_CLICKHOUSE_CLUSTER": "main", "TACHO_CLICKHOUSE_SHARDED": said}
+    assert Layout.from_env(environ).sharded is parted
 
 
 def test_semicolons_in_strings_names_and_comments_do_not_part_statements() -> None:

@@ -16,7 +16,7 @@ from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.notarize.files import read_lines
 from tachograph.pipeline.retention import holds
-from tachograph.pipeline.retention.classes import Retention, retention_from
+from tachograph.pipeline.retention.classes import CLASSES, Retention, retention_from
 from tachograph.pipeline.retention.holds import Held, Hold
 from tachograph.pipeline.retention.keeper import DELETIONS_FILE, Keeper, stretches
 from tachograph.pipeline.retention.sql import lifetime
@@ -180,6 +180,38 @@ def test_a_hold_changes_the_lifetime_of_tables_and_migrate_leaves_it_so(
     over = hold("case", agents=["agent'1"], released=True)
     keeper(tmp_path, over).step(owner, {}, key, lambda _: None, 0)
     assert ") WHERE NOT " not in _created(owner, "actions_data")
+
+
+class Cluster:
+    """A sharded cluster without rows, and what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return [("health_data",), ("health_data_local",)] if "system.tables" in query else []
+
+    def insert(self, *_: Any, **__: Any) -> None:
+        """A word on a hold."""
+
+    def command(self, statement: str) -> None:
+        self.told.append(statement)
+
+
+def test_on_a_sharded_cluster_lifetimes_are_those_of_the_tables_that_hold_the_rows(
+    tmp_path: Path,
+) -> None:
+    cluster, layout = Cluster(), Layout(cluster="main", sharded=True)
+    config: Any = Config(hold("case", agents=["a1"]))
+    keeper = Keeper(config, Retention(days=7), tmp_path / DELETIONS_FILE, layout)
+    keeper.step(cluster, {}, key_of(tmp_path), lambda _: None, 0)  # type: ignore[arg-type]
+    changed = [statement.split()[2:5] for statement in cluster.told]
+    assert changed == [
+        [f"tacho.{table}_local", "ON", "CLUSTER"]
+        for tables in CLASSES.values()
+        for table in tables
+        if table != "health_data"
+    ]
 
 
 def _created(owner: Connection, table: str) -> str:
