@@ -4,13 +4,17 @@
     python -m infra.clickhouse.roles --tenant acme | clickhouse-client
 
 Users get a role by `GRANT tacho_analyst TO ann`, those of one tenant `tacho_analyst_acme`.
+`--sharded` is for the tables of `tacho migrate --sharded`: a shard asks as the user who asked, so
+what he may do there is said of the tables that hold the rows too.
 """
 
 import argparse
 import re
+from collections.abc import Iterable
 
 from tachograph.pipeline.notarize.leaves import LOGS
 from tachograph.pipeline.store.catalogue import TABLES
+from tachograph.pipeline.store.shards import LOCAL
 from tachograph.pipeline.verify.views import SHOWN
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -27,10 +31,15 @@ LIMITS = {
 }
 
 
-def grants() -> dict[str, list[str]]:
+# A subquery over shards in another is refused unless what it finds is handed to all of them.
+_OF_SHARDS = {"distributed_product_mode": "'global'"}
+
+
+def grants(*, sharded: bool = False) -> dict[str, list[str]]:
     """Role → what it may do, as `PRIVILEGES ON what`."""
-    stored = [name for name in TABLES if name not in _EVIDENCE]
+    stored = _asked((name for name in TABLES if name not in _EVIDENCE), sharded=sharded)
     expiring = [name for name, table in TABLES.items() if table.expires]
+    everywhere = ["CLUSTER ON *.*"] if sharded else []
     return {
         # `tacho migrate`, by hand or at a start: nobody else makes or changes tables.
         "tacho_migrator": [
@@ -38,41 +47,66 @@ def grants() -> dict[str, list[str]]:
             " ON tacho.*",
             "SELECT ON system.tables",
             "TABLE ENGINE ON *",
+            *everywhere,
         ],
         # `tacho store`: no delete, no update, nothing of what proves the logs.
         "tacho_writer": [f"SELECT, INSERT ON tacho.{name}" for name in stored]
         + ["SELECT ON tacho.session_links", "SELECT ON tacho.migrations"],
         # `tacho notarize`: leaves and heads, and what retention takes.
         "tacho_notary": [
-            *(f"SELECT, INSERT ON tacho.{name}" for name in _EVIDENCE),
-            *(f"SELECT, ALTER DELETE ON tacho.{name}" for name in LOGS.values()),
-            *(f"SELECT, ALTER TTL ON tacho.{name}" for name in expiring),
+            *(f"SELECT, INSERT ON tacho.{name}" for name in _asked(_EVIDENCE, sharded=sharded)),
+            *_altering("DELETE", LOGS.values(), sharded=sharded),
+            *_altering("TTL", expiring, sharded=sharded),
             "SELECT ON system.tables",
+            *everywhere,
         ],
         "tacho_analyst": ["SELECT ON tacho.*"],
         # `tacho verify` and `tacho export`.
         "tacho_auditor": [
-            f"SELECT ON tacho.{name}" for name in (*LOGS.values(), *_EVIDENCE, *SHOWN)
+            f"SELECT ON tacho.{name}"
+            for name in (*_asked((*LOGS.values(), *_EVIDENCE), sharded=sharded), *SHOWN)
         ],
     }
 
 
-def policies(tenant: str) -> dict[str, str]:
+def _held(table: str, *, sharded: bool) -> str:
+    """The table that holds the rows."""
+    return table + LOCAL if sharded else table
+
+
+def _asked(tables: Iterable[str], *, sharded: bool) -> list[str]:
+    """Tables that are read and written by their names, and those that then do it on a shard."""
+    names = list(tables)
+    return [*names, *(_held(name, sharded=True) for name in names)] if sharded else names
+
+
+def _altering(what: str, tables: Iterable[str], *, sharded: bool) -> list[str]:
+    names = list(tables)
+    reads = [f"SELECT ON tacho.{name}" for name in names] if sharded else []
+    rights = [f"SELECT, ALTER {what} ON tacho.{_held(name, sharded=sharded)}" for name in names]
+    return [*reads, *rights]
+
+
+def policies(tenant: str, *, sharded: bool = False) -> dict[str, str]:
     """Table → the condition under which rows are shown to people of one tenant."""
-    return {name: f"tenant = '{tenant}'" if _has_tenant(name) else "0" for name in TABLES}
+    return {
+        _held(name, sharded=sharded): f"tenant = '{tenant}'" if _has_tenant(name) else "0"
+        for name in TABLES
+    }
 
 
 def _has_tenant(table: str) -> bool:
     return any(column.name == "tenant" for column in TABLES[table].columns)
 
 
-def statements() -> list[str]:
+def statements(*, sharded: bool = False) -> list[str]:
     """The roles, their grants, and the limits of those who only read."""
     found = []
-    for role, rights in grants().items():
+    for role, rights in grants(sharded=sharded).items():
         found.append(f"CREATE ROLE IF NOT EXISTS {role}")
         found += [f"GRANT {right} TO {role}" for right in rights]
-    limits = ", ".join(f"{name} = {value}" for name, value in LIMITS.items())
+    settings = {**LIMITS, **(_OF_SHARDS if sharded else {})}
+    limits = ", ".join(f"{name} = {value}" for name, value in settings.items())
     found.append(
         f"CREATE SETTINGS PROFILE IF NOT EXISTS tacho_readers SETTINGS {limits}"
         " TO tacho_analyst, tacho_auditor"
@@ -80,7 +114,7 @@ def statements() -> list[str]:
     return found
 
 
-def statements_of(tenant: str) -> list[str]:
+def statements_of(tenant: str, *, sharded: bool = False) -> list[str]:
     """A role for analysts of one tenant. Raises ValueError for a name that is none."""
     if not _NAME.fullmatch(tenant):
         raise ValueError(f"{tenant!r} is no name of a tenant: letters, digits and _ only")
@@ -89,7 +123,7 @@ def statements_of(tenant: str) -> list[str]:
     found += [
         f"CREATE ROW POLICY IF NOT EXISTS tacho_{tenant} ON tacho.{table} FOR SELECT"
         f" USING {condition} TO {role}"
-        for table, condition in policies(tenant).items()
+        for table, condition in policies(tenant, sharded=sharded).items()
     ]
     return [
         *found,
@@ -102,9 +136,13 @@ def main() -> None:
     """Print the statements."""
     parser = argparse.ArgumentParser(description="Roles and row policies for ClickHouse, as SQL")
     parser.add_argument("--tenant", help="a role that sees the rows of this tenant only")
-    tenant = parser.parse_args().tenant
-    for statement in statements_of(tenant) if tenant else statements():
-        print(f"{statement};")
+    parser.add_argument(
+        "--sharded", action="store_true", help="for the tables of `tacho migrate --sharded`"
+    )
+    said = parser.parse_args()
+    tenant, sharded = said.tenant, said.sharded
+    for one in statements_of(tenant, sharded=sharded) if tenant else statements(sharded=sharded):
+        print(f"{one};")
 
 
 if __name__ == "__main__":

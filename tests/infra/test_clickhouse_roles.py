@@ -12,6 +12,7 @@ from infra.clickhouse.roles import grants, policies, statements, statements_of
 from tachograph.pipeline.migrate import Layout, migrations
 from tachograph.pipeline.migrate import statements as parted
 from tachograph.pipeline.store.catalogue import TABLES
+from tachograph.pipeline.store.shards import LOCAL
 
 # The engine has one user, so each role is that user for once, in a process of its own.
 PROGRAM = """
@@ -118,6 +119,19 @@ def test_only_the_notary_writes_what_proves_the_logs() -> None:
         if any("INSERT" in right and "leaves_log" in right for right in rights)
     }
     assert writers == {"tacho_notary"}
+
+
+def test_on_a_sharded_cluster_rows_are_guarded_where_they_are() -> None:
+    local = {name + LOCAL for name in TABLES}
+    assert set(policies("acme", sharded=True)) == local
+    rights = grants(sharded=True)
+    altered = [one.split("tacho.")[1] for one in rights["tacho_notary"] if " ALTER " in one]
+    assert set(altered) <= local
+    assert len(altered) == len([one for one in grants()["tacho_notary"] if " ALTER " in one])
+    writes = {one.split("tacho.")[1] for one in rights["tacho_writer"] if "INSERT" in one}
+    assert {name for name in writes if name not in local} == writes & set(TABLES)
+    assert {name + LOCAL for name in writes & set(TABLES)} == writes & local
+    assert not [name for name in writes if name.startswith(("leaves_log", "tree_heads_log"))]
 
 
 def test_a_tenant_is_a_name_and_nothing_else() -> None:
