@@ -65,7 +65,9 @@ def bundle_of(
         heads += kept
         consistency += [proofs.consistency(head) for head in kept[:-1]]
     if not records:
-        raise Refused("nothing to export: no such alert, or no signed head covers it yet")
+        raise Refused(
+            "nothing to export: no such alert (give its whole id), or no signed head covers it yet"
+        )
     files = {
         "records.ndjson": _lines(records),
         "heads.ndjson": b"".join(codec.encode(head) + b"\n" for head in heads),

@@ -48,7 +48,10 @@ def asked(alert_id: str, paths: list[Path], *, witness: bool) -> Report:
         evidence = Evidence(connection, columns)
         alert = evidence.alert(alert_id)
         if alert is None:
-            raise ConfigError(f"no alert {alert_id} is stored, or its payload was deleted")
+            raise ConfigError(
+                f"no alert {alert_id} is stored, or its payload was deleted; give the whole id, as"
+                " `tacho alert` shows it"
+            )
         stored = evidence.signals(alert)
         verdicts = [
             verdict_on(signal, evidence, known, witness=witness) for signal in stored.values()

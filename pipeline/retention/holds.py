@@ -1,5 +1,6 @@
 """Legal holds: what must not go while they last, said on agent.config and kept in ClickHouse."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TextIO
@@ -26,6 +27,7 @@ HOLDS_TABLE = "holds_log"
 MAX_HOLDS = 500
 MAX_IDS = 1_000
 MAX_ID_CHARS = 500
+_WHOLE_ID = re.compile(r"[0-9a-f]{32}")
 _STAGE = "holds"
 
 
@@ -116,6 +118,9 @@ def run_add(
     lasting = newest(known)
     if not alerts and not agents:
         raise ConfigError("say what is held: --alert ID, --agent ID")
+    if part := next((one for one in alerts if not _WHOLE_ID.fullmatch(one)), None):
+        # A part of an id would hold nothing, and nobody would know.
+        raise ConfigError(f"{part!r} is no id of an alert: give all 32 digits of it")
     if len(alerts) + len(agents) > MAX_IDS or any(len(i) > MAX_ID_CHARS for i in alerts + agents):
         raise ConfigError(f"a hold names at most {MAX_IDS} ids of {MAX_ID_CHARS} characters")
     if name in lasting:

@@ -267,18 +267,19 @@ def test_a_hold_is_said_listed_and_released(tmp_path: Path) -> None:
             home=tmp_path,
         )
         sink = io.StringIO()
-        holds.run_add("case-17", settings, [], ids=(["a1"], ["x"]), reason="a suit", sink=sink)
+        a1 = "a1" * 16
+        holds.run_add("case-17", settings, [], ids=([a1], ["x"]), reason="a suit", sink=sink)
         known = holds.in_log(settings)
         holds.run_list(known, past=False, as_json=False, sink=sink)
         with pytest.raises(ConfigError, match="names are given once"):
-            holds.run_add("case-17", settings, known, ids=(["a"], []), reason="", sink=sink)
+            holds.run_add("case-17", settings, known, ids=([a1], []), reason="", sink=sink)
         holds.run_release("case-17", settings, known, reason="settled", sink=sink)
         after = holds.in_log(settings)
         holds.run_list(after, past=False, as_json=False, sink=sink)
         with pytest.raises(ConfigError, match="no hold case-17"):
             holds.run_release("case-17", settings, after, reason="", sink=sink)
     said = sink.getvalue().splitlines()
-    assert said[1].startswith("holds case-17: alert=a1, agent=x; ")
+    assert said[1].startswith(f"holds case-17: alert={a1}, agent=x; ")
     assert said[1].endswith(": a suit")
     assert said[3] == "Nothing is held."
 
@@ -291,6 +292,8 @@ def test_a_hold_of_nothing_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="say what is held"):
         holds.run_add("x", nowhere, [], ids=([], []), reason="", sink=io.StringIO())
+    with pytest.raises(ConfigError, match="'5fe93e0f8a51' is no id of an alert"):
+        holds.run_add("x", nowhere, [], ids=(["5fe93e0f8a51"], []), reason="", sink=io.StringIO())
 
 
 def test_classes_of_data_have_days_of_their_own() -> None:
