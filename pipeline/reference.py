@@ -10,6 +10,7 @@ from tachograph.detectors.reference.reference import Reference, ReferenceErrors,
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.log import get
 from tachograph.pipeline.secrets import operator_key
+from tachograph.pipeline.settings import paths_of
 
 log = get("reference")
 
@@ -20,8 +21,7 @@ def reference_in_force(home: Path, paths: Sequence[Path] = ()) -> Reference:
     """The reference of these paths, else of TACHO_REFERENCE (paths, separated as PATH is), else
     what is shipped. Raises ConfigError with every problem found.
     """
-    named = os.environ.get("TACHO_REFERENCE", "").split(os.pathsep)
-    chosen = list(paths) or [Path(part) for part in named if part]
+    chosen = list(paths) or paths_of(os.environ, "TACHO_REFERENCE")
     if not chosen:
         return shipped()
     try:

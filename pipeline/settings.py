@@ -125,6 +125,11 @@ def secret_of(env: Mapping[str, str], name: str) -> str | None:
     return env.get(name)
 
 
+def paths_of(env: Mapping[str, str], name: str) -> list[Path]:
+    """The paths that NAME names, separated as PATH is."""
+    return [Path(part) for part in env.get(name, "").split(os.pathsep) if part]
+
+
 def _port(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name, str(default))
     if not text.isdigit() or not 0 <= int(text) < 65_536:

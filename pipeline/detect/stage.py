@@ -44,7 +44,7 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.rule_cache import compile_kept
-from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.settings import Settings, paths_of
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER
 
@@ -74,9 +74,9 @@ def declared(home: Path) -> Content:
     reference = reference_in_force(home)
     try:
         bundle = bundle_of(
-            _paths("TACHO_RULES"),
+            paths_of(os.environ, "TACHO_RULES"),
             tuning=Path(tuning) if tuning else None,
-            pipelines=_paths("TACHO_PIPELINES"),
+            pipelines=paths_of(os.environ, "TACHO_PIPELINES"),
         )
         rules = compile_kept(bundle, reference=reference, home=home)
     except RuleErrors as error:
@@ -86,10 +86,6 @@ def declared(home: Path) -> Content:
     for line in logsources.notes_in_words(rules.notes):
         log.warning("rules not quite as meant", rules=line)
     return Content.of(bundle, reference)
-
-
-def _paths(name: str) -> list[Path]:
-    return [Path(part) for part in os.environ.get(name, "").split(os.pathsep) if part]
 
 
 class Detect:

@@ -2,15 +2,14 @@
 the format of each record.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Final
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.normalize.formats.mapping import BadMapping
 from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.raw import FORMATS, RawRecord
+from tachograph.pipeline.settings import paths_of
 from tachograph.schemas.contracts import RECORD_HEADER
 
 # Names the format of a record where neither its topic nor its content does.
@@ -37,7 +36,7 @@ class Sources:
         TACHO_MAPPINGS (mapping files, separated as PATH is). Raises ConfigError.
         """
         try:
-            formats = Formats(_paths(environ.get(MAPPINGS_VARIABLE, "")))
+            formats = Formats(paths_of(environ, MAPPINGS_VARIABLE))
         except BadMapping as error:
             raise ConfigError(str(error)) from error
         return cls(_topics(environ.get(TOPICS_VARIABLE, ""), formats), formats)
@@ -56,10 +55,6 @@ class Sources:
             if named is not None and (name := named.decode("utf-8", "replace")) in self.formats:
                 return name
         return self._of_topic.get(record.topic, "actions")
-
-
-def _paths(text: str) -> Sequence[Path]:
-    return [Path(part) for part in text.split(os.pathsep) if part]
 
 
 def _topics(text: str, formats: Formats) -> dict[str, str]:

@@ -34,14 +34,15 @@ def asked(alert_id: str, paths: list[Path], *, witness: bool) -> Report:
     from tachograph.detectors.prepare import Preparation
     from tachograph.pipeline.query.place import served
     from tachograph.pipeline.rules.loading import Sources
-    from tachograph.pipeline.settings import Settings
+    from tachograph.pipeline.settings import Settings, paths_of
     from tachograph.pipeline.store.clickhouse import Connection
 
     settings = Settings.beside_up()
+    # As `detect` is started with.
     known = Sources(
-        paths=[*_paths("TACHO_RULES"), *paths],
-        tuning=next(iter(_paths("TACHO_TUNING")), None),
-        pipelines=_paths("TACHO_PIPELINES"),
+        paths=[*paths_of(os.environ, "TACHO_RULES"), *paths],
+        tuning=next(iter(paths_of(os.environ, "TACHO_TUNING")), None),
+        pipelines=paths_of(os.environ, "TACHO_PIPELINES"),
     ).rules()
     columns = Preparation(known.columns, known.fields, known.reference).reads
     with served(settings) as clickhouse, Connection(clickhouse, reads_only=True) as connection:
@@ -64,11 +65,6 @@ def verdict_on(signal: Signal, evidence: Evidence, rules: RuleSet, *, witness: b
     if signal.rule_id in OF_OUR_HEALTH:
         return decided(signal, None if witness else evidence.decision(signal))
     return rejudged(signal, None if witness else evidence.events(signal), rules)
-
-
-def _paths(name: str) -> list[Path]:
-    """As `detect` is started with."""
-    return [Path(part) for part in os.environ.get(name, "").split(os.pathsep) if part]
 
 
 def compared(alert: Alert, stored: dict[str, Signal], verdicts: list[Verdict]) -> Report:
