@@ -34,7 +34,9 @@ class Chains:
         at = np.flatnonzero(self._holds(course) & asked)
         owner, places = course.owner[at], course.places[at]
         opens = blocks.since(stretch.slots[owner], course.opens()[at], after=True)
-        return Held(owner, places, opens, places + 1, np.flatnonzero(course.doubtful))
+        # With all that is of the same moment.
+        ends = blocks.since(stretch.slots[owner], blocks.rows["time"][places], after=True)
+        return Held(owner, places, opens, ends, np.flatnonzero(course.doubtful))
 
     def whole(self, blocks: Blocks, slots: Ints, begin: Ints, end: Ints) -> Held:
         """See Sweep: a chain anywhere in the window, or how long the longest is."""

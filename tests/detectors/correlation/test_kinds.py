@@ -57,3 +57,18 @@ def test_closing_what_cannot_change_any_more_changes_nothing(
     player = Player(found, matcher)
     play_in_time(player, data, stream)
     check(player, kinds, stream, {})
+
+
+def test_late_actions_of_the_moment_are_counted_wherever_their_ids_put_them(
+    made: tuple[Kinds, RuleSet, Any],
+) -> None:
+    kinds, found, matcher = made
+    marked = [("6", "a", False), ("8", "b", False), ("7", "a", True), ("9", "a", True)]
+    stream = [
+        Event(time=0, id=first * 32, tool=tool, trace="T1", session=None, late=late)
+        for first, tool, late in marked
+    ]
+    player = Player(found, matcher)
+    player.judge(stream, {})
+    player.close()
+    check(player, kinds, stream, {})
