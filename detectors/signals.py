@@ -4,6 +4,7 @@ key among it), bucket or event id.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -67,6 +68,27 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def of_action(facts: Facts) -> dict[str, Any]:
+    """The fields that a signal takes as they are from the action it is of."""
+    bucket_us = facts.time_us - facts.time_us % (ALERT_BUCKET_S * MICROS)
+    return {
+        "tenant": facts.tenant,
+        "event_time": at(facts.time_us),
+        "observed_time": facts.observed_time,
+        "bucket_start": at(bucket_us),
+        "entity": facts.agent,
+        "agent_id": facts.agent_id,
+        "agent_name": facts.agent_name,
+        "principal_id": facts.principal_id,
+        "session_id": facts.session_id,
+        "trace_id": facts.trace_id,
+        "partition_key": facts.partition_key,
+        "environment": facts.environment,
+        "synthetic": bool(facts.synthetic),
+        "replay": bool(facts.replay),
+    }
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What a correlation rests on in one bucket: its last event, the first of its events, how many
     there are, and the value that was compared. `bucket` tells signals of one group apart.
@@ -91,7 +113,7 @@ class SignalMaker:
         self._ids: dict[str, Prefix] = {}
         self._versions = {"rule": meta.version, **versions}
         tacho = meta.tacho
-        self._fixed = {
+        self._fixed: dict[str, Any] = {
             "rule_id": meta.rule_id,
             "rule_version": meta.version,
             "title": meta.title,
@@ -152,29 +174,15 @@ class SignalMaker:
         return found
 
     def _signal(self, facts: Facts, revision: int, change: Change, **said: object) -> Signal:
-        bucket_us = facts.time_us - facts.time_us % (ALERT_BUCKET_S * MICROS)
         return Signal(
             revision=revision,
             change=change,
-            tenant=facts.tenant,
-            event_time=at(facts.time_us),
-            observed_time=facts.observed_time,
-            bucket_start=at(bucket_us),
-            entity=facts.agent,
-            agent_id=facts.agent_id,
-            agent_name=facts.agent_name,
-            principal_id=facts.principal_id,
-            session_id=facts.session_id,
-            trace_id=facts.trace_id,
-            partition_key=facts.partition_key,
-            environment=facts.environment,
             tool_name=facts.tool_name,
             observables=_observables(facts),
-            synthetic=bool(facts.synthetic),
-            replay=bool(facts.replay),
             severity=severity_of(self._meta, facts.said),
             owner_team=self._meta.tacho.owner_team or facts.register_owner,
-            **self._fixed,  # type: ignore[arg-type]
+            **of_action(facts),
+            **self._fixed,
             **said,  # type: ignore[arg-type]
         )
 

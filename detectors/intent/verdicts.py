@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 from tachograph.detectors.intent.findings import Finding, Kind
 from tachograph.detectors.intent.flows import destinations
-from tachograph.detectors.language.rule import MICROS
-from tachograph.detectors.signals import ALERT_BUCKET_S, at
+from tachograph.detectors.signals import of_action
 from tachograph.schemas.alert import Observable, Reason, RiskCategory, Severity, Signal, Witness
 from tachograph.schemas.identity import plain_id
 
@@ -106,14 +105,12 @@ VERDICTS: dict[Kind, Verdict] = {
 def signal_of(finding: Finding, blind: list[str]) -> Signal:
     """The signal of a finding; `revision` and `change` are the caller's to fill in."""
     verdict, facts = VERDICTS[finding.kind], finding.step.facts
-    bucket_us = facts.time_us - facts.time_us % (ALERT_BUCKET_S * MICROS)
     events = list(dict.fromkeys([facts.event_id, *finding.events]))
     session, place = facts.session_id or facts.trace_id or "", facts.partition_key or ""
     return Signal(
         signal_id=plain_id(facts.tenant, verdict.rule_id, VERSION, place, session, finding.key),
         revision=0,
         change="new",
-        tenant=facts.tenant,
         rule_id=verdict.rule_id,
         rule_version=VERSION,
         title=verdict.title,
@@ -122,17 +119,8 @@ def signal_of(finding: Finding, blind: list[str]) -> Signal:
         kind="provenance",
         risk_category=verdict.risk_category,
         frameworks=list(verdict.frameworks),
-        event_time=at(facts.time_us),
         event_ids=events[:_MOST_EVENTS],
         event_count=len(events),
-        entity=facts.agent,
-        bucket_start=at(bucket_us),
-        agent_id=facts.agent_id,
-        agent_name=facts.agent_name,
-        principal_id=facts.principal_id,
-        session_id=facts.session_id,
-        trace_id=facts.trace_id,
-        environment=facts.environment,
         tool_name=finding.step.tool or None,
         scores={name: value for name, value in finding.scores.items() if value},
         reason=Reason(text=finding.text, fields=finding.fields),
@@ -146,10 +134,7 @@ def signal_of(finding: Finding, blind: list[str]) -> Signal:
         blind_spots=blind,
         runbook=verdict.runbook,
         owner_team="soc",
-        synthetic=bool(facts.synthetic),
-        replay=bool(facts.replay),
-        partition_key=facts.partition_key,
-        observed_time=facts.observed_time,
+        **of_action(facts),
     )
 
 

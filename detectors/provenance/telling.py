@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tachograph.detectors.language.rule import MICROS
 from tachograph.detectors.provenance.features import MEANINGS
 from tachograph.detectors.provenance.model import Model
 from tachograph.detectors.provenance.session import Judged
-from tachograph.detectors.signals import ALERT_BUCKET_S, at
+from tachograph.detectors.signals import of_action
 from tachograph.schemas.alert import Observable, Reason, Severity, Signal, Witness
 from tachograph.schemas.identity import plain_id
 
@@ -40,13 +39,11 @@ def signal_of(judged: Judged, verdict: Verdict, blind: list[str]) -> Signal:
     """The signal of a call; `revision` and `change` are the caller's to fill in."""
     facts, sentence = judged.step.facts, judged.match.sentence
     said = _fields(judged)
-    bucket_us = facts.time_us - facts.time_us % (ALERT_BUCKET_S * MICROS)
     events = list(dict.fromkeys([facts.event_id, sentence.source.event_id]))
     return Signal(
         signal_id=_signal_id(judged, verdict.version),
         revision=0,
         change="new",
-        tenant=facts.tenant,
         rule_id=RULE_ID,
         rule_version=verdict.version,
         title=TITLE,
@@ -55,17 +52,8 @@ def signal_of(judged: Judged, verdict: Verdict, blind: list[str]) -> Signal:
         kind="provenance",
         risk_category="prompt_misuse",
         frameworks=FRAMEWORKS,
-        event_time=at(facts.time_us),
         event_ids=events,
         event_count=len(events),
-        entity=facts.agent,
-        bucket_start=at(bucket_us),
-        agent_id=facts.agent_id,
-        agent_name=facts.agent_name,
-        principal_id=facts.principal_id,
-        session_id=facts.session_id,
-        trace_id=facts.trace_id,
-        environment=facts.environment,
         tool_name=judged.call.tool or None,
         scores=_scores(judged, verdict),
         reason=Reason(text=_text(judged), fields=said),
@@ -78,10 +66,7 @@ def signal_of(judged: Judged, verdict: Verdict, blind: list[str]) -> Signal:
         blind_spots=blind,
         runbook=RUNBOOK,
         owner_team="soc",
-        synthetic=bool(facts.synthetic),
-        replay=bool(facts.replay),
-        partition_key=facts.partition_key,
-        observed_time=facts.observed_time,
+        **of_action(facts),
     )
 
 
