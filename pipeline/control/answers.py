@@ -62,6 +62,8 @@ class Answers:
         for partition, held in self._captures.items():
             if held.late(now) and self._all_read(partition):
                 ended += held.overdue(now)
+            metrics.EVICTED.labels("triage", "early_snapshot").inc(held.evicted)
+            held.evicted = 0
         self._tell(ended)
         self._commit()
 

@@ -45,6 +45,7 @@ class Captures:
         # Snapshots that were read before the request that they answer.
         self._early: OrderedDict[str, tuple[StateSnapshot, datetime]] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self.evicted = 0  # of the early snapshots
 
     def __len__(self) -> int:
         return len(self._open)
@@ -70,8 +71,9 @@ class Captures:
             return
         found = self._open.get(name)
         if found is None:
-            self._early[name] = snapshot, at
-            _hold(self._early, self._limits[1])
+            # Anybody may name a request: what is kept of it is as small as an answer.
+            self._early[name] = bounded(snapshot), at
+            self.evicted += _hold(self._early, self._limits[1])
         elif (found.directive.tenant, found.directive.agent_id) == (
             snapshot.tenant,
             snapshot.agent_id,
@@ -120,6 +122,9 @@ def _complete(directive: Directive) -> bool:
     return bool(directive.alert_id and directive.entity and directive.bucket_start)
 
 
-def _hold(found: OrderedDict[str, Any], limit: int) -> None:
-    while len(found) > limit:
+def _hold(found: OrderedDict[str, Any], limit: int) -> int:
+    """Keep the newest; how many went."""
+    spare = max(0, len(found) - limit)
+    for _ in range(spare):
         found.popitem(last=False)
+    return spare

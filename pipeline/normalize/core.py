@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tachograph.pipeline.door_headers import DoorFacts, verify
+from tachograph.pipeline.door_headers import DoorFacts, sign, verify
 from tachograph.pipeline.normalize import derive, identity, rows, times, unpack, who
 from tachograph.pipeline.normalize.assurance import Assured
 from tachograph.pipeline.normalize.columns import Redaction, cut
@@ -34,7 +34,7 @@ from tachograph.pipeline.normalize.wire import Ints
 from tachograph.pipeline.secrets import derive as sub_key
 from tachograph.schemas.batch import COLUMNS, TIME
 from tachograph.schemas.identity import Key
-from tachograph.schemas.records import SessionLink
+from tachograph.schemas.records import DeadLetter, SessionLink
 
 US: Final = pl.Int64
 Columns = dict[str, pl.Series]
@@ -123,7 +123,7 @@ class Normalizer:
             return None
 
     def _refused(self, origin: Origin, problem: BadInput, out: Normalized) -> None:
-        out.dead.append(_dead(origin, problem))
+        out.dead.append(self._dead(origin, problem))
         _count(out, origin, usable=False)
 
     def _decoded(self, value: bytes, form: str, origin: Origin, out: Normalized) -> Decoded | None:
@@ -150,7 +150,27 @@ class Normalizer:
         """A record that could be read, with so many items, some of them bad."""
         _count(out, origin, usable=not 0 < size == len(faults))
         origin.lone = size == 1
-        out.dead += [_dead(origin, fault.problem, fault) for fault in faults]
+        out.dead += [self._dead(origin, fault.problem, fault) for fault in faults]
+
+    def _dead(self, origin: Origin, problem: BadInput, fault: Fault | None = None) -> DeadLetter:
+        record = origin.record
+        if fault and origin.lone:
+            fault = Fault(fault.index, problem, record.value)
+        elif fault and origin.door:
+            # The door's word is of the whole record; what is put back is one item of it.
+            word = sign(
+                self._secret, fault.original, origin.principal, origin.observed_us or 0,
+                origin.tenant,
+            )  # fmt: skip
+            record = msgspec.structs.replace(record, headers={**record.headers, **word})
+        return dead_letter(
+            record,
+            problem,
+            observed_us=origin.observed_us or 0,
+            tenant=origin.tenant,
+            source=origin.source,
+            fault=fault,
+        )
 
     def _announce(
         self, origin: Origin, pairs: Sequence[identity.Named], newest_us: int, out: Normalized
@@ -249,7 +269,8 @@ class Normalizer:
         for at, problem in sorted(part.faults.items()):
             origin = origins[part.record[at]]
             original = b"" if origin.lone else part.original(at)
-            out.dead.append(_dead(origin, problem, Fault(int(part.index[at]), problem, original)))
+            fault = Fault(int(part.index[at]), problem, original)
+            out.dead.append(self._dead(origin, problem, fault))
         return frame[[at for at in range(frame.height) if at not in part.faults]]
 
     def _timed(self, columns: Columns, seen: pl.Series, faults: rows.Faults) -> None:
@@ -359,19 +380,6 @@ def _newest(items: list[Item]) -> int:
     """Newest event time in µs, where no hop of ours saw the record; 0 when times are texts."""
     times_us = [item.row["event_time"] for item in items]
     return max((at for at in times_us if at.__class__ is int), default=0)
-
-
-def _dead(origin: Origin, problem: BadInput, fault: Fault | None = None) -> Any:
-    if fault and origin.lone:
-        fault = Fault(fault.index, problem, origin.record.value)
-    return dead_letter(
-        origin.record,
-        problem,
-        observed_us=origin.observed_us or 0,
-        tenant=origin.tenant,
-        source=origin.source,
-        fault=fault,
-    )
 
 
 def _count(out: Normalized, origin: Origin, *, usable: bool) -> None:

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 STAGE = "normalize"
 MAX_DETAIL_CHARS = 300
 MAX_HEADERS = 32
-HEADER_CHARS = 256
+HEADER_CHARS = 1_024  # what the door says of a record must hold when it is put back
 
 
 class RawRecord(msgspec.Struct, frozen=True, gc=False):

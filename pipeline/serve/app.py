@@ -77,7 +77,7 @@ class Views:
         if "application/json" in request.headers.get("accept", ""):
             held = [msgspec.Raw(line) for line in self._directives.in_force(agent)]
             return _json(200, {"directives": held})
-        events = self._directives.listen(agent)
+        events = self._directives.listen(agent, self._gate.holds(request, caller, "publish"))
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
@@ -92,7 +92,8 @@ class Views:
         caller = self._gate.admit(request, "watch")
         wanted = Wanted.of(request.query_params, caller.tenant)
         last_id = request.headers.get("last-event-id") or request.query_params.get("last_id")
-        return self._desk.watch(wanted.line, last_id or None)
+        holds = self._gate.holds(request, caller, "watch")
+        return self._desk.watch(wanted.line, last_id or None, holds=holds)
 
     async def healthz(self, _request: Request) -> Response:
         """GET /healthz: the process answers."""

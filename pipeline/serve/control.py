@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaException, Message, TopicPartition
@@ -86,15 +86,15 @@ class Directives:
             if told.agent == agent and told.expires_us > now_us
         ]
 
-    def listen(self, agent: Agent) -> AsyncIterator[bytes]:
-        """Server-sent events for one agent until either side leaves. Raises RequestError 503 when
-        all places are taken.
+    def listen(self, agent: Agent, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Server-sent events for one agent until either side leaves, or who listens may no longer:
+        `holds` says so. Raises RequestError 503 when all places are taken.
         """
         if self._count >= self._limits.listeners:
             raise RequestError(503, "all places for listeners are taken", retry_after_s=10)
-        return self._events(agent)
+        return self._events(agent, holds)
 
-    async def _events(self, agent: Agent) -> AsyncIterator[bytes]:
+    async def _events(self, agent: Agent, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
         queue: Waiting = asyncio.Queue(QUEUED)
         self._listeners.setdefault(agent, set()).add(queue)
         self._count += 1
@@ -102,7 +102,7 @@ class Directives:
             yield b"retry: 1000\n: tacho\n\n"
             for line in self.in_force(agent):
                 yield _event(line)
-            while (line_or_end := await self._next(queue)) is not None:
+            while (line_or_end := await self._next(queue)) is not None and holds():
                 yield line_or_end
         finally:
             self._count -= 1

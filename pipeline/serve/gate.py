@@ -1,5 +1,6 @@
 """Who may come in: the host that was asked for, the token, the role, the rate."""
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -17,6 +18,12 @@ _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="tachograph"'}
 def address_of(request: HTTPConnection) -> str:
     """From where it is asked."""
     return request.client.host if request.client else "?"
+
+
+def _bearer(request: HTTPConnection) -> str:
+    """The token that a request brings, or nothing."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 class Gate:
@@ -38,8 +45,7 @@ class Gate:
             self._check_host(request)
             caller = ANONYMOUS
         else:
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            caller = self.known(request, token.strip() if scheme.lower() == "bearer" else "")
+            caller = self.known(request, _bearer(request))
         self.let(request, caller, role)
         return caller
 
@@ -51,11 +57,25 @@ class Gate:
         if wait_s is not None:
             raise RequestError(429, "too many requests of this client", retry_after_s=wait_s)
 
-    def known(self, request: HTTPConnection, token: str) -> Caller:
-        """Whose token it is. Raises RequestError 401, 429."""
+    def holds(self, request: HTTPConnection, caller: Caller, role: str) -> Callable[[], bool]:
+        """Whether somebody who was admitted would still be: a token is taken out, or ends."""
+
+        def still() -> bool:
+            now = ANONYMOUS if self.open else self._of(_bearer(request))
+            return now is not None and now.tenant == caller.tenant and role in now.roles
+
+        return still
+
+    def _of(self, token: str) -> Caller | None:
+        """Whose token it is; None: nobody's."""
         caller = self._tokens.authenticate(token) if self._tokens and token else None
         if caller is None and self._oidc and token.count(".") == _JWT_DOTS:
             caller = self._oidc.caller(token)
+        return caller
+
+    def known(self, request: HTTPConnection, token: str) -> Caller:
+        """Whose token it is. Raises RequestError 401, 429."""
+        caller = self._of(token)
         if caller is None:
             # Guessing has its own allowance, apart from those who are let in from the same address.
             wait_s = self._rate.wait_s(f"refused {address_of(request)}")

@@ -6,6 +6,7 @@ answered.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -41,6 +42,13 @@ AGAIN_S: Final = 15.0
 CALL_TIMEOUT_S: Final = 5.0
 MAX_DOCUMENT_BYTES: Final = 1_048_576
 MAX_TOKEN_CHARS: Final = 16_384
+# Of a person or a tenant: it stands in headers and in the trail.
+MAX_NAME_BYTES: Final = 512
+
+
+_ENDPOINTS: Final = (
+    "authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint",
+)  # fmt: skip
 
 
 class Unknown(Exception):
@@ -91,9 +99,9 @@ class Oidc:
             found = msgspec.convert(await _document(client, url), Provider)
             if found.issuer.rstrip("/") != issuer.rstrip("/"):
                 raise ConfigError(f"{url} speaks for another issuer")
-            for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-                check_url(name, getattr(found, name))
-            self._keys = KeySet.import_key_set(await _document(client, found.jwks_uri))
+            for name in _ENDPOINTS:
+                _check_endpoint(name, getattr(found, name))
+            self._keys = keys_of(await _document(client, found.jwks_uri))
         self.provider = found
 
     def caller(self, token: str) -> Caller | None:
@@ -129,17 +137,53 @@ class Oidc:
         options = self.options
         given = _texts(claims.get(options.roles_claim))
         roles = {options.roles[one] for one in (*given, ANY) if one in options.roles}
-        name = claims.get(options.name_claim)
-        tenant = claims.get(options.tenant_claim) if options.tenant_claim else None
+        name = _name(claims, options.name_claim)
+        tenant = _name(claims, options.tenant_claim)
         if not roles:
             raise Unknown("no role here")
-        if not isinstance(name, str) or not name:
+        if name is None:
             raise Unknown(f"no claim {options.name_claim}")
         if options.name_claim == "email" and claims.get("email_verified") is False:
             raise Unknown("the address is not verified")
-        if options.tenant_claim and (not isinstance(tenant, str) or not tenant):
+        if options.tenant_claim and tenant is None:
             raise Unknown(f"no claim {options.tenant_claim}")
         return Caller(name, tenant, granted(roles))
+
+
+def _name(claims: Mapping[str, Any], claim: str | None) -> str | None:
+    """A claim that is a name; None for anything else."""
+    value = claims.get(claim) if claim else None
+    if not isinstance(value, str):
+        return None
+    # JSON can tell half a character, which no header and no record can carry.
+    size_bytes = len(value.encode("utf-8", "ignore"))
+    whole = size_bytes == len(value.encode("utf-8", "surrogatepass"))
+    return value if whole and 0 < size_bytes <= MAX_NAME_BYTES else None
+
+
+def keys_of(document: Any) -> KeySet:
+    """The keys of a set that can be used here; a provider may have others beside them (RFC 7517,
+    section 5). Raises ConfigError when there is none.
+    """
+    told = document.get("keys") if isinstance(document, dict) else None
+    keys: list[Any] = []
+    for one in told if isinstance(told, list) else []:
+        with contextlib.suppress(JoseError, KeyError, TypeError, ValueError):
+            keys += KeySet.import_key_set({"keys": [one]}).keys
+    if not keys:
+        raise ConfigError("the provider has no key that can be used")
+    return KeySet(keys)
+
+
+def _check_endpoint(name: str, url: str | None) -> None:
+    """Raises ConfigError for what cannot be asked, or in the clear only."""
+    if url is None:
+        return
+    check_url(name, url)
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _texts(value: Any) -> list[str]:

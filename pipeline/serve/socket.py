@@ -3,6 +3,7 @@ same places to resume from as the server-sent events.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -43,7 +44,8 @@ class Sockets:
         cursor = self._desk.place(last_id or None)
         try:
             await socket.accept()
-            await self._serve(socket, wanted, cursor)
+            holds = self._gate.holds(socket, caller, "watch")
+            await self._serve(socket, wanted, cursor, holds)
         except WebSocketDisconnect:
             pass
         except Cut:
@@ -51,13 +53,19 @@ class Sockets:
         finally:
             self._desk.give()
 
-    async def _serve(self, socket: WebSocket, wanted: Wanted, cursor: Cursor | None) -> None:
+    async def _serve(
+        self,
+        socket: WebSocket,
+        wanted: Wanted,
+        cursor: Cursor | None,
+        holds: Callable[[], bool],
+    ) -> None:
         desk = self._desk
         wire = _Wire(socket, desk.limits.send_timeout_s)
         walk = Walk(
             desk.settings, desk.feed, desk.limits, wire=wire, view=wanted.line, cursor=cursor
         )
-        if await until_left(walk, _left(socket)):
+        if await until_left(walk, _left(socket), holds):
             await socket.close(TRY_AGAIN)
 
 

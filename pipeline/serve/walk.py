@@ -23,6 +23,8 @@ log = get("serve.watch")
 
 # What a watcher is shown of an item, on one line; None: nothing.
 View = Callable[[Item], bytes | None]
+# So often it is asked whether a watcher may still watch.
+RIGHTS_S: Final = 5.0
 LAGGED: Final = "the feed moved on while this client did not read"
 
 
@@ -155,17 +157,29 @@ class Walk:
         return self._wire.said("gap", encode(self._cursor), msgspec.json.encode(data))
 
 
-async def until_left(walk: Walk, leaving: Coroutine[Any, Any, None]) -> bool:
-    """Walk until it ends or the client leaves; whether the client is still there. Raises what the
-    walk raises.
+async def until_left(
+    walk: Walk,
+    leaving: Coroutine[Any, Any, None],
+    holds: Callable[[], bool] | None = None,
+    every_s: float = RIGHTS_S,
+) -> bool:
+    """Walk until it ends, the client leaves, or may no longer watch; whether the client is still
+    there. Raises what the walk raises.
     """
-    pump, gone = asyncio.create_task(walk.run()), asyncio.create_task(leaving)
+    doings = (walk.run(), leaving, _until_ended(holds, every_s))
+    pump, gone, ended = tasks = [asyncio.create_task(doing) for doing in doings]
     try:
-        await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (pump, gone):
+        for task in tasks:
             task.cancel()
-        outcome, left = await asyncio.gather(pump, gone, return_exceptions=True)
+        outcome, left, _ = await asyncio.gather(pump, gone, ended, return_exceptions=True)
     if isinstance(outcome, Exception):
         raise outcome
     return isinstance(left, asyncio.CancelledError)
+
+
+async def _until_ended(holds: Callable[[], bool] | None, every_s: float) -> None:
+    """Return when a right no longer holds; None: it holds as long as anybody is there."""
+    while holds is None or holds():  # noqa: ASYNC110 - nothing tells when a token ends
+        await asyncio.sleep(every_s)

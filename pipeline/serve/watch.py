@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -91,11 +91,18 @@ class Desk:
         self.settings, self.feed, self.limits = settings, feed, limits
         self._left = limits.watchers
 
-    def watch(self, view: View, last_id: str | None, most_s: float | None = None) -> "Watch":
-        """The stream for a watcher: what is new, or all after `last_id`; it ends after `most_s`.
-        Raises as `place` does.
+    def watch(
+        self,
+        view: View,
+        last_id: str | None,
+        *,
+        most_s: float | None = None,
+        holds: Callable[[], bool] | None = None,
+    ) -> "Watch":
+        """The stream for a watcher: what is new, or all after `last_id`; it ends after `most_s`,
+        and once `holds` says no. Raises as `place` does.
         """
-        return Watch(self, view, self.place(last_id), most_s)
+        return Watch(self, view, self.place(last_id), most_s=most_s, holds=holds)
 
     def place(self, last_id: str | None) -> Cursor | None:
         """Take a place at the feed, to be given back; where to begin there.
@@ -127,11 +134,17 @@ class Watch(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, desk: "Desk", view: View, cursor: Cursor | None, most_s: float | None
+        self,
+        desk: "Desk",
+        view: View,
+        cursor: Cursor | None,
+        *,
+        most_s: float | None,
+        holds: Callable[[], bool] | None,
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._desk, self._most_s = desk, most_s
+        self._desk, self._most_s, self._holds = desk, most_s, holds
         self._walk = Walk(
             desk.settings, desk.feed, desk.limits, wire=self, view=view, cursor=cursor
         )
@@ -153,7 +166,7 @@ class Watch(Response):
     async def _stream(self, receive: Receive) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._most_s):
-                await until_left(self._walk, _disconnect(receive))
+                await until_left(self._walk, _disconnect(receive), self._holds)
         await self._write(b"", more=False)
 
     def said(self, kind: str, at: str, data: bytes) -> bytes:

@@ -60,7 +60,9 @@ def key_of(record: TriageRecord) -> str:
     """Key of the entry that a record belongs to. Raises Refused for names beyond all reason."""
     if max(len(record.tenant), len(record.entity)) > MAX_NAME_CHARS:
         raise Refused(f"tenant and entity have at most {MAX_NAME_CHARS} characters")
-    return f"{record.tenant}/{record.entity}/{record.bucket_start.isoformat()}"
+    # An agent chooses its name: none makes the key of another tenant's entry.
+    tenant = record.tenant.replace("%", "%25").replace("/", "%2F")
+    return f"{tenant}/{record.entity}/{record.bucket_start.isoformat()}"
 
 
 def fresh(record: TriageRecord) -> Entry:

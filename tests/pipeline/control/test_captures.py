@@ -7,8 +7,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tachograph.detectors.published import MAX_SNAPSHOT_BYTES
 from tachograph.pipeline.control.captures import GRACE, Captures, Ended
 from tachograph.schemas.alert import StateSnapshot
+from tachograph.schemas.codec import encode
 from tachograph.schemas.records import Directive
 
 START = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -103,3 +105,15 @@ def test_beyond_the_limit_the_oldest_request_ends_unanswered() -> None:
         ("x1", "evicted"),
     ]
     assert len(held) == 2
+
+
+def test_snapshots_that_nobody_asked_for_are_kept_small_and_few() -> None:
+    held = Captures(max_early=2)
+    for n in range(5):
+        early = told(f"x{n}", memory={"all": "m" * 100_000})
+        assert list(held.told(early, START)) == []
+    assert held.evicted == 3
+    [ended] = held.asked(asked("x4"), 0)
+    assert ended.answer.snapshot is not None
+    assert len(encode(ended.answer.snapshot)) <= MAX_SNAPSHOT_BYTES
+    assert list(held.asked(asked("x0"), 1)) == []

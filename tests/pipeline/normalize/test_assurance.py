@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tachograph.detectors.language.ruleset import load as load_rules
 from tachograph.detectors.partition import PartitionDetector
-from tachograph.pipeline.door_headers import sign
+from tachograph.pipeline.door_headers import DoorFacts, sign, verify
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.normalize import assurance
 from tachograph.pipeline.normalize.assurance import Assured, Sender, Table
@@ -194,3 +194,31 @@ def test_the_table_of_the_doors_page_is_one(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="cannot read /nowhere"):
         assurance.load({assurance.ENVIRONMENT: "/nowhere"})
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200),
+    st.lists(st.booleans(), min_size=2, max_size=6).filter(lambda good: not all(good)),
+)
+@settings(max_examples=30)
+def test_a_dead_letter_of_one_item_still_says_who_sent_it(principal: str, good: list[bool]) -> None:
+    core = Normalizer(KEY, "our own")
+    items = [action(agent_id="a", **({} if ok else {"kind": "new"})) for ok in good]
+    value = b"\n".join(map(msgspec.json.encode, items))
+    headers = sign(KEY, value, principal, NOON_US, "acme")
+    letters = core.normalize([record(value, headers=headers)]).dead
+    assert [letter.index for letter in letters] == [at for at, ok in enumerate(good) if not ok]
+    for letter in letters:
+        assert letter.original is not None
+        told = {name: text.encode() for name, text in letter.headers.items()}
+        assert verify(KEY, letter.original, told) == DoorFacts(principal, NOON_US, "acme")
+
+
+def test_a_dead_letter_of_what_no_door_signed_says_of_nobody_that_he_sent_it() -> None:
+    core = Normalizer(KEY, "our own")
+    value = msgspec.json.encode(action()) + b"\n" + msgspec.json.encode(action(kind="new"))
+    claimed = {"tacho-principal": b"root", "tacho-observed": b"1", "tacho-door": b"00"}
+    [letter] = core.normalize([record(value, headers=claimed)]).dead
+    told = {name: text.encode() for name, text in letter.headers.items()}
+    assert letter.original is not None
+    assert verify(KEY, letter.original, told) is None

@@ -17,7 +17,7 @@ from joserfc.jwk import KeySet, RSAKey
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.serve.console.proof import Proofs, Proved
-from tachograph.pipeline.serve.oidc import Oidc, Provider, Unknown
+from tachograph.pipeline.serve.oidc import Oidc, Provider, Unknown, keys_of
 from tachograph.pipeline.serve.oidc_options import OidcOptions
 from tachograph.pipeline.serve.tokens import Caller
 from tachograph.pipeline.settings import KafkaSettings, Settings
@@ -299,3 +299,26 @@ def test_options_that_would_let_the_wrong_in_are_refused(
         OidcOptions.from_env({**ENV, **changed})
     with contextlib.suppress(ConfigError):
         assert OidcOptions.from_env({}) is None
+
+
+@pytest.mark.parametrize(
+    "beside", [{"kty": "EC", "crv": "of tomorrow", "x": "a", "y": "b"}, {"kty": "RSA"}, {}, 1]
+)
+def test_a_key_that_cannot_be_used_takes_none_of_the_others_away(beside: Any, oidc: Oidc) -> None:
+    oidc._keys = keys_of({"keys": [beside, KEY.as_dict(private=False)]})
+    assert oidc.caller(signed()) is not None
+
+
+@pytest.mark.parametrize("document", [{}, [], "keys", {"keys": 1}, {"keys": []}, {"keys": [{}]}])
+def test_a_provider_without_keys_is_an_error_to_come_back_from(document: Any) -> None:
+    with pytest.raises(ConfigError, match="no key"):
+        keys_of(document)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 513, "half \ud800", 7, ["robot"]])
+def test_a_name_that_no_record_can_carry_is_nobodys(name: Any, oidc: Oidc) -> None:
+    claims = {"sub": name, "groups": ["soc"], "org": "acme"}
+    with pytest.raises(Unknown, match="no claim sub"):
+        oidc.caller_of(claims)
+    with pytest.raises(Unknown, match="no claim org"):
+        oidc.caller_of({**claims, "sub": "robot", "org": name})

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.serve import cursor, publisher
@@ -19,12 +21,14 @@ from tachograph.pipeline.serve.backlog import STANDIN, Unbounded, backlog_of
 from tachograph.pipeline.serve.body import PIECE_BYTES, Intake, read_body
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
+from tachograph.pipeline.serve.gate import Gate
 from tachograph.pipeline.serve.limits import Limits
 from tachograph.pipeline.serve.loopback import is_loopback
 from tachograph.pipeline.serve.native import Line, grouped
 from tachograph.pipeline.serve.options import DoorOptions, bound_socket
 from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import Tokens
+from tachograph.pipeline.serve.walk import until_left
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tests.waiting import eventually
@@ -304,3 +308,45 @@ def test_only_the_stand_in_makes_the_door_look_at_what_is_unread(broker: MockBro
         assert watched.overloaded() is not None
     finally:
         watched.close()
+
+
+# --- streams
+
+
+def asking(token: str) -> HTTPConnection:
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    return HTTPConnection({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+
+
+def test_a_right_to_watch_ends_with_the_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"{TOKEN} feed acme watch\n", "utf-8")
+    tokens = Tokens(path)
+    gate = Gate(tokens, RateLimit(1.0, 1.0, 10))
+    request = asking(TOKEN)
+    holds = gate.holds(request, gate.admit(request, "watch"), "watch")
+    assert all(holds() for _ in range(3))  # asking costs nothing of the client's allowance
+    for line in (
+        f"{TOKEN} feed other watch",
+        f"{TOKEN} feed acme metrics",
+        "x" * 16 + " f a watch",
+    ):
+        path.write_text(line + "\n", "utf-8")
+        os.utime(path, ns=(0, len(line)))
+        assert tokens.reload()
+        assert not holds()
+
+
+def test_a_stream_ends_when_its_right_does() -> None:
+    class Endless:
+        async def run(self) -> None:
+            await asyncio.Event().wait()
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    answers = iter([True, True, False])
+    walk: Any = Endless()
+    there = asyncio.run(until_left(walk, never(), lambda: next(answers), every_s=0.0))
+    assert there
+    assert next(answers, None) is None

@@ -4,12 +4,12 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.triage import desk
 from tachograph.pipeline.triage.desk import Arrival, judge
-from tachograph.pipeline.triage.entry import MAX_NAME_CHARS, Entry, TriageRecord
+from tachograph.pipeline.triage.entry import MAX_NAME_CHARS, Entry, TriageRecord, key_of
 from tachograph.pipeline.triage.judgement import stamped
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas import contracts
@@ -214,3 +214,20 @@ def test_no_bytes_whatever_stop_the_desk(drawn: list[tuple[str, bytes, bytes, in
     assert all(refusal.detail for refusal in outcome.refusals)
     for refusal in outcome.refusals:
         assert refusal.reason != "judgement_failed", refusal
+
+
+NAMES = st.text("ab/%2F", min_size=1, max_size=6)
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+@example("a", "b/c", "a/b", "c")
+@example("a/b", "c", "a%2Fb", "c")
+def test_an_agent_cannot_call_itself_into_another_tenants_entry(
+    tenant: str, entity: str, other_tenant: str, other_entity: str
+) -> None:
+    first, second = (
+        msgspec.structs.replace(make.group("r"), tenant=whose, entity=who)
+        for whose, who in ((tenant, entity), (other_tenant, other_entity))
+    )
+    same = (tenant, entity) == (other_tenant, other_entity)
+    assert (key_of(first) == key_of(second)) == same
