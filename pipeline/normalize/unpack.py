@@ -13,6 +13,8 @@ from tachograph.pipeline.normalize.raw import BadInput
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+# A file may be of several, one after the other; nobody makes more.
+_MEMBERS: Final = 64
 
 
 def bounded(value: bytes) -> bytes:
@@ -27,26 +29,35 @@ def bounded(value: bytes) -> bytes:
 
 
 def _gunzipped(value: bytes) -> bytes:
-    unpacker = zlib.decompressobj(_GZIP_WINDOW)
-    try:
-        found = unpacker.decompress(value, limits.UNPACKED_BYTES + 1)
-    except zlib.error as error:
-        raise BadInput("malformed", "the gzip data is broken") from error
-    if len(found) > limits.UNPACKED_BYTES:
-        raise _bomb()
-    if not unpacker.eof:
-        raise BadInput("truncated", "the gzip data is cut off")
-    return found
+    found, rest = b"", value
+    for _ in range(_MEMBERS):
+        unpacker = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            found += unpacker.decompress(rest, limits.UNPACKED_BYTES + 1 - len(found))
+        except zlib.error as error:
+            raise BadInput("malformed", "the gzip data is broken") from error
+        if len(found) > limits.UNPACKED_BYTES:
+            raise _bomb()
+        if not unpacker.eof:
+            raise BadInput("truncated", "the gzip data is cut off")
+        rest = unpacker.unused_data
+        if not rest:
+            return found
+    raise BadInput("too_many", f"a record may have {_MEMBERS} gzip members")
 
 
 def _unzstd(value: bytes) -> bytes:
     try:
-        with zstandard.ZstdDecompressor(max_window_size=2**23).stream_reader(value) as reader:
+        unpacker = zstandard.ZstdDecompressor(max_window_size=2**23)
+        with unpacker.stream_reader(value, read_across_frames=True) as reader:
             found = reader.read(limits.UNPACKED_BYTES + 1)
+        told_bytes = zstandard.frame_content_size(value)
     except zstandard.ZstdError as error:
         raise BadInput("malformed", "the zstd data is broken") from error
     if len(found) > limits.UNPACKED_BYTES:
         raise _bomb()
+    if len(found) < told_bytes:  # -1 where the frame does not say
+        raise BadInput("truncated", "the zstd data is cut off")
     return found
 
 

@@ -138,7 +138,7 @@ class Client:
         else:
             try:
                 at = parsedate_to_datetime(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
             now = datetime.fromtimestamp(self._clock() / SECOND_US, UTC)
             wanted = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us
-from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.forward.destination import Outgoing, Secret
 from tachograph.pipeline.forward.destinations import _http
 from tachograph.pipeline.forward.destinations._http import Answer, Client, taken
@@ -24,7 +24,8 @@ TYPE = "webhook"
 FORMATS = ("ocsf", "ndjson", "cef", "leef", "otlp", "template")
 
 MIN_SECRET_BYTES = 16
-_RETRY_STATUS = frozenset({408, 425, 429})
+# What passes, and what somebody must mend: a token, the address.
+_RETRY_STATUS = frozenset({401, 403, 404, 405, 407, 408, 410, 425, 429})
 
 
 class Options(_http.Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,9 +112,9 @@ class Webhook:
 
 
 def _judged(answer: Answer) -> str:
-    """A webhook's own words: any 4xx but those of a busy server is its last."""
+    """A webhook's own words: any other 4xx is its last on this alert."""
     if 300 <= answer.status < 400:
-        raise Refused(f"{answer.said} (redirects are not followed: configure the final URL)")
+        raise RetryLater(f"{answer.said} (redirects are not followed: configure the final URL)")
     final = range(400, 500) if answer.status not in _RETRY_STATUS else ()
     return taken(answer, refused=final)
 

@@ -120,8 +120,6 @@ def test_who_is_away_is_tried_again_and_no_secret_is_told(kind: str, nobody: str
 def test_what_can_be_mended_at_the_other_end_is_no_fault_of_the_alert(
     kind: str, status: int
 ) -> None:
-    if kind == "webhook" and status < 429:
-        pytest.skip("a webhook's 4xx is its last word: tests/…/test_webhook.py")
     with Scripted(lambda _request: reply(status, {"error": "x"}, retry_after="9")) as stub:
         module, options, secret = least(kind, stub.url.removeprefix("http://"))
         destination = module.open(options, secret)
@@ -405,6 +403,16 @@ def test_a_batch_is_an_object_that_a_repeat_does_not_double(
     assert rows[0]["updated_at"] == alerts.alert(1).updated_at
     assert rows[3]["tenant"] == "a\nb/../c"
     assert [row["record"].encode() for row in rows] == [record.body for record in batch]
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "AuthorizationHeaderMalformed", "RequestTimeout"])
+def test_what_s3_says_of_its_token_or_region_is_no_fault_of_the_alerts(code: str) -> None:
+    said = f"<Error><Code>{code}</Code></Error>".encode()
+    with Scripted(lambda _request: (400, {}, said)) as stub:
+        destination = opened("s3", bucket="soc", endpoint=stub.url, access_key_id="AKIA")
+        with pytest.raises(RetryLater, match=code):
+            destination.deliver(outgoing("s3", *some(2)))
+        destination.close()
 
 
 def test_a_bucket_that_is_not_there_waits_for_somebody_to_make_it(moto: tuple[str, Any]) -> None:

@@ -57,8 +57,10 @@ def test_any_2xx_is_an_acknowledgement(webhook: WebhookReceiver, status: int) ->
     destination.close()
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(webhook: WebhookReceiver, status: int) -> None:
+@pytest.mark.parametrize(
+    "status", [401, 403, 404, 405, 407, 408, 410, 425, 429, 500, 502, 503, 504]
+)
+def test_what_may_pass_or_be_mended_is_tried_again(webhook: WebhookReceiver, status: int) -> None:
     webhook.answers = [(status, {})]
     destination = hook(webhook.url)
     with pytest.raises(RetryLater, match=str(status)):
@@ -66,7 +68,7 @@ def test_what_may_pass_is_tried_again(webhook: WebhookReceiver, status: int) -> 
     destination.close()
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
+@pytest.mark.parametrize("status", [400, 406, 409, 413, 415, 422])
 def test_what_never_passes_is_refused_with_the_answer(
     webhook: WebhookReceiver, status: int
 ) -> None:
@@ -92,11 +94,23 @@ def test_retry_after_is_honoured_within_bounds(
     assert busy.value.after_s == after_s
 
 
-def test_a_redirect_is_refused_and_not_followed(webhook: WebhookReceiver) -> None:
+@pytest.mark.parametrize("header", ["soon", "-1", "Mon, 01 Jan 99999999999 00:00:00 GMT", "\u00b2"])
+def test_a_retry_after_that_says_no_time_is_passed_over(
+    webhook: WebhookReceiver, header: str
+) -> None:
+    webhook.answers = [(429, {"retry-after": header})]
+    destination = hook(webhook.url)
+    with pytest.raises(RetryLater) as told:
+        destination.deliver([outgoing()])
+    destination.close()
+    assert not isinstance(told.value, Busy)
+
+
+def test_a_redirect_waits_for_another_address_and_is_not_followed(webhook: WebhookReceiver) -> None:
     elsewhere = WebhookReceiver()
     webhook.answers = [(307, {"location": elsewhere.url})]
     destination = hook(webhook.url)
-    with pytest.raises(Refused, match="redirects are not followed"):
+    with pytest.raises(RetryLater, match="redirects are not followed"):
         destination.deliver([outgoing()])
     destination.close()
     elsewhere.close()

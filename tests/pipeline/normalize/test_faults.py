@@ -1,15 +1,18 @@
 """What broken bytes are called, from Kafka and at the door."""
 
+import gzip
 from typing import Any
 
+import msgspec
 import pytest
+import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.serve import otlp
 from tachograph.pipeline.serve.errors import RequestError
 
-from .conftest import NOON_US, record
+from .conftest import NOON_US, action, record
 
 NATIVE: list[tuple[bytes, str, str]] = [
     (b'{"a": "\xff"}', "not_utf8", "not valid UTF-8 at byte 7"),
@@ -75,3 +78,33 @@ def test_protobuf_that_is_cut_off_is_told_from_broken_protobuf(core: Normalizer)
     broken = whole.replace(b"chat", b"ch\xff\xff")
     [letter] = core.normalize([record(broken, "otlp_spans")]).dead
     assert letter.reason == "malformed"
+
+
+def packed(*parts: bytes, by: str) -> bytes:
+    compress = gzip.compress if by == "gzip" else zstandard.ZstdCompressor().compress
+    return b"".join(map(compress, parts))
+
+
+@pytest.mark.parametrize("by", ["gzip", "zstd"])
+def test_a_record_packed_in_several_parts_is_read_to_its_end(core: Normalizer, by: str) -> None:
+    lines = [msgspec.json.encode(action(agent_id=name)) + b"\n" for name in "abc"]
+    found = core.normalize([record(packed(*lines, by=by))])
+    assert found.dead == []
+    assert found.frame["agent_id"].to_list() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("by", ["gzip", "zstd"])
+def test_what_is_cut_off_or_goes_on_as_something_else_is_no_part_of_a_record(
+    core: Normalizer, by: str
+) -> None:
+    whole = packed(
+        b"\n".join(msgspec.json.encode(action(agent_id=f"{n}")) for n in range(9)), by=by
+    )
+    found = core.normalize([record(whole[:-1]), record(whole + b"more")])
+    assert [letter.reason for letter in found.dead] == ["truncated", "malformed"]
+    assert found.frame.is_empty()
+
+
+def test_many_gzip_members_are_not_gone_through(core: Normalizer) -> None:
+    [letter] = core.normalize([record(packed(*[b" "] * 65, by="gzip"))]).dead
+    assert letter.reason == "too_many"
