@@ -41,19 +41,6 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         """librdkafka properties that every client of ours starts from."""
         return {"bootstrap.servers": self.bootstrap, **self.security}
 
-    def aiokafka_config(self) -> dict[str, Any]:
-        """The same facts in aiokafka's names (no TLS context: see `triage`, which builds it)."""
-        mechanism = self.security.get("sasl.mechanism")
-        return {
-            "bootstrap_servers": self.bootstrap,
-            "security_protocol": self.security.get("security.protocol", "PLAINTEXT"),
-            **({"sasl_mechanism": mechanism} if mechanism else {}),
-            **_present(
-                sasl_plain_username=self.security.get("sasl.username"),
-                sasl_plain_password=self.security.get("sasl.password"),
-            ),
-        }
-
 
 class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where ClickHouse is and who we are there."""
@@ -109,10 +96,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             found = place.read_text("ascii").strip()
             return cls.from_env({**env, "KAFKA_BOOTSTRAP_SERVERS": found})
         return cls.from_env(env)
-
-
-def _present(**pairs: str | None) -> dict[str, str]:
-    return {name: value for name, value in pairs.items() if value is not None}
 
 
 def secret_of(env: Mapping[str, str], name: str) -> str | None:

@@ -4,9 +4,6 @@ from typing import Any
 
 import msgspec
 
-# Every id of ours is 128 bits as lower-case hex; every time is UTC, written as RFC 3339 with Z.
-ID_PATTERN = "^[0-9a-f]{32}$"
-
 
 def doc(meaning: str, unit: str | None = None, **constraints: Any) -> msgspec.Meta:
     """Describe a field: its meaning, its unit if any, and msgspec constraints (ge, pattern …)."""

@@ -2,7 +2,7 @@
 
 # ruff: noqa: RUF012 - msgspec copies empty containers for every record
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tachograph.schemas.alert import Severity, StateSnapshot, Status
 from tachograph.schemas.fields import Record, doc
@@ -352,6 +352,3 @@ class ActionBatch(Record, frozen=True, kw_only=True):
 
     version: Annotated[int, doc("schema version", ge=1)]
     rows: Annotated[int, doc("actions in the batch", ge=0)]
-
-
-AnyJson = dict[str, Any]

@@ -4,7 +4,6 @@ import functools
 import re
 from collections.abc import Iterable
 
-MAX_WORD_CHARS = 40
 _WORD = re.compile(r"[A-Za-z]{1,40}|\d{1,40}|[\u0080-\uffff]{1,40}")
 _LETTERS = re.compile(r"[a-z]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

@@ -14,6 +14,7 @@ from tachograph.pipeline.normalize import derive, identity, rows, times, unpack,
 from tachograph.pipeline.normalize.assurance import Assured
 from tachograph.pipeline.normalize.columns import Redaction, cut
 from tachograph.pipeline.normalize.decode import decode, rewrapped
+from tachograph.pipeline.normalize.escapes import readable
 from tachograph.pipeline.normalize.formats.reading import Context
 from tachograph.pipeline.normalize.origins import Origin
 from tachograph.pipeline.normalize.parts import Part
@@ -330,7 +331,7 @@ class Normalizer:
                 _RECORD, "raw_index", maintain_order=True
             )
         frame = derive.content_urls(frame.drop(_RECORD))
-        frame = self._hashed(frame)
+        frame = readable(self._hashed(frame))
         frame, out.redacted = self._redaction.frame(frame)
         return cut(frame)
 

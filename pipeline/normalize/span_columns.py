@@ -21,8 +21,6 @@ from tachograph.schemas.batch import COLUMNS
 
 CLIENT: Final = 3
 WRAPPER: Final = "wrapper"
-# What names a span of any kind for the others of its trace.
-NAMING: Final = ("session_id", "agent_id", "agent_name", "principal_id")
 
 Kept = dict[str, pl.Series]
 

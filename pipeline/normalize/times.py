@@ -16,7 +16,6 @@ from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import RawRecord
 from tachograph.pipeline.normalize.wire import Ints
 
-LATEST_US = 253_402_300_799_000_000  # the last second of the year 9999
 _US = pl.Int64
 IMPOSSIBLE = "event_time is before 2000 or years from when it was received"
 Flags = npt.NDArray[np.bool_]
