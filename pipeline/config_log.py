@@ -91,7 +91,7 @@ class ConfigLog:
                 "group.id": f"tacho.{stage}.config",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 100,
+                "fetch.wait.max.ms": settings.kafka.fetch_wait_ms,
                 "logger": SILENT,
             }
         )

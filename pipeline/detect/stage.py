@@ -42,6 +42,7 @@ from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, place_of
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.pacing import Pace
 from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.rule_cache import compile_kept
 from tachograph.pipeline.settings import Settings, paths_of
@@ -61,6 +62,9 @@ READ_BYTES = 8_000_000
 READ_RECORDS = 64
 READ_WAIT_S = 0.1
 CHECKPOINT_EVERY_S = 15.0
+# Of large states they are further apart: so many times what the last one cost, at most so long.
+CHECKPOINT_REST = 30.0
+CHECKPOINTS_APART_S = 30.0
 FOLLOW_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
 
@@ -106,6 +110,7 @@ class Detect:
         self._checkpoints = Checkpoints(settings, STAGE, self._writer)
         self._health = HealthReporter(settings, STAGE)
         self._rule_metrics = RuleMetrics()
+        self._pace, self._saving = Pace(), Pace(rest=CHECKPOINT_REST, longest_s=CHECKPOINTS_APART_S)
         self._reader = Reader(
             settings, GROUP, [SOURCE, MATCHES], on_assign=self._take_over, on_revoke=self._hand_over
         )
@@ -194,13 +199,15 @@ class Detect:
         self._generations.check()
         self._follow()
         self._catch_up()
-        messages = self._reader.read(READ_RECORDS, READ_WAIT_S, READ_BYTES)
+        messages = self._reader.gather(
+            READ_RECORDS, READ_WAIT_S, READ_BYTES, gather_s=self._pace.left_s()
+        )
         places = _by_place(messages)
         if not places:
             self._tick()
             self._checkpoint_due()
             return len(messages)
-        with metrics.BATCH_SECONDS.labels(STAGE).time():
+        with metrics.BATCH_SECONDS.labels(STAGE).time(), self._pace.working():
             self._begin(places)
             for place, records in places.items():
                 self._judge(self._shards[place], records)
@@ -367,9 +374,10 @@ class Detect:
             and self._shards[place].changed
             and self._shards[place].settled
         ]
-        if due and now_s - max(self._saved_s.values()) >= apart_s:
-            self._save(self._shards[max(due, key=waited_s.__getitem__)])
-            self._writer.flush()
+        if due and now_s - max(self._saved_s.values()) >= apart_s and not self._saving.left_s():
+            with self._saving.working():
+                self._save(self._shards[max(due, key=waited_s.__getitem__)])
+                self._writer.flush()
         self._observe()
 
     def _observe(self) -> None:

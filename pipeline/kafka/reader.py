@@ -105,7 +105,7 @@ class Reader:
                 "heartbeat.interval.ms": min(3_000, round(settings.kafka.session_s * 1_000 / 3)),
                 "partition.assignment.strategy": "range",
                 "queued.max.messages.kbytes": QUEUED_KB,
-                "fetch.wait.max.ms": 50,
+                "fetch.wait.max.ms": settings.kafka.fetch_wait_ms,
                 "topic.metadata.refresh.interval.ms": 5_000,
                 "allow.auto.create.topics": True,
                 "error_cb": self._on_error,
@@ -159,17 +159,28 @@ class Reader:
             self._told_s = now_s
             log.warning("broker", group=self.group, error=error.str())
 
-    def read(self, max_records: int, timeout_s: float, max_bytes: int = 0) -> list[Message]:
-        """Up to `max_records`, waiting at most `timeout_s` for them. When so many are there, and
-        while they are less than `max_bytes`, as many again and again. Raises Refused, RetryLater.
+    def read(self, max_records: int, timeout_s: float) -> list[Message]:
+        """Up to `max_records`, waiting at most `timeout_s` for them. Raises Refused, RetryLater."""
+        return self._sound(self._consumed(max_records, timeout_s))
+
+    def gather(
+        self, at_once: int, timeout_s: float, max_bytes: int, *, gather_s: float = 0.0
+    ) -> list[Message]:
+        """What comes within `gather_s`, no more than `max_bytes` and `at_once` records beyond them;
+        with `gather_s` of 0 what is there. Waits at most `timeout_s` for a first record, and no
+        longer than `gather_s` once there is one. Raises Refused, RetryLater.
         """
-        messages = self._consumed(max_records, timeout_s)
-        last = messages
-        while len(last) == max_records and sum(map(len, messages)) < max_bytes:
+        end_s = time.monotonic() + gather_s
+        messages = self._consumed(1, max(timeout_s, gather_s))
+        last, asked = messages, 1
+        while len(last) == asked and sum(map(len, messages)) < max_bytes:
             self._given_away.clear()
-            last = self._consumed(max_records, 0)
+            last, asked = self._consumed(at_once, max(0.0, end_s - time.monotonic())), at_once
             # Whoever owns a place now reads on from what is committed.
             messages = [m for m in messages if place_of(m) not in self._given_away] + last
+        return self._sound(messages)
+
+    def _sound(self, messages: list[Message]) -> list[Message]:
         if self._failure:
             raise self._failure
         return [message for message in messages if self._usable(message)]

@@ -27,6 +27,7 @@ from tachograph.pipeline.normalize.hopeless import Hopeless
 from tachograph.pipeline.normalize.raw import STAGE, Normalized, RawRecord
 from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.normalize.ticks import Ticks
+from tachograph.pipeline.pacing import Pace
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
@@ -37,8 +38,12 @@ GROUP: Final = "tacho.normalize"
 SOURCES: Final = ("otlp_spans", "otlp_logs", "agent.raw")
 ACTIONS: Final = "agent.actions"
 STATE: Final = "agent.state"
-READ_RECORDS: Final = 5_000
+READ_RECORDS: Final = 1_000
 READ_WAIT_S: Final = 0.05
+# Senders write a few records at a time: without it each of them costs the broker an answer.
+FETCHES: Final = {"fetch.min.bytes": 65_536, "fetch.wait.max.ms": 40}
+# Behind a backlog so much is sent, acknowledged and committed in one round.
+READ_BYTES: Final = 16_000_000
 # Raw bytes decoded at once: bounds memory, and is far above what a batch needs to be quick.
 STRETCH_BYTES: Final = 4_000_000
 PARTITION_CHECK_US: Final = 60_000_000
@@ -70,19 +75,22 @@ class Normalize:
         self._checked_us = clock()
         self._dead = DeadLetters(self._writer, STAGE)
         self._hopeless = Hopeless()
-        self._reader = Reader(settings, GROUP, topics, on_revoke=self._revoked)
+        self._reader = Reader(settings, GROUP, topics, on_revoke=self._revoked, overrides=FETCHES)
         self._ticks = Ticks(self._reader, self._raw_partitions, clock)
         self._health = HealthReporter(settings, STAGE, clock=clock)
         self._drops: dict[str, int] = {}
         self._evicted = 0
+        self._pace = Pace()
 
     def round(self) -> int:
         """One round; the number of raw records read. Raises RetryLater or Refused: nothing is
         committed then.
         """
-        messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
+        messages = self._reader.gather(
+            READ_RECORDS, READ_WAIT_S, READ_BYTES, gather_s=self._pace.left_s()
+        )
         if messages:
-            with metrics.BATCH_SECONDS.labels(STAGE).time():
+            with metrics.BATCH_SECONDS.labels(STAGE).time(), self._pace.working():
                 sources = self._handle(messages)
             self._beat(sources)
         else:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from tachograph.pipeline.kafka.groups import READERS
-from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.settings import STANDIN_BROKER, Settings
 
-STANDIN: Final = "TACHO_STANDIN_BROKER"
 RETRY_AFTER_S: Final = 1.0
 
 
@@ -66,4 +65,4 @@ def backlog_of(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     stand-in.
     """
     env = os.environ if environ is None else environ
-    return Standin(settings) if env.get(STANDIN) else Unbounded()
+    return Standin(settings) if env.get(STANDIN_BROKER) else Unbounded()

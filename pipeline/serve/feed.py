@@ -98,7 +98,7 @@ def consumer_of(settings: Settings, **overrides: Any) -> Consumer:
             "client.id": "tacho.serve",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 50,
+            "fetch.wait.max.ms": settings.kafka.fetch_wait_ms,
             "allow.auto.create.topics": True,
             "queued.max.messages.kbytes": 4096,
             "logger": SILENT,

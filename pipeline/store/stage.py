@@ -25,6 +25,7 @@ from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.personal import redactors
+from tachograph.pipeline.pacing import Pace
 from tachograph.pipeline.secrets import operator_key
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.pending import STAGE, Pending
@@ -44,6 +45,10 @@ READ_WAIT_S = 0.1
 FINISH_WAIT_S = 3.0
 # A rebalance that takes longer than this is no rebalance.
 COMMIT_WITHIN_S = 60.0
+# Where storing takes long, because ClickHouse has much to do, batches are fewer and larger: so many
+# times what the last one took lies between two of them, at most so long.
+STORE_REST = 8.0
+STORES_APART_S = 3.0
 LAG_EVERY_S = 2.0
 _MS_IN_US = 1_000
 
@@ -80,6 +85,8 @@ class Store:
         self._sink = sink or Sink(settings, self._stopping, sleep=self._nap)
         self._pending = self._fresh()
         self._flying: Pending | None = None
+        self._launched_s = now_s()
+        self._pace = Pace(rest=STORE_REST, longest_s=STORES_APART_S, now_s=now_s)
         self._landed: Future[None] = Future()
         self._owed: dict[Place, int] = {}
         self._owed_since_s: float | None = None
@@ -127,10 +134,15 @@ class Store:
         messages = self._reader.read(READ_RECORDS, READ_WAIT_S)
         for message in messages:
             self._take(message)
-        if self._flying is None and self._pending.due(self._now_s()):
+        if self._flying is None and self._due():
             self._launch()
         self._tell()
         return len(messages)
+
+    def _due(self) -> bool:
+        """Full, or old enough and long enough after the batch before."""
+        aged = self._pending.due(self._now_s()) and not self._pace.left_s()
+        return self._pending.full or aged
 
     def _take(self, message: Message) -> None:
         place = (message.topic() or "", message.partition() or 0)
@@ -155,7 +167,7 @@ class Store:
     def _launch(self) -> None:
         batch, self._pending = self._pending, self._fresh()
         landed: Future[None] = Future()
-        self._flying, self._landed = batch, landed
+        self._flying, self._landed, self._launched_s = batch, landed, self._now_s()
         threading.Thread(
             target=_run, args=(self._sink, batch, landed), name="store-sink", daemon=True
         ).start()
@@ -166,6 +178,7 @@ class Store:
         if batch is None or not self._landed.done():
             return
         self._flying = None
+        self._pace.worked(self._now_s() - self._launched_s)
         self._landed.result()
         self._stored_ms = max(self._stored_ms, batch.newest_ms)
         self._owed |= batch.offsets

@@ -18,7 +18,7 @@ from tachograph.pipeline.errors import ConfigError, RetryLater, TachoError
 from tachograph.pipeline.kafka.groups import NOTARIZED, READERS, unread
 from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.migrate import apply_migrations
-from tachograph.pipeline.settings import BROKER_FILE, CLICKHOUSE_FILE, Settings
+from tachograph.pipeline.settings import BROKER_FILE, CLICKHOUSE_FILE, STANDIN_BROKER, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.tls import ServerTls, door_tls
 from tachograph.pipeline.up import demo
@@ -90,10 +90,10 @@ def servers(options: Options) -> Iterator[Servers]:
         if "KAFKA_BOOTSTRAP_SERVERS" not in os.environ:
             broker = standins.broker()
             changes["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
-            changes["TACHO_STANDIN_BROKER"] = "1"
+            changes[STANDIN_BROKER] = "1"
             stack.enter_context(told(home / BROKER_FILE, broker.bootstrap_servers))
         environment = child_environment(os.environ, home, changes)
-        embedded = "TACHO_STANDIN_BROKER" in changes
+        embedded = STANDIN_BROKER in changes
         yield Servers(Settings.from_env(environment), environment, standins, embedded)
 
 

@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.settings import BROKER_FILE, Settings
+from tachograph.pipeline.settings import (
+    BROKER_FILE,
+    FETCH_WAIT_MS,
+    STANDIN_BROKER,
+    STANDIN_FETCH_WAIT_MS,
+    Settings,
+)
 from tachograph.pipeline.up.embedded import told
 
 
@@ -51,6 +57,14 @@ def test_tls_and_sasl_reach_the_client_under_its_own_names(tmp_path: Path) -> No
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Settings.from_env({name: value})
+
+
+def test_a_broker_keeps_a_question_longer_than_the_stand_in(tmp_path: Path) -> None:
+    assert Settings.from_env({}).kafka.fetch_wait_ms == FETCH_WAIT_MS
+    assert Settings.from_env({STANDIN_BROKER: "1"}).kafka.fetch_wait_ms == STANDIN_FETCH_WAIT_MS
+    home = {"TACHO_HOME": str(tmp_path)}
+    with told(tmp_path / BROKER_FILE, "127.0.0.1:45643"):
+        assert Settings.beside_up(home).kafka.fetch_wait_ms == STANDIN_FETCH_WAIT_MS
 
 
 def test_tail_and_replay_find_the_broker_of_up_unless_another_is_named(tmp_path: Path) -> None:

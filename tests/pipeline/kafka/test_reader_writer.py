@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_what_was_not_committed_is_read_again_by_the_next_member(
     second.close()
 
 
-def test_what_is_read_in_several_pieces_is_each_record_once_in_order_and_bounded(
+def test_what_is_gathered_in_several_pieces_is_each_record_once_in_order_and_bounded(
     mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
 ) -> None:
     settings = settings_for(mock_broker.bootstrap_servers)
@@ -59,15 +60,35 @@ def test_what_is_read_in_several_pieces_is_each_record_once_in_order_and_bounded
     writer.flush()
     reader = Reader(settings, new_name("group"), [topic_name])
     found: list[Any] = []
-    for _ in range(100):
-        more = reader.read(4, 0.3, 2 * 9)
-        # Two pieces are less than nine records, three are not.
-        assert len(more) <= 3 * 4
+    for gather_s in (0.0, 0.05) * 50:
+        more = reader.gather(4, 0.3, 2 * 9, gather_s=gather_s)
+        # Two pieces may be less than nine records, three are not; a first record is one more.
+        assert len(more) <= 1 + 3 * 4
         found += more
         if len(found) >= 40:
             break
     reader.close()
     assert [m.value() for m in found] == [b"%02d" % n for n in range(40)]
+
+
+def test_gathering_goes_on_after_the_first_record_until_its_time_is_over(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(mock_broker.bootstrap_servers)
+    writer = Writer(settings)
+    reader = Reader(settings, new_name("group"), [topic_name])
+    writer.send(topic_name, b"first", partition=0)
+    writer.flush()
+    assert [m.value() for m in read_some(reader, 1)] == [b"first"]
+    writer.send(topic_name, b"second", partition=0)
+    later = threading.Timer(0.3, writer.send, (topic_name, b"third"), {"partition": 0})
+    later.start()
+    # Far longer than it takes: it ends when there is enough.
+    found = reader.gather(500, 60.0, len(b"second") + 1, gather_s=60.0)
+    later.join()
+    writer.flush()
+    reader.close()
+    assert [m.value() for m in found] == [b"second", b"third"]
 
 
 def test_on_assign_says_where_a_place_starts_and_others_start_at_their_beginning(

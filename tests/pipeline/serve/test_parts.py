@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.serve import cursor, publisher
-from tachograph.pipeline.serve.backlog import STANDIN, Unbounded, backlog_of
+from tachograph.pipeline.serve.backlog import Unbounded, backlog_of
 from tachograph.pipeline.serve.body import PIECE_BYTES, Intake, read_body
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
@@ -29,7 +29,7 @@ from tachograph.pipeline.serve.options import DoorOptions, bound_socket
 from tachograph.pipeline.serve.rate import RateLimit
 from tachograph.pipeline.serve.tokens import Tokens
 from tachograph.pipeline.serve.walk import until_left
-from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.settings import STANDIN_BROKER, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tests.waiting import eventually
 
@@ -300,7 +300,7 @@ def test_a_record_the_broker_does_not_take_has_an_answer_of_its_kind(
 def test_only_the_stand_in_makes_the_door_look_at_what_is_unread(broker: MockBroker) -> None:
     settings = Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
     assert isinstance(backlog_of(settings, {}), Unbounded)
-    watched = backlog_of(settings, {STANDIN: "1"})
+    watched = backlog_of(settings, {STANDIN_BROKER: "1"})
     try:
         # Until the first look at the broker it counts as full; then an empty broker has room.
         eventually(lambda: watched.overloaded() is None, "the first look")
