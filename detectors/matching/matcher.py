@@ -111,8 +111,7 @@ class Matcher:
         """Whether any event can match a condition, going by the columns that had values since the
         time before the last.
         """
-        carried = self._carried | self._carried_before
-        return possible(self._nodes[condition], carried, self._fields)
+        return condition in self._asked_of(frozenset(self._carried | self._carried_before))
 
     def age(self) -> None:
         """A new time begins; one without any event is none."""
