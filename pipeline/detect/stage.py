@@ -64,7 +64,7 @@ READ_WAIT_S = 0.1
 CHECKPOINT_EVERY_S = 15.0
 # Of large states they are further apart: so many times what the last one cost, at most so long.
 CHECKPOINT_REST = 30.0
-CHECKPOINTS_APART_S = 30.0
+CHECKPOINTS_APART_S = 10.0
 FOLLOW_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
 
@@ -199,9 +199,9 @@ class Detect:
         self._generations.check()
         self._follow()
         self._catch_up()
-        messages = self._reader.gather(
-            READ_RECORDS, READ_WAIT_S, READ_BYTES, gather_s=self._pace.left_s()
-        )
+        # Who has something to catch up on has no time to rest.
+        gather_s = self._pace.left_s() if self._rereading is None else 0.0
+        messages = self._reader.gather(READ_RECORDS, READ_WAIT_S, READ_BYTES, gather_s=gather_s)
         places = _by_place(messages)
         if not places:
             self._tick()

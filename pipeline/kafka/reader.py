@@ -27,6 +27,8 @@ CALL_TIMEOUT_S = 30.0
 TELL_EVERY_S = 10.0
 # What one reader may hold that its stage has not asked for yet.
 QUEUED_KB = 65_536
+# What a record takes beside its value: without it nothing would bound how many empty ones are held.
+RECORD_BYTES = 512
 
 _FATAL = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -166,14 +168,15 @@ class Reader:
     def gather(
         self, at_once: int, timeout_s: float, max_bytes: int, *, gather_s: float = 0.0
     ) -> list[Message]:
-        """What comes within `gather_s`, no more than `max_bytes` and `at_once` records beyond them;
-        with `gather_s` of 0 what is there. Waits at most `timeout_s` for a first record, and no
-        longer than `gather_s` once there is one. Raises Refused, RetryLater.
+        """What comes within `gather_s`, no more than `max_bytes` (a record is RECORD_BYTES more
+        than its value) and `at_once` records beyond them; with `gather_s` of 0 what is there. Waits
+        at most `timeout_s` for a first record, and no longer than `gather_s` once there is one.
+        Raises Refused, RetryLater.
         """
         end_s = time.monotonic() + gather_s
         messages = self._consumed(1, max(timeout_s, gather_s))
         last, asked = messages, 1
-        while len(last) == asked and sum(map(len, messages)) < max_bytes:
+        while len(last) == asked and _weight(messages) < max_bytes:
             self._given_away.clear()
             last, asked = self._consumed(at_once, max(0.0, end_s - time.monotonic())), at_once
             # Whoever owns a place now reads on from what is committed.
@@ -292,6 +295,10 @@ class Reader:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+
+def _weight(messages: list[Message]) -> int:
+    return sum(map(len, messages)) + RECORD_BYTES * len(messages)
 
 
 def place_of(message: Message) -> Place:

@@ -141,8 +141,8 @@ class Store:
 
     def _due(self) -> bool:
         """Full, or old enough and long enough after the batch before."""
-        aged = self._pending.due(self._now_s()) and not self._pace.left_s()
-        return self._pending.full or aged
+        rested = self._pending.full or not self._pace.left_s()
+        return rested and self._pending.due(self._now_s())
 
     def _take(self, message: Message) -> None:
         place = (message.topic() or "", message.partition() or 0)

@@ -7,7 +7,14 @@ from aiokafka.partitioner import DefaultPartitioner
 from confluent_kafka import KafkaError
 
 from tachograph.pipeline.errors import Refused, RetryLater
-from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, headers_of, mapped
+from tachograph.pipeline.kafka.reader import (
+    RECORD_BYTES,
+    Commitment,
+    Place,
+    Reader,
+    headers_of,
+    mapped,
+)
 from tachograph.pipeline.kafka.writer import MAX_RECORD_BYTES, Writer
 from tachograph.pipeline.settings import Settings
 from tests.waiting import eventually
@@ -61,7 +68,7 @@ def test_what_is_gathered_in_several_pieces_is_each_record_once_in_order_and_bou
     reader = Reader(settings, new_name("group"), [topic_name])
     found: list[Any] = []
     for gather_s in (0.0, 0.05) * 50:
-        more = reader.gather(4, 0.3, 2 * 9, gather_s=gather_s)
+        more = reader.gather(4, 0.3, 9 * (RECORD_BYTES + 2), gather_s=gather_s)
         # Two pieces may be less than nine records, three are not; a first record is one more.
         assert len(more) <= 1 + 3 * 4
         found += more
@@ -69,6 +76,22 @@ def test_what_is_gathered_in_several_pieces_is_each_record_once_in_order_and_bou
             break
     reader.close()
     assert [m.value() for m in found] == [b"%02d" % n for n in range(40)]
+
+
+def test_records_without_a_value_are_bounded_too(
+    mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
+) -> None:
+    settings = settings_for(mock_broker.bootstrap_servers)
+    writer = Writer(settings)
+    for _ in range(40):
+        writer.send(topic_name, b"", partition=0)
+    writer.flush()
+    reader = Reader(settings, new_name("group"), [topic_name])
+    sizes: list[int] = []
+    while sum(sizes) < 40:
+        sizes.append(len(reader.gather(4, 0.3, 9 * RECORD_BYTES)))
+    reader.close()
+    assert max(sizes) <= 1 + 3 * 4
 
 
 def test_gathering_goes_on_after_the_first_record_until_its_time_is_over(
@@ -84,7 +107,7 @@ def test_gathering_goes_on_after_the_first_record_until_its_time_is_over(
     later = threading.Timer(0.3, writer.send, (topic_name, b"third"), {"partition": 0})
     later.start()
     # Far longer than it takes: it ends when there is enough.
-    found = reader.gather(500, 60.0, len(b"second") + 1, gather_s=60.0)
+    found = reader.gather(500, 60.0, RECORD_BYTES + len(b"second") + 1, gather_s=60.0)
     later.join()
     writer.flush()
     reader.close()
