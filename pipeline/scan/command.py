@@ -23,6 +23,7 @@ from tachograph.pipeline.rule_cache import load_kept
 from tachograph.pipeline.scan.feed import Fault, feeder
 from tachograph.pipeline.scan.findings import Finding, Findings
 from tachograph.pipeline.scan.inputs import STDIN, Chunk, Format, as_lines, chunks, detect
+from tachograph.pipeline.scan.late_engine import LateEngine
 from tachograph.pipeline.scan.outputs import Ndjson, Output, TableOutput
 from tachograph.pipeline.scan.raw_judge import RawJudge, is_plain
 from tachograph.pipeline.settings import Settings
@@ -31,7 +32,6 @@ from tachograph.schemas.alert import SEVERITIES
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tachograph.detectors.across import WholeDetector
     from tachograph.pipeline.normalize.formats.registry import Formats
 
 # What a scan may do without is imported where it is needed: a large file of raw events is read in
@@ -238,7 +238,7 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
         judge = RawJudge(rules) if kind == "raw" and out.takes_lines else None
     if judge is not None:
         rules = rules.only([rule for rule in rules.rules if not is_plain(rule)])
-    engine = _detector(rules, options.model)
+    engine = LateEngine(rules, options.model) if rules.rules else None
     findings = Findings(raw=kind == "raw")
     with _progress(path) as bar:
         for number, chunk in enumerate(_chain(first, rest)):
@@ -249,26 +249,13 @@ def scan_file(path: Path, options: Options, out: Output, tally: Tally) -> None:
                 _write_lines(judge, fed.frame, out, tally)
             if engine is not None:
                 findings.learn(fed.links)
-                found = engine.process(fed.frame, fed.links, revision=number)
-                _write(findings.take(found.signals), out, tally)
+                signals = engine.process(fed.frame, fed.links, revision=number)
+                _write(findings.take(signals), out, tally)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=chunk.position)
     if engine is not None:
-        _write(findings.take(engine.close(number + 1).signals), out, tally)
+        _write(findings.take(engine.close(number + 1)), out, tally)
     _write(findings.rest(), out, tally)
-
-
-def _detector(rules: RuleSet, model: Path | None) -> "WholeDetector | None":
-    if not rules.rules:
-        return None
-    from tachograph.detectors.across import WholeDetector
-
-    if model is None:
-        return WholeDetector(rules)
-    from tachograph.detectors.behaviour.models import Models
-    from tachograph.pipeline.models.activating import read_model
-
-    return WholeDetector(rules, models=Models.always(read_model(model)[0]))
 
 
 def _write_lines(judge: RawJudge, frame: pl.DataFrame, out: Output, tally: Tally) -> None:

@@ -1,11 +1,14 @@
-"""What a line of JSON is decoded to: a dict; where few fields are asked, only these, as an object
-with a slot for each, which takes half the time. Anything else in it is checked and passed over.
+"""What a line of JSON is decoded to: a dict; where few of the fields asked for come, only these, as
+an object with a slot for each, which takes half the time. Anything else in it is checked and passed
+over.
 """
 
 from collections.abc import Collection
 from typing import Any
 
 import msgspec
+
+from tachograph.pipeline.scan.raw_names import Names, tellable
 
 # Looking a name up among more of them takes longer than decoding all.
 FEW_NAMES = 48
@@ -15,35 +18,68 @@ class Decoder:
     """Decodes lines. Not thread-safe."""
 
     def __init__(self, names: Collection[str] | None) -> None:
-        """`names`: of the fields to decode, if they are few; None: all."""
-        self.names = sorted(names) if names is not None and len(names) <= FEW_NAMES else None
+        """`names`: of the fields to decode; None: all."""
+        asked = sorted(names or ())
+        later = [name for name in asked if tellable(name)] if len(asked) > FEW_NAMES else []
+        # Names that may not have come yet.
+        self._later = set(later)
+        self._looked_for = Names(later)
+        self._slots = [name for name in asked if name not in self._later]
+        self._few = names is not None and len(self._slots) <= FEW_NAMES
         # Untyped, it keeps the names it has seen.
-        self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-        if self.names is not None:
-            slots = {f"slot{place}": name for place, name in enumerate(self.names)}
-            asked = msgspec.defstruct(
-                "Asked", [(slot, object, None) for slot in slots], rename=slots, gc=False
-            )
-            self._json = msgspec.json.Decoder(asked)
+        self._to_dicts: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+        self._to_slots = _to_slots(self._slots if self._few else [])
+        self._whole = not self._few
+
+    def ready(self, text: memoryview) -> list[str] | None:
+        """Get ready for a text. The names that what is in it will have slots for; None: all that is
+        there, in dicts.
+        """
+        self._whole = not self._few or not self._told(text)
+        return None if self._whole else self._slots
+
+    def _told(self, text: memoryview) -> bool:
+        """Whether all names that may be in the text are among the slots, or are now."""
+        found = self._looked_for.among(text) if self._later else []
+        if found is None:
+            return False
+        if news := sorted(self._later.intersection(found)):
+            self._later.difference_update(news)
+            self._slots = [*self._slots, *news]
+            self._few = len(self._slots) <= FEW_NAMES
+            self._to_slots = _to_slots(self._slots if self._few else [])
+        return self._few
 
     def objects(self, text: memoryview) -> list[Any] | None:
-        """The values in a text, one after the other; None where any is no object."""
+        """The values in the text, one after the other; None where any is no object."""
         try:
             self._check(text)
-            return self._json.decode_lines(text)
+            return self._decoder.decode_lines(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
     def object(self, line: bytes) -> Any | None:
-        """The object on a line; None where there is none."""
+        """The object on a line of the text; None where there is none."""
         try:
             self._check(line)
-            value = self._json.decode(line)
+            value = self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return value if self.names is not None or isinstance(value, dict) else None
+        return value if not self._whole or isinstance(value, dict) else None
+
+    @property
+    def _decoder(self) -> "msgspec.json.Decoder[Any]":
+        return self._to_dicts if self._whole else self._to_slots
 
     def _check(self, text: bytes | memoryview) -> None:
         """What is passed over must be text too. Raises UnicodeDecodeError."""
-        if self.names is not None and not (whole := bytes(text)).isascii():
+        if not self._whole and not (whole := bytes(text)).isascii():
             whole.decode()
+
+
+def _to_slots(names: Collection[str]) -> "msgspec.json.Decoder[Any]":
+    slots = {f"slot{place}": name for place, name in enumerate(names)}
+    asked = msgspec.defstruct(
+        "Asked", [(slot, object, None) for slot in slots], rename=slots, gc=False
+    )
+    return msgspec.json.Decoder(asked)

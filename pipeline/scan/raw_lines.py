@@ -66,12 +66,13 @@ class RawLines:
         columns = self._frames.collecting()
         with resting():
             for part in chain.from_iterable(map(_parts, blocks)):
+                names = self._decoder.ready(part.text)
                 numbers, objects = self._objects(part, first)
                 first += part.lines
-                if self._decoder.names is None:
+                if names is None:
                     columns.take(objects)
                 else:
-                    columns.take_asked(self._decoder.names, objects)
+                    columns.take_asked(names, objects)
                 ids += event_ids(numbers)
             return self._frames.collected(columns, ids, self._time_fields)
 
