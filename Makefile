@@ -34,7 +34,9 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP)  ## Replay real agent sessions and watch alerts appear; FOR=60 stops after 60 seconds and sums up
 	@$(BIN)/tacho up $(if $(FOR),--for $(FOR))
 
+# Hundreds of tests start a stage: each would compile all of ours again where bytecode is not kept.
 .PHONY: test
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)  ## All tests, three at a time; what is skipped is listed with its reason. ARGS="-k name" narrows, SEED=7 reorders
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --randomly-seed=$(or $(SEED),1) $(ARGS)
 

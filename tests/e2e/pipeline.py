@@ -23,13 +23,13 @@ from tachograph.pipeline.errors import TachoError
 from tachograph.pipeline.kafka.groups import unread
 from tachograph.pipeline.kafka.reader import SILENT
 from tachograph.pipeline.kafka.topics import provision
-from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
 from tests.e2e.clocked_normalize import CLOCK, set_clock
 from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
 from tests.waiting import WAIT_S
+from tests.warehouse import lay_tables
 
 STAGES = ("store", "triage", "detect", "normalize")
 OPERATOR_KEY = "5f" * 32
@@ -127,6 +127,7 @@ class Pipeline:
         self.broker = broker
         folder.mkdir(parents=True)
         self._port = free_ports(1)[0]
+        lay_tables(folder / "clickhouse")
         self.clickhouse: EmbeddedClickHouse | None = self._serve()
         url = self.clickhouse.url
         self.settings = Settings(
@@ -150,7 +151,6 @@ class Pipeline:
             "TACHO_RULES": str(RULES),
         }
         create_topics(self.settings, partitions)
-        apply_migrations(self.settings)
         self.stages = {name: self.stage(name) for name in STAGES}
 
     def _serve(self) -> EmbeddedClickHouse:

@@ -2,21 +2,19 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.pending import Pending
 from tachograph.pipeline.store.records import Origin
 from tachograph.pipeline.store.sink import Sink
 from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import Alert, Signal
+from tests.warehouse import migrated, writer_of
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 Store = Callable[[pl.DataFrame | list[Signal] | list[Alert]], None]
@@ -25,13 +23,8 @@ Store = Callable[[pl.DataFrame | list[Signal] | list[Alert]], None]
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """A migrated server, as its writer reaches it."""
-    with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as embedded:
-        settings = ClickHouseSettings(
-            url=embedded.url, user=embedded.writer_user, password=embedded.writer_password
-        )
-        with Connection(settings) as connection:
-            apply(connection, Layout())
-        yield settings
+    with migrated(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield writer_of(server)
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
-from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.sink import Sink
 from tachograph.pipeline.triage.gathering import Gathering
 from tachograph.schemas import codec, contracts
@@ -30,6 +27,7 @@ from tachograph.schemas.records import (
     SharedValue,
 )
 from tests.pipeline.store.samples import Feed
+from tests.warehouse import migrated, writer_of
 
 TENANT = "acme"
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
@@ -228,10 +226,8 @@ def _joined(*alerts: Alert) -> dict[str, list[Record]]:
 def world_writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """A server that holds the world, as its writer reaches it."""
     home = tmp_path_factory.mktemp("world")
-    with EmbeddedClickHouse(Path(home) / "clickhouse") as embedded:
-        writer = ClickHouseSettings(
-            url=embedded.url, user=embedded.writer_user, password=embedded.writer_password
-        )
+    with migrated(home / "clickhouse") as server:
+        writer = writer_of(server)
         fill(writer, home)
         yield writer
 
@@ -243,9 +239,7 @@ def world(world_writer: ClickHouseSettings) -> ClickHouseSettings:
 
 
 def fill(writer: ClickHouseSettings, home: Path) -> None:
-    """Make the tables and store the world."""
-    with Connection(writer) as connection:
-        apply(connection, Layout())
+    """Store the world."""
     settings = Settings(
         kafka=KafkaSettings(bootstrap="127.0.0.1:9"), clickhouse=writer, home=home, tenant=TENANT
     )

@@ -5,25 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.notarize.leaves import LOGS
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 from tests.pipeline.notarize.evidence import TOPICS
+from tests.warehouse import migrated, writer_of
 
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """A migrated server, as its writer reaches it."""
-    with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as embedded:
-        settings = ClickHouseSettings(
-            url=embedded.url, user=embedded.writer_user, password=embedded.writer_password
-        )
-        with Connection(settings) as connection:
-            apply(connection, Layout())
-        yield settings
+    with migrated(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield writer_of(server)
 
 
 @pytest.fixture

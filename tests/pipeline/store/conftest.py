@@ -8,11 +8,10 @@ from typing import Any
 import clickhouse_connect
 import pytest
 
-from tachograph.pipeline.migrate import Layout, apply
-from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
-from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.sink import Sink
+from tests.warehouse import migrated, writer_of
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
@@ -20,17 +19,8 @@ Ask = Callable[[str], list[tuple[Any, ...]]]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHouse]:
     """A migrated server."""
-    with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as embedded:
-        with Connection(clickhouse_settings(embedded)) as connection:
-            apply(connection, Layout())
-        yield embedded
-
-
-def clickhouse_settings(server: EmbeddedClickHouse) -> ClickHouseSettings:
-    """How the store stage reaches it."""
-    return ClickHouseSettings(
-        url=server.url, user=server.writer_user, password=server.writer_password
-    )
+    with migrated(tmp_path_factory.mktemp("clickhouse")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -44,7 +34,7 @@ def settings(server: EmbeddedClickHouse, tmp_path: Path, tenant: str) -> Setting
     """Settings with a broker that is not there: for tests that need none."""
     return Settings(
         kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
-        clickhouse=clickhouse_settings(server),
+        clickhouse=writer_of(server),
         home=tmp_path / "home",
         tenant=tenant,
     )

@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import clickhouse_connect
 import pytest
 
-from tachograph.pipeline.migrate import Layout, apply
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.schemas.identity import plain_id
-from tests.pipeline.store.conftest import Ask, clickhouse_settings
+from tests.pipeline.store.conftest import Ask
+from tests.warehouse import migrated, writer_of
 
 AGENTS, PER_AGENT = 40, 4_000
 # An agent a partition key, a session for a hundred actions, a quarter of an hour for each agent.
@@ -46,16 +44,13 @@ QUESTIONS = {
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    home = Path(tmp_path_factory.mktemp("clickhouse"))
-    server = EmbeddedClickHouse(home)
-    with Connection(clickhouse_settings(server)) as connection:
-        apply(connection, Layout())
-        connection.command(FILL)
-    host, port = server.url.removeprefix("http://").split(":")
-    client = clickhouse_connect.get_client(host=host, port=int(port))
-    yield lambda query: [tuple(row) for row in client.query(query).result_rows]
-    client.close()
-    server.close()
+    with migrated(tmp_path_factory.mktemp("clickhouse")) as server:
+        with Connection(writer_of(server)) as connection:
+            connection.command(FILL)
+        host, port = server.url.removeprefix("http://").split(":")
+        client = clickhouse_connect.get_client(host=host, port=int(port))
+        yield lambda query: [tuple(row) for row in client.query(query).result_rows]
+        client.close()
 
 
 def granules(ask: Ask, where: str) -> tuple[int, int]:

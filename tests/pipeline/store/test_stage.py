@@ -18,7 +18,6 @@ from confluent_kafka import Consumer, TopicPartition
 from infra.kafka.broker import free_ports
 from tachograph.pipeline import metrics
 from tachograph.pipeline.kafka.writer import Writer
-from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
@@ -28,10 +27,11 @@ from tachograph.pipeline.store.sink import Sink
 from tachograph.pipeline.store.stage import GROUP, Store
 from tachograph.schemas import batch, codec, contracts
 from tachograph.schemas.contracts import RECORD_HEADER
-from tests.pipeline.store.conftest import Ask, clickhouse_settings
+from tests.pipeline.store.conftest import Ask
 from tests.pipeline.store.samples import action, at, frame, link
 from tests.pipeline.store.wire import Relay
 from tests.waiting import WAIT_S, eventually
+from tests.warehouse import lay_tables, writer_of
 
 PARTITIONS = 2
 
@@ -211,9 +211,9 @@ def test_answers_that_are_lost_double_nothing(
 def test_clickhouse_may_be_away_and_come_back(live: Settings, tmp_path: Path, tenant: str) -> None:
     home = tmp_path / "data"
     [port] = free_ports(1)
+    lay_tables(home)
     first = EmbeddedClickHouse(home, port=port)
-    here = msgspec.structs.replace(live, clickhouse=clickhouse_settings(first))
-    apply_migrations(here)
+    here = msgspec.structs.replace(live, clickhouse=writer_of(first))
     with running(here):
         send(here, 200)
         eventually(lambda: committed(here, "agent.actions") == 4, "the first ones")
