@@ -5,13 +5,13 @@ request is about, by which it is known again in other words.
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from tachograph.detectors.intent import vocabulary as said
 from tachograph.detectors.provenance import sentences
-from tachograph.detectors.provenance.words import CLASSES, STOP, content_words, tokens
+from tachograph.detectors.provenance.words import CLASSES, STOP, content_words, stems, tokens
 
 MAX_QUOTE_CHARS = 160
 MAX_UNITS = 120
@@ -24,6 +24,10 @@ _MAX_DECODED_CHARS = 2_000
 _BLOB = re.compile(
     r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{40,4000}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){16,2000})"
 )
+# A text that is set aside says at least so much, and what is asked for instead follows at once.
+_LEAST_ASIDE_WORDS = 4
+_MAX_INSTEAD_CHARS = 400
+_LEAST_NAME_CHARS, _LEAST_VALUE_CHARS = 4, 5
 _QUOTED = re.compile(r"[\"'“‘`]([^\"'“”‘’`\n]{1,80})[\"'”’`]")
 _JOINS = re.compile(r"(?i) \+ |\b(?:concat|join|combin|assembl)\w*")
 _SPELLED = re.compile(r"\b(?:[A-Za-z][ .\-_*]){6,200}[A-Za-z]\b")
@@ -37,6 +41,31 @@ STRONG = frozenset({"rules set aside", "role without rules", "encoded request", 
                     "in pieces"})  # fmt: skip
 
 
+class Turnabout(msgspec.Struct, frozen=True):
+    """A text that sets aside what it said itself, in small letters. Someone who changes his mind
+    does so in another message; one text that does both was put together of two people's.
+    """
+
+    before: str
+    after: str
+
+    def wants(self, tool: str, values: Iterable[str]) -> bool:
+        """Whether a call is what only its second half asks for: by the tool's name or its words, or
+        by a value.
+        """
+        name = tool.lower()
+        if len(name) >= _LEAST_NAME_CHARS and self._only_after(name):
+            return True
+        words = frozenset(tokens(tool)) - STOP
+        asked, before = stems(self.after), stems(self.before)
+        if len(words) > 1 and words <= asked and not words <= before:
+            return True
+        return any(len(one) >= _LEAST_VALUE_CHARS and self._only_after(one) for one in values)
+
+    def _only_after(self, text: str) -> bool:
+        return text in self.after and text not in self.before
+
+
 class Request(msgspec.Struct, frozen=True):
     """What a user asked for."""
 
@@ -47,6 +76,7 @@ class Request(msgspec.Struct, frozen=True):
     # What it is about, and its verbs.
     words: frozenset[str]
     verbs: frozenset[str]
+    turnabout: Turnabout | None = None
 
     @property
     def pressing(self) -> bool:
@@ -73,7 +103,21 @@ def read(text: str) -> Request:
         harms=frozenset(harms),
         words=frozenset(one for one in about if len(one) > 1),
         verbs=frozenset(words & CLASSES.keys()),
+        turnabout=_turnabout(units) if "rules set aside" in ways else None,
     )
+
+
+def _turnabout(units: list[str]) -> Turnabout | None:
+    """Where a text sets aside what it asked for before, if it does."""
+    for at, unit in enumerate(units):
+        if not _paired(tokens(unit), said.SET_ASIDE, said.RULES):
+            continue
+        before = " ".join(units[:at]).lower()
+        if len(before.split()) < _LEAST_ASIDE_WORDS:
+            return None
+        after = " ".join(units[at:]).lower()
+        return Turnabout(before, after[:_MAX_INSTEAD_CHARS])
+    return None
 
 
 def _of_units(units: list[str]) -> tuple[set[str], set[str], str]:

@@ -165,6 +165,7 @@ class Course:
             words = stems(step.tool) | stems(step.args[:4_000])
             if not turn.request.words.isdisjoint(words):
                 found += self._complied(turn, step, "done" if consequential else "looked up")
+        found += self._turned(step)
         if consequential:
             found += self._done_after_all(step)
         if step.marks & marks.SINK and (leak := self._flows.taken(step)) is not None:
@@ -172,6 +173,18 @@ class Course:
         if step.marks & marks.RUN:
             found += self._ran(step)
         return found
+
+    def _turned(self, step: Step) -> list[Finding]:
+        """The agent did what a text asked for after it had set its own first half aside."""
+        for turn in reversed(self._turns):
+            turnabout = turn.request.turnabout
+            if turnabout is None or turn.refused is not None:
+                continue
+            if step.facts.time_us - turn.time_us > HELD_US:
+                break
+            if turnabout.wants(step.tool, values.read(step.args).short):
+                return self._complied(turn, step, "instead")
+        return []
 
     def _complied(self, turn: Turn, step: Step, way: Way) -> list[Finding]:
         """The agent did, or told, what was asked for; said once of a request."""

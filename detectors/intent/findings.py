@@ -12,8 +12,9 @@ Kind = Literal[
     "jailbreak", "harmful_request", "rephrased", "split", "refused_call", "drift", "leak",
     "output_run", "told_another", "memory_obeyed",
 ]  # fmt: skip
-# How a request was met: by a call that changes something, by one that looks, by words.
-Way = Literal["done", "looked up", "said"]
+# How a request was met: by a call that changes something, by one that looks, by words; by a call
+# that only its second half asks for, which sets the first aside.
+Way = Literal["done", "looked up", "said", "instead"]
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from tachograph.schemas.alert import Observable, Reason, RiskCategory, Severity,
 from tachograph.schemas.identity import plain_id
 
 # Of what is asked; another one makes other signals.
-VERSION = "1"
+VERSION = "2"
 _CONFIDENCE: dict[Severity, int] = {"high": 80, "medium": 60, "low": 35}
 _MOST_EVENTS = 20
 
