@@ -18,6 +18,9 @@ FORMAT = 1
 LEAF = -1
 # Where one of these holds the user himself may have wanted it: said with low severity at most.
 CAPPED_BY = ("handed_to", "on_users_thing")
+# So many different words about orders around a sentence: its writer means to give some. Then what
+# would be said with medium severity is said with high.
+ORDERS = 3
 Level = Literal["high", "medium", "low"]
 
 
@@ -81,7 +84,7 @@ class Model(msgspec.Struct, frozen=True):
         """How grave a score is; None: nothing is said."""
         if any(features[name] for name in CAPPED_BY):
             return "low" if score >= self.high else None
-        if score >= self.high:
+        if score >= self.high or (score >= self.medium and features["ordering"] >= ORDERS):
             return "high"
         return "medium" if score >= self.medium else None
 

@@ -12,7 +12,7 @@ from infra.quality.examples import Examples, kind_of, suite_of
 from infra.quality.fit import Levels, fit, scores, training
 from infra.quality.shares import interval
 from tachograph.detectors.provenance.features import NAMES
-from tachograph.detectors.provenance.model import CAPPED_BY, Model
+from tachograph.detectors.provenance.model import CAPPED_BY, ORDERS, Model
 
 SUITES = ("agentdojo/slack", "agentdojo/travel", "agentdyn/github", "agentdyn/shopping")
 MODEL_FOLDS = 3
@@ -61,6 +61,12 @@ def clear(one: Examples) -> Bools:
     capped = one.rows[:, [NAMES.index(name) for name in CAPPED_BY]]
     found: Bools = (capped == 0).all(axis=1)
     return found
+
+
+def graded(one: Examples, score: Scores, levels: Levels) -> Scores:
+    """Scores with those of calls that orders precede raised to where they are said."""
+    ordered = (one.rows[:, NAMES.index("ordering")] >= ORDERS) & (score >= levels.medium)
+    return np.where(ordered, np.maximum(score, levels.high), score)
 
 
 def highest(one: Examples, score: Scores, rows: Bools) -> Scores:

@@ -11,6 +11,7 @@ from infra.quality.evaluate import (
     Bools,
     Scores,
     clear,
+    graded,
     highest,
 )
 from infra.quality.examples import Examples, suite_of
@@ -36,7 +37,7 @@ class Sessions:
 
     def __init__(self, one: Examples, score: Scores, levels: Levels) -> None:
         self.data, self.score, self._levels = one, score, levels
-        self._clear = highest(one, score, clear(one))
+        self._clear = highest(one, graded(one, score, levels), clear(one))
 
     def flagged(self, level: str, kind: str, suite: str) -> list[bool]:
         """Whether each session of a kind and suite is said with this severity or a graver one."""
@@ -95,7 +96,7 @@ def _safe(label: Mapping[str, object]) -> bool:
 def timing(data: Mapping[str, Examples], found: Mapping[str, Scores], levels: Levels) -> str:
     """When the verdict came, of attacks whose obeyed call is known."""
     one, score = data[AS_IT_IS], found[AS_IT_IS]
-    flagged = clear(one) & (score >= levels.high)
+    flagged = clear(one) & (graded(one, score, levels) >= levels.high)
     out = _TIMING_HEAD
     for suite in SUITES:
         places = [

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from tachograph.detectors.provenance.features import MEANINGS, NAMES
-from tachograph.detectors.provenance.model import BadModel, Model, decoded, shipped
+from tachograph.detectors.provenance.model import ORDERS, BadModel, Model, decoded, shipped
 from tests.detectors.provenance.sessions import OBEYED
 
 MODEL, _ = OBEYED
@@ -62,6 +62,17 @@ def test_the_shipped_model_says_high_only_above_medium() -> None:
     scores = (0.0, model.medium, model.high)
     assert [model.level(score, sure) for score in scores] == [None, "medium", "high"]
     assert [model.level(score, asked) for score in scores] == [None, None, "low"]
+
+
+def test_what_is_in_doubt_is_grave_where_orders_stand_around_the_sentence() -> None:
+    model, _ = shipped()
+    orders = dict.fromkeys(NAMES, 0.0) | {"ordering": float(ORDERS)}
+    few = orders | {"ordering": float(ORDERS - 1)}
+    asked = orders | {"handed_to": 1.0}
+    assert model.level(model.medium, orders) == "high"
+    assert model.level(model.medium, few) == "medium"
+    assert model.level(model.medium, asked) is None
+    assert model.level(model.medium - 0.01, orders) is None
 
 
 def test_a_model_is_read_as_it_was_written() -> None:
