@@ -51,6 +51,9 @@ _READ = (
 # Columns that a prepared frame must have.
 NEEDED = (*JOINED, *_READ)
 
+# Tools that tell somebody something, who answers: what they bring in is an outsider's, too, so that
+# no class of tools has them.
+TALKS = ["chat", "chat_with", "say", "tell", "talk", "talk_to"]
 # Sets of columns for which questions are kept ready.
 MAX_READY = 256
 _NO = pl.lit(value=False)
@@ -207,7 +210,7 @@ class _Questions:
             "late": self._flag("late") | self._flag("far"),
             "call": call,
             "run": (self._in("kind", ["process"]) | self._in("tool_risk", ["execute"])) & call,
-            "sink": (self._flag("tool_sink") | upload) & call,
+            "sink": (self._flag("tool_sink") | upload | self._in("tool_name", TALKS)) & call,
             "denied": self._denied(),
             "outside": self._outside(),
             "kept in": self._kept_in(),
