@@ -16,13 +16,12 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
-from base64 import urlsafe_b64encode
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from infra.kafka.archive import archive_options
+from infra.kafka.formatted import lay_formatted, new_id
 from infra.kafka.jars import CACHE, HERE, BrokerFailedError, BrokerUnavailableError, ensure_jars
 from infra.kafka.properties import HOST, TimestampType, render, server_properties
 from infra.kafka.security import Credentials, keep_credentials
@@ -117,8 +116,12 @@ class KafkaBroker:
             self._speed = ["-XX:TieredStopAtLevel=1", *archive_options(jars, _train)]
         self._root.mkdir(parents=True, exist_ok=True)
         config = self._write_config()
-        if not (self._root / "data" / "meta.properties").exists():
-            self._format(jars, config)
+        data = self._root / "data"
+        if not (data / "meta.properties").exists():
+            if self._quick_start and self._credentials is None:
+                lay_formatted(jars, data, _format_plainly)
+            else:
+                self._format(jars, config)
         with self.log_path.open("ab") as log:
             seen_bytes = log.tell()
             self._process = subprocess.Popen(
@@ -181,11 +184,10 @@ class KafkaBroker:
         return path
 
     def _format(self, jars: Path, config: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = [
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster}",  # one word, as an id may begin with a dash
+            f"--cluster-id={new_id()}",  # one word, as an id may begin with a dash
             "--config",
             str(config),
         ]
@@ -223,6 +225,14 @@ class KafkaBroker:
         with self.log_path.open("rb") as log:
             log.seek(seen_bytes)
             return log.read()
+
+
+def _format_plainly(jars: Path, folder: Path) -> Path:
+    """Format the folder of a node without logins; where its data lie."""
+    node = KafkaBroker(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    node._format(jars, node._write_config())  # noqa: SLF001 - a node of ours
+    return folder / "data"
 
 
 def _train(archive: Path) -> None:

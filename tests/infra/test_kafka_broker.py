@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 
 from infra.kafka import jars
 from infra.kafka.broker import KafkaBroker, free_ports, has_ended
+from infra.kafka.formatted import lay_formatted
 from infra.kafka.shared import shared_broker
 from tests.infra.kafka_client import Config, produce, read_all
 from tests.waiting import WAIT_S
@@ -37,6 +38,30 @@ def test_what_was_acknowledged_survives_kill_9_and_a_clean_stop_on_the_same_port
         broker.start()
         assert broker.bootstrap_servers == address
         assert [m.value() for m in read_all(address, topic_name, len(said))] == said
+
+
+def test_a_folder_is_formatted_once_and_every_node_is_a_cluster_of_its_own(tmp_path: Path) -> None:
+    formatted = []
+
+    def format_folder(jars: Path, folder: Path) -> Path:
+        formatted.append(jars)
+        (folder / "data").mkdir()
+        (folder / "data" / "bootstrap.checkpoint").write_bytes(b"features")
+        lines = "node.id=1\ndirectory.id=JEXY6aqzQY-32P5TStzaFg\nversion=1\ncluster.id=one\n"
+        (folder / "data" / "meta.properties").write_text(lines)
+        return folder / "data"
+
+    said = []
+    for name in ("first", "second"):
+        lay_formatted(tmp_path / "jars", tmp_path / name, format_folder)
+        assert (tmp_path / name / "bootstrap.checkpoint").read_bytes() == b"features"
+        text = (tmp_path / name / "meta.properties").read_text()
+        said.append(dict(line.split("=", 1) for line in text.splitlines()))
+    assert formatted == [tmp_path / "jars"]
+    for one in said:
+        assert (one["node.id"], one["version"]) == ("1", "1")
+        assert len(one["cluster.id"]) == len(one["directory.id"]) == 22
+    assert len({one[key] for one in said for key in ("cluster.id", "directory.id")}) == 4
 
 
 def test_a_secure_listener_lets_in_the_right_password_only(
