@@ -1,7 +1,9 @@
 """JSON texts as a person reads them: a character that a producer wrote as `\\u202e` stands there
-itself. Python's encoder writes all but ASCII so, and what rules and redaction look for is the text.
+itself. Python's encoder writes all but ASCII so, Go's `<`, `>` and `&`, and who hides something
+writes any: what rules and redaction look for is the text.
 
-Of ASCII the escapes stay: a quotation mark would end the string that it is in.
+Quotation mark, backslash and control characters stay as they are: they would end the string that
+they are in.
 """
 
 import re
@@ -15,14 +17,13 @@ _TEXTS: Final = (
     "tool_schema", "content_text", "memory_value",
 )  # fmt: skip
 _ESCAPE: Final = "\\u"
-_OF_ASCII: Final = re.compile(r"(\\u00[0-7][0-9a-fA-F])")
+_STAYS: Final = re.compile(r"(\\u00(?:[01][0-9a-fA-F]|22|5[cC]|7[fF]))")
 _BEGINS: Final = re.compile(r"\s*[\[{\"]")
 # A pair of backslashes is one of the text; two halves beyond the first plane are one character.
 _ONE: Final = re.compile(
     r"\\\\|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|\\u([0-9a-f]{4})", re.IGNORECASE
 )
-_FIRST: Final = 0x80
-_HALVES: Final = range(0xD800, 0xE000)
+_NEVER: Final = {*range(0x20), ord('"'), ord("\\"), 0x7F, *range(0xD800, 0xE000)}
 
 
 def readable(frame: pl.DataFrame) -> pl.DataFrame:
@@ -42,7 +43,7 @@ def _column(texts: pl.Series) -> pl.Series | None:
 
 
 def _plain(text: str) -> str:
-    parts = _OF_ASCII.split(text)
+    parts = _STAYS.split(text)
     try:
         parts[::2] = map(_decoded, parts[::2])
         return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16")
@@ -51,7 +52,7 @@ def _plain(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """A text without escapes of ASCII; of a character beyond the first plane come two halves."""
+    """A text without escapes that stay; of a character beyond the first plane come two halves."""
     # What this codec reads is what JSON writes, and it knows pairs of backslashes.
     return raw_unicode_escape_decode(raw_unicode_escape_encode(text)[0])[0]
 
@@ -60,6 +61,6 @@ def _character(match: re.Match[str]) -> str:
     high, low, one = match.groups()
     if high is not None:
         return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
-    if one is None or int(one, 16) < _FIRST or int(one, 16) in _HALVES:
+    if one is None or int(one, 16) in _NEVER:
         return match[0]
     return chr(int(one, 16))

@@ -1,6 +1,7 @@
 """What a producer escapes in JSON is the text itself, and the JSON stays what it was."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,22 @@ def test_json_says_the_same_with_its_characters_as_with_their_escapes(value: Any
 @given(st.text(st.characters(codec="utf-8", min_codepoint=0x80), min_size=1))
 def test_characters_beyond_ascii_stand_there_themselves(text: str) -> None:
     assert of_one(json.dumps({"a": text})) == json.dumps({"a": text}, ensure_ascii=False)
+
+
+@given(st.text())
+def test_no_printable_character_can_be_hidden_in_an_escape(text: str) -> None:
+    halves = text.encode("utf-16-be")
+    escaped = "".join(f"\\u{halves[at : at + 2].hex()}" for at in range(0, len(halves), 2))
+    found = of_one(f'["{escaped}"]')
+    assert json.loads(found) == [text]
+    kept = {f"\\u{ord(char):04x}" for char in text if char in '"\\\x7f' or char < " "}
+    assert set(re.findall(r"\\u[0-9a-f]{4}", found)) == kept
+
+
+def test_text_that_breaks_off_inside_an_escape_hides_nothing_before_it() -> None:
+    assert of_one(r'{"a": "\u0069gnore \u003cb\u003e\ud83d\ude00 \u0022 \ud8') == (
+        '{"a": "ignore <b>\U0001f600 ' + r"\u0022 \ud8"
+    )
 
 
 @given(st.text('\\u"0d8cdCD2eE{[]} ', max_size=40), st.sampled_from('{["'))
