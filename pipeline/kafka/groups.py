@@ -23,11 +23,23 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "agent.state": ("tacho.store",),
     "agent.dead_letters": ("tacho.store",),
 }
-# Topic → who makes its leaves.
-NOTARIZED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
-    ("agent.alerts", "agent.state", "agent.control", "agent.acks", "agent.dispositions"),
-    ("tacho.notarize",),
-)
+# Topic → who keeps of it what is no part of the flow, and holds nobody up: what agents are told,
+# what people say and look at, what belongs together, and the leaves of all that is evidence.
+KEEPERS: Mapping[str, tuple[str, ...]] = {
+    "agent.alerts": ("tacho.notarize",),
+    "agent.state": ("tacho.notarize",),
+    "agent.control": ("tacho.store", "tacho.notarize"),
+    "agent.acks": ("tacho.store", "tacho.notarize"),
+    "agent.dispositions": ("tacho.store", "tacho.notarize"),
+    "agent.audit": ("tacho.store", "tacho.notarize"),
+    "agent.incident_members": ("tacho.store",),
+    "agent.incidents": ("tacho.store",),
+}
+# All who have to have read before a broker that keeps nothing may stop.
+ALL_READERS: Mapping[str, tuple[str, ...]] = {
+    topic: READERS.get(topic, ()) + KEEPERS.get(topic, ())
+    for topic in dict.fromkeys((*READERS, *KEEPERS))
+}
 TIMEOUT_S = 5.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from tachograph.pipeline import log as logs
 from tachograph.pipeline.errors import ConfigError, RetryLater, TachoError
-from tachograph.pipeline.kafka.groups import NOTARIZED, READERS, unread
+from tachograph.pipeline.kafka.groups import ALL_READERS, unread
 from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.migrate import apply_migrations
 from tachograph.pipeline.settings import BROKER_FILE, CLICKHOUSE_FILE, STANDIN_BROKER, Settings
@@ -35,10 +35,6 @@ log = logs.get("up")
 STAGES = ("store", "notarize", "triage", "detect", "normalize", "forward", "serve")
 # Stopped in this order: the door, then each stage after those that write for it.
 STOP_ORDER = ("serve", "normalize", "detect", "triage", "store", "notarize", "forward")
-# The notary holds nobody up: what it has not read is no backlog of the others.
-_ALL_READERS = {
-    topic: READERS.get(topic, ()) + NOTARIZED.get(topic, ()) for topic in (*READERS, *NOTARIZED)
-}
 READY_S = 90.0
 REFRESH_S = 0.5
 DRAIN_S = 20.0
@@ -146,7 +142,7 @@ def _stop_cleanly(children: list[Child], settings: Settings) -> None:
 
 def _behind(settings: Settings, group: str) -> bool:
     try:
-        return any(reader == group for reader, _ in unread(settings, _ALL_READERS))
+        return any(reader == group for reader, _ in unread(settings, ALL_READERS))
     except TachoError as error:
         log.warning("cannot tell what is still under way", error=str(error))
         return True

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.errors import RetryLater
-from tachograph.pipeline.kafka.groups import unread
+from tachograph.pipeline.kafka.groups import ALL_READERS, unread
 from tachograph.pipeline.kafka.reader import Reader
 from tachograph.pipeline.kafka.writer import Writer
+from tachograph.pipeline.notarize.leaves import LOGS
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.store.records import TOPICS
 
 GROUP, TOPIC = "tacho.normalize", "agent.raw"
 
@@ -43,3 +45,11 @@ def test_what_a_group_has_not_committed_is_unread(
     broker.kill()
     broker.start()
     assert _unread(settings) == {(GROUP, TOPIC): 2}
+
+
+def test_all_that_is_stored_or_notarized_is_waited_for() -> None:
+    def of(group: str) -> set[str]:
+        return {topic for topic, groups in ALL_READERS.items() if group in groups}
+
+    assert of("tacho.store") == set(TOPICS) - {"agent.health"}  # there is always one more beat
+    assert of("tacho.notarize") == set(LOGS)
