@@ -65,7 +65,7 @@ def up(
         ),
     ] = None,
     door_port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="port of the HTTP door (4318)")
+        int | None, typer.Option(min=1, max=65_535, help="port of the HTTP door (4318)")
     ] = None,
     clickhouse_port: Annotated[
         int, typer.Option(min=0, max=65_535, help="port of the embedded ClickHouse")
