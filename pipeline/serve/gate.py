@@ -20,6 +20,12 @@ def address_of(request: HTTPConnection) -> str:
     return request.client.host if request.client else "?"
 
 
+def foreign(request: HTTPConnection) -> bool:
+    """Whether a page of another site sent it: a browser says which page did."""
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    return origin is not None and origin.partition("://")[2] != (host or "?")
+
+
 def _bearer(request: HTTPConnection) -> str:
     """The token that a request brings, or nothing."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

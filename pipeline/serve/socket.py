@@ -5,7 +5,6 @@ same places to resume from as the server-sent events.
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -14,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tachograph.pipeline.metrics import DROPPED
 from tachograph.pipeline.serve.cursor import Cursor
 from tachograph.pipeline.serve.errors import RequestError
-from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.gate import Gate, foreign
 from tachograph.pipeline.serve.walk import Cut, Walk, until_left
 from tachograph.pipeline.serve.watch import Desk, Wanted
 
@@ -24,8 +23,7 @@ TRY_AGAIN: Final = 1013
 
 def same_site(connection: HTTPConnection) -> None:
     """Refuse a page of another site: browsers let any page open a socket. Raises RequestError."""
-    origin = connection.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != connection.headers.get("host", ""):
+    if foreign(connection):
         raise RequestError(403, "opened by another site")
 
 

@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from tachograph.pipeline.moments import who
 from tachograph.pipeline.serve.console.sessions import COOKIE, Sessions
 from tachograph.pipeline.serve.errors import RequestError
-from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.gate import Gate, foreign
 from tachograph.pipeline.serve.tokens import Caller
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -91,9 +91,7 @@ async def form_of(request: Request) -> dict[str, list[str]]:
 
 def same_site(request: Request) -> None:
     """Refuse what a page of another site sent. Raises RequestError 403."""
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
-    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in {
+    if foreign(request) or request.headers.get("sec-fetch-site", "same-origin") not in {
         "same-origin",
         "none",
     }:

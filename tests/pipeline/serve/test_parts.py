@@ -21,7 +21,7 @@ from tachograph.pipeline.serve.backlog import Unbounded, backlog_of
 from tachograph.pipeline.serve.body import PIECE_BYTES, Intake, read_body
 from tachograph.pipeline.serve.depth import deeper_than
 from tachograph.pipeline.serve.errors import RequestError
-from tachograph.pipeline.serve.gate import Gate
+from tachograph.pipeline.serve.gate import Gate, foreign
 from tachograph.pipeline.serve.limits import Limits
 from tachograph.pipeline.serve.loopback import is_loopback
 from tachograph.pipeline.serve.native import Line, grouped
@@ -350,3 +350,26 @@ def test_a_stream_ends_when_its_right_does() -> None:
     there = asyncio.run(until_left(walk, never(), lambda: next(answers), every_s=0.0))
     assert there
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_foreign"),
+    [
+        (None, "127.0.0.1:4318", False),
+        ("http://127.0.0.1:4318", "127.0.0.1:4318", False),
+        ("https://tacho.example.com", "tacho.example.com", False),
+        ("http://[::1]:4318", "[::1]:4318", False),
+        ("https://evil.example", "127.0.0.1:4318", True),
+        ("http://127.0.0.1:4319", "127.0.0.1:4318", True),
+        ("null", "127.0.0.1:4318", True),
+        ("null", None, True),
+        ("", "127.0.0.1:4318", True),
+        ("http://[", "127.0.0.1:4318", True),
+    ],
+)
+def test_a_page_of_another_site_is_told_by_its_origin(
+    origin: str | None, host: str | None, is_foreign: bool
+) -> None:
+    told = {b"origin": origin, b"host": host}
+    headers = [(name, text.encode()) for name, text in told.items() if text is not None]
+    assert foreign(HTTPConnection({"type": "http", "headers": headers})) is is_foreign
