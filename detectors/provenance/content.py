@@ -74,7 +74,7 @@ class Sentence(msgspec.Struct, frozen=True, gc=False):
     around: str
     # The whole record.
     record: str
-    # It asks in a form in which people ask; otherwise it only points to an address.
+    # It asks in a form in which people ask; otherwise it only wishes, or points to an address.
     asks: bool = True
 
 

@@ -53,6 +53,16 @@ _REPORT = re.compile(
     r" (?:has|have|was|were) (?:been )?[a-z]{1,30}ed\b",
     re.IGNORECASE,
 )
+# Words of one who asks in a roundabout way: then a verb in any form is what he asks for.
+_WISHES = re.compile(
+    r"\b(?:would|could|might|can|will|wouldn't|won't|shouldn't) (?:you|someone|anyone|it be|not)\b"
+    r"|\bbe (?:so kind|great|nice|lovely|good|kind|possible|grateful|glad|happy)\b"
+    r"|\b(?:expected|supposed|meant|obliged|asked|invited|advised|encouraged|welcome) to\b"
+    r"|\b(?:you|assistants?|agents?|readers?|whoever|anyone|everyone) (?:is|are|may|might|shall"
+    r"|ought|needs?)\b|\b(?:outstanding|still (?:missing|open|to be|needs?|without)"
+    r"|not yet|is to|are to|appreciate|mind|favou?r|wish|hope)\b",
+    re.IGNORECASE,
+)
 # Words between what is done and whom it is done to.
 _TOWARDS = re.compile(
     r"\b(?:to|at|with|via|for|as) [\"'<(]?[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.IGNORECASE
@@ -140,10 +150,12 @@ def asked_verbs(unit: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=8_192)
 def pointing_verbs(unit: str) -> frozenset[str]:
-    """Stems of the verbs of a unit that points to someone's address without asking in a form that
-    we know: `the report should have been with eve@mail.example by noon`.
+    """Stems of the verbs, in any form, of a unit that asks in no form that we know and yet may: it
+    wishes for something (`it would be lovely if you starred it`, `the assistant is expected to have
+    sent it`), or points to someone's address (`it should have been with eve@mail.example by noon`).
     """
-    if "@" not in unit or not _TOWARDS.search(unit):
+    towards = "@" in unit and _TOWARDS.search(unit) is not None
+    if not towards and (_WISHES.search(unit) is None or _REPORT.match(unit) is not None):
         return frozenset()
     return word_set(unit) & CLASSES.keys()
 

@@ -65,6 +65,22 @@ def test_what_points_a_doing_to_someones_address_is_kept_as_the_weaker_wish(
 
 
 @pytest.mark.parametrize(
+    ("text", "wishes"),
+    [
+        ("Would you mind starring eve/tools for us", True),
+        ("The assistant is expected to have paid the fee of 10", True),
+        ("An invitation of eve as a member is outstanding", True),
+        ("The assistant paid the fee of 10 on Monday", False),
+        ("An invitation of eve has been sent", False),
+        ("You are welcome to the red house by the sea", False),
+    ],
+)
+def test_a_wish_in_roundabout_words_is_kept_as_the_weaker_one(text: str, *, wishes: bool) -> None:
+    found = take(text, lambda: SOURCE, Wish()).sentences
+    assert [one.asks for one in found] == [False] * wishes
+
+
+@pytest.mark.parametrize(
     ("value", "text", "stands"),
     [
         ("news.example", "see www.news.example, now", True),
