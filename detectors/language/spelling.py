@@ -1,5 +1,7 @@
 """A Sigma detection as pySigma reads it: the same, where pySigma knows less than Sigma says."""
 
+import base64
+import codecs
 import re
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +27,16 @@ _NOT_SELECTIONS = frozenset({"condition", "timeframe"})
 _DASHES_WRITTEN_OUT = 3
 _DASH = re.compile(r"\B[-/]\b")
 _ANY_DASH = "[-/\u2013\u2014\u2015]"
+# pySigma encodes texts of ASCII alone this way; others are one expression.
+_ENCODINGS = {
+    "wide": (b"", "utf-16-le"),
+    "utf16be": (b"", "utf-16-be"),
+    "utf16": (codecs.BOM_UTF16_LE, "utf-16-le"),
+}
+# Base64 of a text behind so many other bytes, without what it shares with them, and with what
+# follows by the number of its bytes.
+_BEGINNINGS = (0, 2, 3)
+_ENDINGS = (None, -3, -2)
 _AS_EXPRESSION = frozenset({"all", "cased", "contains", "endswith", "neq", "startswith"})
 
 
@@ -64,6 +76,8 @@ def _item(key: str, value: Any) -> tuple[str, Any]:
         modifiers = ["cased", *(name for name in modifiers if name != "cased")]
     if "windash" in modifiers:
         modifiers, value = _dashes(modifiers, value)
+    if not _ENCODINGS.keys().isdisjoint(modifiers):
+        modifiers, value = _encoded(modifiers, value)
     return "|".join([field, *modifiers]), value
 
 
@@ -93,14 +107,18 @@ def _dashes(modifiers: list[str], value: Any) -> tuple[list[str], Any]:
         return modifiers, value
     if all(len(_DASH.findall(text)) <= _DASHES_WRITTEN_OUT for text in texts):
         return modifiers, value
-    flags = ["s"] if "cased" in others else ["i", "s"]
-    linking = [name for name in others if name in {"all", "neq"}]
-    return ["re", *flags, *linking], [_expression(text, others) for text in texts]
+    return _expressing(others), [_bounded(_dashed(text), others) for text in texts]
 
 
-def _expression(text: str, modifiers: list[str]) -> str:
-    """A regular expression for the whole text, any dash in place of each."""
-    inner = "".join(
+def _expressing(modifiers: list[str]) -> list[str]:
+    """The modifiers of an item that is asked as regular expressions."""
+    flags = ["s"] if "cased" in modifiers else ["i", "s"]
+    return ["re", *flags, *(name for name in modifiers if name in {"all", "neq"})]
+
+
+def _dashed(text: str) -> str:
+    """A regular expression for a text, any dash in place of each."""
+    return "".join(
         ".*"
         if part is SpecialChars.WILDCARD_MULTI
         else "."
@@ -108,6 +126,40 @@ def _expression(text: str, modifiers: list[str]) -> str:
         else _ANY_DASH.join(escape(piece) for piece in _DASH.split(part))
         for part in SigmaString(text).s
     )
+
+
+def _bounded(inner: str, modifiers: list[str]) -> str:
     start = "" if {"contains", "endswith"} & set(modifiers) else r"\A"
     end = "" if {"contains", "startswith"} & set(modifiers) else r"\Z"
     return f"{start}{inner}{end}"
+
+
+def _encoded(modifiers: list[str], value: Any) -> tuple[list[str], Any]:
+    """The item as regular expressions if one of its texts is more than ASCII."""
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts) or all(map(str.isascii, texts)):
+        return modifiers, value
+    how = [name for name in modifiers if name not in _AS_EXPRESSION]
+    others = [name for name in modifiers if name in _AS_EXPRESSION]
+    if len(how) != 2 or how[1] not in {"base64", "base64offset"} or how[0] not in _ENCODINGS:
+        return modifiers, value
+    if any(SigmaString(text).contains_special() for text in texts):
+        return modifiers, value
+    found = [_in_base64(_bytes(text, how[0]), offsets=how[1] == "base64offset") for text in texts]
+    inner = [f"(?:{'|'.join(map(escape, spellings))})" for spellings in found]
+    return _expressing(others), [_bounded(text, others) for text in inner]
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    mark, codec = _ENCODINGS[encoding]
+    return mark + SigmaString(text).to_plain(regex=True).encode(codec, "surrogatepass")
+
+
+def _in_base64(data: bytes, *, offsets: bool) -> list[str]:
+    """The data in base64; wherever it may begin within a group of three bytes, with `offsets`."""
+    if not offsets:
+        return [base64.b64encode(data).decode()]
+    return [
+        base64.b64encode(bytes(shift) + data)[start : _ENDINGS[(len(data) + shift) % 3]].decode()
+        for shift, start in enumerate(_BEGINNINGS)
+    ]
