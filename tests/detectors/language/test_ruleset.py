@@ -40,6 +40,7 @@ def correlation(**fields: str) -> str:
         (stateless(r"  s: {tool.name|re: '\1(x)'}" + "\n  condition: s"), 3, "back-reference"),
         (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 3, "placeholder"),
         (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 3, "nosuch"),
+        (stateless("  s: {tool.name|contain: x}\n  condition: s"), 3, "did you mean contains?"),
         (stateless("  s: {tool.name: x}\n  condition: t"), 5, "not defined"),
         (stateless("  s: {tool.name: x}\n  condition: 1 of t*"), 5, "doesn't match any"),
         (stateless("  s: {tool.name: x}\n  condition: s | count() > 3"), 5, "pipe"),

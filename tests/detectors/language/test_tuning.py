@@ -107,7 +107,7 @@ def test_the_semantic_hash_follows_the_values_and_only_them(tmp_path: Path) -> N
         ("long: {versions: 1}", "tuning.yaml_:1: versions of long is a list, not 1"),
         ("many: {threshold: true}", "tuning.yaml_:1: threshold of many is a number, not True"),
         ("many: [1]", "tuning.yaml_:1: many: names of knobs and values"),
-        ("many: {timespan: soon}", "rule.yml:20: Timespan 'soon' is invalid."),
+        ("many: {timespan: soon}", "rule.yml:20: Timespan 'soon' is invalid. A number and"),
     ],
 )
 def test_a_value_that_cannot_be_honoured_is_a_problem(
