@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 
 .PHONY: help
 help:  ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
 
 .PHONY: setup
 setup: $(STAMP)  ## Everything into .venv (Python 3.11 or newer), each package checked against its hash
@@ -56,6 +56,10 @@ check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict
 .PHONY: kafka
 kafka: $(STAMP)  ## One Apache Kafka node (KRaft) on 127.0.0.1:9092, data in .cache/kafka/data; PORT=… moves it
 	@exec $(BIN)/python -m infra.kafka.broker $(if $(PORT),--port $(PORT))
+
+.PHONY: collector
+collector: $(STAMP)  ## An OpenTelemetry Collector that writes to Kafka, built by Go into .cache/otelcol
+	@$(BIN)/python -m infra.collector.build
 
 .PHONY: bench
 bench: $(STAMP)  ## Events/s and core-µs an event of every stage, on one real broker; ARGS=--quick is shorter
