@@ -25,6 +25,8 @@ from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.rollups import ANSWER_TIMEOUT_S as ROLL_TIMEOUT_S
+from tachograph.pipeline.store.rollups import roll_up
 
 PIECE = 250_000
 ANSWER_TIMEOUT_S = 600
@@ -186,8 +188,24 @@ def at_rest(reader: Reader) -> tuple[float, float]:
     return (sum(int(row["bytes"]) for row in rows) - ids) / total, ids / total
 
 
+def roll(settings: ClickHouseSettings) -> None:
+    """Roll up all there is; nothing is under way that would have to settle."""
+    with Connection(settings, answer_timeout_s=ROLL_TIMEOUT_S) as connection:
+        while roll_up(connection, settled_s=0):
+            pass
+
+
+def rolled_at_rest(reader: Reader) -> int:
+    """Bytes of the roll-ups on disk."""
+    [row] = reader.rows(
+        "SELECT sum(data_compressed_bytes) AS bytes FROM system.columns WHERE database = 'tacho'"
+        " AND table IN ('touches_data', 'minutes_data', 'hours_data')"
+    )
+    return int(row["bytes"])
+
+
 def figures(total: int) -> Iterator[Figure]:
-    """Fill, ask: a line for what is at rest, and one for each question."""
+    """Fill, roll up, ask: lines for what is at rest, and one for each question."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedClickHouse(Path(folder)) as server:
         writer = ClickHouseSettings(
             url=server.url, user=server.writer_user, password=server.writer_password
@@ -203,6 +221,14 @@ def figures(total: int) -> Iterator[Figure]:
                 name="at rest", per_s=total / filled_s, bytes_each=plain + ids,
                 core_us=(cpu_s(server.pid) - began_cpu_s) / total * 1e6,
                 note=f"{total:,} actions; bytes an action: {plain:.1f}, and {ids:.1f} of ids",
+            )  # fmt: skip
+            began_s, began_cpu_s = time.perf_counter(), cpu_s(server.pid)
+            roll(writer)
+            yield Figure(
+                name="rolled up", per_s=total / (time.perf_counter() - began_s),
+                bytes_each=rolled_at_rest(reader) / total,
+                core_us=(cpu_s(server.pid) - began_cpu_s) / total * 1e6,
+                note="touches by hour, minutes of agents",
             )  # fmt: skip
             for one in answers(reader, server.pid):
                 yield Figure(

@@ -22,11 +22,8 @@ MANIFEST = "manifest.json"
 # Rows of a file, before compression: it is inserted as one block, well below a statement's time.
 FILE_BYTES = 16 << 20
 # What can be made again from Kafka or from actions is taken only when all is.
-_LEFT_OUT = frozenset(
-    table
-    for name in ("actions", "signals", "dead_letters", "health")
-    for table in CLASSES[name]
-)  # fmt: skip
+_CLASSES = ("actions", "signals", "dead_letters", "health")
+_LEFT_OUT = {"hours_data", *(table for name in _CLASSES for table in CLASSES[name])}
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -16,7 +16,13 @@ EVIDENCE, AUDIT = "evidence", "audit"
 LOG_CLASSES = (EVIDENCE, AUDIT)
 CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "actions": ("actions_data", "session_links_data", "same_as_data"),
+        "actions": (
+            "actions_data",
+            "session_links_data",
+            "same_as_data",
+            "touches_data",
+            "minutes_data",
+        ),
         "signals": ("signals_data",),
         "alerts": ("alerts_data", "incidents_data", "incident_members_data"),
         "state": ("agent_state_data",),

@@ -20,19 +20,22 @@ from tachograph.pipeline.store import tables_actions as act
 from tachograph.pipeline.store import tables_evidence as evidence
 from tachograph.pipeline.store import tables_incidents as inc
 from tachograph.pipeline.store import tables_questions as ask
+from tachograph.pipeline.store import tables_rollups as roll
 from tachograph.pipeline.store import tables_soc as soc
-from tachograph.pipeline.store.ddl import Table, View, addition
+from tachograph.pipeline.store.ddl import Feed, Table, View, addition
 
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         act.ACTIONS_DATA, act.SESSION_LINKS_DATA, act.SAME_AS_DATA, act.SIGNALS_DATA,
+        act.TWIN_REPORTS_DATA,
         soc.ALERTS_DATA, soc.ALERTS_LOG, soc.DISPOSITIONS_LOG, soc.AUDIT_LOG,
         soc.AGENT_STATE_DATA, soc.SNAPSHOTS_LOG,
         soc.DIRECTIVES_LOG, soc.ACKS_LOG,
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
         inc.INCIDENTS_DATA, inc.INCIDENT_MEMBERS_DATA,
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
+        roll.HOURS_DATA, roll.TOUCHES_DATA, roll.MINUTES_DATA,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -43,8 +46,11 @@ VIEWS: dict[str, View] = {
         soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
         inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
+        roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES,
     )
 }  # fmt: skip
+
+FEEDS = {feed.name: feed for feed in (roll.HOURS_CHANGED,)}
 
 # Migration file → the tables and views it brings.
 FIRST = {
@@ -65,7 +71,7 @@ FIRST = {
 }  # fmt: skip
 
 
-def migration(items: tuple[Table | View, ...]) -> str:
+def migration(items: tuple[Table | View | Feed, ...]) -> str:
     """Text of a migration that creates these."""
     return "\n".join(item.create for item in items)
 

@@ -44,6 +44,8 @@ class Table(NamedTuple):
     order_by: str
     partition_by: str = ""
     expires: bool = True
+    # Hours after which rows go, where they are of use for so long only.
+    hours: int = 0
     indexes: Sequence[str] = ()
     settings: Sequence[str] = ()
 
@@ -56,6 +58,7 @@ class Table(NamedTuple):
             f"PARTITION BY {self.partition_by}" if self.partition_by else "",
             f"ORDER BY {self.order_by}",
             "TTL stored_at + toIntervalDay(${days})" if self.expires else "",
+            f"TTL stored_at + toIntervalHour({self.hours})" if self.hours else "",
             f"SETTINGS {', '.join(self.settings)}" if self.settings else "",
             f"COMMENT {quoted(self.why.splitlines()[0])}",
         ]
@@ -96,6 +99,27 @@ class View(NamedTuple):
     def _chosen(self, name: str) -> str:
         expression = self.computed.get(name)
         return f"{expression} AS `{name}`" if expression else f"`{name}`"
+
+
+class Feed(NamedTuple):
+    """What writes into one table whenever rows come into another (a materialized view)."""
+
+    name: str
+    why: str
+    columns: Sequence[Column]
+    into: str
+    query: str
+
+    @property
+    def create(self) -> str:
+        """The CREATE MATERIALIZED VIEW statement, with the lines that say why it is built so."""
+        shown = ",\n".join(f"    {column.shown}" for column in self.columns)
+        return (
+            _remarks(self.why)
+            + f"CREATE MATERIALIZED VIEW IF NOT EXISTS tacho.{self.name} ${{on_cluster}}\n"
+            + f"TO tacho.{self.into}\n(\n{shown}\n)\nAS {self.query}\n"
+            + f"COMMENT {quoted(self.why.splitlines()[0])};\n"
+        )
 
 
 def _remarks(why: str) -> str:

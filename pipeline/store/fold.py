@@ -111,6 +111,20 @@ WHERE twin_key != '' AND stored_at >=
 ORDER BY event_time DESC, event_id LIMIT {MAX_TWIN_KEYS}"""
 
 
+def reported(keys: Sequence[tuple[str, str]]) -> str:
+    """Query for what any process reported under some (tenant, twin key): of each source the first,
+    as `recent_reports` has it.
+    """
+    tuples = ", ".join(f"({quoted(tenant)}, {quoted(twin_key)})" for tenant, twin_key in keys)
+    return f"""
+SELECT tenant, argMin(partition_key, (stored_at, event_id)), twin_key,
+    argMin(event_id, (stored_at, event_id)), source
+FROM tacho.twin_reports_data
+WHERE (tenant, twin_key) IN ({tuples})
+GROUP BY tenant, twin_key, source
+ORDER BY min(stored_at), source LIMIT {MAX_REPORTS} BY tenant, twin_key"""
+
+
 def reports(keys: Sequence[TraceKey]) -> str:
     """Query for the stored reports of some twin keys, in the order in which they are shown: first
     whose sender is proved, so that nobody puts his word in the place of another's; then who tells

@@ -19,7 +19,10 @@ _OF_SHARD = ("/clickhouse/tables/{uuid}/{shard}", "{replica}")
 # One path for all shards, so a replica's name must be told apart beyond its shard.
 _OF_ALL = ("/clickhouse/tables/{uuid}/all", "{shard}-{replica}")
 
-_UNCHANGED = re.compile(r"CREATE (DATABASE IF NOT EXISTS|OR REPLACE VIEW) ")
+# What fills a table at once goes over all shards.
+_UNCHANGED = re.compile(r"CREATE (DATABASE IF NOT EXISTS|OR REPLACE VIEW) |INSERT INTO ")
+_FEED = re.compile(r"CREATE MATERIALIZED VIEW ")
+_FED = re.compile(r"\n(TO|FROM) (tacho\.\w+)(?=\n)")
 _CREATE = re.compile(r"(CREATE TABLE IF NOT EXISTS tacho\.)(\w+)(?= )")
 _ALTER = re.compile(r"ALTER TABLE tacho\.(\w+) (ON CLUSTER '(?:\\.|[^'\\])*')\s+(.*)", re.DOTALL)
 _ENGINE = re.compile(r"\nENGINE = (Replicated\w*MergeTree)(?:\((\w+)\))?\n")
@@ -37,6 +40,9 @@ def sharded(statement: str, cluster: str) -> list[str]:
     """
     if _UNCHANGED.match(statement):
         return [statement]
+    if _FEED.match(statement):
+        # Rows that come to a shard are noted there.
+        return [_FED.sub(rf"\n\g<1> \g<2>{LOCAL}", statement)]
     if created := _CREATE.match(statement):
         if created[2] in EVERYWHERE:
             return [_replicated(statement, _OF_ALL)]

@@ -23,7 +23,7 @@ from tachograph.pipeline.store import fold, frames, records
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.links import Links, Said, traces_of
 from tachograph.pipeline.store.pending import STAGE, Pending
-from tachograph.pipeline.store.twins import Twins
+from tachograph.pipeline.store.twins import Twins, reports
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
 from tachograph.schemas.records import DeadLetter
@@ -32,6 +32,7 @@ log = get("store.sink")
 
 ACTIONS_TABLE = "actions_data"
 LINKS_TABLE = "session_links_data"
+REPORTS_TABLE = "twin_reports_data"
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 15.0
 # More refused rows in one insert are no bad rows but a fault of ours: it is tried again, loudly.
@@ -62,7 +63,10 @@ class Sink:
         sleep: Callable[[float], None] = time.sleep,
         clock: Clock = system_us,
         post: Callable[[list[DeadLetter]], None] | None = None,
+        shared: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`shared`: whether other processes may read the second report of an action."""
+        self._shared = shared
         self._settings, self._stopping = settings, stopping
         self._connect = connect or (lambda: Connection(settings.clickhouse))
         self._sleep = sleep
@@ -141,7 +145,7 @@ class Sink:
             self._links.answer(keys, connection.rows(fold.lookup(keys)))
         frame = frames.versioned(self._links.apply(frame))
         self._insert_frame(batch, connection, frame)
-        self._note_twins(batch, frame)
+        self._note_twins(batch, connection, frame)
         batch.stored.add(ACTIONS_TABLE)
         metrics.ROWS_STORED.labels("actions").inc(len(frame))
 
@@ -152,11 +156,23 @@ class Sink:
         for at, problem in halving(len(frame), piece):
             batch.refuse_row(_NOWHERE, at, frame.row(at, named=True), problem)
 
-    def _note_twins(self, batch: Pending, frame: pl.DataFrame) -> None:
+    def _note_twins(self, batch: Pending, connection: Connection, frame: pl.DataFrame) -> None:
         """Pairs seen here become rows: what mends reads them there."""
+        others = self._of_others(connection, reports(frame))  # may fail, and is then repeated
         seen = self._twins.pairs(frame)
+        seen += [pair for report in others for pair in self._twins.see(*report)]
         batch.put(records.row_of("same_as_data", pair, _NOWHERE) for pair in seen)
         batch.twins.update({(p.tenant, p.twin_key): self._twins.places(p) for p in seen})
+
+    def _of_others(self, connection: Connection, found: pl.DataFrame) -> list[tuple[str, ...]]:
+        """What any process reported under the twin keys of these reports. First told, then asked:
+        of two processes at least one finds the other's.
+        """
+        if found.is_empty() or not self._shared():
+            return []
+        insert(connection, REPORTS_TABLE, found.to_arrow())
+        keys = found.select("tenant", "twin_key").unique().rows()
+        return [row for some in fold.sliced(keys) for row in connection.rows(fold.reported(some))]
 
     def _store_rows(self, batch: Pending, connection: Connection, tables: list[str]) -> None:
         for table in tables:

@@ -29,7 +29,8 @@ from tachograph.pipeline.pacing import Pace
 from tachograph.pipeline.secrets import operator_key
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.pending import STAGE, Pending
-from tachograph.pipeline.store.records import TOPICS, Origin, Redact
+from tachograph.pipeline.store.records import ACTIONS_TOPIC, TOPICS, Origin, Redact
+from tachograph.pipeline.store.rollups import FIRST, Rolling
 from tachograph.pipeline.store.sink import Sink, Stopped
 from tachograph.schemas.contracts import RECORD_HEADER
 
@@ -77,12 +78,17 @@ class Store:
         sink: Sink | None = None,
         clock: Clock = system_us,
         now_s: Callable[[], float] = time.monotonic,
+        partitions: int = 0,
     ) -> None:
+        """`partitions`: of actions; who reads them all need not ask what others found in theirs."""
+        self._partitions = partitions
         self._settings, self._cluster = settings, ""
         self._stop, self._ended = stop, threading.Event()
         self._clock, self._now_s = clock, now_s
         self._tenant, self._redact = settings.tenant, redactor(settings)
-        self._sink = sink or Sink(settings, self._stopping, sleep=self._nap)
+        self._sink = sink or Sink(
+            settings, self._stopping, sleep=self._nap, shared=lambda: self.shared
+        )
         self._pending = self._fresh()
         self._flying: Pending | None = None
         self._launched_s = now_s()
@@ -91,6 +97,7 @@ class Store:
         self._owed: dict[Place, int] = {}
         self._owed_since_s: float | None = None
         self._paused: list[Place] = []
+        self._places: frozenset[Place] = frozenset()
         self._lag_s = -LAG_EVERY_S
         self._stored_ms = 0  # Kafka's time of the newest record that is stored
         self._health = HealthReporter(settings, STAGE)
@@ -107,11 +114,21 @@ class Store:
     def _fresh(self) -> Pending:
         return Pending(clock=self._clock, redact=self._redact, tenant=self._tenant)
 
-    def _assigned(self, _places: list[Place]) -> None:
+    def _assigned(self, places: list[Place]) -> None:
+        self._places = self._places.union(places)
         self._sink.forget()
         self._cluster = self._cluster or cluster_id(self._settings)
         # A new assignment starts unpaused.
         self._paused = []
+
+    def owns(self, place: Place) -> bool:
+        """Whether this process reads that partition. Any thread."""
+        return place in self._places
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes read actions too. Any thread."""
+        return sum(topic == ACTIONS_TOPIC for topic, _ in self._places) < self._partitions
 
     def _revoked(self, places: list[Place]) -> None:
         self._wait_for_landing()
@@ -119,6 +136,7 @@ class Store:
         for batch in (self._pending, self._flying):
             if batch is not None:
                 batch.disown(places)
+        self._places = self._places.difference(places)
         for place in places:
             self._owed.pop(place, None)
         self._sink.forget()
@@ -263,10 +281,11 @@ def _wait(landed: "Future[None]", timeout_s: float) -> None:
 def run(settings: Settings, stop: threading.Event) -> None:
     """Run until `stop`. Raises RetryLater (start again from what is committed) or Refused."""
     generations = Generations(settings, STAGE, Writer(settings), PLACED)
-    store = Store(settings, stop)
+    store = Store(settings, stop, partitions=generations.counts[ACTIONS_TOPIC])
     try:
-        while not stop.is_set():
-            generations.check()
-            store.round()
+        with Rolling(settings, stop, lambda: store.owns(FIRST)):
+            while not stop.is_set():
+                generations.check()
+                store.round()
     finally:
         store.close()

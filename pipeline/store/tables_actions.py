@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from tachograph.pipeline.store.columns import Column, columns_of
 from tachograph.pipeline.store.ddl import PLACE, STORED_AT, Table, View
-from tachograph.pipeline.store.twins import SameAs
+from tachograph.pipeline.store.twins import Report, SameAs
 from tachograph.schemas.action import Action
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
@@ -150,6 +150,19 @@ SAME_AS = View(
     "Pairs of event ids that report one action, each pair once.",
     [*columns_of(SameAs), STORED_AT],
     "FROM tacho.same_as_data FINAL",
+)
+
+TWIN_REPORTS_DATA = Table(
+    "twin_reports_data",
+    """Reports that may be of one action, while several store processes each read some of them.
+Every process writes its own, then looks up those of the others: who comes second sees the first.
+Sorted and indexed for that look-up; of use for as long as a second report may come.""",
+    [*columns_of(Report), STORED_AT],
+    "ReplacingMergeTree",
+    "(tenant, twin_key, partition_key, event_id)",
+    expires=False,
+    hours=2,
+    settings=("index_granularity = 512", "non_replicated_deduplication_window = 1000"),
 )
 
 SIGNALS_DATA = Table(

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from tachograph.pipeline.store.columns import TIME_TYPE, Column
 from tachograph.pipeline.store.ddl import View
+from tachograph.pipeline.store.touches import TOUCHES
 
 FEW = "LowCardinality(String)"
 
@@ -110,19 +111,6 @@ session_id; order by time, part.""",
     {"part": "turn.1", "speaker": "turn.2", "text": "turn.3"},
 )  # fmt: skip
 
-# What an action touched, as pairs of kind and value. Joined in the clause of that name: below the
-# function, a condition on agent or principal would not reach the tables' indexes.
-_TOUCHES = """arrayFilter(one -> one.2 != '', arrayConcat(
-            [('tool', tool_name), ('tool_server', tool_server),
-                ('host', if(target_domain != '', target_domain,
-                    if(target_host != '', target_host, target_ip))),
-                ('file', file_path), ('resource', target_resource), ('account', target_account),
-                ('table', target_table), ('repo', target_repo), ('memory', memory_key),
-                ('credential', if(credential_id != '', credential_id, credential_fingerprint)),
-                ('model', model_name), ('package', artifact_name), ('agent', peer_agent_id)],
-            arrayMap(one -> ('recipient', one), recipients),
-            arrayMap(one -> ('secret', one), secret_fingerprints),
-            arrayMap(one -> ('document', one), retrieval_doc_ids)))"""
 _FACTS = """event_time, outcome, session_id, ifNull(tool_bytes_out, 0) AS bytes_out"""
 _CREDENTIAL = "if(credential_id != '', credential_id, credential_fingerprint)"
 COUNTED = [
@@ -140,6 +128,13 @@ _COUNTS = {
     "last_seen": "max(event_time)",
 }
 
+# The same of what is counted already, by hour.
+_SUMS = {
+    **{name: f"sum(t.{name})" for name in ("actions", "not_done", "bytes_out")},
+    "first_seen": "min(t.first_seen)",
+    "last_seen": "max(t.last_seen)",
+}
+
 BLAST_RADIUS = View(
     "blast_radius",
     """Everything an agent, a principal or a credential touched, and everyone it delegated to.
@@ -154,7 +149,7 @@ before copies are told apart (PREWHERE): no later copy of an action says otherwi
 (
     SELECT tenant, agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS}, touch
     FROM tacho.actions
-    ARRAY JOIN {_TOUCHES} AS touch
+    ARRAY JOIN {TOUCHES} AS touch
     UNION ALL
     SELECT tenant, boss AS agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS},
         ('delegated_to', a.agent_id) AS touch
@@ -179,19 +174,12 @@ Filter by touched, and touched_type where a value may be of several kinds.""",
         _column("has_alerts", "Bool", "the agent has an alert"),
         *COUNTED,
     ],
-    f"""FROM
-(
-    SELECT tenant, agent_id, principal_id, {_FACTS}, touch
-    FROM tacho.actions
-    ARRAY JOIN {_TOUCHES} AS touch
-)
-GROUP BY tenant, agent_id, touch""",  # noqa: S608 - our own text
+    "FROM tacho.touches_by_hour AS t\nGROUP BY tenant, agent_id, touched_type, touched",
     {
-        "touched_type": "touch.1", "touched": "touch.2",
-        "principal_ids": "groupUniqArrayIf(10)(principal_id, principal_id != '')",
-        "sessions": "uniqExact(session_id)",
+        "principal_ids": "groupUniqArrayArray(10)(t.principal_ids)",
+        "sessions": "uniqExactArray(t.sessions)",
         "has_alerts": "agent_id IN (SELECT agent_id FROM tacho.alerts)",
-        **_COUNTS,
+        **_SUMS,
     },
 )  # fmt: skip
 
@@ -203,17 +191,11 @@ FIRST_AND_LAST_SEEN = View(
         _column("first_agent", "String", "the agent that was the first"),
         _column("first_event_id", "String", "the action that was the first"), *COUNTED,
     ],
-    f"""FROM
-(
-    SELECT tenant, agent_id, event_id, {_FACTS}, touch
-    FROM tacho.actions
-    ARRAY JOIN {_TOUCHES} AS touch
-)
-GROUP BY tenant, touch""",  # noqa: S608 - our own text
+    "FROM tacho.touches_by_hour AS t\nGROUP BY tenant, touched_type, touched",
     {
-        "touched_type": "touch.1", "touched": "touch.2", "agents": "uniqExact(agent_id)",
-        "first_agent": "argMin(agent_id, event_time)",
-        "first_event_id": "argMin(event_id, event_time)", **_COUNTS,
+        "agents": "uniqExact(t.agent_id)",
+        "first_agent": "argMin(t.agent_id, (t.first_seen, t.first_event_id))",
+        "first_event_id": "argMin(t.first_event_id, (t.first_seen, t.first_event_id))", **_SUMS,
     },
 )  # fmt: skip
 
@@ -233,17 +215,9 @@ AGENT_RATES = View(
     ],
     """FROM
 (
-    SELECT *, quantileExact(0.5)(actions) OVER (PARTITION BY tenant, agent_id) AS usual_actions
-    FROM
-    (
-        SELECT tenant, agent_id, toStartOfMinute(event_time) AS minute, count() AS actions,
-            countIf(outcome IN ('failed', 'denied')) AS not_done,
-            uniqExactIf(tool_name, tool_name != '') AS tools, uniqExact(session_id) AS sessions,
-            sum(ifNull(usage_input_tokens, 0) + ifNull(usage_output_tokens, 0)) AS tokens,
-            sum(ifNull(tool_bytes_out, 0)) AS bytes_out
-        FROM tacho.actions
-        GROUP BY tenant, agent_id, minute
-    )
+    SELECT *, tokens_in + tokens_out AS tokens,
+        quantileExact(0.5)(actions) OVER (PARTITION BY tenant, agent_id) AS usual_actions
+    FROM tacho.agent_minutes
 )""",
     {"usual": "toFloat64(usual_actions)", "times_usual": "round(actions / usual_actions, 2)"},
 )  # fmt: skip

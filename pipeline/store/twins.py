@@ -32,6 +32,16 @@ class SameAs(Record, frozen=True, kw_only=True):
     observed_time: Annotated[datetime, doc("when it was learned", "UTC")]
 
 
+class Report(Record, frozen=True, kw_only=True):
+    """One report of an action that may have others: a row of tacho.twin_reports_data."""
+
+    tenant: Annotated[str, doc("whose data this is")]
+    partition_key: Annotated[str, doc("partition key of the report")]
+    twin_key: Annotated[str, doc("hash of tenant and call or response id")]
+    event_id: Annotated[str, doc("the report")]
+    source: Annotated[str, doc("who reported")]
+
+
 class Twins:
     """Twin key → the reports seen, one a source: who repeats itself is no twin. One thread.
 
@@ -54,12 +64,7 @@ class Twins:
 
     def pairs(self, frame: pl.DataFrame) -> list[SameAs]:
         """Pairs that these actions complete."""
-        if "twin_key" not in frame.columns:
-            return []
-        reports = frame.filter(pl.col("twin_key").fill_null("") != "").select(
-            "tenant", "partition_key", "twin_key", "event_id", source_of(frame)
-        )
-        return [pair for row in reports.iter_rows() for pair in self.see(*row)]
+        return [pair for row in reports(frame).iter_rows() for pair in self.see(*row)]
 
     def see(
         self, tenant: str, partition_key: str, twin_key: str, event_id: str, source: str
@@ -91,6 +96,15 @@ class Twins:
         seen = self._seen.get((pair.tenant, pair.twin_key), {})
         known = dict.fromkeys([pair.partition_key, *(place for place, _ in seen.values())])
         return [(pair.tenant, place, pair.twin_key) for place in known]
+
+
+def reports(frame: pl.DataFrame) -> pl.DataFrame:
+    """Of the actions that may have twins what a `Report` says, with its columns."""
+    if "twin_key" not in frame.columns:
+        return pl.DataFrame(schema=dict.fromkeys(Report.__struct_fields__, pl.String))
+    return frame.filter(pl.col("twin_key").fill_null("") != "").select(
+        "tenant", "partition_key", "twin_key", "event_id", source_of(frame)
+    )
 
 
 def source_of(frame: pl.DataFrame) -> pl.Expr:

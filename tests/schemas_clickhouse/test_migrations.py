@@ -26,11 +26,14 @@ from tachograph.pipeline.store import catalogue
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.ddl import addition
+from tachograph.pipeline.store.rollups import roll_up
 
 REPEATABLE = re.compile(
-    r"CREATE (DATABASE|TABLE) IF NOT EXISTS |CREATE OR REPLACE VIEW "
+    r"CREATE (DATABASE|TABLE|MATERIALIZED VIEW) IF NOT EXISTS |CREATE OR REPLACE VIEW "
     r"|ALTER TABLE tacho\.\w+ .*?(ADD COLUMN|ADD INDEX) IF NOT EXISTS "
     r"|ALTER TABLE tacho\.\w+ [^ ]+\s+COMMENT COLUMN "
+    # Of a row that is there twice the newest counts.
+    r"|INSERT INTO tacho\.hours_data "
 )
 
 
@@ -55,6 +58,20 @@ def test_migrations_are_applied_once_and_noted_with_their_hashes(empty: Connecti
     assert apply(empty, Layout()) == []
     assert noted(empty) == first
     assert first == [(m.number, m.name, m.sha256) for m in known]
+
+
+def test_actions_from_before_the_roll_ups_are_counted_too(empty: Connection) -> None:
+    known = migrations()
+    apply(empty, Layout(), known[:21])
+    empty.command(
+        "INSERT INTO tacho.actions_data (event_id, tenant, partition_key, event_time,"
+        " observed_time, tool_name) VALUES ('a', 't', 'p', now64(6), now64(6), 'mail')"
+    )
+    apply(empty, Layout(), known)
+    counted = "SELECT tenant, actions FROM tacho.touches_by_hour WHERE touched = 'mail'"
+    assert empty.rows(counted) == [("t", 1)]
+    assert roll_up(empty, settled_s=0) == 1
+    assert empty.rows(counted) == [("t", 1)]
 
 
 def test_two_processes_may_migrate_at_the_same_time(
@@ -136,7 +153,7 @@ def test_with_a_cluster_every_table_is_replicated_on_it() -> None:
     layout = Layout(cluster="main")
     for migration in migrations():
         for statement in statements(layout.fill(migration.text)):
-            assert " ON CLUSTER 'main'" in statement
+            assert " ON CLUSTER 'main'" in statement or statement.startswith("INSERT ")
             assert "ENGINE = R" not in statement or "ENGINE = Replicated" in statement
 
 
@@ -148,7 +165,7 @@ def test_the_statements_for_a_cluster_are_ones_that_the_engine_reads(
         for migration in migrations():
             for statement in statements(layout.fill(migration.text)):
                 [first, *_] = reader.rows(f"EXPLAIN AST {statement}")
-                assert first["explain"].startswith(("Create", "Alter")), statement[:80]
+                assert first["explain"].startswith(("Create", "Alter", "Insert")), statement[:80]
 
 
 def test_migrate_shows_the_statements_for_a_cluster_and_does_nothing() -> None:

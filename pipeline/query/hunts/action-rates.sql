@@ -20,12 +20,12 @@ actions = 1
 not_done = 0
 */
 SELECT
-    toStartOfMinute(event_time) AS time,
+    minute AS time,
     agent_id,
-    count() AS actions,
-    countIf(outcome IN ('failed', 'denied')) AS not_done
-FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
+    sum(m.actions) AS actions,
+    sum(m.not_done) AS not_done
+FROM tacho.agent_minutes AS m
+WHERE minute >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
 GROUP BY time, agent_id
 ORDER BY time, agent_id
 LIMIT 50000

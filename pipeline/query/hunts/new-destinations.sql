@@ -18,24 +18,24 @@ bytes_out = 0
 event_id = "0d8cab5590866173c737912479350968"
 */
 SELECT
-    destination,
-    min(event_time) AS first_seen,
-    argMin(agent_id, event_time) AS first_agent,
-    argMin(tool_name, event_time) AS first_tool,
+    touched AS destination,
+    min(t.first_seen) AS first_seen,
+    argMin(agent_id, (t.first_seen, first_event_id)) AS first_agent,
+    argMin(t.first_tool, (t.first_seen, first_event_id)) AS first_tool,
     uniqExact(agent_id) AS agents,
-    count() AS actions,
-    sum(bytes_out) AS bytes_out,
-    argMin(event_id, event_time) AS event_id
-FROM
-(
-    SELECT
-        event_time, agent_id, tool_name, event_id, ifNull(tool_bytes_out, 0) AS bytes_out,
-        arrayJoin(arrayFilter(one -> one != '', arrayConcat(
-            [if(target_domain != '', target_domain, if(target_host != '', target_host, target_ip))],
-            recipients))) AS destination
-    FROM tacho.actions
-)
+    sum(t.actions) AS actions,
+    sum(t.bytes_out) AS bytes_out,
+    argMin(first_event_id, (t.first_seen, first_event_id)) AS event_id
+FROM tacho.touches_by_hour AS t
+WHERE touched_type IN ('host', 'recipient') AND touched IN
+    -- Those that are new are few: of them alone is all the rest asked.
+    (
+        SELECT touched
+        FROM tacho.touches_by_hour
+        WHERE touched_type IN ('host', 'recipient')
+        GROUP BY touched
+        HAVING min(first_seen) >= now() - toIntervalHour({recent_hours:UInt32})
+    )
 GROUP BY destination
-HAVING first_seen >= now() - toIntervalHour({recent_hours:UInt32})
 ORDER BY agents DESC, first_seen DESC
 LIMIT 500

@@ -24,16 +24,16 @@ tokens = 960
 cost_usd = 0
 */
 SELECT
-    toStartOfHour(event_time) AS time,
+    hour AS time,
     agent_id,
-    any(model_name) AS model,
-    count() AS calls,
-    sum(ifNull(usage_input_tokens, 0)) AS tokens_in,
-    sum(ifNull(usage_output_tokens, 0)) AS tokens_out,
+    max(model_name) AS model,
+    sum(model_calls) AS calls,
+    sum(m.tokens_in) AS tokens_in,
+    sum(m.tokens_out) AS tokens_out,
     tokens_in + tokens_out AS tokens,
-    round(sum(ifNull(usage_cost_usd, 0)), 4) AS cost_usd
-FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND (usage_input_tokens IS NOT NULL OR usage_output_tokens IS NOT NULL)
+    round(sum(m.cost_usd), 4) AS cost_usd
+FROM tacho.agent_minutes AS m
+WHERE minute >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND model_calls > 0
 GROUP BY time, agent_id
 ORDER BY tokens DESC, time, agent_id
 LIMIT 20000

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.sink import Sink
 from tachograph.pipeline.store.twins import MAX_REPORTS
 from tachograph.schemas import batch
@@ -324,3 +325,21 @@ def test_hostile_dates_cannot_make_many_partitions(sink: Sink, ask: Ask, tenant:
         "SELECT uniq(partition) FROM system.parts WHERE table = 'actions_data' AND active"
     )
     assert partitions <= 32
+
+
+@pytest.mark.parametrize("places", [(0, 1, 0, 1, 2), (2, 1, 0, 0, 1)])
+def test_reports_of_one_action_are_one_row_whichever_process_reads_which(
+    settings: Settings, ask: Ask, tenant: str, places: tuple[int, ...]
+) -> None:
+    sinks = [Sink(settings, lambda: True, shared=lambda: True) for _ in range(3)]
+    feed = Feed(tenant)
+    for number, place in enumerate(places):
+        report = action(
+            tenant, str(number), event_time=at(number), source_id=f"source-{number}",
+            twin_key="twin", partition_key=f"svc-{number}",
+        )  # fmt: skip
+        sinks[place].store(feed.batch([report]))
+    for sink in sinks:
+        sink.close()
+    [(sources,)] = shown(ask, tenant, "report_sources")
+    assert sources == [f"source-{number}" for number in range(5)]

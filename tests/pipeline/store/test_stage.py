@@ -23,6 +23,7 @@ from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.records import TOPICS
+from tachograph.pipeline.store.rollups import FIRST
 from tachograph.pipeline.store.sink import Sink
 from tachograph.pipeline.store.stage import GROUP, Store
 from tachograph.schemas import batch, codec, contracts
@@ -63,8 +64,9 @@ def running(settings: Settings, url: str = "") -> Iterator[Store]:
             reached, connect_timeout_s=patience_s, answer_timeout_s=patience_s
         ),
         sleep=lambda _: time.sleep(0.05),
+        shared=lambda: store.shared,
     )
-    store = Store(settings, stop, sink=sink)
+    store = Store(settings, stop, sink=sink, partitions=PARTITIONS)
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -286,3 +288,32 @@ def test_a_second_member_takes_partitions_over_without_loss(
             send(live, 500, start=500)
             eventually(lambda: counted(ask, tenant) == (1000, 1000), "both halves")
             eventually(lambda: committed(live, "agent.actions") == 20, "committed")
+
+
+@pytest.mark.slow
+def test_reports_of_one_action_that_two_processes_read_are_one_row(
+    live: Settings, ask: Ask, tenant: str
+) -> None:
+    with running(live) as one:
+        eventually(lambda: one.owns(FIRST) and not one.shared, "one reads all")
+        with running(live) as other:
+            eventually(lambda: one.shared and other.shared, "each reads some")
+            eventually(lambda: one.owns(FIRST) != other.owns(FIRST), "and not the same")
+            writer = Writer(live)
+            for partition, source in enumerate(("sdk", "gateway")):
+                rows = [
+                    action(tenant, f"{source}-{i}", event_time=at(i), twin_key=f"{tenant}-{i}",
+                           source_id=source, partition_key=source)
+                    for i in range(20)
+                ]  # fmt: skip
+                writer.send(
+                    "agent.actions", batch.encode(frame(rows)), partition=partition,
+                    headers={RECORD_HEADER: b"action_batch"},
+                )  # fmt: skip
+            writer.flush()
+            both = f"tenant = '{tenant}' AND length(report_sources) = 2"
+            eventually(
+                lambda: ask(f"SELECT count() FROM tacho.actions WHERE {both}") == [(20,)],
+                "both sources of each",
+            )
+            assert counted(ask, tenant) == (20, 20)

@@ -1,0 +1,237 @@
+"""Roll-ups say what the actions say, to the unit, whatever was repeated, linked or late."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tachograph.pipeline.errors import RetryLater
+from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.store import tables_rollups as tables
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.rollups import Rolling, roll_up
+from tachograph.pipeline.store.sink import Sink
+from tests.pipeline.store.conftest import Ask
+from tests.pipeline.store.samples import NOON, Feed, action, link
+from tests.waiting import WAIT_S
+from tests.warehouse import writer_of
+
+Row = tuple[Any, ...]
+TOOLS, AGENTS = ("mail", "shell", "web"), ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def connection(server: EmbeddedClickHouse) -> Iterator[Connection]:
+    with Connection(writer_of(server)) as connection:
+        yield connection
+
+
+def touched(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT touched_type, touched, agent_id, toUInt64(sum(actions)), sum(not_done),"
+        " sum(bytes_out), min(first_seen), max(last_seen), uniqExactArray(sessions),"
+        " argMin(first_event_id, (first_seen, first_event_id))"
+        f" FROM tacho.touches_by_hour WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def told(ask: Ask, tenant: str) -> list[Row]:
+    """The same of the actions, by a query that knows nothing of roll-ups."""
+    return ask(
+        "SELECT touch.1, touch.2, agent_id, count(), countIf(outcome IN ('failed', 'denied')),"
+        " sum(ifNull(tool_bytes_out, 0)), min(event_time), max(event_time), uniqExact(session_id),"
+        " argMin(event_id, (event_time, event_id)) FROM tacho.actions"
+        " ARRAY JOIN arrayFilter(one -> one.2 != '', [('tool', tool_name), ('file', file_path),"
+        " ('model', model_name)]) AS touch"
+        f" WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def of_minutes(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT agent_id, minute, actions, not_done, bytes_out, tools, sessions, model_calls,"
+        f" tokens_in, tokens_out FROM tacho.agent_minutes WHERE tenant = '{tenant}' ORDER BY ALL"
+    )
+
+
+def minutes_told(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT agent_id, toStartOfMinute(event_time) AS minute, count(),"
+        " countIf(outcome IN ('failed', 'denied')), sum(ifNull(tool_bytes_out, 0)),"
+        " uniqExactIf(tool_name, tool_name != ''), uniqExact(session_id),"
+        " countIf(usage_input_tokens IS NOT NULL), sum(ifNull(usage_input_tokens, 0)), 0"
+        f" FROM tacho.actions WHERE tenant = '{tenant}' GROUP BY agent_id, minute ORDER BY ALL"
+    )
+
+
+def agree(ask: Ask, tenant: str) -> None:
+    assert touched(ask, tenant) == told(ask, tenant)
+    assert of_minutes(ask, tenant) == minutes_told(ask, tenant)
+
+
+def rolled(connection: Connection, tenant: str) -> int:
+    """Actions of a tenant that stand in rows of the roll-up, in force or not."""
+    sql = f"SELECT sum(actions) FROM tacho.minutes_data WHERE tenant = '{tenant}'"
+    return int(connection.rows(sql)[0][0])
+
+
+_ACTIONS = st.lists(
+    st.builds(
+        lambda number, half_hours, tool, agent, outcome, sent, tokens: {
+            "number": number, "event_time": NOON + timedelta(minutes=half_hours * 30),
+            "tool_name": TOOLS[tool], "agent_id": AGENTS[agent], "outcome": outcome,
+            "tool_bytes_out": sent, "usage_input_tokens": tokens, "file_path": f"/{number % 3}",
+            "trace_id": f"trace-{agent}", "twin_key": f"twin-{number % 4}" if tool else None,
+            "source_id": TOOLS[tool],
+        },
+        st.integers(0, 9), st.integers(0, 5), st.integers(0, 2), st.integers(0, 2),
+        st.sampled_from(["succeeded", "failed", "denied"]),
+        st.one_of(st.none(), st.integers(0, 9)), st.one_of(st.none(), st.integers(0, 9)),
+    ),
+    max_size=6,
+)  # fmt: skip
+_STEPS = st.lists(
+    st.one_of(_ACTIONS, st.sampled_from(["again", "link", "roll"])), min_size=3, max_size=9
+)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=_STEPS, run=st.uuids())
+def test_whatever_is_stored_linked_repeated_or_rolled_up_between_the_views_say_what_the_actions_say(
+    sink: Sink, ask: Ask, connection: Connection, steps: list[Any], run: Any
+) -> None:
+    tenant = f"t-{run.hex}"
+    feed, last = Feed(tenant), [action(tenant, f"{tenant}-first", tool_name="mail")]
+    sink.store(feed.batch(last))
+    for step in steps:
+        if step == "roll":
+            roll_up(connection, settled_s=0)
+        elif step == "link":
+            sink.store(feed.batch(link(tenant, "trace-1", "talk", agent_id="d")))
+        elif step == "again":
+            sink.store(feed.batch(last))
+        elif step:
+            last = [
+                action(
+                    tenant, f"{tenant}-{row['number']}-{row['event_time']}",
+                    **{name: value for name, value in row.items() if name != "number"},
+                )
+                for row in step
+            ]  # fmt: skip
+            sink.store(feed.batch(last))
+    agree(ask, tenant)
+    roll_up(connection, settled_s=0)
+    agree(ask, tenant)
+
+
+def test_an_hour_that_is_rolled_up_is_read_from_the_roll_up_alone(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    sink.store(Feed(tenant).batch([action(tenant, "a", tool_name="mail")]))
+    assert rolled(connection, tenant) == 0
+    assert roll_up(connection, settled_s=0) >= 1
+    assert rolled(connection, tenant) == 1
+    before = touched(ask, tenant)
+    # What stands in the roll-up is what is said: a number that no action accounts for shows it.
+    connection.command(
+        "INSERT INTO tacho.touches_data SELECT * REPLACE (7 AS actions, 'other' AS touched)"
+        f" FROM tacho.touches_data WHERE tenant = '{tenant}'"
+    )
+    assert [row[3] for row in touched(ask, tenant)] == [row[3] for row in before] + [7]
+    assert roll_up(connection, settled_s=0) == 0
+
+
+def test_an_hour_in_which_something_was_just_stored_is_not_rolled_up_yet(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    sink.store(Feed(tenant).batch([action(tenant, "a", tool_name="mail")]))
+    assert roll_up(connection, settled_s=3_600) == 0
+    assert rolled(connection, tenant) == 0
+    agree(ask, tenant)
+
+
+def test_what_was_cut_off_before_it_was_noted_counts_nothing(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    sink.store(Feed(tenant).batch([action(tenant, "a", tool_name="mail")]))
+    roll_up(connection, settled_s=0)
+    connection.command(
+        "INSERT INTO tacho.touches_data SELECT * REPLACE"
+        " (rolled_to + toIntervalSecond(1) AS rolled_to, 'half' AS touched)"
+        f" FROM tacho.touches_data WHERE tenant = '{tenant}'"
+    )
+    agree(ask, tenant)
+
+
+def test_a_roll_up_made_twice_counts_once(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    feed = Feed(tenant)
+    for name in "ab":
+        sink.store(feed.batch([action(tenant, name, tool_name="mail")]))
+        roll_up(connection, settled_s=0)
+    agree(ask, tenant)
+    assert touched(ask, tenant)[0][3] == 2
+
+
+def test_times_beyond_what_an_hour_can_say_are_counted_too(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    years = (1901, 1969, 1970, 2105, 2107, 2299)
+    rows = [
+        action(tenant, str(year), tool_name="mail", event_time=NOON.replace(year=year))
+        for year in years
+    ]
+    sink.store(Feed(tenant).batch(rows))
+    agree(ask, tenant)
+    roll_up(connection, settled_s=0)
+    agree(ask, tenant)
+    assert touched(ask, tenant)[0][3] == len(years)
+
+
+def test_a_question_asks_once_which_hours_are_rolled_up(ask: Ask) -> None:
+    """Asked twice, an hour that is rolled up in between would count twice or not at all."""
+    once = "(SELECT generateUUIDv4())"
+    assert ask(f"SELECT {once} AS one WHERE one IN (SELECT arrayJoin([{once}]))") != []
+    for view in (tables.TOUCHES_BY_HOUR, tables.AGENT_MINUTES):
+        assert view.source.count(tables.STATE) == 2
+
+
+class Refusing:
+    """A ClickHouse that is away."""
+
+    def __init__(self, tried: threading.Event) -> None:
+        self._tried = tried
+
+    def __call__(self) -> Connection:
+        self._tried.set()
+        raise RetryLater("away")
+
+
+def _rolling(settings: Settings, connect: Callable[[], Connection], *, owns: bool) -> Rolling:
+    return Rolling(settings, threading.Event(), lambda: owns, connect=connect, every_s=0.001)
+
+
+def test_a_clickhouse_that_is_away_ends_no_rolling(settings: Settings) -> None:
+    tried = threading.Event()
+    with _rolling(settings, Refusing(tried), owns=True):
+        for _ in range(3):
+            assert tried.wait(WAIT_S)
+            tried.clear()
+
+
+def test_who_owns_not_the_first_partition_rolls_nothing_up(settings: Settings) -> None:
+    asked, tried = threading.Event(), threading.Event()
+
+    def owns() -> bool:
+        asked.set()
+        return False
+
+    with Rolling(settings, threading.Event(), owns, connect=Refusing(tried), every_s=0.001):
+        assert asked.wait(WAIT_S)
+    assert not tried.is_set()
