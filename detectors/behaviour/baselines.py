@@ -18,7 +18,13 @@ import numpy.typing as npt
 
 from tachograph.detectors.behaviour import novelty
 from tachograph.detectors.behaviour.calibration import Calibration
-from tachograph.detectors.behaviour.features import FEATURES, NAMES, SCALES
+from tachograph.detectors.behaviour.features import (
+    ACTS,
+    FEATURES,
+    JUDGEMENTS,
+    NEW_TARGETS,
+    SCALES,
+)
 from tachograph.detectors.behaviour.levels import OCTAVE
 
 Ints = npt.NDArray[np.int64]
@@ -49,10 +55,18 @@ USUAL_SPREADS: Final = 2
 # share of a spread once the agent is known.
 _FADE: Final = 2048
 _RISE: Final = 4
+# By how much the bar of an agent that nothing is known of is higher, in 256ths of a spread: what
+# agents at large do says little of one that may work in a place unlike any other.
+UNSURE: Final = 384
+# The bar of a feature that was out of line is then higher by what it was above it (so much at most)
+# and RAISED, in 256ths of a spread, and comes down again by EASED an epoch: a spread in a day.
+MOST_ABOVE: Final = 4 * 256
+RAISED: Final = 2 * 256
+EASED: Final = 2
 # Finer steps of the centre and the spread, so that long memories move at all.
 _FINE: Final = 256
 _SHAPE: Final = (len(SCALES), len(FEATURES))
-_ACTS, _NEW_TARGETS = NAMES.index("acts"), NAMES.index("new_targets")
+_OF_ACTS = np.array([feature.of_acts for feature in FEATURES])
 
 
 class Known(msgspec.Struct):
@@ -62,6 +76,22 @@ class Known(msgspec.Struct):
     spread: Ints
     usual: Ints
     highest: Ints
+
+
+def busier(levels: Ints, known: Known) -> Ints:
+    """How far what comes of acts may lie above its centre: as far as the acts of the window lie
+    above theirs. (windows, features), 0 for what does not come of acts.
+    """
+    more = np.maximum(levels[:, ACTS] - known.centre[:, ACTS], 0)
+    found: Ints = more[:, None] * _OF_ACTS
+    return found
+
+
+def unsure(scales: Ints, own: Ints) -> Ints:
+    """By how much bars are higher, the fewer windows of its own an agent has; (windows, 1)."""
+    lacks = np.maximum(WARM[scales] - own, 0)
+    found: Ints = (lacks * UNSURE // WARM[scales])[:, None]
+    return found
 
 
 class BaselinesState(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +121,9 @@ class Baselines:
             # Acts of the longest windows, and the new targets that they brought.
             "acts": np.zeros(size, np.int32),
             "new": np.zeros(size, np.int32),
+            # The epoch from which the bar of each judgement is what it was, and that to come.
+            "raised": np.zeros((size, len(JUDGEMENTS), _SHAPE[1]), np.int32),
+            "raising": np.zeros((size, len(JUDGEMENTS), _SHAPE[1]), np.int32),
             "windows": np.zeros(rows, np.int32),
             "frozen": np.zeros(rows, np.int32),
             # Of this epoch so far.
@@ -160,6 +193,19 @@ class Baselines:
         np.maximum.at(held["top"], pairs, levels[learn].astype(np.int32))
         np.add.at(held["learned"], pairs, 1)
 
+    def raised(self, slots: Ints, judgements: Ints, epoch: int) -> Ints:
+        """By how much the bars of these are higher in an epoch: of who was out of line lately."""
+        until = self._columns["raised"][slots, judgements].astype(np.int64)
+        found: Ints = np.maximum(until - epoch, 0) * EASED
+        return found
+
+    def raise_bars(self, at: tuple[Ints, Ints, Ints], above: Ints, epoch: int) -> None:
+        """These slots, judgements and features were so far above the bar in this epoch: from the
+        next one on it is higher.
+        """
+        until = epoch + (np.minimum(above, MOST_ABOVE) + RAISED) // EASED
+        np.maximum.at(self._columns["raising"], at, until.astype(np.int32))
+
     def steps(
         self, slots: Ints, amounts: Ints, levels: Ints, known: Known, free_bits: Ints
     ) -> Ints:
@@ -167,10 +213,11 @@ class Baselines:
         centre by more than ALLOWED spreads, in 256ths of a spread; of new targets what speaks for
         more of them than so many acts bring, from which is learned.
         """
-        step = (levels - known.centre) * 256 // known.spread - ALLOWED * 256
-        acts, new = amounts[:, _ACTS], amounts[:, _NEW_TARGETS]
+        above = levels - known.centre - busier(levels, known)
+        step = above * 256 // known.spread - ALLOWED * 256
+        acts, new = amounts[:, ACTS], amounts[:, NEW_TARGETS]
         expected = self.expected_new(slots, amounts)
-        step[:, _NEW_TARGETS] = novelty.evidence(new, expected, free_bits)
+        step[:, NEW_TARGETS] = novelty.evidence(new, expected, free_bits)
         held = self._columns
         before = held["acts"][slots].astype(np.int64), held["new"][slots].astype(np.int64)
         held["acts"][slots], held["new"][slots] = novelty.learned(acts, new, *before)
@@ -187,11 +234,12 @@ class Baselines:
         """The new targets that so many acts of these bring, in 256ths."""
         held = self._columns
         known = held["acts"][slots].astype(np.int64), held["new"][slots].astype(np.int64)
-        return novelty.expected_new(amounts[:, _ACTS], *known)
+        return novelty.expected_new(amounts[:, ACTS], *known)
 
     def fold(self) -> None:
         """The epoch is over: learn from its windows."""
         held = self._columns
+        np.maximum(held["raised"], held["raising"], out=held["raised"])
         slots, scales = np.nonzero(held["learned"])
         at = slots, scales
         if len(slots):

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.behaviour.baselines import EPOCH_PANES, Known
-from tachograph.detectors.behaviour.features import SCALES, Scale
+from tachograph.detectors.behaviour.baselines import EPOCH_PANES, Known, busier
+from tachograph.detectors.behaviour.features import FEATURES, NEW_TARGETS, SCALES, Scale
+from tachograph.detectors.behaviour.levels import amount_of
 from tachograph.detectors.behaviour.measures import (
     Words,
     amounts_of,
@@ -16,6 +17,7 @@ from tachograph.detectors.behaviour.measures import (
     seen_words,
     words_of,
 )
+from tachograph.detectors.behaviour.novelty import ONE
 from tachograph.detectors.behaviour.rows import RECEIVERS
 
 Ints = npt.NDArray[np.int64]
@@ -82,7 +84,8 @@ _COLUMNS = Closed._fields[1:]
 
 class Judged(NamedTuple):
     """Windows, by their own length or (`judgement` ADDED_UP) with those before, and what is known
-    and said of them. `own`: the windows that this rests on.
+    and said of them. `own`: the windows that this rests on. `expected_new`: where windows are
+    added up, the new targets that their acts bring, in 256ths.
     """
 
     closed: Closed
@@ -90,10 +93,19 @@ class Judged(NamedTuple):
     scores: Ints
     known: Known
     own: Ints
+    expected_new: Ints | None = None
 
     def scale(self, at: int) -> Scale:
         """The length of a window."""
         return SCALES[int(self.closed.scales[at])]
+
+    def expected(self, at: int, feature: int) -> float:
+        """The amount of a feature that a window was held against: usual, of so many acts."""
+        if self.expected_new is not None and feature == NEW_TARGETS:
+            return float(self.expected_new[at]) / ONE
+        known = Known(*(getattr(self.known, name)[[at]] for name in Known.__struct_fields__))
+        more = busier(self.closed.levels[[at]], known)
+        return amount_of(float((known.centre + more)[0, feature])) * FEATURES[feature].grain
 
     def row(self, at: int) -> dict[str, Any]:
         """What was added up in a window."""

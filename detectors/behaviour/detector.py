@@ -22,6 +22,7 @@ from tachograph.detectors.behaviour.baselines import (
     WARM,
     Baselines,
     BaselinesState,
+    unsure,
 )
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
@@ -34,7 +35,7 @@ from tachograph.detectors.behaviour.crossing import (
     Crossing,
     crossings_of,
 )
-from tachograph.detectors.behaviour.features import ADDED_UP, PANE_US, SCALES
+from tachograph.detectors.behaviour.features import ADDED_UP, NEW_TARGETS, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     KNOWN_WORDS,
     NO_SCORE,
@@ -49,13 +50,7 @@ from tachograph.detectors.behaviour.novelty import evidence
 from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
-from tachograph.detectors.behaviour.rows import (
-    KEY,
-    UNLINKED,
-    measured_rows,
-    merged,
-    panes_of,
-)
+from tachograph.detectors.behaviour.rows import KEY, UNLINKED, measured_rows, merged, panes_of
 from tachograph.detectors.behaviour.shared import Sender, SenderState, received
 from tachograph.detectors.behaviour.swarm import Swarms, SwarmState
 from tachograph.detectors.behaviour.unlike import unlike, unlike_honest
@@ -65,7 +60,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 
@@ -96,7 +91,8 @@ class Behaviour:
         shared: bool = False,
     ) -> None:  # fmt: skip
         """`bars`: the scores from which windows are out of line, (judgements, features); None: by
-        the calibration and the usual budget. `listener` hears of every window of an agent.
+        the calibration and the usual budget. `listener` hears of every window of an agent, with its
+        scores less what its bars are higher.
         `shared`: it judges principals and credentials, by what `take` is given of all places.
         """
         limits = limits or Limits()
@@ -282,7 +278,7 @@ class Behaviour:
         closed = closed.at(~persons) if persons.any() else closed
         for epoch, rows in closed.epochs():
             self._begin_epoch(epoch)
-            crossings += self._judged(closed.at(rows))
+            crossings += self._judged(closed.at(rows), epoch)
         for subject, parts in self._to_tell.items():
             self._observed.append(observed(parts, self.agents, subject))
         self._to_tell = {}
@@ -311,8 +307,8 @@ class Behaviour:
             found.append(rows)
         return found
 
-    def _judged(self, closed: Closed) -> list[Crossing]:
-        """Judge agents' windows of one epoch, and learn from them."""
+    def _judged(self, closed: Closed, epoch: int) -> list[Crossing]:
+        """Judge agents' windows of an epoch, and learn from them."""
         slots, scales, levels = closed.slots, closed.scales, closed.levels
         before = self._seen[0, slots]
         count_new(closed.amounts, levels, closed.words, closed.receivers, before)
@@ -332,21 +328,20 @@ class Behaviour:
         if self._shared:
             several = used_by_several(closed.words, before)
             judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
-        found = self._crossed(judged) + unlike_honest(self.models, judged)
+        found = self._crossed(judged, epoch) + unlike_honest(self.models, judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
-        return found + (self._added_up(closed.at(longest)) if len(longest) else [])
+        return found + (self._added_up(closed.at(longest), epoch) if len(longest) else [])
 
     def _may_swarm(self, closed: Closed, own: Ints, before: Words) -> None:
         """Windows in which more new targets were met than so many acts bring go to where all meet:
         too little alone, it may be a swarm.
         """
-        new = closed.amounts[:, swarm.NEW_TARGETS]
-        rows = (closed.scales == swarm.SCALE) & (own >= WARM[swarm.SCALE])
-        rows &= new >= swarm.LEAST_SENT
+        rows = swarm.may_be_part(closed, own)
         if not rows.any():
             return
         expected = self._baselines.expected_new(closed.slots[rows], closed.amounts[rows])
-        tells = evidence(new[rows], expected, free_bits(before[rows])) >= swarm.LEAST_EVIDENCE
+        new = closed.amounts[rows, NEW_TARGETS]
+        tells = evidence(new, expected, free_bits(before[rows])) >= swarm.LEAST_EVIDENCE
         part, known = closed.at(rows).at(tells), before[rows][tells]
         self._swarming.append(swarm.sent(part, known, expected[tells], self.agents))
 
@@ -354,24 +349,33 @@ class Behaviour:
         if self.asked and len(judged.scores):
             self._to_tell.setdefault(subject, []).append(judged)
 
-    def _added_up(self, closed: Closed) -> list[Crossing]:
+    def _added_up(self, closed: Closed, epoch: int) -> list[Crossing]:
         """Judge the longest windows together with those before them."""
         slots, scales = closed.slots, closed.scales
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
         free = free_bits(self._seen[0, slots])
+        new = self._baselines.expected_new(slots, closed.amounts)
         step = self._baselines.steps(slots, closed.amounts, closed.levels, known, free)
-        added = self._baselines.add_up(slots, step, self._bars[ADDED_UP])
+        way = np.full(len(slots), ADDED_UP)
+        bars = self._bars[ADDED_UP] + self._baselines.raised(slots, way, epoch)
+        added = self._baselines.add_up(slots, step, bars)
         scores = added_scores_of(scales, closed.amounts, added, own)
         if self._shared:
             several = used_by_several(closed.words, self._seen[0, slots])
             scores = np.where(several[:, None], scores, NO_SCORE)
-        return self._crossed(Judged(closed, np.full(len(slots), ADDED_UP), scores, known, own))
+        return self._crossed(Judged(closed, way, scores, known, own, new), epoch)
 
-    def _crossed(self, judged: Judged) -> list[Crossing]:
+    def _crossed(self, judged: Judged, epoch: int) -> list[Crossing]:
+        slots, ways, bars = judged.closed.slots, judged.judgement, self._bars[judged.judgement]
+        raised = self._baselines.raised(slots, ways, epoch)
+        raised += unsure(judged.closed.scales, judged.own)
         if self._listener is not None:
-            self._listener(judged)
-        return crossings_of(judged, *np.nonzero(judged.scores >= self._bars[judged.judgement]))
+            self._listener(judged._replace(scores=judged.scores - raised))
+        places, features = np.nonzero(judged.scores >= bars + raised)
+        above = (judged.scores - bars)[places, features]
+        self._baselines.raise_bars((slots[places], ways[places], features), above, epoch)
+        return crossings_of(judged, places, features)
 
     def _hands(self, closed: Closed) -> list[Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""

@@ -50,6 +50,8 @@ class Feature(msgspec.Struct, frozen=True):
     finding: Finding
     # Means nothing until the agent itself is known.
     own: bool = False
+    # Comes of acts: who does more than usual has more of it.
+    of_acts: bool = False
 
 
 _SPEED = ["atlas.aml.t0124", "owasp-llm.2026.llm03", "owasp-asi.asi10", "nist-ai-rmf.measure-2.4"]
@@ -124,7 +126,9 @@ LOOPING = Finding(
 
 FEATURES = (
     Feature("acts", "actions", "kind", 1, (12, 24, 60, 150), RATE),
-    Feature("failures", "actions", "outcome", 1, (8, 12, 24, 48), FAILING),
+    Feature(
+        "failures", "actions", "outcome", 1, (8, 12, 24, 48), FAILING, own=True, of_acts=True
+    ),
     Feature("bytes_out", "bytes", "tool.bytes_out", 4096, (2**18, 2**18, 2**19, 2**20), OUTFLOW),
     Feature("rows_read", "rows", "tool.rows_returned", 16, (2000, 2000, 4000, 8000), INTAKE),
     Feature(
@@ -132,17 +136,21 @@ FEATURES = (
         (200_000, 400_000, 1_000_000, 3_000_000), SPENDING,
     ),
     Feature("targets", "targets", "target.*", 1, (10, 12, 20, 30), FAN_OUT),
-    Feature("new_targets", "targets", "target.*", 1, (6, 8, 10, 12), NOVELTY, own=True),
+    Feature(
+        "new_targets", "targets", "target.*", 1, (6, 8, 10, 12), NOVELTY, own=True, of_acts=True
+    ),
     Feature("tools", "tools", "tool.name", 1, (8, 10, 12, 16), NOVELTY, own=True),
     Feature("new_tools", "tools", "tool.name", 1, (3, 3, 4, 5), NOVELTY, own=True),
     Feature(
         "bytes_to_new", "bytes", "tool.bytes_out, target.*", 4096,
-        (2**17, 2**17, 2**18, 2**18), OUT_TO_NEW, own=True,
+        (2**17, 2**17, 2**18, 2**18), OUT_TO_NEW, own=True, of_acts=True,
     ),
     Feature(
-        "repeats", "calls", "tool.name, tool.args_hash", 1, (10, 20, 40, 100), LOOPING, own=True
+        "repeats", "calls", "tool.name, tool.args_hash", 1, (10, 20, 40, 100), LOOPING, own=True,
+        of_acts=True,
     ),
 )  # fmt: skip
 NAMES = tuple(feature.name for feature in FEATURES)
+ACTS, NEW_TARGETS = NAMES.index("acts"), NAMES.index("new_targets")
 # A change of what is measured makes older states and calibrations void.
 FEATURE_SET = 3

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.behaviour.baselines import WARM, Known
-from tachograph.detectors.behaviour.features import FEATURES, NAMES
+from tachograph.detectors.behaviour.baselines import WARM, Known, busier
+from tachograph.detectors.behaviour.features import FEATURES, NAMES, NEW_TARGETS
 from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, different_new, level_of
 from tachograph.detectors.behaviour.rows import CALLS, SOURCE, TARGETS, TOOLS
 
@@ -17,8 +17,8 @@ _OWN = np.array([feature.own for feature in FEATURES])
 _LEAST = np.array([feature.least for feature in FEATURES]).T
 _ADDED = ("acts", "failures", "bytes_out", "rows_read", "tokens")
 # Both are compared as they are.
-_NEW_TARGETS, _NEW_TOOLS = NAMES.index("new_targets"), NAMES.index("new_tools")
-_NEW = [_NEW_TARGETS, _NEW_TOOLS]
+_NEW_TOOLS = NAMES.index("new_tools")
+_NEW = [NEW_TARGETS, _NEW_TOOLS]
 _BYTES_OUT, _TO_NEW = NAMES.index("bytes_out"), NAMES.index("bytes_to_new")
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
@@ -63,7 +63,7 @@ def count_new(amounts: Ints, levels: Ints, words: Words, receivers: Words, befor
     met before. What was sent counts as sent to new targets by their share of all `receivers`.
     """
     many = len(TARGETS)
-    amounts[:, _NEW_TARGETS] = different_new(words[:, :many], before[:, :many])
+    amounts[:, NEW_TARGETS] = different_new(words[:, :many], before[:, :many])
     amounts[:, _NEW_TOOLS] = _bits(words[:, many:-1] & ~before[:, many:-1])
     levels[:, _NEW] = level_of(amounts[:, _NEW])
     new = _bits(receivers & ~before[:, :many])
@@ -81,7 +81,7 @@ def scores_of(scales: Ints, amounts: Ints, levels: Ints, known: Known, windows: 
     """How far above what is usual, in spreads of 256 steps; NO_SCORE where it is too little, or the
     agent's own `windows` are too few to tell.
     """
-    scores = (levels - known.usual) * 256 // known.spread
+    scores = (levels - known.usual - busier(levels, known)) * 256 // known.spread
     telling = (windows >= WARM[scales])[:, None] | ~_OWN
     return np.where((amounts >= _LEAST[scales]) & telling, scores, NO_SCORE)
 

@@ -8,6 +8,7 @@ from tachograph.detectors.behaviour.agents import Identity
 from tachograph.detectors.behaviour.calibration import Calibration
 from tachograph.detectors.behaviour.closed import Judged
 from tachograph.detectors.behaviour.features import (
+    ACTS,
     ADDED_UP,
     FEATURE_SET,
     FEATURES,
@@ -58,25 +59,22 @@ class Reporter:
         usual = amount_of(float(known.centre[place, feature])) * asked.grain
         most = amount_of(float(known.highest[place, feature])) * asked.grain
         at_large = self._at_large(int(judged.closed.scales[place]), feature)
-        own = int(judged.own[place])
         score = int(judged.scores[place, feature])
         p_value = self._calibration.p_value(judgement, feature, score)
         times = (amount + asked.grain) / (max(usual, most) + asked.grain)
         said = Said(
             asked.finding,
             "high" if times >= _HIGH_TIMES else "medium",
-            f"{titled(asked.finding, who)}: {amount:,} {asked.unit} ({asked.name}) in {scale.name}"
-            f"{', after others like it' if judgement == ADDED_UP else ''}, "
-            f"where {usual:,.3g} is usual ({at_large:,.3g} for agents at large) and "
-            f"{most:,.3g} was the most, {_rests_on(own)}",
+            f"{titled(asked.finding, who)}: {_in_words(judged, place, feature, at_large)}",
             {
                 "feature": asked.name,
                 "judged_by": JUDGEMENTS[judgement],
                 "observed": str(amount),
+                "expected": f"{judged.expected(place, feature):.6g}",
                 "usual": f"{usual:.6g}",
                 "usual_at_large": f"{at_large:.6g}",
                 "most_before": f"{most:.6g}",
-                "windows_known": str(own),
+                "windows_known": str(int(judged.own[place])),
                 "p_value": f"{p_value:.3g}",
                 "times_the_most": f"{times:.3g}",
             },
@@ -224,6 +222,22 @@ def _shares(judged: Judged, place: int) -> dict[str, float]:
         for name, score in zip(NAMES, judged.scores[place], strict=True)
         if score > 0
     }
+
+
+def _in_words(judged: Judged, place: int, feature: int, at_large: float) -> str:
+    """What was observed, and what it was held against."""
+    asked, known = FEATURES[feature], judged.known
+    acts, amount = judged.closed.amounts[place, [ACTS, feature]].tolist()
+    usual = amount_of(float(known.centre[place, feature])) * asked.grain
+    most = amount_of(float(known.highest[place, feature])) * asked.grain
+    after = ", after others like it" if judged.judgement[place] == ADDED_UP else ""
+    told = f"its {acts:,} acts bring {judged.expected(place, feature):,.3g}, "
+    return (
+        f"{amount:,} {asked.unit} ({asked.name}) in {judged.scale(place).name}{after}, "
+        f"where {told if asked.of_acts else ''}{usual:,.3g} is usual "
+        f"({at_large:,.3g} for agents at large) and {most:,.3g} was the most, "
+        f"{_rests_on(int(judged.own[place]))}"
+    )
 
 
 def _rests_on(windows: int) -> str:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour.agents import Identity
+from tachograph.detectors.behaviour.baselines import WARM
 from tachograph.detectors.behaviour.closed import Closed
-from tachograph.detectors.behaviour.features import NAMES, PANE_US, SCALES, Finding
+from tachograph.detectors.behaviour.features import NEW_TARGETS, PANE_US, SCALES, Finding
 from tachograph.detectors.behaviour.measures import words_of
 from tachograph.detectors.behaviour.novelty import ONE
 from tachograph.detectors.behaviour.report import BUCKET_US, Said, Versions, signal_of
@@ -58,7 +59,6 @@ _GRAVE_AGENTS: Final = 10
 LEAST_EVIDENCE: Final = 2 * ONE
 # A target that many meet in a fleet where much is new anyway says less.
 _TIMES_AT_LARGE: Final = 3
-NEW_TARGETS: Final = NAMES.index("new_targets")
 # Agents that are named in words.
 _TOLD: Final = 5
 
@@ -87,6 +87,13 @@ _TOGETHER: Final = [
     pl.col(*_SUMMED).sum(),
     *(pl.col(name).bitwise_or() for name in TARGETS),
 ]
+
+
+def may_be_part(closed: Closed, own: Ints) -> Bits:
+    """Windows of known agents that met some new targets. `own`: windows known of each agent."""
+    known = (closed.scales == SCALE) & (own >= WARM[SCALE])
+    found: Bits = known & (closed.amounts[:, NEW_TARGETS] >= LEAST_SENT)
+    return found
 
 
 def sent(

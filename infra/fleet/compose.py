@@ -8,6 +8,7 @@ from infra.fleet.attacks import Attack, attacks
 from infra.fleet.events import actions, finished
 from infra.fleet.honest import agent, agent_actions, person_actions
 from infra.fleet.knobs import Knobs
+from infra.fleet.odd import shaped
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -23,8 +24,9 @@ def compose(knobs: Knobs) -> Fleet:
     rng = np.random.default_rng(knobs.seed)
     crew = [agent(rng, number) for number in range(knobs.agents)]
     parts = [actions(np.zeros(0))]
-    for one in crew:
-        parts += agent_actions(rng, one, knobs)
+    for number, one in enumerate(crew):
+        for usual in agent_actions(rng, one, knobs):
+            parts += shaped(one, number, usual, knobs)
     for number in range(knobs.persons):
         parts += person_actions(rng, number, knobs)
     made = attacks(rng, crew, knobs) if knobs.attacks_per_archetype else []

@@ -63,7 +63,7 @@ def session_starts(
     rng: np.random.Generator, per_day: float, peak_hour: float, knobs: Knobs
 ) -> Floats:
     """Moments of a day's rhythm, by thinning."""
-    count = rng.poisson(per_day * knobs.days * 2)
+    count = rng.poisson(per_day * knobs.pace * knobs.days * 2)
     moments = rng.random(count) * knobs.days * DAY_S
     hours = (moments % DAY_S) / 3600
     share = 0.5 * (1 + knobs.rhythm * np.cos((hours - peak_hour) / 24 * 2 * np.pi))

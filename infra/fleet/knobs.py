@@ -31,4 +31,14 @@ class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rhythm: float = 0.8
     # Agents with a release in the middle, that are from then on a little different.
     releases: float = 0.1
+    # Times as many sessions a day.
+    pace: float = 1.0
+    # Times as many bytes, rows and tokens.
+    amounts: int = 1
+    # Of the agents, how many begin only later, and how many have a long run each night.
+    late: float = 0.0
+    nightly: float = 0.0
+    weekends_off: bool = False
+    # Moments at which every agent is set up anew: many steps at once, and a host none had met.
+    rollouts: int = 0
     start_s: int = 1_790_000_000 - 1_790_000_000 % DAY_S

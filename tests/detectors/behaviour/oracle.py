@@ -15,11 +15,15 @@ from tachograph.detectors.behaviour.baselines import (
     ALLOWED,
     BELIEVED,
     CLIP,
+    EASED,
     EPOCH_PANES,
     LEAST_SPREAD,
     MEMORY,
+    MOST_ABOVE,
     MOST_ADDED,
     PRIOR_WINDOWS,
+    RAISED,
+    UNSURE,
     WARM,
 )
 from tachograph.detectors.behaviour.calibration import Calibration
@@ -129,28 +133,39 @@ class Cell:
     def spread(self, at: int) -> int:
         return max(self.wander[at] * 125 // (100 * 256), LEAST_SPREAD)
 
+    def busier(self, amounts: list[int], at: int) -> int:
+        """How far what comes of acts may be above its centre, for the acts are above theirs."""
+        return max(level(amounts[0]) - self.centre[0] // 256, 0) if FEATURES[at].of_acts else 0
+
+    def unsure(self) -> int:
+        """How much further a window must be out of line, for little is known."""
+        warm = int(WARM[self.scale])
+        return max(warm - self.windows, 0) * UNSURE // warm
+
     def scores(self, amounts: list[int]) -> list[int | None]:
         found: list[int | None] = []
         for at, feature in enumerate(FEATURES):
             usual = max(self.centre[at] // 256 + 2 * self.spread(at), self.highest[at])
-            over = level(amounts[at] // feature.grain) - usual
+            over = level(amounts[at] // feature.grain) - usual - self.busier(amounts, at)
             told = amounts[at] >= feature.least[self.scale]
             told = told and (not feature.own or self.windows >= WARM[self.scale])
             found.append(over * 256 // self.spread(at) if told else None)
         return found
 
-    def add_up(self, amounts: list[int], met: int, bars: Sequence[int]) -> list[bool]:
-        """Whether each feature, added up, reached the bar; so, it begins anew."""
-        crossed = []
+    def add_up(self, amounts: list[int], met: int, bars: Sequence[int]) -> list[int | None]:
+        """Each feature, added up, where it reached the bar; so, it begins anew."""
+        crossed: list[int | None] = []
         for at, feature in enumerate(FEATURES):
             above = level(amounts[at] // feature.grain) - self.centre[at] // 256
+            above -= self.busier(amounts, at)
             step = above * 256 // self.spread(at) - ALLOWED * 256
             if feature.name == "new_targets":
                 step = self.novelty(amounts[0], amounts[at], met)
             self.added[at] = max(self.added[at] + min(max(step, -MOST_ADDED), MOST_ADDED), 0)
             over = self.added[at] >= bars[at]
             enough = amounts[at] * 4 >= feature.least[self.scale]
-            crossed.append(over and enough and self.windows >= 2 * WARM[self.scale])
+            told = over and enough and self.windows >= 2 * WARM[self.scale]
+            crossed.append(self.added[at] if told else None)
             self.added[at] = 0 if over else self.added[at]
         return crossed
 
@@ -185,6 +200,25 @@ class Cell:
             faded = highest - max(highest - old // 256, 0) // 2048
             self.highest[at] = max(faded, min(top, max(rise, 0)))
         self.windows = min(self.windows + len(taken), int(MEMORY[self.scale]))
+
+
+class Raised:
+    """By how much an agent's bars are higher, for what was out of line lately."""
+
+    def __init__(self) -> None:
+        self.until: dict[tuple[int, int], int] = {}
+        self.coming: dict[tuple[int, int], int] = {}
+
+    def by(self, judgement: int, at: int, epoch: int) -> int:
+        return max(self.until.get((judgement, at), 0) - epoch, 0) * EASED
+
+    def crossed(self, judgement: int, at: int, above: int, epoch: int) -> None:
+        until = epoch + (min(above, MOST_ABOVE) + RAISED) // EASED
+        self.coming[judgement, at] = max(self.coming.get((judgement, at), 0), until)
+
+    def fold(self) -> None:
+        for key, until in self.coming.items():
+            self.until[key] = max(self.until.get(key, 0), until)
 
 
 def expected(actions: Sequence[dict[str, Any]], calibration: Calibration, bars: Bars) -> set[Said]:
@@ -228,7 +262,7 @@ def _by_agent(
     agent: str, own: list[dict[str, Any]], calibration: Calibration, bars: Bars
 ) -> set[Said]:
     cells = [Cell(calibration, scale) for scale in range(len(SCALES))]
-    met, crossed = Met(), []
+    met, raised, crossed = Met(), Raised(), []
     by_epoch: dict[int, list[tuple[int, int, Totals]]] = defaultdict(list)
     for scale, length in enumerate(SCALES):
         for window, totals in _windows(own, scale).items():
@@ -248,20 +282,20 @@ def _by_agent(
             if not scale and (not suspect or cells[0].windows < WARM[0]):
                 fresh.targets |= totals.targets
                 fresh.tools |= totals.tools
-            crossed += [
-                (end, scale, feature.name, totals.last_us)
-                for feature, score, bar in zip(FEATURES, scores, bars[scale], strict=True)
-                if score is not None and score >= bar
-            ]
+            over = [(scale, at, score) for at, score in enumerate(scores)]
             if scale == len(SCALES) - 1:
-                over = cells[scale].add_up(amounts, len(met.targets), bars[scale + 1])
-                crossed += [
-                    (end, scale + 1, feature.name, totals.last_us)
-                    for feature, so in zip(FEATURES, over, strict=True)
-                    if so
-                ]
+                way = scale + 1
+                higher = [bar + raised.by(way, at, epoch) for at, bar in enumerate(bars[way])]
+                added = cells[scale].add_up(amounts, len(met.targets), higher)
+                over += [(way, at, score) for at, score in enumerate(added)]
+            for way, at, score in over:
+                least = bars[way][at] + raised.by(way, at, epoch) + cells[scale].unsure()
+                if score is not None and score >= least:
+                    raised.crossed(way, at, score - bars[way][at], epoch)
+                    crossed.append((end, way, FEATURES[at].name, totals.last_us))
         for scale, windows in learned.items():
             cells[scale].learn(windows)
+        raised.fold()
         met.targets |= fresh.targets
         met.tools |= fresh.tools
     return _first(agent, crossed)
