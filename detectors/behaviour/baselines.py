@@ -87,13 +87,6 @@ def busier(levels: Ints, known: Known) -> Ints:
     return found
 
 
-def unsure(scales: Ints, own: Ints) -> Ints:
-    """By how much bars are higher, the fewer windows of its own an agent has; (windows, 1)."""
-    lacks = np.maximum(WARM[scales] - own, 0)
-    found: Ints = (lacks * UNSURE // WARM[scales])[:, None]
-    return found
-
-
 class BaselinesState(msgspec.Struct, frozen=True, array_like=True):
     """As it is dumped: each column's bytes, compressed."""
 
@@ -197,6 +190,13 @@ class Baselines:
         """By how much the bars of these are higher in an epoch: of who was out of line lately."""
         until = self._columns["raised"][slots, judgements].astype(np.int64)
         found: Ints = np.maximum(until - epoch, 0) * EASED
+        return found
+
+    @staticmethod
+    def unsure(scales: Ints, own: Ints) -> Ints:
+        """By how much bars are higher, the fewer windows of its own an agent has; (windows, 1)."""
+        lacks = np.maximum(WARM[scales] - own, 0)
+        found: Ints = (lacks * UNSURE // WARM[scales])[:, None]
         return found
 
     def raise_bars(self, at: tuple[Ints, Ints, Ints], above: Ints, epoch: int) -> None:

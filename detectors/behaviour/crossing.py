@@ -1,5 +1,7 @@
 """Features of windows that are out of line."""
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,14 @@ WAYS = SHADOW + 1
 Ints = npt.NDArray[np.int64]
 
 
+class Peers(NamedTuple):
+    """How many there are, of what kind, and the level that is usual for half of them."""
+
+    agents: int
+    kind: str
+    centre: int
+
+
 class Crossing(msgspec.Struct, frozen=True, array_like=True):
     """A feature (or a hand) of a window is out of line; ordered as they are said."""
 
@@ -25,6 +35,7 @@ class Crossing(msgspec.Struct, frozen=True, array_like=True):
     judged: Judged
     place: int
     model: Model | None = None
+    peers: Peers | None = None
 
 
 def crossings_of(judged: Judged, places: Ints, features: Ints) -> list[Crossing]:

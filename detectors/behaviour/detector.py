@@ -17,13 +17,7 @@ import polars as pl
 
 from tachograph.detectors.behaviour import hands, swarm
 from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState, Identity
-from tachograph.detectors.behaviour.baselines import (
-    EPOCH_PANES,
-    WARM,
-    Baselines,
-    BaselinesState,
-    unsure,
-)
+from tachograph.detectors.behaviour.baselines import EPOCH_PANES, WARM, Baselines, BaselinesState
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
 from tachograph.detectors.behaviour.course import Course, CourseState
@@ -48,6 +42,7 @@ from tachograph.detectors.behaviour.measures import (
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
 from tachograph.detectors.behaviour.novelty import evidence
 from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
+from tachograph.detectors.behaviour.peers import PeerGroups, PeersState
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import KEY, UNLINKED, measured_rows, merged, panes_of
@@ -80,6 +75,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     course: CourseState
     sender: SenderState
     swarms: SwarmState
+    peers: PeersState
 
 
 class Behaviour:
@@ -119,6 +115,7 @@ class Behaviour:
         self._swarms = Swarms(limits.behaviour_windows)
         self._swarming: list[pl.DataFrame] = []
         self._baselines = Baselines(self.calibration)
+        self._peers = PeerGroups()
         # Bits of the targets and tools that each agent had met when the epoch began, and of those
         # that it met since.
         self._seen: Words = np.zeros((2, 0, KNOWN_WORDS), np.uint64)
@@ -263,6 +260,7 @@ class Behaviour:
     def _begin_epoch(self, epoch: int) -> None:
         if self._epoch is not None and epoch > self._epoch:
             self._baselines.fold()
+            self._peers.fold()
             self._seen[0] |= self._seen[1]
             self._seen[1] = 0
         self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
@@ -330,7 +328,10 @@ class Behaviour:
             judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
         found = self._crossed(judged, epoch) + unlike_honest(self.models, judged)
         longest = np.flatnonzero(scales == len(SCALES) - 1)
-        return found + (self._added_up(closed.at(longest), epoch) if len(longest) else [])
+        if not len(longest):
+            return found
+        self._peers.note(closed.at(longest), self.agents)
+        return found + self._added_up(closed.at(longest), epoch)
 
     def _may_swarm(self, closed: Closed, own: Ints, before: Words) -> None:
         """Windows in which more new targets were met than so many acts bring go to where all meet:
@@ -369,13 +370,13 @@ class Behaviour:
     def _crossed(self, judged: Judged, epoch: int) -> list[Crossing]:
         slots, ways, bars = judged.closed.slots, judged.judgement, self._bars[judged.judgement]
         raised = self._baselines.raised(slots, ways, epoch)
-        raised += unsure(judged.closed.scales, judged.own)
+        raised += self._baselines.unsure(judged.closed.scales, judged.own)
         if self._listener is not None:
             self._listener(judged._replace(scores=judged.scores - raised))
         places, features = np.nonzero(judged.scores >= bars + raised)
         above = (judged.scores - bars)[places, features]
         self._baselines.raise_bars((slots[places], ways[places], features), above, epoch)
-        return crossings_of(judged, places, features)
+        return self._peers.beside(crossings_of(judged, places, features), self._baselines)
 
     def _hands(self, closed: Closed) -> list[Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""
@@ -412,11 +413,11 @@ class Behaviour:
         if crossing.model is not None:
             shadow = crossing.feature == SHADOW
             return [unlike(who, judged, place, crossing.model, revision, shadow=shadow)]
-        return [self._reporter.out_of_line(who, judged, place, crossing.feature, revision)]
+        return [self._reporter.out_of_line(who, crossing, revision)]
 
     def _grow(self, size: int) -> None:
-        self._baselines.grow(size)
-        self._course.grow(size)
+        for part in (self._baselines, self._peers, self._course):
+            part.grow(size)
         more = size - len(self._said)
         if more <= 0:
             return
@@ -429,8 +430,8 @@ class Behaviour:
             return
         self._said[slots] = 0
         self._seen[:, slots] = 0
-        self._baselines.forget(slots)
-        self._course.forget(slots)
+        for part in (self._baselines, self._peers, self._course):
+            part.forget(slots)
         for pending in self._pending:
             pending.forget(slots)
 
@@ -468,6 +469,7 @@ class Behaviour:
                 self._course.state(size),
                 self._sender.state(),
                 self._swarms.state(),
+                self._peers.state(size),
             )
         )
 
@@ -494,3 +496,4 @@ class Behaviour:
         self._course.restore(kept.course)
         self._sender.restore(kept.sender)
         self._swarms.restore(kept.swarms)
+        self._peers.restore(kept.peers, size)

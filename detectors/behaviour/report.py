@@ -7,6 +7,7 @@ import msgspec
 from tachograph.detectors.behaviour.agents import Identity
 from tachograph.detectors.behaviour.calibration import Calibration
 from tachograph.detectors.behaviour.closed import Judged
+from tachograph.detectors.behaviour.crossing import Crossing
 from tachograph.detectors.behaviour.features import (
     ACTS,
     ADDED_UP,
@@ -49,10 +50,9 @@ class Reporter:
         self._calibration = calibration
         self._version = calibration.version()
 
-    def out_of_line(
-        self, who: Identity, judged: Judged, place: int, feature: int, revision: int
-    ) -> Signal:
+    def out_of_line(self, who: Identity, crossing: Crossing, revision: int) -> Signal:
         """One feature of one window."""
+        judged, place, feature = crossing.judged, crossing.place, crossing.feature
         scale, asked, known = judged.scale(place), FEATURES[feature], judged.known
         amount = int(judged.closed.amounts[place, feature])
         judgement = int(judged.judgement[place])
@@ -65,7 +65,7 @@ class Reporter:
         said = Said(
             asked.finding,
             "high" if times >= _HIGH_TIMES else "medium",
-            f"{titled(asked.finding, who)}: {_in_words(judged, place, feature, at_large)}",
+            f"{titled(asked.finding, who)}: {_in_words(crossing, at_large)}",
             {
                 "feature": asked.name,
                 "judged_by": JUDGEMENTS[judgement],
@@ -73,6 +73,7 @@ class Reporter:
                 "expected": f"{judged.expected(place, feature):.6g}",
                 "usual": f"{usual:.6g}",
                 "usual_at_large": f"{at_large:.6g}",
+                **_beside_peers(crossing),
                 "most_before": f"{most:.6g}",
                 "windows_known": str(int(judged.own[place])),
                 "p_value": f"{p_value:.3g}",
@@ -224,9 +225,22 @@ def _shares(judged: Judged, place: int) -> dict[str, float]:
     }
 
 
-def _in_words(judged: Judged, place: int, feature: int, at_large: float) -> str:
+def _beside_peers(crossing: Crossing) -> dict[str, str]:
+    """What is usual for the agent's peers, where so many are known."""
+    if (peers := crossing.peers) is None:
+        return {}
+    usual = amount_of(float(peers.centre)) * FEATURES[crossing.feature].grain
+    return {"peers": peers.kind, "peers_known": str(peers.agents), "usual_of_peers": f"{usual:.6g}"}
+
+
+def _in_words(crossing: Crossing, at_large: float) -> str:
     """What was observed, and what it was held against."""
+    judged, place, feature = crossing.judged, crossing.place, crossing.feature
     asked, known = FEATURES[feature], judged.known
+    beside = f"{at_large:,.3g} for agents at large"
+    if (peers := crossing.peers) is not None:
+        of_peers = amount_of(float(peers.centre)) * asked.grain
+        beside = f"{of_peers:,.3g} for {peers.agents:,} peers, {peers.kind}; {beside}"
     acts, amount = judged.closed.amounts[place, [ACTS, feature]].tolist()
     usual = amount_of(float(known.centre[place, feature])) * asked.grain
     most = amount_of(float(known.highest[place, feature])) * asked.grain
@@ -235,7 +249,7 @@ def _in_words(judged: Judged, place: int, feature: int, at_large: float) -> str:
     return (
         f"{amount:,} {asked.unit} ({asked.name}) in {judged.scale(place).name}{after}, "
         f"where {told if asked.of_acts else ''}{usual:,.3g} is usual "
-        f"({at_large:,.3g} for agents at large) and {most:,.3g} was the most, "
+        f"({beside}) and {most:,.3g} was the most, "
         f"{_rests_on(int(judged.own[place]))}"
     )
 

@@ -54,6 +54,9 @@ SKETCHES: Final = (*TARGETS, *CALLS, *RECEIVERS, *TOOLS, *FEW)
 FIRSTS: Final = (
     "session_id", "trace_id", "principal_id", "credential_id", "environment", "tool_name",
 )  # fmt: skip
+# What agents of one kind have in common, and the column of it.
+_IN_COMMON: Final = ("agent_role", "agent_framework", "model_name")
+PEERS_OF: Final = "peers_of"
 MARKS: Final = ("synthetic", "replay")
 # What is told of the order of acts when a base pane is over (see course).
 GAP_BINS: Final = 10
@@ -79,7 +82,7 @@ ASKED: Final = (
     "usage_input_tokens", "usage_output_tokens", "target_domain", "target_host",
     "target_resource", "target_table", "target_url", "file_path", "peer_agent_id", "synthetic",
     "replay", "late", "far", "tool_result_bytes", "usage_cost_usd", "duration_ms",
-    "approval_latency_ms", "delegation_depth",
+    "approval_latency_ms", "delegation_depth", *_IN_COMMON,
 )  # fmt: skip
 
 
@@ -135,6 +138,7 @@ _MEASURES = [
     (_time_us // PANE_US).alias("window"),
     "event_id",
     *FIRSTS,
+    pl.concat_str(*_IN_COMMON, separator=", ", ignore_nulls=True).alias(PEERS_OF),
     *(pl.col(mark).fill_null(value=False) for mark in MARKS),
     _is_act.cast(pl.Int64).alias("acts"),
     pl.col("outcome").is_in(["failed", "denied"]).fill_null(value=False).cast(pl.Int64)
@@ -238,7 +242,7 @@ UNLINKED: Final = ("slot", "window", "trace")
 _SUMMED: Final = (*SUMS, *COURSE)
 _MOST: Final = ("last_us", *MOSTS)
 _JOINED: Final = (*SKETCHES, *ROLL)
-_FIRST: Final = ("first_us", "first_id", *FIRSTS)
+_FIRST: Final = ("first_us", "first_id", *FIRSTS, PEERS_OF)
 
 
 def merged(rows: pl.DataFrame, by: tuple[str, ...] = LINKED) -> pl.DataFrame:

@@ -1,13 +1,12 @@
 """The calibration that ships: honest work of composed fleets, judged by the detector itself as it
 comes, from its first window on.
 
-    python -m infra.quality.calibrate [--seed N] [--fleets N] [--anew] [--write]
+    python -m infra.quality.calibrate [--seed N] [--fleets N] [--write]
 
-Fleets differ in size, length, pace, rhythm of the day and the week, releases, and in
-when they and their agents begin. Bars follow from the scores of honest work, and scores from what
-the bars let the detector learn: those that ship are where it begins. With `--anew` what is held of
-agents that nobody knows yet is learned first, and then bars from nothing, twice. Other seeds than
-any that is judged elsewhere.
+Fleets differ in size, length, rhythm of the day, releases and the hour at which they begin. What is
+held of agents that nobody knows yet is learned first; bars follow from the scores of honest work,
+and scores from what the bars let the detector learn, so these are taken twice. Other seeds than any
+that is judged elsewhere.
 """
 
 import argparse
@@ -18,7 +17,7 @@ import numpy as np
 from infra.fleet.compose import compose
 from infra.fleet.knobs import Knobs
 from infra.quality.behaviour import BATCH
-from tachograph.detectors.behaviour.calibration import SHIPPED, Calibration, shipped
+from tachograph.detectors.behaviour.calibration import SHIPPED, Calibration
 from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.fitting import Fitting, blank
 
@@ -32,16 +31,13 @@ def fleets(seed: int, count: int) -> list[Knobs]:
     return [
         Knobs(
             seed=seed + 1 + place,
-            agents=int(rng.integers(10, 80)),
+            agents=int(rng.integers(20, 120)),
             persons=0,
             days=float(rng.choice([2, 3, 4, 7])),
             attacks_per_archetype=0,
             rhythm=float(rng.choice([0.3, 0.8, 1.0])),
             releases=float(rng.choice([0.0, 0.1, 0.3])),
             start_s=Knobs().start_s + int(rng.integers(0, 7 * 86_400)),
-            pace=float(rng.choice([0.3, 1.0, 1.0, 2.0])),
-            late=float(rng.choice([0.0, 0.5])),
-            weekends_off=bool(rng.random() < 0.3),
         )
         for place in range(count)
     ]
@@ -65,15 +61,12 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--seed", type=int, default=7000)
     asked.add_argument("--fleets", type=int, default=24)
-    asked.add_argument("--anew", action="store_true", help="the prior, too")
     asked.add_argument("--write", action="store_true", help="into the package")
     said = asked.parse_args()
     kinds = fleets(said.seed, said.fleets)
     data = f"composed fleets, seed {said.seed}, {said.fleets} of several kinds"
-    made = shipped()
-    if said.anew:
-        made = heard(kinds[:PRIOR_FLEETS], blank()).calibration(data, blank(), prior=True)
-    for _ in range(ROUNDS if said.anew else 1):
+    made = heard(kinds[:PRIOR_FLEETS], blank()).calibration(data, blank(), prior=True)
+    for _ in range(ROUNDS):
         made = heard(kinds, made).calibration(data, made, prior=False)
         print(f"{made.agent_days:,.0f} agent-days; bars\n{made.bars()}", flush=True)
     if said.write:

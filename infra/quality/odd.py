@@ -30,7 +30,7 @@ FLEETS: Final[dict[str, Knobs]] = {
     "a release of every agent": msgspec.structs.replace(HONEST, releases=1.0),
     "three roll-outs, all agents at once": msgspec.structs.replace(HONEST, rollouts=3),
 }
-BEGIN: Final, END: Final = "<!-- odd fleets -->\n", "<!-- end of odd fleets -->\n"
+WRITTEN: Final = PAGE._replace(begin="<!-- odd fleets -->\n", end="<!-- end of odd fleets -->\n")
 
 
 def row(name: str, knobs: Knobs) -> str:
@@ -53,7 +53,7 @@ def main() -> None:
         lines.append(row(name, msgspec.structs.replace(knobs, seed=said.seed + place)))
         print(lines[-1], flush=True)
     if said.page:
-        PAGE._replace(begin=BEGIN, end=END).write(["\n".join(lines)])
+        WRITTEN.write(["\n".join(lines)])
 
 
 if __name__ == "__main__":

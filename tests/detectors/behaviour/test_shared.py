@@ -146,7 +146,7 @@ def test_panes_travel_as_match_rows_to_where_across_is_judged() -> None:
     places = [PartitionDetector(rule_set), PartitionDetector(rule_set)]
     meeting, found = AcrossDetector(rule_set), list[Signal]()
     for place, service in zip(places, ("own", "thief"), strict=True):
-        place.process(frame(calls(service, 60, 400, 0.02, credential_id="k")), [], 1)
+        place.process(frame(calls(service, 60, 1600, 0.02, credential_id="k")), [], 1)
         for rows in place.close(2).matches:
             [part] = by_partition(rows, 1).values()
             meeting.process(batch.decode(batch.encode(part)), 3)
