@@ -45,7 +45,7 @@ def row(name: str, knobs: Knobs) -> str:
 def main() -> None:
     """The command."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seed", type=int, default=501)
+    asked.add_argument("--seed", type=int, default=601)
     asked.add_argument("--page", action="store_true", help="write the table into the page")
     said = asked.parse_args()
     lines = ["| honest fleet | actions | false alarms in agent-days |", "|---|---|---|"]
