@@ -28,6 +28,7 @@ from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.schemas import contracts
 from tests.e2e.clocked_normalize import CLOCK, set_clock
 from tests.e2e.load import PARTITIONS, RAW_TOPICS, Post
+from tests.hung import SHARED_FOLDER
 from tests.waiting import WAIT_S
 from tests.warehouse import lay_tables
 
@@ -150,6 +151,7 @@ class Pipeline:
             "KAFKA_SESSION_S": str(SESSION_S),
             "TACHO_RULES": str(RULES),
         }
+        share_compiled_rules(self.settings.home)
         create_topics(self.settings, partitions)
         self.stages = {name: self.stage(name) for name in STAGES}
 
@@ -237,6 +239,14 @@ class Pipeline:
             return list(client.query(text).named_results())
         finally:
             client.close()
+
+
+def share_compiled_rules(home: Path) -> None:
+    """The rules are the same in every run, so they are compiled in the first."""
+    kept = Path(os.environ[SHARED_FOLDER]) / "rules"
+    kept.mkdir(exist_ok=True)
+    home.mkdir(parents=True)
+    (home / "cache").symlink_to(kept)
 
 
 def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
