@@ -23,6 +23,7 @@ _OF_ALL = ("/clickhouse/tables/{uuid}/all", "{shard}-{replica}")
 _UNCHANGED = re.compile(r"CREATE (DATABASE IF NOT EXISTS|OR REPLACE VIEW) |INSERT INTO ")
 _FEED = re.compile(r"CREATE MATERIALIZED VIEW ")
 _FED = re.compile(r"\n(TO|FROM) (tacho\.\w+)(?=\n)")
+_ENDS_OF_A_FEED = 2
 _CREATE = re.compile(r"(CREATE TABLE IF NOT EXISTS tacho\.)(\w+)(?= )")
 _ALTER = re.compile(r"ALTER TABLE tacho\.(\w+) (ON CLUSTER '(?:\\.|[^'\\])*')\s+(.*)", re.DOTALL)
 _ENGINE = re.compile(r"\nENGINE = (Replicated\w*MergeTree)(?:\((\w+)\))?\n")
@@ -42,7 +43,9 @@ def sharded(statement: str, cluster: str) -> list[str]:
         return [statement]
     if _FEED.match(statement):
         # Rows that come to a shard are noted there.
-        return [_FED.sub(rf"\n\g<1> \g<2>{LOCAL}", statement)]
+        local, tables = _FED.subn(rf"\n\g<1> \g<2>{LOCAL}", statement)
+        if tables == _ENDS_OF_A_FEED:
+            return [local]
     if created := _CREATE.match(statement):
         if created[2] in EVERYWHERE:
             return [_replicated(statement, _OF_ALL)]

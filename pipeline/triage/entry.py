@@ -191,9 +191,17 @@ def _bounded_group(group: SignalGroup) -> SignalGroup:
         if cut and kept:
             kept[0] = msgspec.structs.replace(kept[0], blind_spots=[*kept[0].blind_spots, CUT])
         bounded = msgspec.structs.replace(group, samples=kept)
-        if len(encode(bounded)) <= MAX_GROUP_BYTES:
+        if _size(bounded) <= MAX_GROUP_BYTES:
             return bounded
     raise Refused(f"one signal of the group is larger than {MAX_GROUP_BYTES} bytes")
+
+
+def _size(group: SignalGroup) -> int:
+    """Bytes of it without what tells how it came about: what was said in one step or in three, by
+    one partition or by six, is cut alike.
+    """
+    samples = [msgspec.structs.replace(one, revision=0, change="new") for one in group.samples]
+    return len(encode(msgspec.structs.replace(group, revision=0, closed=False, samples=samples)))
 
 
 def _bounded_signal(signal: Signal, *, witness: bool, hard: bool) -> Signal:

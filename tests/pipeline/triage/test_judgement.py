@@ -296,6 +296,24 @@ def test_a_huge_group_is_cut_to_its_limit_and_says_so() -> None:
     assert any("size limit" in spot for spot in alert.blind_spots)
 
 
+def test_what_is_cut_of_a_group_does_not_depend_on_how_it_came_about() -> None:
+    left: list[tuple[int, int]] = []
+    for length in range(1_500, 2_500, 5):
+        many = make.group("a", count=3)
+        samples = [msgspec.structs.replace(sample, runbook="x" * length) for sample in many.samples]
+        once = msgspec.structs.replace(many, samples=samples, closed=True)
+        revised = [msgspec.structs.replace(s, revision=2**50, change="revised") for s in samples]
+        later = msgspec.structs.replace(many, samples=revised, revision=2**51)
+        left.append((_samples_left(once), _samples_left(later)))
+    assert {at_once for at_once, _ in left} == {2, 3}, "the limit lies between"
+    assert all(at_once == later for at_once, later in left)
+
+
+def _samples_left(group: SignalGroup) -> int:
+    entry = apply(fresh(group), group)
+    return len(entry.groups[group.group_id].samples)
+
+
 def test_a_full_entry_and_its_alert_fit_one_record() -> None:
     records: list[TriageRecord] = []
     for number in range(MAX_GROUPS + 5):
