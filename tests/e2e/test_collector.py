@@ -20,8 +20,8 @@ from tests.e2e.clocked_normalize import set_clock
 from tests.e2e.pipeline import Pipeline
 from tests.waiting import WAIT_S, eventually
 
-# Enough where Go has built it before; a first build takes minutes that the other tests need. What it
-# has done by then is there next time.
+# Enough where Go has built it before; a first build takes minutes that the other tests need. What
+# it has done by then is there next time.
 BUILD_WITHIN_S = 60.0
 SDK = """
 import sys, time
