@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -77,16 +77,14 @@ class Whole:
         wall_s, spent = time.monotonic() - begin_s, self._spent()
         events = self._fill.events - (total - actions)
         each = (self._fill.size_bytes - size) / events
-        costs = {name: (spent[name] - begin[name]) * 1e6 / events for name in spent}
-        parts = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
-        measured = Measured(events, wall_s, sum(costs.values()) * events / 1e6)
+        measured = Measured(events, wall_s, sum(spent.values()) - sum(begin.values()))
         return Figure(
             name="whole path",
             per_s=measured.per_s,
             core_us=measured.core_us,
             bytes_each=each,
             rules=self._rules,
-            note=f"core-µs: {parts}",
+            note=_parts(begin, spent, events),
         )
 
     def latency(self, rate: float, seconds: float) -> Figure:
@@ -109,16 +107,15 @@ class Whole:
         self._producer.flush(DRAIN_S)
         took_s = time.monotonic() - begin_s
         self._wait(self._all_came, time.monotonic() + DRAIN_S)
-        spent = sum(self._spent().values()) - sum(begin.values())
-        events = self._fill.events - first
+        spent, events = self._spent(), self._fill.events - first
         told = "; ".join(f"{name} {sight.told()}" for name, sight in self._seen.items())
         return Figure(
             name="latency at half",
             per_s=events / took_s,
-            core_us=spent * 1e6 / events,
+            core_us=(sum(spent.values()) - sum(begin.values())) * 1e6 / events,
             bytes_each=0,
             rules=self._rules,
-            note=f"from produce to {told}",
+            note=f"from produce to {told}; {_parts(begin, spent, events)}",
         )
 
     def _warm_up(self) -> None:
@@ -220,3 +217,9 @@ class Whole:
 
 def _now_us() -> int:
     return int(time.time() * MICROS)
+
+
+def _parts(begin: Mapping[str, float], end: Mapping[str, float], events: int) -> str:
+    """What each part of the path has cost an event."""
+    costs = (f"{name} {(end[name] - begin[name]) * 1e6 / events:.1f}" for name in end)
+    return f"core-µs: {', '.join(costs)}"
