@@ -158,7 +158,10 @@ def find(rules: RuleSet, wanted: str) -> Rule:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ConfigError(f"no rule {wanted}; `tacho rules list` shows those there are")
+        raise ConfigError(
+            f"no rule {wanted}; `tacho rules list` shows those there are (what only a correlation"
+            " asks is none by itself, unless that has `generate: true`)"
+        )
     names = ", ".join(f"{rule.meta.rule_id} ({rule.meta.title})" for rule in found[:_NAMED])
     raise ConfigError(f"{wanted} could be {names}{', …' if len(found) > _NAMED else ''}")
 
