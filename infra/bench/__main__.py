@@ -26,7 +26,7 @@ from infra.bench import (
 from infra.bench.alone import QUICK, Alone, Sizes
 from infra.bench.rig import Rig, StageEndedError
 from infra.bench.table import Figure, machine, render
-from infra.bench.whole import Whole
+from infra.bench.whole import LIGHT_PER_S, Whole
 from infra.kafka.jars import BrokerFailedError, BrokerUnavailableError
 from tachograph.detectors.language.ruleset import load
 from tachograph.pipeline.errors import TachoError
@@ -36,7 +36,7 @@ STAGES: Final = ("limit", "normalize", "detect", "store", "triage", "flood", "wh
 ALONE: Final = ("matching",)
 # Only where they are asked for.
 MORE: Final = (
-    "correlations", "behaviour", "provenance", "atr", "formats", "watchers", "analyst",
+    "light", "correlations", "behaviour", "provenance", "atr", "formats", "watchers", "analyst",
 )  # fmt: skip
 EPILOG: Final = (
     "core-µs is the CPU time of the stage's processes an event: the figure to trust where others"
@@ -71,6 +71,16 @@ def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
             yield carried
             say(f"latency at half of that, for {sizes.latency_s:.0f} s")
             yield whole.latency(carried.per_s / 2, sizes.latency_s)
+            yield _light(whole, sizes)
+    elif "light" in names:
+        say("light load: starting all stages")
+        with Whole(rig, len(rules.rules)) as whole:
+            yield _light(whole, sizes)
+
+
+def _light(whole: Whole, sizes: Sizes) -> Figure:
+    say(f"latency at {LIGHT_PER_S:.0f}/s, for {sizes.light_s:.0f} s")
+    return whole.light(sizes.light_s)
 
 
 def measured(
@@ -100,7 +110,7 @@ def measured(
     if "analyst" in names:
         say(f"analyst: making {actions or sizes.asked:,} actions")
         yield from analyst.figures(actions or sizes.asked)
-    if set(STAGES) & set(names):
+    if {*STAGES, "light"} & set(names):
         say("starting the broker and the embedded ClickHouse")
         with Rig() as rig:
             yield from figures(rig, names, sizes)

@@ -45,6 +45,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     flood_s: int = 5
     whole: int = 300_000
     latency_s: float = 20.0
+    light_s: float = 40.0
     watched: int = 200
     asked: int = 2_000_000
 
@@ -62,6 +63,7 @@ QUICK: Final = Sizes(
     flood_s=2,
     whole=60_000,
     latency_s=5.0,
+    light_s=10.0,
     watched=60,
     asked=200_000,
 )

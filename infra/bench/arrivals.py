@@ -2,15 +2,17 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from tachograph.pipeline.errors import TachoError
-from tachograph.pipeline.kafka.reader import SILENT
+from tachograph.pipeline.kafka.reader import SILENT, headers_of
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.schemas import batch
+from tachograph.schemas.contracts import RECORD_HEADER
 
 ASK_EVERY_S: Final = 0.25
 _TENANT: Final = b"default/"
@@ -43,12 +45,31 @@ class Topic:
     def news(self) -> Iterator[tuple[str, float]]:
         """See Arrival."""
         for message in self._consumer.consume(500, 0.0):
-            key = message.key() or b""
-            yield key.removeprefix(_TENANT).decode("utf-8", "replace"), time.monotonic()
+            for agent in self.agents_of(message):
+                yield agent, time.monotonic()
+
+    def agents_of(self, message: Message) -> Iterable[str]:
+        """Whom a record is about."""
+        key = message.key() or b""
+        return (key.removeprefix(_TENANT).decode("utf-8", "replace"),)
 
     def close(self) -> None:
         """Let go."""
         self._consumer.close()
+
+
+class Actions(Topic):
+    """agent.actions as it grows: its records have no key and are about many."""
+
+    def __init__(self, bootstrap: str, partitions: int) -> None:
+        super().__init__(bootstrap, "agent.actions", partitions)
+
+    def agents_of(self, message: Message) -> Iterable[str]:
+        """See Topic."""
+        if headers_of(message).get(RECORD_HEADER) != b"action_batch":
+            return ()
+        found = batch.decode(message.value() or b"", ["agent_id"])["agent_id"]
+        return [str(agent) for agent in found.unique().drop_nulls()]
 
 
 class Stored:

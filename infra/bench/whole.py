@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from infra.bench import fills
-from infra.bench.arrivals import Arrival, Sight, Stored, Topic
+from infra.bench.arrivals import Actions, Arrival, Sight, Stored, Topic
 from infra.bench.gauge import Fill, Measured, Place, committed, cpu_s
 from infra.bench.rig import Rig, Stage
 from infra.bench.table import Figure
@@ -26,11 +27,22 @@ LOOK_S: Final = 0.1
 READY_S: Final = 120.0
 DRAIN_S: Final = 300.0
 PROBE_EVERY_S: Final = 0.05
+# What a small place has: hardly any of the machine is needed, so what takes long waits.
+LIGHT_PER_S: Final = 200.0
+LIGHT_PROBE_EVERY_S: Final = 0.2
 STEP_S: Final = 0.01
+# What comes of an action, in the order of its way.
+PASSED: Final = (
+    ("signal group", "agent.signal_groups"),
+    ("alert", "agent.alerts"),
+    ("directive", "agent.control"),
+)
 
 
 class Whole:
-    """All stages, running and warm. `sustained` first, then `latency` at half of it."""
+    """All stages, running and warm. `sustained` first, then `latency` at half of it, or `light`
+    alone.
+    """
 
     def __init__(self, rig: Rig, rules: int) -> None:
         self._rig, self._rules = rig, rules
@@ -87,7 +99,13 @@ class Whole:
             note=_parts(begin, spent, events),
         )
 
-    def latency(self, rate: float, seconds: float) -> Figure:
+    def light(self, seconds: float) -> Figure:
+        """As `latency`, where there is little to do, once a broker has compiled itself."""
+        self.latency(LIGHT_PER_S, seconds / 2, LIGHT_PROBE_EVERY_S)
+        figure = self.latency(LIGHT_PER_S, seconds, LIGHT_PROBE_EVERY_S)
+        return msgspec.structs.replace(figure, name="latency, light load")
+
+    def latency(self, rate: float, seconds: float, probe_every_s: float = PROBE_EVERY_S) -> Figure:
         """From produce to the alert, read back from the broker, under a steady load."""
         for sight in self._seen.values():
             sight.forget()
@@ -98,7 +116,7 @@ class Whole:
                 post = self._fleet.post(_now_us())
                 sent += post.events
                 self._send([post])
-            if probed < passed_s / PROBE_EVERY_S:
+            if probed < passed_s / probe_every_s:
                 probed += 1
                 self._probe()
             self._look()
@@ -154,11 +172,13 @@ class Whole:
         """Where what comes of a probe is seen, and what that is called."""
         topics = {
             name: Topic(self._rig.settings.kafka.bootstrap, topic, fills.PARTITIONS)
-            for name, topic in (("alert", "agent.alerts"), ("directive", "agent.control"))
+            for name, topic in PASSED
         }
         found: dict[str, Arrival] = {
-            **topics, "snapshot stored": Stored(self._rig.settings.clickhouse)
-        }  # fmt: skip
+            "action": Actions(self._rig.settings.kafka.bootstrap, fills.PARTITIONS),
+            **topics,
+            "snapshot stored": Stored(self._rig.settings.clickhouse),
+        }
         for source in found.values():
             stack.callback(source.close)
         return {name: Sight(source) for name, source in found.items()}
