@@ -26,7 +26,9 @@ class Peers(NamedTuple):
 
 
 class Crossing(msgspec.Struct, frozen=True, array_like=True):
-    """A feature (or a hand) of a window is out of line; ordered as they are said."""
+    """A feature (or a hand) of a window is out of line; ordered as they are said. `bar`: the score
+    from which it is, higher for who is not known or was out of line lately.
+    """
 
     end: int
     judgement: int
@@ -34,13 +36,18 @@ class Crossing(msgspec.Struct, frozen=True, array_like=True):
     feature: int
     judged: Judged
     place: int
+    bar: int = 0
     model: Model | None = None
     peers: Peers | None = None
 
 
-def crossings_of(judged: Judged, places: Ints, features: Ints) -> list[Crossing]:
-    """Features of windows, in pairs."""
+def crossings_of(
+    judged: Judged, places: Ints, features: Ints, bars: Ints | None = None
+) -> list[Crossing]:
+    """Features of windows, in pairs, with the bar of each where there is one."""
     closed = judged.closed
+    if bars is None:
+        bars = np.zeros(len(places), np.int64)
     return [
         Crossing(
             int(closed.ends[place]),
@@ -49,6 +56,9 @@ def crossings_of(judged: Judged, places: Ints, features: Ints) -> list[Crossing]
             feature,
             judged,
             place,
+            bar,
         )
-        for place, feature in zip(places.tolist(), features.tolist(), strict=True)
+        for place, feature, bar in zip(
+            places.tolist(), features.tolist(), bars.tolist(), strict=True
+        )
     ]

@@ -376,7 +376,8 @@ class Behaviour:
         places, features = np.nonzero(judged.scores >= bars + raised)
         above = (judged.scores - bars)[places, features]
         self._baselines.raise_bars((slots[places], ways[places], features), above, epoch)
-        return self._peers.beside(crossings_of(judged, places, features), self._baselines)
+        crossings = crossings_of(judged, places, features, (bars + raised)[places, features])
+        return self._peers.beside(crossings, self._baselines)
 
     def _hands(self, closed: Closed) -> list[Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""

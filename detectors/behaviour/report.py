@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tachograph.detectors.behaviour.agents import Identity
+from tachograph.detectors.behaviour.baselines import busier
 from tachograph.detectors.behaviour.calibration import Calibration
 from tachograph.detectors.behaviour.closed import Judged
 from tachograph.detectors.behaviour.crossing import Crossing
@@ -34,13 +35,14 @@ _CONFIDENCE = 60
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What is said of one window."""
+    """What is said of one window. `held`: what only the witness tells, to be judged again by."""
 
     finding: Finding
     severity: Severity
     text: str
     fields: dict[str, str]
     scores: dict[str, float]
+    held: dict[str, str] = {}
 
 
 class Reporter:
@@ -80,6 +82,7 @@ class Reporter:
                 "times_the_most": f"{times:.3g}",
             },
             {**_shares(judged, place), asked.name: float(amount), "p_value": p_value},
+            _held_against(crossing),
         )
         return self._signal(who, judged.row(place), scale, said, revision)
 
@@ -206,6 +209,7 @@ def _witness(
     return Witness(
         events=[{"event_id": one} for one in ids],
         window=said.fields
+        | said.held
         | {
             "window": f"{scale.name}@{row['window']}",
             "first_us": str(row["first_us"]),
@@ -222,6 +226,20 @@ def _shares(judged: Judged, place: int) -> dict[str, float]:
         f"score_{name}": int(score) / OCTAVE
         for name, score in zip(NAMES, judged.scores[place], strict=True)
         if score > 0
+    }
+
+
+def _held_against(crossing: Crossing) -> dict[str, str]:
+    """The bar, and of a window that is judged alone what makes its score (see scores_of)."""
+    judged, place, feature = crossing.judged, crossing.place, crossing.feature
+    held = {"bar": str(crossing.bar)}
+    if judged.judgement[place] == ADDED_UP:
+        return held
+    known = judged.known
+    more = busier(judged.closed.levels, known)[place, feature]
+    return held | {
+        "level": str(int(known.usual[place, feature] + more)),
+        "spread": str(int(known.spread[place, feature])),
     }
 
 

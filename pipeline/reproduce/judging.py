@@ -7,16 +7,17 @@ tells of our own health is made again from the decision.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.behaviour import calibration, hands, swarm
-from tachograph.detectors.behaviour.features import JUDGEMENTS, NAMES, SCALES
-from tachograph.detectors.behaviour.levels import OCTAVE
+from tachograph.detectors.behaviour.features import FEATURES, JUDGEMENTS, NAMES, SCALES
+from tachograph.detectors.behaviour.levels import OCTAVE, level_of
 from tachograph.detectors.facts import MAX_SAID_CHARS
 from tachograph.detectors.language.fields import FieldMap, UnknownField
 from tachograph.detectors.language.ruleset import RuleSet
@@ -258,17 +259,27 @@ def _behaviour(signal: Signal) -> Verdict:
 
 
 def _out_of_line(signal: Signal, honest: calibration.Calibration) -> Verdict:
-    told = signal.witness.window["judged_by"]
-    judgement = JUDGEMENTS.index(told)
-    score = round(signal.scores[f"score_{signal.witness.window['feature']}"] * OCTAVE)
-    feature = NAMES.index(signal.witness.window["feature"])
-    p_value, was = honest.p_value(judgement, feature, score), signal.scores["p_value"]
-    # What is added up reaches its bar over several windows, each of them below it.
-    reached = told == JUDGEMENTS[-1] or score >= int(honest.bars()[judgement, feature])
-    if reached and abs(p_value - was) <= _CLOSE * max(was, p_value):
+    window = signal.witness.window
+    told = window["judged_by"]
+    judgement, feature = JUDGEMENTS.index(told), NAMES.index(window["feature"])
+    score = round(signal.scores[f"score_{window['feature']}"] * OCTAVE)
+    again = score if told == JUDGEMENTS[-1] else _score(window, feature)
+    # Who is not known or was out of line lately has a higher bar; nobody has a lower one.
+    bar = max(int(window["bar"]), int(honest.bars()[judgement, feature]))
+    p_value, was = honest.p_value(judgement, feature, again), signal.scores["p_value"]
+    if again == score and score >= bar and abs(p_value - was) <= _CLOSE * max(was, p_value):
         return _verdict(signal, "same", "witness")
-    why = f"p-value {was:.3g} → {p_value:.3g}" + ("" if reached else ", below the bar")
-    return _verdict(signal, "different", "witness", why)
+    parts = [f"score {score / OCTAVE:.4g} → {again / OCTAVE:.4g}"] if again != score else []
+    parts += [f"p-value {was:.3g} → {p_value:.3g}"]
+    parts += [f"below the bar of {bar / OCTAVE:.4g}"] if again < bar else []
+    return _verdict(signal, "different", "witness", ", ".join(parts))
+
+
+def _score(window: Mapping[str, str], feature: int) -> int:
+    """The score of a window that was judged alone, from its amount and what it was held against."""
+    amount = np.array([int(window["observed"]) // FEATURES[feature].grain])
+    above = int(level_of(amount)[0]) - int(window["level"])
+    return above * OCTAVE // int(window["spread"])
 
 
 def _too_fast(signal: Signal) -> Verdict:

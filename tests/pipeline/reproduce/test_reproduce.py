@@ -366,6 +366,21 @@ def test_a_behaviour_that_its_witness_does_not_bear_out_is_different_or_partial(
         assert (verdict.status, bool(verdict.why)) == ("partial", True)
 
 
+@pytest.mark.parametrize(
+    ("name", "times", "why"), [("bar", 100, "below the bar"), ("observed", 2, "score")]
+)
+def test_a_behaviour_is_held_against_its_own_bar_and_amounts(
+    name: str, times: int, why: str
+) -> None:
+    signal = whole(hurried(), "anomaly")[0]
+    assert rejudged(signal, None, RULES).status == "same"
+    was = signal.witness
+    window = {**was.window, name: str(times * int(was.window[name]))}
+    other = msgspec.structs.replace(signal, witness=msgspec.structs.replace(was, window=window))
+    verdict = rejudged(other, None, RULES)
+    assert (verdict.status, why in verdict.why) == ("different", True), verdict.why
+
+
 def test_an_alert_on_our_own_health_is_made_again_of_the_decision() -> None:
     decision = Health(component="source:agents", tenant="t", status="silent", at=at(500),
                       watermark=at(300), detail="no word for 200 s")  # fmt: skip
