@@ -18,12 +18,16 @@ from tachograph.schemas.records import CaptureAnswer, Directive
 MAX_OPEN = 20_000
 MAX_EARLY = 1_000
 MAX_ENDED = 50_000
+# Of those that nobody answered in time; the answer may still come.
+MAX_LATE = 5_000
 # Between the agent's answer and its snapshot in the log.
 GRACE = timedelta(seconds=5)
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A request that has ended, and why: answered, unanswered or evicted."""
+    """A request that has ended, and why: answered, unanswered or evicted; late: answered after it
+    had ended without.
+    """
 
     answer: CaptureAnswer
     outcome: str
@@ -45,6 +49,7 @@ class Captures:
         # Snapshots that were read before the request that they answer.
         self._early: OrderedDict[str, tuple[StateSnapshot, datetime]] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._late: OrderedDict[str, Directive] = OrderedDict()
         self.evicted = 0  # of the early snapshots
 
     def __len__(self) -> int:
@@ -67,17 +72,20 @@ class Captures:
     def told(self, snapshot: StateSnapshot, at: datetime) -> Iterator[Ended]:
         """A snapshot as it stands in the log since `at`; it may answer a request."""
         name = snapshot.directive_id
-        if name is None or name in self._ended:
+        if name is None:
+            return
+        if name in self._ended:
+            late = self._late.get(name)
+            if late is not None and _asked(late, snapshot):
+                del self._late[name]
+                yield _answered(late, snapshot, at, "late")
             return
         found = self._open.get(name)
         if found is None:
             # Anybody may name a request: what is kept of it is as small as an answer.
             self._early[name] = bounded(snapshot), at
             self.evicted += _hold(self._early, self._limits[1])
-        elif (found.directive.tenant, found.directive.agent_id) == (
-            snapshot.tenant,
-            snapshot.agent_id,
-        ):
+        elif _asked(found.directive, snapshot):
             yield self._end(found.directive, snapshot, at, "answered")
 
     def late(self, now: datetime) -> list[Directive]:
@@ -103,18 +111,33 @@ class Captures:
         del self._open[directive.directive_id]
         self._ended[directive.directive_id] = None
         _hold(self._ended, self._limits[2])
-        answer = CaptureAnswer(
-            directive_id=directive.directive_id,
-            tenant=directive.tenant,
-            alert_id=directive.alert_id or "",
-            entity=directive.entity or "",
-            bucket_start=directive.bucket_start or at,
-            answered=snapshot is not None,
-            snapshot_id=snapshot.snapshot_id if snapshot else None,
-            decided_at=at,
-            snapshot=bounded(snapshot) if snapshot else None,
-        )
-        return Ended(answer, outcome)
+        if snapshot is None:
+            self._late[directive.directive_id] = directive
+            _hold(self._late, MAX_LATE)
+        return _answered(directive, snapshot, at, outcome)
+
+
+def _asked(directive: Directive, snapshot: StateSnapshot) -> bool:
+    """Whether the snapshot is of the agent that was asked."""
+    asked = directive.tenant, directive.agent_id
+    return asked == (snapshot.tenant, snapshot.agent_id)
+
+
+def _answered(
+    directive: Directive, snapshot: StateSnapshot | None, at: datetime, outcome: str
+) -> Ended:
+    answer = CaptureAnswer(
+        directive_id=directive.directive_id,
+        tenant=directive.tenant,
+        alert_id=directive.alert_id or "",
+        entity=directive.entity or "",
+        bucket_start=directive.bucket_start or at,
+        answered=snapshot is not None,
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+        decided_at=at,
+        snapshot=bounded(snapshot) if snapshot else None,
+    )
+    return Ended(answer, outcome)
 
 
 def _complete(directive: Directive) -> bool:

@@ -82,6 +82,17 @@ def test_a_request_is_overdue_after_its_time_and_not_before() -> None:
     assert ended.answer.decided_at == START + HOLDS
 
 
+def test_an_answer_after_all_still_counts_once() -> None:
+    held = Captures()
+    list(held.asked(asked("x"), 0))
+    assert [one.outcome for one in held.overdue(AFTER)] == ["unanswered"]
+    assert list(held.told(told("x", agent_id="b"), AFTER)) == []
+    [late] = held.told(told("x", goals=["book"]), AFTER)
+    assert (late.outcome, late.answer.answered, late.answer.alert_id) == ("late", True, "alert-x")
+    assert list(held.told(told("x", goals=["other"]), AFTER)) == []
+    assert held.floor() is None
+
+
 def test_another_agent_cannot_answer() -> None:
     held = Captures()
     list(held.asked(asked("x"), 0))
