@@ -242,6 +242,7 @@ def _add_verbs() -> None:
     from tachograph.pipeline.export.command import export
     from tachograph.pipeline.investigate_command import agent, session
     from tachograph.pipeline.query_command import query
+    from tachograph.pipeline.repartition.command import repartition
     from tachograph.pipeline.replay_command import replay
     from tachograph.pipeline.reproduce.command import reproduce
     from tachograph.pipeline.rules.command import backtest, coverage
@@ -268,6 +269,7 @@ def _add_verbs() -> None:
         (Section.EVIDENCE, export, "Alerts with proofs that a third party checks by itself."),
         (Section.STAGES, serve, "The HTTP door: telemetry in, alerts and metrics out."),
         (Section.OPERATE, replay, "Put dead letters back on their topic after a fix."),
+        (Section.OPERATE, repartition, "More partitions of agent.actions, for more processes."),
         (Section.OPERATE, backup, "Alerts, evidence and what people said, as files."),
         (Section.OPERATE, restore, "Put a backup back."),
         (Section.OPERATE, schema, "Print the JSON Schema of a record."),

@@ -93,6 +93,18 @@ class Checkpoints:
                 headers={RECORD_HEADER: b"checkpoint"},
             )
 
+    def forget(self, topic: str) -> int:
+        """No state of any place of a topic counts any more; the number of chunks that are gone.
+        It counts once the writer is flushed. Raises RetryLater.
+        """
+        prefix = f"{self._stage}/{topic}/"
+        gone = 0
+        for partition in range(self._writer.partitions(TOPIC)):
+            for key in self._chunks(partition, prefix):
+                self._writer.send(TOPIC, None, key=key.encode(), partition=partition)
+                gone += 1
+        return gone
+
     def load(self, place: Place, *, until: int | None = None) -> tuple[int, bytes] | None:
         """(offset, state) of the newest checkpoint of a place, or None. Raises RetryLater.
 
@@ -124,17 +136,24 @@ class Checkpoints:
         Of each key the newest VERSIONS: what is older may lie there for long before it is compacted
         away, and would not fit into memory.
         """
+        return [
+            (int(key.removeprefix(prefix).partition("/")[0]), value)
+            for key, values in self._chunks(partition, prefix).items()
+            for value in values
+        ]
+
+    def _chunks(self, partition: int, prefix: str) -> dict[str, deque[bytes]]:
         found: dict[str, deque[bytes]] = {}
         group = f"tacho.{self._stage}.checkpoints"
         for message in whole_partition(self._settings, group, TOPIC, partition):
             key, value = _text(message.key() or b""), message.value()
-            if value and key.startswith(prefix):
+            if not key.startswith(prefix):
+                continue
+            if value:
                 found.setdefault(key, deque(maxlen=VERSIONS)).append(value)
-        return [
-            (int(key.removeprefix(prefix).partition("/")[0]), value)
-            for key, values in found.items()
-            for value in values
-        ]
+            else:
+                found.pop(key, None)
+        return found
 
 
 def _text(key: str | bytes) -> str:

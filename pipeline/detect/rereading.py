@@ -4,7 +4,6 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from tachograph.detectors.partition import Found
 from tachograph.pipeline.detect.catch_up import CatchUp
-from tachograph.pipeline.detect.judges import REVISION_SHIFT
 from tachograph.pipeline.detect.shard import JUDGE_ROWS, Shard, decoded
 from tachograph.pipeline.kafka.reader import SILENT, mapped
 from tachograph.pipeline.log import get
@@ -25,9 +24,10 @@ class Rereading:
         """
         self.shard = shard
         self._catch_up = CatchUp(shard.judge, shard.judged_by)
-        self._revision = max(0, shard.next_offset - 1) << REVISION_SHIFT | index
+        self._revision = shard.revision(max(0, shard.next_offset - 1), index)
         known = shard.judge.milestones.before(self._catch_up.start_us)
-        self._next = max(earliest, known or 0)
+        # Milestones are told as revisions are, by offsets above the base.
+        self._next = max(earliest, (known or 0) - shard.base)
         self._until = shard.next_offset if self._catch_up.needed else 0
         self._consumer: Consumer | None = None
         if self._next < self._until:
@@ -62,7 +62,7 @@ class Rereading:
         return found
 
     def _judge(self, message: Message) -> list[Found]:
-        return self._catch_up.judge((message.offset() or 0) << REVISION_SHIFT)
+        return self._catch_up.judge(self.shard.revision(message.offset() or 0))
 
     def finish(self) -> list[Found]:
         """What is to be said; the shard goes on after it."""

@@ -51,9 +51,13 @@ class Shard:
         start: int,
         muted_until: int,
         stretches: Stretches | None = None,
+        base: int = 0,
     ) -> None:
-        """`stretches`: of which the owner before may have said something without committing it."""
+        """`stretches`: of which the owner before may have said something without committing it.
+        `base`: of the topic's generation, added to offsets in revisions.
+        """
         self.place = place
+        self.base = base
         self.judge = judge
         # What was judged so far was judged by the first of these plans, and what was said may have
         # been said by any of them; empty: all is as the plan has it. See `CatchUp`.
@@ -206,9 +210,13 @@ class Shard:
             rows += self._take(message)
             offset = message.offset() or 0
             if rows >= JUDGE_ROWS:
-                yield self.judge.judge(offset << REVISION_SHIFT)
+                yield self.judge.judge(self.revision(offset))
                 rows = 0
-        yield self.judge.judge(offset << REVISION_SHIFT)
+        yield self.judge.judge(self.revision(offset))
+
+    def revision(self, offset: int, index: int = 0) -> int:
+        """Of what the record at this offset causes. `index` tells apart what it caused."""
+        return (self.base + offset) << REVISION_SHIFT | index
 
     def _take(self, message: Message) -> int:
         return decoded(message, self.judge.take)

@@ -139,7 +139,14 @@ class Detect:
         def made(start: int) -> Shard:
             stretches = Stretches.noted(note, start=muted_until, end=end)
             judge = self._judge_of(place)
-            return Shard(place, judge, start=start, muted_until=muted_until, stretches=stretches)
+            return Shard(
+                place,
+                judge,
+                start=start,
+                muted_until=muted_until,
+                stretches=stretches,
+                base=self._generations.of(place[0]).base,
+            )
 
         kept = self._checkpoints.load(place, until=muted_until)
         if kept is not None and kept[0] >= earliest:

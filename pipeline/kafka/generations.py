@@ -4,10 +4,15 @@ agent.config.
 Where an agent's records lie follows from the number of partitions. Were it changed under way, they
 would lie in two places, and nobody would see all of them. So the first stage that meets a topic
 announces the number it finds, and whoever finds another one than was announced stops.
+
+`tacho repartition` makes a topic anew with another number: its next generation. Offsets begin at 0
+there, and what orders by offset (revisions of signals, the first word in links) must not go back.
+So a generation has a base that is added to them, above all offsets there were before.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from tachograph.pipeline.clock import system_us, to_datetime
 from tachograph.pipeline.config_log import CONFIG_TOPIC, EVERY_TENANT, ConfigLog, publish
@@ -21,6 +26,13 @@ from tachograph.schemas.records import Activation
 log = get("kafka.generations")
 
 CHECK_EVERY_S = 60.0
+
+
+class Generation(NamedTuple):
+    """A topic as it was announced: how many partitions, and what is added to its offsets."""
+
+    partitions: int
+    base: int = 0
 
 
 class Generations:
@@ -39,17 +51,21 @@ class Generations:
         the one announced, RetryLater.
         """
         self._writer, self._now_s = writer, now_s
-        announced = _announced(settings, stage, writer)
+        said = announced(settings, stage, writer)
         self.counts = {topic: writer.partitions(topic) for topic in topics}
-        fresh = {t: count for t, count in self.counts.items() if t not in announced}
-        for topic, count in fresh.items():
-            announce(writer, topic, count)
+        fresh = {t: Generation(count) for t, count in self.counts.items() if t not in said}
+        for topic, generation in fresh.items():
+            announce(writer, topic, *generation)
         if fresh:
             writer.flush()
-            log.info("partitions announced", **fresh)
-        self._announced = announced | fresh
+            log.info("partitions announced", **{t: one.partitions for t, one in fresh.items()})
+        self._announced: Mapping[str, Generation] = said | fresh
         self._compare()
         self._checked_s = now_s()
+
+    def of(self, topic: str) -> Generation:
+        """A topic of this stage, as it is announced."""
+        return self._announced[topic]
 
     def check(self) -> None:
         """Compare again, at most once a minute. Raises Refused, RetryLater."""
@@ -61,38 +77,48 @@ class Generations:
 
     def _compare(self) -> None:
         wrong = [
-            f"{topic} had {self._announced[topic]} partitions and now has {count}"
+            f"{topic} had {self._announced[topic].partitions} partitions and now has {count}"
             for topic, count in self.counts.items()
-            if count != self._announced[topic]
+            if count != self._announced[topic].partitions
         ]
         if wrong:
             raise Refused(
                 f"{'; '.join(wrong)}: the records of an agent would lie in two places. Nobody"
-                " announced the change: make the topic anew with the old number, or start a new"
-                " generation of it"
+                " announced the change: make the topic anew with the old number, and for more of"
+                " agent.actions run `tacho repartition`"
             )
 
 
-def announce(writer: Writer, topic: str, count: int) -> None:
-    """Say how many partitions a topic has from now on; it counts once the writer is flushed."""
+def announce(writer: Writer, topic: str, count: int, base: int = 0) -> None:
+    """Say how many partitions a topic has from now on, and the base of its offsets; it counts once
+    the writer is flushed.
+    """
+    content = f"{count}+{base}" if base else str(count)
     activation = Activation(
         subject="partitions",
         name=topic,
         tenant=EVERY_TENANT,
-        content_hash=plain_id(topic, str(count)),
+        content_hash=plain_id(topic, content),
         effective_from=to_datetime(system_us()),
-        content=str(count),
+        content=content,
     )
     publish(writer, activation)
 
 
-def _announced(settings: Settings, stage: str, writer: Writer) -> dict[str, int]:
-    """Partitions by topic, as announced last."""
+def announced(settings: Settings, stage: str, writer: Writer) -> dict[str, Generation]:
+    """Generations by topic, as announced last. Raises RetryLater, Refused."""
     writer.partitions(CONFIG_TOPIC)  # where topics appear at first use it is there now
     with ConfigLog(settings, stage) as config:
         said = [one.activation for one in config.whole()]
-    return {
-        one.name: int(one.content)
-        for one in said
-        if one.subject == "partitions" and one.content and one.content.isdecimal()
+    found = {
+        one.name: _generation(one.content or "") for one in said if one.subject == "partitions"
     }
+    return {topic: generation for topic, generation in found.items() if generation is not None}
+
+
+def _generation(content: str) -> Generation | None:
+    """What `announce` wrote; None: it is none of ours."""
+    numbers = content.split("+")
+    if len(numbers) > len(Generation._fields) or not all(map(str.isdecimal, numbers)):
+        return None
+    return Generation(*map(int, numbers))

@@ -23,10 +23,15 @@ _NO_LEADER = {
 
 
 def whole_partition(
-    settings: Settings, group: str, topic: str, partition: int
+    settings: Settings,
+    group: str,
+    topic: str,
+    partition: int,
+    *,
+    at_most: int = READ_RECORDS_MAX,
 ) -> Iterator[Message]:
-    """Every record of a partition, up to where it ended at the call. Blocks. Raises RetryLater,
-    Refused.
+    """Every record of a partition, up to where it ended at the call, `at_most` so many. Blocks.
+    Raises RetryLater, Refused.
 
     `group`: a name for the broker's rights; nothing is committed under it.
     """
@@ -46,7 +51,7 @@ def whole_partition(
         if low < high:
             at.offset = low
             consumer.assign([at])
-            yield from _until(consumer, at, high)
+            yield from _until(consumer, at, high, at_most)
     except KafkaException as error:
         raise mapped(error.args[0], f"read {topic}/{partition}") from error
     finally:
@@ -67,9 +72,9 @@ def bounds(consumer: Consumer, at: TopicPartition) -> tuple[int, int]:
             return low, high
 
 
-def _until(consumer: Consumer, at: TopicPartition, end: int) -> Iterator[Message]:
+def _until(consumer: Consumer, at: TopicPartition, end: int, at_most: int) -> Iterator[Message]:
     silent = read = 0
-    while consumer.position([at])[0].offset < end and read < READ_RECORDS_MAX:
+    while consumer.position([at])[0].offset < end and read < at_most:
         messages = consumer.consume(READ_AT_ONCE, 1.0)
         read += len(messages)
         # The end of a compacted log may be a gap: nothing more comes, though the position stays

@@ -46,18 +46,28 @@ class Writer:
     def send(
         self,
         topic: str,
-        value: bytes,
+        value: bytes | None,
         *,
         key: bytes | None = None,
         partition: int | None = None,
         headers: Mapping[str, bytes] | None = None,
+        timestamp_ms: int = 0,
     ) -> None:
-        """Queue one record; blocks while the queue is full. Raises Refused when it is too large."""
+        """Queue one record; blocks while the queue is full. Without a value what has the key is
+        gone from a compacted topic. `timestamp_ms`: of the record, where it is not now. Raises
+        Refused when it is too large.
+        """
         place = -1 if partition is None else partition
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, place, self._done, headers=dict(headers or {})
+                    topic,
+                    value,
+                    key,
+                    place,
+                    self._done,
+                    timestamp=timestamp_ms,
+                    headers=dict(headers or {}),
                 )
             except BufferError:
                 self._producer.poll(0.1)

@@ -44,6 +44,8 @@ class Origin(NamedTuple):
     offset: int
     value: bytes
     cluster: str = ""
+    # Of the topic's generation: what came first is told by offsets above it.
+    base: int = 0
 
 
 class Row(NamedTuple):
@@ -80,7 +82,7 @@ def table_of(name: str, rows: list[Row]) -> pa.Table:
 
 
 def _place(origin: Origin) -> Values:
-    (topic, partition), offset = origin.place, origin.offset
+    (topic, partition), offset = origin.place, origin.base + origin.offset
     return {"log_topic": topic, "log_partition": partition, "log_offset": offset}
 
 

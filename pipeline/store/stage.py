@@ -19,7 +19,7 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import Clock, system_us, to_datetime
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.health import HealthReporter
-from tachograph.pipeline.kafka.generations import Generations
+from tachograph.pipeline.kafka.generations import Generation, Generations
 from tachograph.pipeline.kafka.reader import Place, Reader, headers_of
 from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.writer import Writer
@@ -78,10 +78,12 @@ class Store:
         sink: Sink | None = None,
         clock: Clock = system_us,
         now_s: Callable[[], float] = time.monotonic,
-        partitions: int = 0,
+        actions: Generation | None = None,
     ) -> None:
-        """`partitions`: of actions; who reads them all need not ask what others found in theirs."""
-        self._partitions = partitions
+        """`actions`: as they are announced; who reads all of their partitions need not ask what
+        others found in theirs.
+        """
+        self._actions = actions or Generation(0)
         self._settings, self._cluster = settings, ""
         self._stop, self._ended = stop, threading.Event()
         self._clock, self._now_s = clock, now_s
@@ -128,7 +130,7 @@ class Store:
     @property
     def shared(self) -> bool:
         """Whether other processes read actions too. Any thread."""
-        return sum(topic == ACTIONS_TOPIC for topic, _ in self._places) < self._partitions
+        return sum(topic == ACTIONS_TOPIC for topic, _ in self._places) < self._actions.partitions
 
     def _revoked(self, places: list[Place]) -> None:
         self._wait_for_landing()
@@ -166,7 +168,8 @@ class Store:
         place = (message.topic() or "", message.partition() or 0)
         metrics.RECORDS_READ.labels(STAGE, place[0]).inc()
         kind = headers_of(message).get(RECORD_HEADER, b"").decode("utf-8", "replace")
-        origin = Origin(place, message.offset() or 0, message.value() or b"", self._cluster)
+        base = self._actions.base if place[0] == ACTIONS_TOPIC else 0
+        origin = Origin(place, message.offset() or 0, message.value() or b"", self._cluster, base)
         self._pending.add(origin, kind, self._now_s())
         self._pending.newest_ms = max(self._pending.newest_ms, message.timestamp()[1])
 
@@ -281,7 +284,7 @@ def _wait(landed: "Future[None]", timeout_s: float) -> None:
 def run(settings: Settings, stop: threading.Event) -> None:
     """Run until `stop`. Raises RetryLater (start again from what is committed) or Refused."""
     generations = Generations(settings, STAGE, Writer(settings), PLACED)
-    store = Store(settings, stop, partitions=generations.counts[ACTIONS_TOPIC])
+    store = Store(settings, stop, actions=generations.of(ACTIONS_TOPIC))
     try:
         with Rolling(settings, stop, lambda: store.owns(FIRST)):
             while not stop.is_set():

@@ -46,8 +46,8 @@ CLOCK_STEP_US = 10_000_000
 NO_LIMIT = str(2**63 - 1)
 
 # As `tacho up` starts them, save that the clock of `normalize` is the load's.
-_CLI = ("-m", "tachograph.pipeline.cli")
-_PROGRAMS = {"normalize": (str(Path(__file__).with_name("clocked_normalize.py")),)}
+CLI = (sys.executable, "-m", "tachograph.pipeline.cli")
+_PROGRAMS = {"normalize": (sys.executable, str(Path(__file__).with_name("clocked_normalize.py")))}
 
 Row = dict[str, Any]
 
@@ -65,7 +65,7 @@ class Stage:
         assert not self.running, f"{self.name} runs already"
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, *_PROGRAMS.get(self.name, (*_CLI, self.name))],
+                _PROGRAMS.get(self.name, (*CLI, self.name)),
                 env={**self._environment, "TACHO_PARENT_PID": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

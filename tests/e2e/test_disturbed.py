@@ -6,6 +6,7 @@ each topic.
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,16 @@ from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.kafka.groups import unread
 from tests.conftest import started
 from tests.e2e.load import Post, Volume, closing, posts, start_time
-from tests.e2e.pipeline import SESSION_S, STAGES, Feed, Outcome, Pipeline, Stage, assert_same
+from tests.e2e.pipeline import (
+    CLI,
+    SESSION_S,
+    STAGES,
+    Feed,
+    Outcome,
+    Pipeline,
+    Stage,
+    assert_same,
+)
 from tests.waiting import WAIT_S
 
 SEED = 20261123
@@ -31,6 +41,7 @@ BETWEEN_KILLS_S = (1.5, 3.5)
 DOWN_S = (0.0, 1.5)
 AWAY_S = 8.0
 BROKER_AWAY_S = 4.0
+MORE_PARTITIONS = 7
 # Longer than the broker waits for a member.
 ASLEEP_S = SESSION_S + 3.0
 COMING_AND_GOING_S = 40.0
@@ -113,10 +124,12 @@ def test_twenty_kills_under_load_lose_no_alert_double_none_and_invent_none(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
+def test_servers_that_come_back_more_partitions_and_a_rebalance_change_nothing(
     undisturbed: Undisturbed, private_kafka: Callable[..., KafkaBroker], tmp_path: Path
 ) -> None:
-    """ClickHouse away, a second process that comes and goes, the broker killed."""
+    """ClickHouse away, windows half full when their agents move to other partitions, a second
+    process that comes and goes, the broker killed.
+    """
     load = undisturbed.load
     third = len(load) // 3
     broker = private_kafka()
@@ -134,6 +147,8 @@ def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
         assert waiting == {STORE}, "only what writes to ClickHouse waits for it"
         pipeline.start_clickhouse()
         pipeline.settle()
+
+        _repartitioned(pipeline, MORE_PARTITIONS)
 
         second = pipeline.stage("detect", "detect-2")
         second.start()
@@ -154,6 +169,23 @@ def test_servers_that_go_and_come_back_and_a_rebalance_change_nothing(
         pipeline.settle()
         pipeline.stop()
         assert_same(undisturbed.outcome, Outcome.of(pipeline))
+
+
+def _repartitioned(pipeline: Pipeline, partitions: int) -> None:
+    """As an operator does it: those who work on agent.actions stop and start again."""
+    working = [pipeline.stages[name] for name in ("normalize", "detect", "store")]
+    for stage in working:
+        stage.stop()
+    done = subprocess.run(
+        [*CLI, "repartition", "--partitions", str(partitions)],
+        env=pipeline.environment,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for stage in working:
+        stage.start()
 
 
 def _sleeps(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.kafka.broker import free_ports
 from tachograph.pipeline import metrics
+from tachograph.pipeline.kafka.generations import Generation
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
@@ -66,7 +67,7 @@ def running(settings: Settings, url: str = "") -> Iterator[Store]:
         sleep=lambda _: time.sleep(0.05),
         shared=lambda: store.shared,
     )
-    store = Store(settings, stop, sink=sink, partitions=PARTITIONS)
+    store = Store(settings, stop, sink=sink, actions=Generation(PARTITIONS))
     failures: list[BaseException] = []
 
     def work() -> None:

@@ -1,0 +1,1 @@
+"""More partitions of agent.actions: its next generation, with what is kept of the one before."""
