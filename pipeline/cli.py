@@ -249,6 +249,7 @@ def _add_verbs() -> None:
     from tachograph.pipeline.schema_command import schema
     from tachograph.pipeline.serve.alerts_command import alerts
     from tachograph.pipeline.serve.command import serve
+    from tachograph.pipeline.topics_command import topics
     from tachograph.pipeline.train.command import train
     from tachograph.pipeline.verify.command import verify
 
@@ -269,6 +270,7 @@ def _add_verbs() -> None:
         (Section.EVIDENCE, export, "Alerts with proofs that a third party checks by itself."),
         (Section.STAGES, serve, "The HTTP door: telemetry in, alerts and metrics out."),
         (Section.OPERATE, replay, "Put dead letters back on their topic after a fix."),
+        (Section.OPERATE, topics, "Kafka's topics: create them, and what is not as it should be."),
         (Section.OPERATE, repartition, "More partitions of agent.actions, for more processes."),
         (Section.OPERATE, backup, "Alerts, evidence and what people said, as files."),
         (Section.OPERATE, restore, "Put a backup back."),

@@ -57,7 +57,7 @@ class Moving:
     def __init__(self, settings: Settings, say: Say) -> None:
         self._settings, self._say = settings, say
         config = {**settings.kafka.client_config(), "logger": SILENT}
-        self._admin = AdminClient(config)  # type: ignore[arg-type]
+        self._admin = AdminClient(config)
         self._writer = Writer(settings)
         self._spool = Spool(settings.home / "repartition")
 

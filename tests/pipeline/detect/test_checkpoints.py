@@ -66,6 +66,25 @@ def test_a_checkpoint_is_read_back_and_a_half_written_one_leaves_the_old(
     assert fresh.load(PLACE) == (20, state_of(CHUNK_BYTES + 5, 20))
 
 
+def test_a_topic_that_is_forgotten_has_no_state_until_one_is_saved_again(
+    any_broker: Any, settings_for: Callable[..., Settings], new_name: Callable[[str], str]
+) -> None:
+    settings, stage = settings_for(any_broker.bootstrap_servers), new_name("stage")
+    writer = Writer(settings)
+    store = Checkpoints(settings, stage, writer)
+    other = ("agent.matches", 2)
+    for place in (PLACE, ("agent.actions", 0), other):
+        store.save(place, 10, "h", state_of(CHUNK_BYTES + 5))
+    writer.flush()
+    assert store.forget(PLACE[0]) == 4
+    writer.flush()
+    assert store.load(PLACE) is None
+    assert store.load(other) == (10, state_of(CHUNK_BYTES + 5))
+    store.save(PLACE, 3, "h", b"anew")
+    writer.flush()
+    assert store.load(PLACE) == (3, b"anew")
+
+
 def test_what_was_written_over_is_not_held_while_reading(
     any_broker: Any, settings_for: Callable[..., Settings], new_name: Callable[[str], str]
 ) -> None:

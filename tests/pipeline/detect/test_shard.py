@@ -9,7 +9,7 @@ import pytest
 
 from tachograph.detectors.language.ruleset import RuleSet, load
 from tachograph.detectors.plan import Plan
-from tachograph.pipeline.detect.judges import ActionJudge
+from tachograph.pipeline.detect.judges import REVISION_SHIFT, ActionJudge
 from tachograph.pipeline.detect.shard import Shard
 from tachograph.pipeline.detect.stretches import Stretches
 from tachograph.pipeline.normalize.core import Normalizer
@@ -77,10 +77,24 @@ def _signals_after_deaths(
     return found, said
 
 
-def _owner(rules: RuleSet, note: str, end: int) -> Shard:
+def _owner(rules: RuleSet, note: str, end: int, base: int = 0) -> Shard:
     stretches = Stretches.noted(note, start=0, end=end)
     judge = ActionJudge(Plan.of(rules))
-    return Shard(PLACE, judge, start=0, muted_until=0, stretches=stretches)
+    return Shard(PLACE, judge, start=0, muted_until=0, stretches=stretches, base=base)
+
+
+def test_revisions_of_a_later_generation_are_above_all_of_the_one_before(
+    rules: RuleSet, records: list[Record]
+) -> None:
+    base = len(records)
+    before, after = (_revisions(_owner(rules, "", 0, at), records) for at in (0, base))
+    assert after == [revision + (base << REVISION_SHIFT) for revision in before]
+    assert max(before) < min(after)
+
+
+def _revisions(shard: Shard, records: Sequence[Record]) -> list[int]:
+    found = [one for record in records for one in shard.process([record])]  # type: ignore[list-item]
+    return [signal.revision for one in found for signal in one.signals]
 
 
 def test_what_was_said_and_not_committed_is_said_again_or_taken_back(

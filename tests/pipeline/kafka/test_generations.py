@@ -9,7 +9,13 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tachograph.pipeline.errors import Refused
-from tachograph.pipeline.kafka.generations import CHECK_EVERY_S, Generations, announce
+from tachograph.pipeline.kafka.generations import (
+    CHECK_EVERY_S,
+    Generation,
+    Generations,
+    announce,
+    announced,
+)
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
@@ -62,6 +68,20 @@ def test_a_number_that_stays_stops_nobody(
     first = Generations(settings, "one", Writer(settings), topics)
     again = Generations(settings, "two", Writer(settings), topics[:1])
     assert again.counts == {topics[0]: first.counts[topics[0]]}
+
+
+@pytest.mark.parametrize("base", [0, 1, 10**12])
+def test_a_later_generation_is_known_by_its_number_and_its_base(
+    any_broker: Any, settings_for: SettingsFor, new_name: Callable[[str], str], base: int
+) -> None:
+    settings, topic = settings_for(any_broker.bootstrap_servers), new_name("t")
+    writer = Writer(settings)
+    count = writer.partitions(topic)
+    announce(writer, topic, count + 1)
+    announce(writer, topic, count, base)
+    writer.flush()
+    assert announced(settings, "any", writer)[topic] == Generation(count, base)
+    assert Generations(settings, "one", writer, [topic]).of(topic) == Generation(count, base)
 
 
 @pytest.mark.parametrize("stage", ["normalize", "detect", "triage", "store"])
