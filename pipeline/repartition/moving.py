@@ -109,8 +109,14 @@ class Moving:
     def _kept(self, partitions: int) -> Plan:
         before = announced(self._settings, NAME, self._writer).get(TOPIC)
         there = self._partitions()
-        if there is None or before is None:
-            raise Refused(f"{TOPIC} is not there yet: `tacho topics --partitions N` makes it")
+        if there is None:
+            made = f"`tacho topics --create --partitions {partitions}` makes it"
+            raise Refused(f"{TOPIC} is not there yet: {made}")
+        if before is None:
+            raise Refused(
+                f"no stage has written {TOPIC} yet: delete the topic, and make it anew with"
+                f" `tacho topics --create --partitions {partitions}`"
+            )
         if there != before.partitions:
             raise Refused(
                 f"{TOPIC} has {there} partitions and {before.partitions} were announced: make it"
