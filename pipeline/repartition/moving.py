@@ -2,7 +2,8 @@
 kept, and say that all of it was judged and stored.
 
 Whatever instant it is stopped at, the same command goes on: before the plan is on disk nothing was
-taken from Kafka; after it the topic is made anew from what was kept, as often as it takes.
+taken from Kafka; after it the topic is made anew from what was kept, as often as it takes, until
+the new number is announced.
 """
 
 import time
@@ -72,8 +73,12 @@ class Moving:
                 f"a change to {plan.after} partitions was begun and is not finished"
                 f" ({self._spool.folder}): go on with --partitions {plan.after}, on the same Kafka"
             )
-        self._make_anew(plan)
-        self._lay(plan)
+        if announced(self._settings, NAME, self._writer).get(TOPIC) != plan.generation:
+            self._make_anew(plan)
+            self._lay(plan)
+            # Last: until then whoever starts finds another number than was announced, and stops.
+            announce(self._writer, TOPIC, *plan.generation)
+            self._writer.flush()
         self._spool.end()
         return plan
 
@@ -189,7 +194,6 @@ class Moving:
         while self._partitions() != plan.after:
             self._asked(self._admin.create_topics([topic], operation_timeout=CALL_S))
             _wait(end_s, f"{TOPIC} is still being made")
-        announce(self._writer, TOPIC, plan.after, plan.base)
         # What was kept of states are those of the old places.
         Checkpoints(self._settings, JUDGE, self._writer).forget(TOPIC)
         self._writer.flush()

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import msgspec
 
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.kafka.generations import Generation
 from tachograph.pipeline.repartition.layout import Kept
 
 PLAN = "plan.json"
@@ -29,6 +30,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     replicas: int
     config: dict[str, str]  # what was set for the topic
+
+    @property
+    def generation(self) -> Generation:
+        """As it is announced when all is done."""
+        return Generation(self.after, self.base)
 
 
 class Spool:

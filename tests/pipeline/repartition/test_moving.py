@@ -32,9 +32,9 @@ BEFORE, AFTER = 2, 5
 FLUSHES, AGENTS = 6, 12
 
 
-def _filled(settings: Settings) -> int:
+def _filled(settings: Settings, partitions: int) -> int:
     """Actions of a few agents, as `normalize` writes them; the highest offset there is then."""
-    writer, batches = Writer(settings), Batches(BEFORE)
+    writer, batches = Writer(settings), Batches(partitions)
     for flush in range(FLUSHES):
         frame = pl.DataFrame(
             {
@@ -72,6 +72,15 @@ def _events(settings: Settings, partition: int) -> list[str]:
     return found
 
 
+def _each_agent_is_in_its_place(settings: Settings, times: int) -> None:
+    laid = {number: _events(settings, number) for number in range(AFTER)}
+    for agent in range(AGENTS):
+        own = laid[partition_of(place_key("t", f"agent-{agent}"), AFTER)]
+        expected = [f"{flush}/{agent}" for flush in range(FLUSHES)] * times
+        assert [event for event in own if event.endswith(f"/{agent}")] == expected
+    assert sum(map(len, laid.values())) == times * FLUSHES * AGENTS
+
+
 def _committed(settings: Settings, group: str) -> dict[int, int]:
     consumer = Consumer({**settings.kafka.client_config(), "group.id": group})
     places = [TopicPartition(TOPIC, number) for number in range(AFTER)]
@@ -90,7 +99,7 @@ def test_nothing_is_lost_by_a_change_that_is_stopped_half_way_and_asked_for_agai
     settings = settings_for(private_kafka().bootstrap_servers)
     provision(settings, partitions=BEFORE)
     Generations(settings, "normalize", Writer(settings), [TOPIC])
-    highest = _filled(settings)
+    highest = _filled(settings, BEFORE)
     kept = Checkpoints(settings, "detect", writer := Writer(settings))
     kept.save((TOPIC, 0), 3, "rules", b"state")
     kept.save(("agent.matches", 0), 3, "rules", b"other state")
@@ -122,15 +131,19 @@ def test_nothing_is_lost_by_a_change_that_is_stopped_half_way_and_asked_for_agai
             Moving(settings, said.append).to(AFTER)
     with pytest.raises(ConfigError, match=f"go on with --partitions {AFTER}"):
         Moving(settings, said.append).to(AFTER + 1)
+    with pytest.raises(Refused, match=f"{TOPIC} had {BEFORE} partitions and now has {AFTER}"):
+        Generations(settings, "store", Writer(settings), [TOPIC])
+    with monkeypatch.context() as broken:
+        broken.setattr(Spool, "end", lambda _: None)
+        Moving(settings, said.append).to(AFTER)
+    # What was done is not done again: stages may have worked since.
+    _filled(settings, AFTER)
+    for group in READERS[TOPIC]:
+        _all_read(settings, group)
     plan = Moving(settings, said.append).to(AFTER)
 
     assert (plan.before, plan.after, plan.records) == (BEFORE, AFTER, FLUSHES * BEFORE)
-    laid = {number: _events(settings, number) for number in range(AFTER)}
-    for agent in range(AGENTS):
-        own = laid[partition_of(place_key("t", f"agent-{agent}"), AFTER)]
-        expected = [f"{flush}/{agent}" for flush in range(FLUSHES)]
-        assert [event for event in own if event.endswith(f"/{agent}")] == expected
-    assert sum(map(len, laid.values())) == FLUSHES * AGENTS
+    _each_agent_is_in_its_place(settings, times=2)
     for group in READERS[TOPIC]:
         assert not unread(settings, {TOPIC: (group,)})
         assert set(_committed(settings, group)) == set(range(AFTER))
