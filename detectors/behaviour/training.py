@@ -11,10 +11,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import sklearn
-import skops
-from sklearn.covariance import LedoitWolf
-from sklearn.ensemble import IsolationForest
 
 from tachograph.detectors.behaviour.agents import Identity
 from tachograph.detectors.behaviour.closed import Judged
@@ -182,6 +178,9 @@ def train(
         for since, until in itertools.pairwise(cuts)
     )
     estimators, centres, widths, peers = _fitted(learned, trees)
+    import sklearn
+    import skops
+
     card = Card(
         format=FORMAT, feature_hash=feature_hash(), features=list(NAMES), windows=list(WINDOWS),
         kinds=list(KINDS), budget_per_agent_day=budget_per_agent_day, bar=0, honest=[],
@@ -213,6 +212,9 @@ def _fitted(rows: Rows, trees: int) -> _Fitted:
     """Estimators of both kinds for each length, what their scores are measured from and in, and
     what is usual among all.
     """
+    # It takes longer to load than all of ours, and who only collects windows needs none of it.
+    from sklearn.ensemble import IsolationForest
+
     forests: list[Estimator] = []
     covariances: list[Estimator] = []
     peers: list[list[int]] = []
@@ -235,8 +237,10 @@ def _fitted(rows: Rows, trees: int) -> _Fitted:
     return [forests, covariances], centres.tolist(), widths.tolist(), peers
 
 
-def _covariance(vectors: Floats) -> LedoitWolf:
+def _covariance(vectors: Floats) -> Any:
     """Features that hardly varied may do so a little before that is unlike anything."""
+    from sklearn.covariance import LedoitWolf
+
     found = LedoitWolf().fit(vectors)
     least = np.repeat(LEAST_VARIANCES, len(FEATURES))
     found.covariance_ = found.covariance_ + np.diag(least)

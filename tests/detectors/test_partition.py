@@ -4,6 +4,7 @@ import contextlib
 import random
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +14,6 @@ from tachograph.schemas.records import SessionLink
 from tests.detectors.made import SECOND_US, Standing, at, frame, shipped_rules
 
 RULES = shipped_rules()
-DETECTOR = PartitionDetector(RULES)
-STATE = DETECTOR.dump()
 
 
 def link(trace: str, session: str, agent: str) -> SessionLink:
@@ -117,12 +116,21 @@ def test_a_restart_in_the_middle_changes_nothing() -> None:
     assert last[0] == last[1]
 
 
-@given(st.binary(max_size=200), st.integers(0, 10_000))
+@pytest.fixture(scope="module")
+def empty() -> tuple[PartitionDetector, bytes]:
+    """A detector that saw nothing, and its state."""
+    detector = PartitionDetector(RULES)
+    return detector, detector.dump()
+
+
+@given(noise=st.binary(max_size=200), cut=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_a_state_that_is_none_is_refused(noise: bytes, cut: int) -> None:
-    state = STATE[: cut % len(STATE)] + noise
+def test_a_state_that_is_none_is_refused(
+    empty: tuple[PartitionDetector, bytes], noise: bytes, cut: int
+) -> None:
+    detector, state = empty
     with contextlib.suppress(ValueError):
-        DETECTOR.load(state)
+        detector.load(state[: cut % len(state)] + noise)
 
 
 def _stream() -> list[tuple[pl.DataFrame, list[SessionLink]]]:

@@ -8,10 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-import skops.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LinearRegression
 
 from tachograph.detectors.behaviour.features import FEATURES, PANE_US
 from tachograph.detectors.behaviour.model import KINDS, MAX_BYTES, Model, decode
@@ -121,6 +119,8 @@ def test_what_a_feature_adds_is_what_the_score_loses_without_it(model: Model) ->
 
 
 def _packed(model: Model, **changes: Any) -> bytes:
+    import skops.io
+
     estimators = [[one.fitted for one in kind] for kind in model._estimators]
     parts = {"card": msgspec.json.encode(model.card).decode(), "estimators": estimators}
     packed: bytes = skops.io.dumps(parts | changes, compression=zipfile.ZIP_DEFLATED)
@@ -136,6 +136,8 @@ def test_what_is_no_model_is_refused(content: bytes) -> None:
 
 
 def test_estimators_of_other_kinds_are_refused(model: Model) -> None:
+    from sklearn.linear_model import LinearRegression
+
     other = LinearRegression().fit([[0.0]], [0.0])
     wrong: list[Any] = [[[other] * 3] * 2, [other], "text", [[], []]]
     for estimators in wrong:
