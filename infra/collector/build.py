@@ -28,13 +28,18 @@ def ensure_collector(timeout_s: float = BUILD_TIMEOUT_S) -> Path:
 
     Safe to call from several processes at once. Raises CollectorUnavailableError.
     """
-    program = CACHE / f"otelcol-{_digest()}"
+    program = place()
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
             _build(program, timeout_s)
     return program
+
+
+def place() -> Path:
+    """Where the program is once these sources were built."""
+    return CACHE / f"otelcol-{_digest()}"
 
 
 def _digest() -> str:
