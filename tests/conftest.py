@@ -19,8 +19,8 @@ from xdist.scheduler import LoadFileScheduling
 from infra.kafka.broker import KafkaBroker
 from infra.kafka.jars import BrokerUnavailableError
 from infra.kafka.shared import shared_broker, stop_shared_broker
-from tests import hung
-from tests.hung import SHARED_FOLDER
+from tests import alone, hung
+from tests.hung import BEGAN, SHARED_FOLDER
 
 # In CI each run asks the same, so that none fails by chance: half as much says as much. Who works
 # here asks something else each time.
@@ -53,8 +53,11 @@ class SharedKafka:
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder that all workers of this run share, and name its owner."""
     config.pluginmanager.register(hung)
+    config.pluginmanager.register(alone)
     if not hasattr(config, "workerinput"):
-        os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix=f"tacho-tests-{os.getpid()}-")
+        folder = tempfile.mkdtemp(prefix=f"tacho-tests-{os.getpid()}-")
+        os.environ[SHARED_FOLDER] = folder
+        (Path(folder) / BEGAN).touch()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 SHARED_FOLDER = "TACHO_TEST_SHARED"
+# A file there, as old as the run.
+BEGAN = "began"
 
 
 def _mark(nodeid: str) -> Path:

@@ -1,17 +1,19 @@
-"""ClickHouse with all tables: they are made once a run, and every server begins with a copy."""
+"""ClickHouse with all tables, or more: made once a run, and every server begins with a copy."""
 
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
-from tests.hung import SHARED_FOLDER
+from tests.hung import BEGAN, SHARED_FOLDER
 
 
 @contextmanager
@@ -24,9 +26,21 @@ def migrated(folder: Path) -> Iterator[EmbeddedClickHouse]:
 
 def lay_tables(folder: Path) -> None:
     """Put the files of a migrated server there, before one is started on it."""
-    shutil.copytree(
-        _tables(Path(os.environ[SHARED_FOLDER])), folder, symlinks=True, dirs_exist_ok=True
-    )
+    lay("tables", _migrate, folder)
+
+
+def lay(name: str, make: Callable[[Path], None], folder: Path) -> None:
+    """Put the files of a server there that `make` filled and stopped: once a run, by the first who
+    asks.
+    """
+    made = _made(Path(os.environ[SHARED_FOLDER]), name, make)
+    shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+
+
+@cache
+def run_began() -> datetime:
+    """When this run of tests began, whichever of its processes asks."""
+    return datetime.fromtimestamp((Path(os.environ[SHARED_FOLDER]) / BEGAN).stat().st_mtime, UTC)
 
 
 def writer_of(server: EmbeddedClickHouse) -> ClickHouseSettings:
@@ -36,15 +50,18 @@ def writer_of(server: EmbeddedClickHouse) -> ClickHouseSettings:
     )
 
 
-def _tables(shared: Path) -> Path:
-    """The files of a server that was migrated and stopped; made by the first who asks."""
-    made = shared / "tables"
-    with (shared / "tables.lock").open("w") as lock:
+def _migrate(folder: Path) -> None:
+    with EmbeddedClickHouse(folder) as server, Connection(writer_of(server)) as connection:
+        apply(connection, Layout())
+
+
+def _made(shared: Path, name: str, make: Callable[[Path], None]) -> Path:
+    made = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            begun = shared / "tables.begun"
+            begun = shared / f"{name}.begun"
             shutil.rmtree(begun, ignore_errors=True)
-            with EmbeddedClickHouse(begun) as server, Connection(writer_of(server)) as connection:
-                apply(connection, Layout())
+            make(begun)
             begun.rename(made)
     return made

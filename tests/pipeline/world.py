@@ -1,16 +1,18 @@
 """A small world for what analysts use: an attack on one agent, its look-alikes, and something for
-every hunt to find. Stored as the store stage does, ten minutes ago.
+every hunt to find. Stored as the store stage does, ten minutes before the run began.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import pytest
 
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.sink import Sink
 from tachograph.pipeline.triage.gathering import Gathering
 from tachograph.schemas import codec, contracts
@@ -27,10 +29,9 @@ from tachograph.schemas.records import (
     SharedValue,
 )
 from tests.pipeline.store.samples import Feed
-from tests.warehouse import migrated, writer_of
+from tests.warehouse import lay, migrated, run_began, writer_of
 
 TENANT = "acme"
-BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
 HELPER, CODER, SHOP, NIGHT = "billing-helper", "release-bot", "shop-assistant", "report-bot"
 ATTACK = "conv-7c41"
 ORDERS = (
@@ -43,7 +44,8 @@ ALERT = plain_id("alert of the attack")
 
 def at(seconds: float) -> datetime:
     """A moment that many seconds after the world began."""
-    return BEGAN + timedelta(seconds=seconds)
+    began = run_began().replace(microsecond=0) - timedelta(minutes=10)
+    return began + timedelta(seconds=seconds)
 
 
 def act(name: str, seconds: float, agent: str, session: str, **fields: Any) -> dict[str, Any]:
@@ -222,20 +224,24 @@ def _joined(*alerts: Alert) -> dict[str, list[Record]]:
     return {"agent.incident_members": [*members], "agent.incidents": [*gathering.news().incidents]}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world_writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
-    """A server that holds the world, as its writer reaches it."""
-    home = tmp_path_factory.mktemp("world")
-    with migrated(home / "clickhouse") as server:
-        writer = writer_of(server)
-        fill(writer, home)
-        yield writer
+    """A server that holds the world, as its writer reaches it: what a module adds is its own."""
+    folder = tmp_path_factory.mktemp("world")
+    lay("world", _make, folder)
+    with EmbeddedClickHouse(folder) as server:
+        yield writer_of(server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(world_writer: ClickHouseSettings) -> ClickHouseSettings:
     """The same, as a reader reaches it."""
     return ClickHouseSettings(url=world_writer.url)
+
+
+def _make(folder: Path) -> None:
+    with migrated(folder) as server, TemporaryDirectory() as home:
+        fill(writer_of(server), Path(home))
 
 
 def fill(writer: ClickHouseSettings, home: Path) -> None:

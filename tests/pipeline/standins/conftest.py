@@ -1,4 +1,4 @@
-"""One embedded ClickHouse for all tests of a worker: starting the engine is most of their time."""
+"""One embedded ClickHouse for all tests of a module: starting the engine is most of their time."""
 
 import uuid
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ class Door:
         return name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     path = tmp_path_factory.mktemp("clickhouse") / "clickhouse"
     with (
