@@ -1,10 +1,12 @@
 """Alerts from a file of NDJSON: alerts as `agent.alerts` has them, or findings of `tacho scan`.
 
 A finding is shown as the alert of one signal: what only triage knows (captured state, risk over
-time) is not in it, and it says so.
+time) is not in it, and it says so. A file may be written by hand or by another program, so what is
+missing or null is filled in with what a plain alert has.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -39,6 +41,13 @@ _OBSERVED: dict[str, ObservableType] = {
     "tool_name": "tool",
 }
 
+_EPOCH = "1970-01-01T00:00:00Z"
+# Texts of a finding that other programs write as numbers, too.
+_TEXTS = (
+    *("rule_id", "title", "reason", "tool_name"),
+    *("event_id", "signal_id", "session_id", "agent_id"),
+)
+
 
 class Unreadable(msgspec.Struct, frozen=True):
     """A line that is neither, and why."""
@@ -48,7 +57,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class _Finding(msgspec.Struct, kw_only=True):
-    """A line of `tacho scan`; only the rule is asked for, so that one written by hand will do."""
+    """A line of `tacho scan`; only the rule is asked for."""
 
     rule_id: str
     title: str | None = None
@@ -76,19 +85,29 @@ def alerts(source: BinaryIO) -> Iterator[Alert | Unreadable]:
         number += 1
         if len(line) > MAX_LINE_BYTES:
             yield Unreadable(number, f"longer than {MAX_LINE_BYTES} bytes")
-            return
-        if line.strip():
+            while line and not line.endswith(b"\n"):
+                line = source.readline(MAX_LINE_BYTES)
+        elif line.strip():
             yield _alert(line, number)
 
 
 def _alert(line: bytes, number: int) -> Alert | Unreadable:
     try:
         # Not msgspec's reader: half of a surrogate pair is a text here, as it is to many writers.
-        value: Any = json.loads(line, parse_int=_int64, parse_constant=_no_number)
-        if isinstance(value, dict) and "alert_id" not in value:
-            return _of_finding(msgspec.convert(value, _Finding))
-        return msgspec.convert(value, Alert)
-    except (msgspec.ValidationError, RecursionError, ValueError) as error:
+        # Bytes that are no UTF-8 show as U+FFFD.
+        value: Any = json.loads(
+            line.decode("utf-8-sig", "replace"),
+            parse_int=_int64,
+            parse_float=_finite,
+            parse_constant=_no_number,
+        )
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        given: dict[str, Any] = _without_nulls(value)
+        if "alert_id" in given:
+            return _in_utc(msgspec.convert({**_plain(given), **given}, Alert))
+        return _of_finding(msgspec.convert(_as_texts(given), _Finding))
+    except (msgspec.ValidationError, RecursionError, ValueError, OverflowError) as error:
         return Unreadable(number, f"neither alert nor finding: {error}")
 
 
@@ -99,13 +118,74 @@ def _int64(digits: str) -> int:
     return number
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number of more than 64 bits")
+    return number
+
+
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
+def _without_nulls(value: Any) -> Any:
+    """JSON without nulls: to whoever wrote them they mean that nothing is known."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value
+
+
+def _as_texts(given: dict[str, Any]) -> dict[str, Any]:
+    """Numbers and objects where a finding has texts, as texts."""
+    fields = given.get("fields")
+    shown = {name: _text(given[name]) for name in _TEXTS if name in given}
+    if isinstance(fields, dict):
+        shown["fields"] = {name: _text(value) for name, value in fields.items()}
+    return {**given, **shown}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """What an alert must have, as far as the rest of it tells."""
+    times = ("updated_at", "last_seen", "first_seen", "created_at")
+    at = next((given[name] for name in times if name in given), _EPOCH)
+    severity = given.get("severity", "medium")
+    return {
+        "revision": 0,
+        "tenant": "default",
+        "status": "open",
+        "title": given["alert_id"],
+        "severity": severity,
+        "risk": DEFAULT_WEIGHTS.get(severity, 0) if isinstance(severity, str) else 0,
+        "risk_category": "agent_operation",
+        "rules": [],
+        **dict.fromkeys(times, at),
+        "entity": given.get("agent_id") or given.get("session_id") or given["alert_id"],
+        "reasons": [],
+        "signal_ids": [],
+        "event_ids": [],
+        "signal_count": 1,
+    }
+
+
+def _in_utc(alert: Alert) -> Alert:
+    """Its times in UTC, as the contract has them; one without a zone is UTC."""
+    names = ("first_seen", "last_seen", "created_at", "updated_at")
+    return msgspec.structs.replace(alert, **{name: _utc(getattr(alert, name)) for name in names})
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 def _of_finding(found: _Finding) -> Alert:
-    at = found.event_time or datetime.fromtimestamp(0, UTC)
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    at = _utc(found.event_time or datetime.fromtimestamp(0, UTC))
     title = found.title or found.rule_id
     events = found.event_ids or ([found.event_id] if found.event_id else [])
     signal_id = found.signal_id or plain_id(found.rule_id, *events, at.isoformat())

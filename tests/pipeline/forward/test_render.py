@@ -1,5 +1,6 @@
 """`tacho forward render`: alerts and findings of a file, as destinations would get them."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.forward import from_file
 from tachograph.pipeline.forward.command import app
 from tachograph.pipeline.forward.formats import formats
 from tachograph.pipeline.scan.findings import Findings
@@ -119,11 +121,53 @@ def test_a_line_that_is_neither_is_named_and_the_others_are_shown(render: Render
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", formats())
+def test_what_is_missing_or_null_does_not_keep_an_alert_from_being_shown(
+    render: Render, form: str
+) -> None:
+    whole = json.loads(codec.encode(alerts.alert(1, agent_id="a", reasons=[])))
+    fewer = [{k: v for k, v in whole.items() if k != name} for name in whole if name != "alert_id"]
+    nulls = [{**finding(), name: None} for name in finding() if name != "rule_id"]
+    odd = [{**finding(), "session_id": 7, "fields": {"target_url": 5, "x": {"y": [1]}}}]
+    lines = [*fewer, *nulls, *odd, {"rule_id": "r"}, {"alert_id": "a"}]
+    result = render(form, *lines)
+    assert result.exit_code == 0, result.stderr
+    each = len(render(form, {"rule_id": "r"}, {"rule_id": "s"}).stdout.splitlines()) // 2
+    assert each == 0 or len(result.stdout.splitlines()) == len(lines) * each
+
+
+@pytest.mark.parametrize("form", ["cef", "syslog", "ocsf", "sentinel"])
+def test_a_time_of_another_zone_or_of_none_is_shown_in_utc(render: Render, form: str) -> None:
+    alert = json.loads(codec.encode(alerts.alert(1)))
+    names = ("updated_at", "first_seen", "last_seen", "created_at")
+    same = ("2026-11-22T20:00:00+02:00", "2026-11-22T18:00:00", "2026-11-22T18:00:00Z")
+    shown = [render(form, {**alert, **dict.fromkeys(names, at)}) for at in same]
+    assert [result.exit_code for result in shown] == [0, 0, 0]
+    assert len({result.stdout for result in shown}) == 1
+    beyond = dict.fromkeys(names, "0001-01-01T00:00:00+14:00")
+    assert render(form, {**alert, **beyond}).exit_code == 1
+
+
+def test_a_line_that_is_too_long_does_not_hide_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(from_file, "MAX_LINE_BYTES", 1_000)
+    long = json.dumps({"rule_id": "r" * 4_500}).encode()
+    read = list(from_file.alerts(io.BytesIO(long + b'\n{"rule_id": "next"}\n' + long)))
+    assert [type(found).__name__ for found in read] == ["Unreadable", "Alert", "Unreadable"]
+
+
+def test_bytes_that_are_no_text_show_as_such(render: Render) -> None:
+    line = b"\xef\xbb\xbf" + json.dumps(finding(title="bad")).encode().replace(b"bad", b"b\xffd")
+    [event] = read_ndjson(render("ocsf", line).stdout_bytes)
+    assert event["message"] == "b\ufffdd"
+
+
 def test_numbers_that_no_receiver_can_hold_are_no_alert(render: Render) -> None:
     value = json.loads(codec.encode(alerts.alert(1)))
     result = render("hec", {**value, "revision": 1 << 70})
     assert result.exit_code == 1
     assert "more than 64 bits" in result.stderr
+    endless = codec.encode({**value, "scores": {"x": 1.5}}).replace(b"1.5", b"1e999")
+    assert render("hec", endless).exit_code == 1
 
 
 def test_standard_input_is_read_and_a_wrong_name_says_which_there_are() -> None:
