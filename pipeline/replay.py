@@ -46,7 +46,8 @@ class Outcome(msgspec.Struct):
 
     replayed: dict[str, int] = {}  # by topic
     without_bytes: int = 0  # only the hash was kept
-    no_raw_topic: int = 0  # refused behind the entrance: nothing to put back where it was
+    at_destinations: dict[str, int] = {}  # alerts that a destination refused, by its name
+    behind: dict[str, int] = {}  # what a stage behind the entrance could not read, by topic
     unreadable: int = 0
 
     @property
@@ -65,8 +66,11 @@ def run_replay(settings: Settings, choice: Choice, *, dry_run: bool) -> Outcome:
             continue
         if letter.original is None:
             outcome.without_bytes += 1
+        elif letter.stage == "forward":
+            name = (letter.source or "").removeprefix("forward.")
+            outcome.at_destinations[name] = outcome.at_destinations.get(name, 0) + 1
         elif letter.topic not in raw:
-            outcome.no_raw_topic += 1
+            outcome.behind[letter.topic] = outcome.behind.get(letter.topic, 0) + 1
         else:
             if writer is not None:
                 _send(writer, letter, letter.original)
@@ -145,17 +149,26 @@ def _values(consumer: Consumer, partition: int, start: int, end: int) -> Iterato
 def summary(outcome: Outcome, *, dry_run: bool) -> str:
     """What a person is told."""
     verb = "would put back" if dry_run else "put back"
-    lines = [f"{verb} {outcome.total} dead letters{_by_topic(outcome.replayed)}"]
+    lines = [f"{verb} {outcome.total} dead letters{_listed(outcome.replayed)}"]
     if outcome.without_bytes:
         lines.append(
             f"{outcome.without_bytes} cannot be: only their hash was kept (above a source's limit)"
         )
-    if outcome.no_raw_topic:
-        lines.append(f"{outcome.no_raw_topic} are left: they were refused behind the entrance")
+    if refused := sum(outcome.at_destinations.values()):
+        lines.append(
+            f"{refused} alerts that a destination refused are left"
+            f"{_listed(outcome.at_destinations)};"
+            " tacho.alerts has them, and the destination gets their next revision"
+        )
+    if left := sum(outcome.behind.values()):
+        lines.append(
+            f"{left} that a stage behind the entrance could not read are left"
+            f"{_listed(outcome.behind)}"
+        )
     if outcome.unreadable:
         lines.append(f"{outcome.unreadable} records of {TOPIC} are no dead letters")
     return "\n".join(lines)
 
 
-def _by_topic(counts: Mapping[str, int]) -> str:
+def _listed(counts: Mapping[str, int]) -> str:
     return ": " + ", ".join(f"{topic} {n}" for topic, n in sorted(counts.items())) if counts else ""

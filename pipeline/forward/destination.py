@@ -26,6 +26,12 @@ class Busy(RetryLater):
         self.after_s = after_s
 
 
+class Doubtful(RetryLater):
+    """The record or the address is at fault: the answer does not tell. If others are taken and
+    this one still is not, it was the record.
+    """
+
+
 class PartlyRefused(Refused):
     """Of the records of one call, those before `at` were taken, `at` never will be, and those after
     it were not looked at.
@@ -75,9 +81,9 @@ class Destination(Protocol):
         """Send the records, in order, and return what the other end said, in a few words.
 
         Returning means acknowledged, as far as the protocol can say (the docs state the class).
-        Raises RetryLater (Busy with a pause) when all of them must be sent again, Refused when the
-        other end will never take them: then, for more than one, the caller tries each alone; or
-        PartlyRefused when the other end says which one stopped it.
+        Raises RetryLater (Busy with a pause; Doubtful, of one record) when all of them must be sent
+        again, Refused when the other end will never take them: then, for more than one, the caller
+        tries each alone; or PartlyRefused when the other end says which one stopped it.
         """
 
     def close(self) -> None:

@@ -101,9 +101,7 @@ def _alert(line: bytes, number: int) -> Alert | Unreadable:
             parse_float=_finite,
             parse_constant=_no_number,
         )
-        if not isinstance(value, dict):
-            raise ValueError("not an object")
-        given: dict[str, Any] = _without_nulls(value)
+        given: dict[str, Any] = _without_nulls(msgspec.convert(value, dict[str, Any]))
         if "alert_id" in given:
             return _in_utc(msgspec.convert({**_plain(given), **given}, Alert))
         return _of_finding(msgspec.convert(_as_texts(given), _Finding))

@@ -15,7 +15,12 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.forward.config import Configured
-from tachograph.pipeline.forward.destination import Destination, Outgoing, PartlyRefused
+from tachograph.pipeline.forward.destination import (
+    Destination,
+    Doubtful,
+    Outgoing,
+    PartlyRefused,
+)
 from tachograph.pipeline.forward.ledger import Ledger
 from tachograph.pipeline.forward.ratecap import RateCap, summaries
 from tachograph.pipeline.forward.selection import select
@@ -59,6 +64,7 @@ class Outbox:
         self.drops: Counter[str] = Counter()
         self.watermark: datetime | None = None
         self.answer = ""
+        self._taken = 0
 
     def put(self, alerts: Sequence[Alert], stop: threading.Event) -> list[RefusedAlert]:
         """Bring a batch out; returns those that the other end refused for good.
@@ -68,11 +74,7 @@ class Outbox:
         known = self._ledger.known([alert.alert_id for alert in alerts])
         selected = select(self._route, alerts, known)
         admitted, held = self._cap.split(selected.send, known, self._clock())
-        refused: list[RefusedAlert] = []
-        for part in _slices(self._rendered(admitted, known), self._destination):
-            if stop.is_set():
-                raise Stopping("stopping")
-            refused += self._deliver(part)
+        refused = self._delivered(self._rendered(admitted, known), stop)
         self._ledger.hold(held)
         selected.skipped["rate_cap"] += len(held)
         self._count(selected.skipped)
@@ -105,6 +107,31 @@ class Outbox:
             key = f"{alert.alert_id}:{alert.revision}"
             yield alert, Outgoing(key, body, self._form.CONTENT_TYPE, alert.updated_at)
 
+    def _delivered(self, rendered: Iterable[Rendered], stop: threading.Event) -> list[RefusedAlert]:
+        """Bring records out; those in doubt are judged by how the others fare."""
+        refused: list[RefusedAlert] = []
+        doubtful: list[tuple[Rendered, Doubtful]] = []
+        before = self._taken
+        for part in _slices(rendered, self._destination):
+            if stop.is_set():
+                raise Stopping("stopping")
+            try:
+                refused += self._deliver(part)
+            except Doubtful as error:
+                doubtful.append((part[0], error))
+        for one, error in doubtful:
+            if self._taken == before:
+                raise error
+            refused += self._once_more(one)
+        return refused
+
+    def _once_more(self, one: Rendered) -> list[RefusedAlert]:
+        """A record that was not taken where others were: its last chance."""
+        try:
+            return self._deliver([one])
+        except Doubtful as error:
+            return self._refuse(one, Refused(str(error)))
+
     def _deliver(self, batch: list[Rendered]) -> list[RefusedAlert]:
         try:
             self.answer = self._destination.deliver([record for _, record in batch])
@@ -126,6 +153,7 @@ class Outbox:
     def _acknowledge(self, batch: Sequence[Rendered]) -> None:
         self._ledger.acknowledge((alert.alert_id, alert.revision) for alert, _ in batch)
         self._cap.used(len(batch), self._clock())
+        self._taken += len(batch)
         metrics.DELIVERED.labels(self._route.name).inc(len(batch))
 
     def _count(self, skipped: Counter[str]) -> None:

@@ -15,17 +15,18 @@ import msgspec
 
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.errors import RetryLater
-from tachograph.pipeline.forward.destination import Outgoing, Secret
+from tachograph.pipeline.forward.destination import Doubtful, Outgoing, Secret
 from tachograph.pipeline.forward.destinations import _http
-from tachograph.pipeline.forward.destinations._http import Answer, Client, taken
+from tachograph.pipeline.forward.destinations._http import BAD_RECORD, Answer, Client, taken
 from tachograph.pipeline.forward.formats import template
 
 TYPE = "webhook"
 FORMATS = ("ocsf", "ndjson", "cef", "leef", "otlp", "template")
 
 MIN_SECRET_BYTES = 16
-# What passes, and what somebody must mend: a token, the address.
-_RETRY_STATUS = frozenset({401, 403, 404, 405, 407, 408, 410, 425, 429})
+# Of other 4xx: what passes, or somebody must mend. All the rest may be either's fault: a firewall
+# that dislikes an alert's words answers 403 or 406, and so does a receiver that nobody set up.
+_RETRY_STATUS = frozenset({401, 407, 408, 425, 429})
 
 
 class Options(_http.Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,10 +113,13 @@ class Webhook:
 
 
 def _judged(answer: Answer) -> str:
-    """A webhook's own words: any other 4xx is its last on this alert."""
+    """A webhook's own words: of a 4xx that does not say whose fault it is, others decide."""
     if 300 <= answer.status < 400:
         raise RetryLater(f"{answer.said} (redirects are not followed: configure the final URL)")
-    final = range(400, 500) if answer.status not in _RETRY_STATUS else ()
+    # A conflict: it has the alert, or never will.
+    final = BAD_RECORD | {409}
+    if 400 <= answer.status < 500 and answer.status not in final | _RETRY_STATUS:
+        raise Doubtful(answer.said)
     return taken(answer, refused=final)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tachograph.pipeline.clock import SECOND_US, to_us
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.forward.config import Configured, Route
-from tachograph.pipeline.forward.destination import Outgoing, PartlyRefused, types
+from tachograph.pipeline.forward.destination import Doubtful, Outgoing, PartlyRefused, types
 from tachograph.pipeline.forward.destinations.webhook import Options
 from tachograph.pipeline.forward.formats import formats
 from tachograph.pipeline.forward.ledger import Ledger
@@ -32,6 +32,7 @@ class Recorder:
         self.sizes: list[int] = []
         self.stop_at = ""
         self.refuse: set[str] = set()
+        self.doubt: set[str] = set()
         self.fail_calls: set[int] = set()
 
     def deliver(self, records: Sequence[Outgoing]) -> str:
@@ -43,6 +44,8 @@ class Recorder:
             raise PartlyRefused("never", at)
         if self.calls in self.fail_calls:
             raise RetryLater("away")
+        if self.doubt & {record.key for record in records}:
+            raise Doubtful("403: not this")
         if self.refuse & {record.key for record in records}:
             raise Refused("never")
         self.taken.extend(records)
@@ -108,6 +111,41 @@ def test_the_first_record_creates_and_the_next_updates_and_the_last_closes(make:
     outbox.put([alerts.alert(1, revision=3, status="retracted")], NEVER)
     activities = [json.loads(record.body)["activity_name"] for record in destination.taken]
     assert activities == ["Create", "Update", "Close"]
+
+
+def test_what_is_not_taken_while_others_are_is_refused_and_holds_nobody_up(make: Make) -> None:
+    destination = Recorder()
+    destination.doubt = {key(1), key(2)}
+    outbox = make(destination)
+    refused = outbox.put([alerts.alert(n) for n in range(1, 5)], NEVER)
+    assert destination.keys == [key(3), key(4)]
+    assert [(one.alert.revision, one.reason) for one in refused] == [
+        (1, "403: not this"), (2, "403: not this"),
+    ]  # fmt: skip
+
+
+def test_where_nothing_is_taken_the_address_is_at_fault_and_nothing_is_refused(make: Make) -> None:
+    destination = Recorder()
+    destination.doubt = {key(1), key(2)}
+    outbox = make(destination)
+    with pytest.raises(Doubtful):
+        outbox.put([alerts.alert(1), alerts.alert(2)], NEVER)
+    destination.doubt = set()
+    assert outbox.put([alerts.alert(1), alerts.alert(2)], NEVER) == []
+    assert destination.keys == [key(1), key(2)]
+
+
+def test_an_answer_in_doubt_that_passes_costs_no_alert(make: Make) -> None:
+    class Passing(Recorder):
+        def deliver(self, records: Sequence[Outgoing]) -> str:
+            if len(self.taken) == 1:
+                self.doubt = set()
+            return super().deliver(records)
+
+    destination = Passing()
+    destination.doubt = {key(1)}
+    assert make(destination).put([alerts.alert(1), alerts.alert(2)], NEVER) == []
+    assert destination.keys == [key(2), key(1)]
 
 
 def test_after_a_failure_only_what_was_not_acknowledged_goes_out_again(make: Make) -> None:
