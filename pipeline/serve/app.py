@@ -77,7 +77,9 @@ class Views:
         if "application/json" in request.headers.get("accept", ""):
             held = [msgspec.Raw(line) for line in self._directives.in_force(agent)]
             return _json(200, {"directives": held})
-        events = self._directives.listen(agent, self._gate.holds(request, caller, "publish"))
+        client = self._gate.client(request, caller)
+        holds = self._gate.holds(request, caller, "publish")
+        events = self._directives.listen(agent, client, holds)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
@@ -93,7 +95,8 @@ class Views:
         wanted = Wanted.of(request.query_params, caller.tenant)
         last_id = request.headers.get("last-event-id") or request.query_params.get("last_id")
         holds = self._gate.holds(request, caller, "watch")
-        return self._desk.watch(wanted.line, last_id or None, holds=holds)
+        client = self._gate.client(request, caller)
+        return self._desk.watch(wanted.line, last_id or None, client, holds=holds)
 
     async def healthz(self, _request: Request) -> Response:
         """GET /healthz: the process answers."""

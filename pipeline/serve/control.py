@@ -18,9 +18,9 @@ from tachograph.pipeline.clock import Clock, to_us
 from tachograph.pipeline.kafka.reader import headers_of
 from tachograph.pipeline.log import get
 from tachograph.pipeline.metrics import DROPPED
-from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.feed import POLL_S, READ_RECORDS, RETRY_S, consumer_of
 from tachograph.pipeline.serve.limits import Limits
+from tachograph.pipeline.serve.places import Places
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -73,7 +73,7 @@ class Directives:
         self._stop = threading.Event()
         self._held: OrderedDict[str, Told] = OrderedDict()
         self._listeners: dict[Agent, set[Waiting]] = {}
-        self._count = 0
+        self._places = Places(limits.listeners, "listeners")
         self._thread = threading.Thread(target=self._follow, name="directives", daemon=True)
         self._thread.start()
 
@@ -86,18 +86,21 @@ class Directives:
             if told.agent == agent and told.expires_us > now_us
         ]
 
-    def listen(self, agent: Agent, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
+    def listen(self, agent: Agent, client: str, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Server-sent events for one agent until either side leaves, or who listens may no longer:
-        `holds` says so. Raises RequestError 503 when all places are taken.
+        `holds` says so. Raises RequestError: 503 when all places are taken, 429 when this client
+        has its share of them.
         """
-        if self._count >= self._limits.listeners:
-            raise RequestError(503, "all places for listeners are taken", retry_after_s=10)
-        return self._events(agent, holds)
+        self._places.check(client)
+        return self._events(agent, client, holds)
 
-    async def _events(self, agent: Agent, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def _events(
+        self, agent: Agent, client: str, holds: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
+        # Taken when the stream begins: one that never does has nothing to give back.
+        self._places.take(client)
         queue: Waiting = asyncio.Queue(QUEUED)
         self._listeners.setdefault(agent, set()).add(queue)
-        self._count += 1
         try:
             yield b"retry: 1000\n: tacho\n\n"
             for line in self.in_force(agent):
@@ -105,7 +108,7 @@ class Directives:
             while (line_or_end := await self._next(queue)) is not None and holds():
                 yield line_or_end
         finally:
-            self._count -= 1
+            self._places.give(client)
             mine = self._listeners.get(agent, set())
             mine.discard(queue)
             if not mine:

@@ -59,9 +59,14 @@ class Gate:
         """Let a known caller in who has the role. Raises RequestError 403, 429."""
         if role not in caller.roles:
             raise RequestError(403, f"this needs the role `{role}`")
-        wait_s = self._rate.wait_s(caller.principal or address_of(request))
+        wait_s = self._rate.wait_s(self.client(request, caller))
         if wait_s is not None:
             raise RequestError(429, "too many requests of this client", retry_after_s=wait_s)
+
+    @staticmethod
+    def client(request: HTTPConnection, caller: Caller) -> str:
+        """Who is counted: a principal, or an address where nobody has to say who they are."""
+        return caller.principal or address_of(request)
 
     def holds(self, request: HTTPConnection, caller: Caller, role: str) -> Callable[[], bool]:
         """Whether somebody who was admitted would still be: a token is taken out, or ends."""

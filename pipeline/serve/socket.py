@@ -39,7 +39,8 @@ class Sockets:
         caller = self._gate.admit(socket, "watch")
         wanted = Wanted.of(socket.query_params, caller.tenant)
         last_id = socket.headers.get("last-event-id") or socket.query_params.get("last_id")
-        cursor = self._desk.place(last_id or None)
+        client = self._gate.client(socket, caller)
+        cursor = self._desk.place(last_id or None, client)
         try:
             await socket.accept()
             holds = self._gate.holds(socket, caller, "watch")
@@ -49,7 +50,7 @@ class Sockets:
         except Cut:
             socket.scope["state"]["abort"]()
         finally:
-            self._desk.give()
+            self._desk.give(client)
 
     async def _serve(
         self,

@@ -15,6 +15,7 @@ from tachograph.pipeline.serve.cursor import Cursor, decode
 from tachograph.pipeline.serve.errors import RequestError
 from tachograph.pipeline.serve.feed import Feed, Item
 from tachograph.pipeline.serve.limits import Limits
+from tachograph.pipeline.serve.places import Places
 from tachograph.pipeline.serve.walk import Cut, View, Walk, until_left
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas.alert import SEVERITIES
@@ -89,12 +90,13 @@ class Desk:
 
     def __init__(self, settings: Settings, feed: Feed, limits: Limits) -> None:
         self.settings, self.feed, self.limits = settings, feed, limits
-        self._left = limits.watchers
+        self._places = Places(limits.watchers, "watchers")
 
     def watch(
         self,
         view: View,
         last_id: str | None,
+        client: str,
         *,
         most_s: float | None = None,
         holds: Callable[[], bool] | None = None,
@@ -102,13 +104,14 @@ class Desk:
         """The stream for a watcher: what is new, or all after `last_id`; it ends after `most_s`,
         and once `holds` says no. Raises as `place` does.
         """
-        return Watch(self, view, self.place(last_id), most_s=most_s, holds=holds)
+        cursor = self.place(last_id, client)
+        return Watch(self, view, cursor, client, most_s=most_s, holds=holds)
 
-    def place(self, last_id: str | None) -> Cursor | None:
+    def place(self, last_id: str | None, client: str) -> Cursor | None:
         """Take a place at the feed, to be given back; where to begin there.
 
         Raises RequestError: 400 for an id that is none, 503 when all places are taken or the
-        log is not there yet.
+        log is not there yet, 429 when this client has its share of the places.
         """
         try:
             cursor = None if last_id is None else decode(last_id)
@@ -116,15 +119,13 @@ class Desk:
             raise RequestError(400, f"last_id: {error}; `earliest` is the oldest kept") from error
         if not self.feed.ready or self.feed.closed:
             raise RequestError(503, "the alert topic cannot be read yet", retry_after_s=2)
-        if self._left == 0:
-            raise RequestError(503, "all places at the feed are taken", retry_after_s=10)
-        self._left -= 1
+        self._places.take(client)
         WATCHERS.inc()
         return cursor
 
-    def give(self) -> None:
+    def give(self, client: str) -> None:
         """A watcher has left."""
-        self._left += 1
+        self._places.give(client)
         WATCHERS.dec()
 
 
@@ -138,13 +139,14 @@ class Watch(Response):
         desk: "Desk",
         view: View,
         cursor: Cursor | None,
+        client: str,
         *,
         most_s: float | None,
         holds: Callable[[], bool] | None,
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._desk, self._most_s, self._holds = desk, most_s, holds
+        self._desk, self._client, self._most_s, self._holds = desk, client, most_s, holds
         self._walk = Walk(
             desk.settings, desk.feed, desk.limits, wire=self, view=view, cursor=cursor
         )
@@ -161,7 +163,7 @@ class Watch(Response):
         except Cut:
             scope["state"]["abort"]()
         finally:
-            self._desk.give()
+            self._desk.give(self._client)
 
     async def _stream(self, receive: Receive) -> None:
         with contextlib.suppress(TimeoutError):

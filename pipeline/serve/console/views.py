@@ -124,7 +124,9 @@ class Console:
         asked = str(request.query_params)
         await self._audit.note(request, person.caller, "list", "live alerts", [asked])
         # A browser comes again by itself, and is asked again who it is.
-        return self._desk.watch(view, last_id or None, most_s=self._desk.limits.console_stream_s)
+        client = self._entrance.gate.client(request, person.caller)
+        most_s = self._desk.limits.console_stream_s
+        return self._desk.watch(view, last_id or None, client, most_s=most_s)
 
     async def _beat(self, request: Request) -> Response:
         """GET /console/pulse: the head of the list, and what colleagues said lately. Not in the
