@@ -1,4 +1,7 @@
-"""The jars of one Kafka broker: named by pom.xml, pinned by jars.sha256, fetched once by Maven."""
+"""Jars of a server that tests run: named by pom.xml, pinned by jars.sha256, fetched once by Maven.
+
+Those of the Kafka broker, unless another folder with these two files is named.
+"""
 
 import fcntl
 import hashlib
@@ -11,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-POM = HERE / "pom.xml"
 CHECKSUMS = HERE / "jars.sha256"
 CACHE = HERE.parents[1] / ".cache" / "kafka"
 MIN_JAVA = 17
@@ -26,18 +28,23 @@ class BrokerFailedError(RuntimeError):
     """Everything is there, and still the broker did not start; the message says why."""
 
 
-def ensure_jars() -> Path:
-    """Return the folder of verified jars, fetching it when it is not there yet (43 MB).
+def ensure_jars(here: Path = HERE) -> Path:
+    """Return the folder of verified jars, fetching it when it is not there yet (Kafka: 43 MB).
 
     Safe to call from several processes at once. Raises BrokerUnavailableError, BrokerFailedError.
     """
     require_java()
-    folder = CACHE / f"jars-{_digest(CHECKSUMS)[:12]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with locked(CACHE / ".lock"):
+    folder = folder_of(here)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.parent / ".lock"):
         if not folder.is_dir():
-            _fetch(folder)
+            _fetch(folder, here)
     return folder
+
+
+def folder_of(here: Path) -> Path:
+    """Where the jars are, or will be: another folder for every other choice of them."""
+    return CACHE.parent / here.name / f"jars-{_digest(here / 'jars.sha256')[:12]}"
 
 
 def require_java() -> None:
@@ -55,15 +62,16 @@ def require_java() -> None:
         )
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, here: Path) -> None:
     if shutil.which("mvn") is None:
         raise BrokerUnavailableError(
-            "a real Kafka broker needs Maven to fetch it once: no `mvn` on PATH"
+            f"a real {here.name} needs Maven to fetch it once: no `mvn` on PATH"
         )
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="fetching-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as temporary:
         target = Path(temporary) / "jars"
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={target}"]
-        command = ["mvn", "--quiet", "--batch-mode", "--no-transfer-progress", "--file", str(POM)]
+        command = ["mvn", "--quiet", "--batch-mode", "--no-transfer-progress"]
+        command += ["--file", str(here / "pom.xml")]
         try:
             answer = subprocess.run(
                 [*command, *goal],
@@ -78,24 +86,23 @@ def _fetch(folder: Path) -> None:
             ) from error
         if answer.returncode != 0:
             problem = re.search(r"ERROR\S* (.+)", answer.stdout)
-            raise BrokerUnavailableError(
-                f"Maven could not fetch Kafka: {problem[1] if problem else answer.stderr.strip()}"
-            )
-        verify(target)
+            said = problem[1] if problem else answer.stderr.strip()
+            raise BrokerUnavailableError(f"Maven could not fetch {here.name}: {said}")
+        verify(target, here)
         # A rename is all or nothing: a fetch that was cut off leaves no half-filled folder.
         target.rename(folder)
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, here: Path = HERE) -> None:
     """Raise BrokerFailedError unless `folder` holds exactly the jars of jars.sha256."""
-    rows = (line.split() for line in CHECKSUMS.read_text().splitlines())
+    rows = (line.split() for line in (here / "jars.sha256").read_text().splitlines())
     wanted = {name: digest for digest, name in rows}
     found = {path.name: _digest(path) for path in folder.glob("*.jar")}
     odd = sorted(
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
     if odd:
-        raise BrokerFailedError(f"jars differ from infra/kafka/jars.sha256: {', '.join(odd)}")
+        raise BrokerFailedError(f"jars differ from infra/{here.name}/jars.sha256: {', '.join(odd)}")
 
 
 def _digest(path: Path) -> str:

@@ -195,6 +195,8 @@ def _judged() -> dict[str, list[Record]]:
         "agent.health": [
             Health(component="detect", tenant=TENANT, status="ok", at=at(20), lag=3,
                    watermark=at(18), drops={"late": 2}),
+            Health(component="forward.siem", tenant=TENANT, status="ok", at=at(20), lag=0,
+                   drops={"filtered": 4}),
         ],
         "agent.dead_letters": [
             DeadLetter(topic="agent.raw", partition=1, offset=7, stage="normalize", tenant=TENANT,

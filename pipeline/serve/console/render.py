@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -82,7 +82,9 @@ _ENVIRONMENT: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.globals.update(page_of=_page_of, asset=_asset_url, sections=_body)
+_ENVIRONMENT.globals.update(
+    page_of=_page_of, asset=_asset_url, sections=_body, as_typed=unquote_plus
+)
 
 
 def text_of(template: str, **values: Any) -> str:

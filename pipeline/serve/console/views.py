@@ -264,7 +264,7 @@ def _agents(reader: Reader) -> list[dict[str, Any]]:
         " countIf(status != 'closed' AND severity IN ('high', 'critical')) AS grave,"
         " sum(risk) / 1000 AS risk, formatDateTime(max(last_seen), '%F %T') AS last_seen"
         " FROM tacho.alerts WHERE agent_id != '' GROUP BY agent_id"
-        " ORDER BY grave DESC, waiting DESC, agent_id LIMIT 200"
+        " ORDER BY grave DESC, waiting DESC, risk DESC, agent_id LIMIT 200"
     )
 
 

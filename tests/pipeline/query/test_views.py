@@ -141,6 +141,7 @@ def test_a_rule_has_the_precision_of_what_people_said(reader: Reader) -> None:
 def test_what_was_dropped_late_or_refused_is_counted_where_it_was(reader: Reader) -> None:
     rows = ask(reader, "SELECT what, source, count FROM tacho.dropped_or_late ORDER BY what")
     assert [[what, source, int(n)] for what, source, n in rows] == [
+        ["dropped: filtered", "forward.siem", 4],
         ["dropped: late", "detect", 2],
         ["far", "sdk", 1],
         ["late", "sdk", 1],

@@ -111,8 +111,11 @@ def test_an_admin_reads_the_trail_and_nobody_else(
         address="192.0.2.7", at=datetime(2026, 11, 22, 18, 4, tzinfo=UTC),
     )  # fmt: skip
     pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant=TENANT)
-    for offset in (0, 1, 1):
-        origin = Origin((TOPIC, 0), offset, codec.encode(access))
+    listed = msgspec.structs.replace(
+        access, action="list", name="status=open%2Cacknowledged&search=%3Cb%3E"
+    )
+    for offset, one in ((0, access), (1, access), (1, access), (2, listed)):
+        origin = Origin((TOPIC, 0), offset, codec.encode(one))
         pending.add(origin, "access", 0.0)
     settings = msgspec.structs.replace(door.settings, clickhouse=world_writer)
     sink = Sink(settings, stopping=lambda: True)
@@ -123,5 +126,7 @@ def test_an_admin_reads_the_trail_and_nobody_else(
         page = client.get("/console/audit?search=view").text
         assert page.count("&lt;b&gt;kim&lt;/b&gt;") == 2
         assert "192.0.2.7" in page
+        lists = client.get("/console/audit?search=list").text
+        assert "status=open,acknowledged&amp;search=&lt;b&gt;" in lists
         client.post("/console/login", data={"token": VIEWER})
         assert client.get("/console/audit").status_code == 403
