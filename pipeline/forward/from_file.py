@@ -139,7 +139,7 @@ def _without_nulls(value: Any) -> Any:
 def _as_texts(given: dict[str, Any]) -> dict[str, Any]:
     """Numbers and objects where a finding has texts, as texts."""
     fields = given.get("fields")
-    shown = {name: _text(given[name]) for name in _TEXTS if name in given}
+    shown: dict[str, Any] = {name: _text(given[name]) for name in _TEXTS if name in given}
     if isinstance(fields, dict):
         shown["fields"] = {name: _text(value) for name, value in fields.items()}
     return {**given, **shown}
@@ -160,7 +160,7 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
         "status": "open",
         "title": given["alert_id"],
         "severity": severity,
-        "risk": DEFAULT_WEIGHTS.get(severity, 0) if isinstance(severity, str) else 0,
+        "risk": dict[Any, int](DEFAULT_WEIGHTS).get(str(severity), 0),
         "risk_category": "agent_operation",
         "rules": [],
         **dict.fromkeys(times, at),

@@ -119,9 +119,9 @@ class Outbox:
                 refused += self._deliver(part)
             except Doubtful as error:
                 doubtful.append((part[0], error))
-        for one, error in doubtful:
+        for one, doubt in doubtful:
             if self._taken == before:
-                raise error
+                raise doubt
             refused += self._once_more(one)
         return refused
 

@@ -95,7 +95,8 @@ def lost(reader: Reader, tenant: str, begin: str, end: str) -> list[str]:
         "SELECT what, source, sum(count) AS n FROM tacho.dropped_or_late"
         " WHERE tenant = {tenant:String} AND hour >= toStartOfHour({begin:DateTime64(6, 'UTC')})"
         " AND hour <= {end:DateTime64(6, 'UTC')} AND NOT (startsWith(source, 'forward.')"
-        " AND (startsWith(what, 'dropped: ') OR what = 'refused: refused')) GROUP BY what, source ORDER BY n DESC LIMIT 10",
+        " AND (startsWith(what, 'dropped: ') OR what = 'refused: refused'))"
+        " GROUP BY what, source ORDER BY n DESC LIMIT 10",
         {"tenant": tenant, "begin": begin, "end": end},
     )
     return [f"{row['what']}: {row['n']} from {row['source']}, in these hours" for row in rows]

@@ -26,7 +26,7 @@ INDEX = "tacho-alerts"
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A node with both templates, asked as a client asks."""
     with OpenSearch(tmp_path_factory.mktemp("opensearch")) as node:
-        eventually(node.ready, "OpenSearch answers")
+        eventually(node.ready, "OpenSearch answers", within_s=600.0)
         with httpx.Client(base_url=node.url, timeout=WAIT_S) as client:
             for name in ("data-stream-template", "index-template"):
                 template = json.loads((SHIPPED / f"{name}.json").read_text())

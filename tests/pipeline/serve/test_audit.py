@@ -112,7 +112,10 @@ def test_an_admin_reads_the_trail_and_nobody_else(
     )  # fmt: skip
     pending = Pending(clock=lambda: 0, redact=lambda text: text, tenant=TENANT)
     listed = msgspec.structs.replace(
-        access, action="list", name="status=open%2Cacknowledged&search=%3Cb%3E"
+        access,
+        action="list",
+        subject="alerts",
+        name="status=open%2Cacknowledged&search=%3Cb%3E",
     )
     for offset, one in ((0, access), (1, access), (1, access), (2, listed)):
         origin = Origin((TOPIC, 0), offset, codec.encode(one))
