@@ -5,7 +5,13 @@ sentence each, however it is wrapped: prose, JSON, YAML, HTML, tables. All of it
 import functools
 import re
 
-from tachograph.detectors.provenance.words import CLASSES, base_forms, word_set
+from tachograph.detectors.provenance.words import (
+    CLASSES,
+    base_forms,
+    foreign_forms,
+    spelled,
+    word_set,
+)
 
 MAX_UNIT_CHARS = 400
 MAX_UNITS = 400
@@ -133,14 +139,15 @@ def asked_verbs(unit: str) -> frozenset[str]:
     word of asking, each with something to do it to. Keys and attributes of data are none.
     """
     low = unit.lower()
-    verbs = base_forms(low)
+    said = spelled(low)
+    verbs, foreign = base_forms(low, said), foreign_forms(low, said)
     if not verbs or _REPORT.match(unit):
-        return frozenset()
+        return foreign
     # A few letters grow when they are made small: then places would not agree.
     unit = unit if len(unit) == len(low) else low
     begins = _LEAD.match(unit)
     lead = begins.end() if begins else 0
-    return frozenset(
+    return foreign.union(
         verb
         for begin, end, verb in verbs
         if (begin <= lead + 1 or _is_asked(low[max(0, begin - _BEFORE_CHARS) : begin]))

@@ -4,8 +4,15 @@ import functools
 import re
 from collections.abc import Iterable
 
-_WORD = re.compile(r"[A-Za-z]{1,40}|\d{1,40}|[\u0080-\uffff]{1,40}")
-_LETTERS = re.compile(r"[a-z]+")
+from tachograph.detectors.provenance import tongues
+from tachograph.detectors.provenance.tongues import UNSPACED
+
+# Letters of the languages that are written with blanks between words.
+_LATIN = "\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0400-\u052f"
+_WORD = re.compile(
+    rf"[A-Za-z{_LATIN}]{{1,40}}|\d{{1,40}}|[{UNSPACED}]{{1,40}}|[\u0080-\uffff]{{1,40}}"
+)
+_LETTERS = re.compile(rf"[a-z{_LATIN}]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ENDINGS = (
     "ization", "ation", "ings", "ing", "ions", "ion", "ments", "ment",
@@ -72,6 +79,8 @@ _VERBS = {
 }
 # Verbs as they stand when someone is asked to do something.
 BASE_FORMS = frozenset(word for words in _VERBS.values() for word in words.split())
+_FOREIGN = frozenset(tongues.VERBS)
+_NOTHING: frozenset[str] = frozenset()
 CLASSES: dict[str, frozenset[str]] = {
     verb: frozenset(kind for kind, words in _VERBS.items() if verb in _stems(words))
     for verb in frozenset().union(*map(_stems, _VERBS.values()))
@@ -98,6 +107,8 @@ STOP = _stems(
 def _parts(word: str) -> tuple[str, ...]:
     if word.isdigit():
         return (word,)
+    if known := tongues.english(word.lower()):
+        return tuple(map(stem, known))
     if len(word) > _SHORTEST_STEM and not word.islower() and not word.isupper():
         return tuple(stem(part) for part in _CAMEL.split(word) if part)
     return (stem(word),)
@@ -119,12 +130,17 @@ def word_set(unit: str) -> frozenset[str]:
     return stems(unit)
 
 
-def base_forms(low: str) -> list[tuple[int, int, str]]:
+def spelled(low: str) -> list[str]:
+    """The words of a text of small letters, as they are spelled."""
+    return _LETTERS.findall(low)
+
+
+def base_forms(low: str, said: Iterable[str]) -> list[tuple[int, int, str]]:
     """Verbs of ours in a text of small letters, in the form in which someone is asked: begin, end
-    and stem, in no order.
+    and stem, in no order. `said`: its words as they are `spelled`.
     """
     found = []
-    for word in BASE_FORMS.intersection(_LETTERS.findall(low)):
+    for word in BASE_FORMS.intersection(said):
         begin = low.find(word)
         while begin >= 0:
             end = begin + len(word)
@@ -132,6 +148,16 @@ def base_forms(low: str) -> list[tuple[int, int, str]]:
                 found.append((begin, end, stem(word)))
             begin = low.find(word, end)
     return found
+
+
+def foreign_forms(low: str, said: Iterable[str]) -> frozenset[str]:
+    """Stems of the English verbs for what a text of small letters asks for in another language, in
+    whatever order its words stand. `said`: its words as they are `spelled`.
+    """
+    verbs = [tongues.VERBS[one] for one in _FOREIGN.intersection(said)]
+    if not low.isascii():
+        verbs.append(tuple(tongues.orders(low)))
+    return frozenset([stem(verb) for words in verbs for verb in words]) if verbs else _NOTHING
 
 
 def classes_of(stems: Iterable[str]) -> frozenset[str]:
