@@ -82,6 +82,8 @@ class Brought(msgspec.Struct, frozen=True):
 class Asked(msgspec.Struct, frozen=True):
     """A call, as it is held against sentences."""
 
+    # In small letters.
+    tool: str
     name: frozenset[str]
     verbs: frozenset[str]
     objects: frozenset[str]
@@ -168,6 +170,7 @@ def asked_of(known: Known, tool: str, values: Values, brought: Brought) -> Asked
             led.update(one for one in by.short if not wish.said(one))
     beside = content_words(near) - values.words
     return Asked(
+        tool=tool[:_TOOL_CHARS].lower(),
         name=named.name,
         verbs=named.name & CLASSES.keys(),
         objects=named.objects,

@@ -9,9 +9,13 @@ import msgspec
 from tachograph.detectors.provenance import sentences
 from tachograph.detectors.provenance.values import plain
 from tachograph.detectors.provenance.wish import Wish
-from tachograph.detectors.provenance.words import STOP, classes_of, content_words, word_set
+from tachograph.detectors.provenance.words import CLASSES, STOP, classes_of, content_words, word_set
 
 MAX_QUOTE_CHARS = 160
+# Units of a call that is written out: its name, then names and values of arguments.
+_CALL_UNITS = 9
+# Units of a record that name tools.
+MAX_NAMING = 20
 _MAX_COUNTED = 5
 # Words of someone who speaks to the agent, or about its orders.
 _ADDRESSED = re.compile(
@@ -55,6 +59,8 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     asked: tuple[str, ...] = ()
     # Calls before it came.
     calls: int = 0
+    # It is of the definition of the tool, no answer of it.
+    definition: bool = False
 
 
 class Sentence(msgspec.Struct, frozen=True, gc=False):
@@ -74,8 +80,11 @@ class Sentence(msgspec.Struct, frozen=True, gc=False):
     around: str
     # The whole record.
     record: str
-    # It asks in a form in which people ask; otherwise it only wishes, or points to an address.
+    # It asks in a form in which people ask, or names a tool; otherwise it only wishes, or points to
+    # an address.
     asks: bool = True
+    # It asks for nothing else than calls of these tools.
+    calls: frozenset[str] = frozenset()
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -94,6 +103,8 @@ class _Record(msgspec.Struct, frozen=True, gc=False):
     # By unit: the verbs that it asks for, and those that it at least points with.
     asked: list[frozenset[str]]
     points: list[frozenset[str]]
+    # Tools that it names; it asks for nothing in words.
+    calls: list[frozenset[str]]
     secrets: list[str]
 
 
@@ -106,11 +117,11 @@ def take(text: str, source: Callable[[], Source], wish: Wish) -> Taken:
     texts, secrets = [], []
     for record in _kept(text) if len(text) <= MAX_KEPT_CHARS else _records(text):
         texts.append(record.low)
-        if any(record.points):
+        if any(record.points) or any(record.calls):
             known = known or source()
             if wish.handed_to(record.low, known.asked):
                 wish.adopt(record.low)
-            found += _of_record(record.split, record.asked, record.points, record.low, known)
+            found += _of_record(record, known)
         secrets += record.secrets
     return Taken(texts, found, secrets[:MAX_SECRETS])
 
@@ -131,35 +142,46 @@ def _record(record: str) -> _Record:
     points = [
         verbs or sentences.pointing_verbs(unit) for unit, verbs in zip(split, asked, strict=True)
     ]
-    return _Record(low, split, asked, points, _secrets(split) if _speaks_of_secrets(low) else [])
+    secrets = _secrets(split) if _speaks_of_secrets(low) else []
+    return _Record(low, split, asked, points, _calls(split, points), secrets)
 
 
-def _of_record(
-    split: Sequence[str],
-    asked: Sequence[frozenset[str]],
-    points: Sequence[frozenset[str]],
-    low: str,
-    source: Source,
-) -> list[Sentence]:
-    words = [word_set(unit) for unit in split]
+def _calls(split: Sequence[str], points: Sequence[frozenset[str]]) -> list[frozenset[str]]:
+    """By unit that asks for nothing in words, the tools that it names; code names many."""
+    found = [
+        frozenset[str]() if verbs else sentences.named_calls(unit)
+        for unit, verbs in zip(split, points, strict=True)
+    ]
+    naming = [at for at, calls in enumerate(found) if calls]
+    for at in naming[MAX_NAMING:]:
+        found[at] = frozenset()
+    return found
+
+
+def _of_record(record: _Record, source: Source) -> list[Sentence]:
+    split, words = record.split, [word_set(unit) for unit in record.split]
     found = []
-    for at, verbs in enumerate(points):
-        if not verbs:
+    for at, (said, calls) in enumerate(zip(record.points, record.calls, strict=True)):
+        if not said and not calls:
             continue
-        near = frozenset().union(*words[max(0, at - 1) : at + 2])
+        verbs = said or words[at] & CLASSES.keys()
+        # The values of a call stand behind its name, each by itself.
+        end = at + (_CALL_UNITS if calls else 2)
+        near = frozenset().union(*words[max(0, at - 1) : end])
         found.append(
             Sentence(
                 source=source,
                 quote=split[at][:MAX_QUOTE_CHARS],
                 words=words[at],
                 near=near - STOP,
-                near_text=" ".join(" ".join(split[max(0, at - 1) : at + 2]).lower().split()),
+                near_text=" ".join(" ".join(split[max(0, at - 1) : end]).lower().split()),
                 verbs=verbs,
                 classes=classes_of(verbs),
                 key=content_words(words[at]),
                 around=" ".join(split[max(0, at - 2) : at + 3]),
-                record=low,
-                asks=bool(asked[at]),
+                record=record.low,
+                asks=bool(record.asked[at] or calls),
+                calls=calls,
             )
         )
     return found

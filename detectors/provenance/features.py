@@ -16,6 +16,7 @@ from tachograph.detectors.provenance.call import (
     in_no_sentence,
 )
 from tachograph.detectors.provenance.content import Sentence, manner
+from tachograph.detectors.provenance.definitions import names_something
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
 from tachograph.detectors.provenance.words import (
@@ -138,7 +139,7 @@ def of_call(known: Known, tool: str, values: Values, *, all_calls: bool = True) 
             continue
         fit = _fit(asked, sentence)
         total = fit.total
-        if total < MIN_FIT:
+        if total < MIN_FIT or not _may_ask(asked, sentence, fit):
             continue
         if total > _FITTING:
             fitting += known.came[sentence.near_text, sentence.words]
@@ -182,6 +183,19 @@ def _fit(asked: Asked, sentence: Sentence) -> _Fit:
         address=any(one in text for one in asked.addresses),
         led=any(one in text for one in asked.led),
     )
+
+
+def _may_ask(asked: Asked, sentence: Sentence, fit: _Fit) -> bool:
+    """Whether a sentence of this kind can ask for the call at all. One that only names tools asks
+    for one of them, with a value. The definition of a tool has to name what the call is pointed at:
+    what it says in words is what the tool does.
+    """
+    if sentence.calls:
+        named = any(asked.tool == one or asked.tool.endswith(f"_{one}") for one in sentence.calls)
+        return named and fit.foreign > 0
+    if not sentence.source.definition:
+        return True
+    return any(one in sentence.near_text and names_something(one) for one in asked.foreign)
 
 
 def _user_fit(wish: Wish, asked: Asked) -> float:

@@ -45,7 +45,9 @@ class Live(Followed[Step]):
         """Whether some brought-in text asks for something, as far as is known."""
         if self._session is not None and self._read == len(self.steps):
             return bool(self._session.known.sentences)
-        return any(part.role == "content" for step in self.steps for part in step.parts)
+        return any(
+            part.role in ("content", "definition") for step in self.steps for part in step.parts
+        )
 
     def _held(self, step: Step) -> Step:
         self.chars += STEP_CHARS

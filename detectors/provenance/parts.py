@@ -15,10 +15,11 @@ import polars as pl
 from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
 from tachograph.detectors.frames import rows_at
 from tachograph.detectors.language.fields import ACTIONS
+from tachograph.detectors.provenance import definitions
 from tachograph.detectors.reference.joins import nulls
 from tachograph.schemas.batch import COLUMNS
 
-Role = Literal["user", "content", "trusted", "call"]
+Role = Literal["user", "content", "trusted", "call", "definition"]
 
 # Of one text; the middle of a longer one is left out.
 MAX_TEXT_CHARS = 16_000
@@ -45,6 +46,8 @@ class _Row(NamedTuple):
     input_messages: str | None
     output_messages: str | None
     system_instructions: str | None
+    tool_definitions: str | None
+    tool_description: str | None
     memory_value: str | None
     process_command_line: str | None
     target_url: str | None
@@ -58,18 +61,20 @@ _CALL = ("event_id", "kind", "tool_name", "tool_args", "tool_call_id", *_DEEDS.v
 _AT = {kind: at for at, kind in enumerate(_DEEDS)}
 _TELLING = (
     "tool_result", "content_text", "input_messages", "output_messages", "system_instructions",
-    "memory_value",
+    "memory_value", "tool_definitions",
 )  # fmt: skip
 _NEEDED = (
-    *_TELLING, "kind", "session_id", "trace_id", "event_id", "event_time", "late", "far", "tenant",
-    "partition_key",
+    *_TELLING, "tool_description", "kind", "session_id", "trace_id", "event_id", "event_time",
+    "late", "far", "tenant", "partition_key",
 )  # fmt: skip
 _READ = frozenset({*_Row._fields, *FACT_COLUMNS, *_NEEDED})
 _TRUSTED = frozenset({"system", "user", "trusted"})
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One of them. `text`: words, a tool's answer, or a call's arguments as JSON."""
+    """One of them. `text`: words, a tool's answer, a call's arguments as JSON, or what the
+    definition of a tool orders.
+    """
 
     role: Role
     text: str
@@ -104,7 +109,12 @@ _HERE = (
     & pl.col("event_id").is_not_null()
     & pl.col("event_time").is_not_null()
 )
-_TELLING_ROW = pl.any_horizontal(pl.col(_TELLING).is_not_null())
+_TELLING_ROW = pl.any_horizontal(
+    pl.col(_TELLING).is_not_null(),
+    # What a call repeats of it was said where the tool was offered.
+    pl.col("tool_description").is_not_null()
+    & (pl.col("kind") == "tool_listing").fill_null(value=False),
+)
 _TELLS = _HERE & _TELLING_ROW
 _DOES = (
     _HERE
@@ -178,6 +188,12 @@ def _parts(row: _Row) -> Iterator[Part]:
     """What was said before what was done, what was done before what it brought in."""
     if row.system_instructions:
         yield _part("trusted", row.system_instructions)
+    if row.tool_definitions:
+        for order in definitions.orders(row.tool_definitions):
+            yield Part("definition", order.text, order.tool)
+    if row.kind == "tool_listing" and row.tool_description:
+        for order in definitions.of_description(row.tool_name or "", row.tool_description):
+            yield Part("definition", order.text, order.tool)
     if row.input_messages:
         yield from _messages(row.input_messages, answers=False)
     kind = row.kind

@@ -69,6 +69,12 @@ _WISHES = re.compile(
     r"|not yet|is to|are to|appreciate|mind|favou?r|wish|hope)\b",
     re.IGNORECASE,
 )
+# A name of several words without blanks, as a program has it.
+_CALLED = re.compile(
+    r"(?<![\w/.@-])[A-Za-z][a-z0-9]{1,30}(?:_{1,2}[A-Za-z0-9]{1,30}){1,6}(?![\w/.@-])"
+    r"|(?<![\w/.@-])[a-z]{2,30}(?:[A-Z][a-z0-9]{1,30}){1,6}(?![\w/.@-])"
+)
+MAX_NAMED = 20
 # Words between what is done and whom it is done to.
 _TOWARDS = re.compile(
     r"\b(?:to|at|with|via|for|as) [\"'<(]?[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.IGNORECASE
@@ -165,6 +171,17 @@ def pointing_verbs(unit: str) -> frozenset[str]:
     if not towards and (_WISHES.search(unit) is None or _REPORT.match(unit) is not None):
         return frozenset()
     return word_set(unit) & CLASSES.keys()
+
+
+@functools.lru_cache(maxsize=8_192)
+def named_calls(unit: str) -> frozenset[str]:
+    """Names of tools in a unit, in small letters, as a program writes them (`send_email`,
+    `sendEmail`): whoever names one where data should be wants it called, in whatever words.
+    """
+    if "_" not in unit and (unit.islower() or unit.isupper()):
+        return frozenset()
+    found = _CALLED.findall(unit)[:MAX_NAMED]
+    return frozenset(one.lower() for one in found if not word_set(one).isdisjoint(CLASSES))
 
 
 def _is_asked(before: str) -> bool:

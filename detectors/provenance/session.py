@@ -100,6 +100,7 @@ class Session:
             asked_for=any(map(wish.said, asked.short)),
             asked=tuple(asked.short),
             calls=self.known.calls,
+            definition=part.role == "definition",
             tool_words=len(content_words(tool_words(part.tool)) & wish.words),
         )
 

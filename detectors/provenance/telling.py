@@ -82,6 +82,8 @@ def _text(judged: Judged) -> str:
     match = judged.match
     source = match.sentence.source
     brought = f"the answer of {source.tool}" if source.tool else "a tool's answer"
+    if source.definition:
+        brought = f"the description of {source.tool or 'a tool'}"
     named = _listed(match.foreign[:MAX_VALUES])
     values = f"; the user never named {named}" if named else ""
     nearer = match.features["fit_beyond_user"] > 0
