@@ -28,6 +28,7 @@ from tachograph.detectors.language.expressions import (
     paths_of,
 )
 from tachograph.detectors.language.fields import FieldMap, UnknownField
+from tachograph.detectors.language.refusals import in_words
 from tachograph.detectors.language.rule import (
     MICROS,
     Absent,
@@ -48,7 +49,6 @@ from tachograph.detectors.language.rule import (
     Values,
 )
 from tachograph.detectors.language.rulefile import Document, RefusedDocument, semantic_hash
-from tachograph.detectors.language.sigma import in_words
 from tachograph.detectors.limits import Limits
 from tachograph.schemas import contracts
 

@@ -30,13 +30,14 @@ class Unreadable(ValueError):
 
 class RefusedDocument(ValueError):
     """A rule that is not honoured: reason, and the keys of the place that says so (in `document`,
-    if that is not the rule itself).
+    if that is not the rule itself). `more`: what else is wrong with it.
     """
 
     def __init__(self, reason: str, *keys: str, document: "Document | None" = None) -> None:
         super().__init__(reason)
         self.keys = keys
         self.document = document
+        self.more: list[RefusedDocument] = []
 
 
 class Document(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaLogSource
 
+from tachograph.detectors.language.refusals import in_words
 from tachograph.detectors.language.rulefile import Document, RefusedDocument
-from tachograph.detectors.language.sigma import POLICY, in_words
+from tachograph.detectors.language.sigma import POLICY
 
 _NOT_SELECTIONS = frozenset({"rules", "condition"})
 

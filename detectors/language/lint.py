@@ -250,11 +250,13 @@ def _named_fields(data: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, selection in detection.items() if isinstance(detection, dict) else ():
         if name in {"condition", "timeframe"}:
             continue
-        for one in selection if isinstance(selection, list) else [selection]:
+        listed = isinstance(selection, list)
+        for at, one in enumerate(selection if listed else [selection]):
+            place = ["detection", str(name), *([str(at)] if listed else [])]
             for key in one if isinstance(one, dict) else ():
                 field = str(key).partition("|")[0]
                 if field:
-                    yield field, "detection", str(name), str(key)
+                    yield field, *place, str(key)
     correlation = data.get("correlation")
     if isinstance(correlation, dict):
         groups = correlation.get("group-by") or []

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 
+# As deep as an item of a map in a list of a selection lies.
+_DEPTH: Final = 3
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 
@@ -45,9 +47,13 @@ class _Loader(SigmaYAMLLoader):
     def construct_mapping(self, node: yaml.MappingNode, *args: Any, **more: Any) -> dict[Any, Any]:
         """A mapping, with what is merged into it."""
         self.flatten_mapping(node)
+        known: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise ConstructorError(None, None, "a name is a text", key.start_mark)
+            if key.value in known:
+                raise ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            known.add(key.value)
         return super().construct_mapping(node, *args, **more)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -108,12 +114,17 @@ def _documents(text: str, file: str) -> Iterator[Document]:
 
 
 def _lines(node: yaml.Node, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
-    if not isinstance(node, yaml.MappingNode) or depth > 2:
+    """Lines of names, and of what stands in lists by its place from 0."""
+    if depth > _DEPTH:
         return
-    for key, value in node.value:
-        name = f"{prefix}{key.value}"
-        yield name, key.start_mark.line + 1
-        yield from _lines(value, f"{name}.", depth + 1)
+    inner: list[tuple[str, yaml.Node, yaml.Node]] = []
+    if isinstance(node, yaml.MappingNode):
+        inner = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = [(str(at), value, value) for at, value in enumerate(node.value)]
+    for name, place, value in inner:
+        yield f"{prefix}{name}", place.start_mark.line + 1
+        yield from _lines(value, f"{prefix}{name}.", depth + 1)
 
 
 def semantic_hash(asked: Any) -> str:

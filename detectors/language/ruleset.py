@@ -18,6 +18,7 @@ from tachograph.detectors.language.documents import Problem, Unreadable, files_o
 from tachograph.detectors.language.fields import ACTIONS, FieldMap, UnknownField
 from tachograph.detectors.language.filters import Filter, filter_of, idle
 from tachograph.detectors.language.pipelines import Lists, Pipelines, read_pipelines
+from tachograph.detectors.language.refusals import in_words
 from tachograph.detectors.language.rule import (
     Correlation,
     Detection,
@@ -28,7 +29,6 @@ from tachograph.detectors.language.rule import (
     Tacho,
 )
 from tachograph.detectors.language.rulefile import Document, RefusedDocument, read, semantic_hash
-from tachograph.detectors.language.sigma import in_words
 from tachograph.detectors.language.tuning import UNTUNED, Tuning, read_tuning, tuned
 from tachograph.detectors.matching.lowering import Lowering
 from tachograph.detectors.reference.reference import Reference, shipped
@@ -200,8 +200,9 @@ class _Builder:
                 self._unique(document)
             make(document)
         except RefusedDocument as refused:
-            place = refused.document or document
-            self.problems.append(place.problem(str(refused), *refused.keys))
+            for one in (refused, *refused.more):
+                place = one.document or document
+                self.problems.append(place.problem(str(one), *one.keys))
             self._broken |= set(document.names)
 
     def _unique(self, document: Document) -> None:

@@ -8,7 +8,6 @@ nothing is dropped.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from sigma.conditions import (
@@ -18,8 +17,7 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
-from sigma.exceptions import SigmaError, SigmaModifierError, SigmaTimespanError
-from sigma.modifiers import SigmaCaseSensitiveModifier, modifier_mapping
+from sigma.modifiers import SigmaCaseSensitiveModifier
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
@@ -109,24 +107,6 @@ class _CasedReference(SigmaFieldReference):
 
 class UnsupportedRule(ValueError):
     """The rule says something this engine does not honour; the message names it."""
-
-
-def in_words(error: SigmaError) -> str:
-    """pySigma's own words, without the place it adds (we name a better one)."""
-    words = str(error.args[0]) if error.args else type(error).__name__
-    return words + _advice(error, words)
-
-
-def _advice(error: SigmaError, words: str) -> str:
-    """What to write instead, where that can be told."""
-    match error:
-        case SigmaTimespanError():
-            return " A number and one of s, m, h, d, w, M, y is valid: 15m"
-        case SigmaModifierError():
-            asked = words.rpartition(" ")[2].strip("'")
-            near = get_close_matches(asked, modifier_mapping, 1)
-            return f"; did you mean {near[0]}?" if near and asked not in modifier_mapping else ""
-    return ""
 
 
 def condition_of(rule: SigmaRule) -> Node:

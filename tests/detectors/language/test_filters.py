@@ -77,7 +77,7 @@ SELECTED = "  s: {a: 1}\n  condition: s\n"
         (SELECTED, WINDOWS, 19, "rules"),
         ("  rules: [r1]\n  s: {a|nosuch: 1}\n  condition: s\n", WINDOWS, 19, "nosuch"),
         ("  rules: [r1]\n  s: {a: 1}\n  condition: t\n", WINDOWS, 22, "'t' not defined"),
-        ("  rules: [r1]\n  s: {a|expand: '%x%'}\n  condition: s\n", WINDOWS, 19, "%x%"),
+        ("  rules: [r1]\n  s: {a|expand: '%x%'}\n  condition: s\n", WINDOWS, 21, "%x%"),
     ],
 )
 def test_a_filter_that_cannot_be_honoured_is_named(

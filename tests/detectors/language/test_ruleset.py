@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tachograph.detectors.language.fields import RAW
-from tachograph.detectors.language.rulefile import MAX_FILE_BYTES
-from tachograph.detectors.language.ruleset import RuleErrors, load
+from tachograph.detectors.language.rulefile import MAX_FILE_BYTES, parse
+from tachograph.detectors.language.ruleset import RuleErrors, build, load
 from tests.detectors.made import rules, stateless
 
 BASE = """
@@ -35,21 +35,25 @@ def correlation(**fields: str) -> str:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        (stateless("  s: {tool.name|re: '(?=x)++'}\n  condition: s"), 3, "possessive"),
-        (stateless(r"  s: {tool.name|re: '(x)(?=x)\1'}" + "\n  condition: s"), 3, "back-reference"),
-        (stateless(r"  s: {tool.name|re: '\1(x)'}" + "\n  condition: s"), 3, "back-reference"),
-        (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 3, "placeholder"),
-        (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 3, "nosuch"),
-        (stateless("  s: {tool.name|contain: x}\n  condition: s"), 3, "did you mean contains?"),
+        (stateless("  s: {tool.name|re: '(?=x)++'}\n  condition: s"), 4, "possessive"),
+        (stateless(r"  s: {tool.name|re: '(x)(?=x)\1'}" + "\n  condition: s"), 4, "back-reference"),
+        (stateless(r"  s: {tool.name|re: '\1(x)'}" + "\n  condition: s"), 4, "back-reference"),
+        (stateless("  s: {tool.name|expand: '%admins%'}\n  condition: s"), 4, "placeholder"),
+        (stateless("  s: {tool.name|nosuch: x}\n  condition: s"), 4, "nosuch"),
+        (stateless("  s: {tool.name|contain: x}\n  condition: s"), 4, "did you mean contains?"),
         (stateless("  s: {tool.name: x}\n  condition: t"), 5, "not defined"),
         (stateless("  s: {tool.name: x}\n  condition: 1 of t*"), 5, "doesn't match any"),
-        (stateless("  s: {tool.name: x}\n  condition: s | count() > 3"), 5, "pipe"),
-        (stateless("  s: {src.ip|cidr: nonsense}\n  condition: s"), 3, "CIDR"),
+        (stateless("  s: {tool.name: x}\n  condition: s | count() > 3"), 5, "aggregations"),
+        (stateless("  s: {tool.name: {x: y}}\n  condition: s"), 4, "not a mapping"),
+        (stateless("  s: {tool.name|gt: x}\n  condition: s"), 4, "modifier gt does not take 'x'"),
+        (stateless("  s: {tool.name: x}\n  condition: s AND s"), 5, "'AND' on: write and"),
+        (stateless("  s: {tool.name: x}\n  condition: s and (s"), 5, "ends too early"),
+        (stateless("  s: {src.ip|cidr: nonsense}\n  condition: s"), 4, "CIDR"),
         (stateless("  s: {x: 1}\n  condition: s", level="grave"), 3, "level grave"),
         (stateless("  s: {x: 1}\n  condition: s", tacho="{confidance: 1}"), 3, "confidance"),
         ("title: x\nlogsource: {category: a}\n", 1, "this is no rule"),
         ("- a\n- b\n", 1, "mapping"),
-        ("a: 1\na: 2\n", 0, "Duplicate"),
+        ("a: 1\na: 2\n", 2, "a is there twice"),
         ("a: [1\n", 2, "YAML"),
         ("action: global\ntitle: x\n", 1, "said of no document"),
     ],
@@ -65,6 +69,19 @@ def test_a_rule_that_cannot_be_honoured_names_line_and_reason(
     assert problem.file == str(file)
     assert reason.lower() in problem.reason.lower()
     assert problem.line == line
+
+
+def test_every_item_that_cannot_be_honoured_is_named_where_it_stands() -> None:
+    text = stateless("""  s:
+    tool.name|nosuch: x
+    tool.server: y
+  t:
+    - tool.name|re: '(x'
+      tool.server: y
+    - tool.server|gt: z
+  condition: s or t""")
+    problems = build(parse(text, "rule.yml"), strict=False).refused
+    assert [problem.line for problem in problems] == [5, 8, 10]
 
 
 def test_all_problems_come_at_once_and_the_rest_can_be_had(tmp_path: Path) -> None:
