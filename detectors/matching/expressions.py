@@ -34,6 +34,13 @@ _PROPERTY = re.compile(r"\\[pP](?:\{\^?[A-Za-z_]+\}|[A-Z])")
 _CLASSES = re.compile(r"\\[sSdDwW]")
 _SAME = re.compile(r"\\(?:[Aznrtfva]|[^0-9A-Za-z<>])", re.ASCII)
 _COUNT = re.compile(r"\{\d+(?:,\d*)?\}")
+# What an expression may begin with and a text need not: it says nothing of where the rest stands,
+# but an engine that looks for the rest must remember how much of it there was.
+_LEAD = re.compile(
+    r"((?:\(\?[ims]+\))*)"
+    r"(?:(?:\[\^?(?:[^\[\]\\]|\\.)+\]|\\[sSdDwW]|[.\w ])(?:\*|\?|\{0(?:,\d*)?\})\??(?![*+?{]))+",
+    re.ASCII,
+)
 _POSIX = re.compile(r"\[:\^?[a-z]+:\]")
 
 
@@ -45,10 +52,10 @@ class Expression:
     """One expression; raises ValueError if no engine takes it."""
 
     def __init__(self, pattern: str) -> None:
-        self._pattern = pattern
-        self._ready = _re2(pattern)
+        self._pattern = anywhere(pattern)
+        self._ready = _re2(self._pattern)
         if self._ready is None:
-            _check(pattern)
+            _check(self._pattern)
 
     def matches(self, texts: Sequence[str]) -> list[bool]:
         """Whether it matches anywhere in each text."""
@@ -84,7 +91,7 @@ class Bundle:
         numbers: list[int] = []
         for number, pattern in patterns.items():
             try:
-                made.Add(respelled(pattern).encode())
+                made.Add(respelled(anywhere(pattern)).encode())
             except (OtherMeaning, re2.error):
                 self._alone.append(number)
             else:
@@ -147,6 +154,12 @@ def _re2(pattern: str) -> Any:
         except re2.error:
             continue
     return None
+
+
+def anywhere(pattern: str) -> str:
+    """The expression without what it need not begin with: it matches in the same texts."""
+    lead = _LEAD.match(pattern)
+    return lead[1] + pattern[lead.end() :] if lead is not None else pattern
 
 
 def respelled(pattern: str) -> str:

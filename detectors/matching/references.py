@@ -7,11 +7,12 @@ where each part may end, with what the groups hold by then; each is found out on
 bounded: a text that would take more counts as the rough expression says, which is that it matches.
 """
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from tachograph.detectors.matching.expressions import Expression, ready
+from tachograph.detectors.matching.expressions import ready
 from tachograph.detectors.matching.regex_tree import (
     Alt,
     Anchor,
@@ -29,6 +30,8 @@ from tachograph.detectors.matching.regex_tree import (
 
 # Questions that a text may take: some hundred milliseconds.
 MAX_STEPS = 200_000
+# Answers kept, of an expression for one character and a character each.
+MAX_CHARS = 65_536
 _MAX_RUN_CHARS = 8
 _REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
 # A place of the text, and what the groups hold there: number, begin, end.
@@ -114,6 +117,7 @@ class Referring:
         # What the text must repeat, so many times: a run of so many characters.
         self._repeats, chars = max((self._times[g.number], _shortest(g.inner)) for g in groups)
         self._run_chars = min(chars, _MAX_RUN_CHARS)
+        self._firsts, self._empty = _firsts(self._tree)
 
     def matches(self, text: str) -> bool:
         """Whether it matches anywhere in a text that the rough expression matches."""
@@ -121,9 +125,16 @@ class Referring:
             return False
         run = _Run(text, self._times, self._max_steps)
         try:
-            return any(run.ends(self._tree, at, ()) for at in range(len(text) + 1))
+            return any(run.ends(self._tree, at, ()) for at in self._begins(text))
         except _TooMuch:
             return True
+
+    def _begins(self, text: str) -> Iterable[int]:
+        """Places where a match may begin."""
+        if self._empty:
+            return range(len(text) + 1)
+        good = {char for char in set(text) if any(_is(source, char) for source in self._firsts)}
+        return [at for at, char in enumerate(text) if char in good]
 
     def _may(self, text: str) -> bool:
         """Whether any run of characters stands in the text as often as it must."""
@@ -167,6 +178,32 @@ def _shortest(tree: Tree) -> int:
     return 0
 
 
+def _firsts(tree: Tree) -> tuple[frozenset[str], bool]:
+    """Characters that a match may begin with, as expressions, and whether it may be empty, or begin
+    with what is not known.
+    """
+    match tree:
+        case Chars(source):
+            return frozenset({source}), False
+        case Cat(parts):
+            found: frozenset[str] = frozenset()
+            for part in parts:
+                more, empty = _firsts(part)
+                found |= more
+                if not empty:
+                    return found, False
+            return found, True
+        case Alt(parts):
+            each = [_firsts(part) for part in parts]
+            return frozenset().union(*(more for more, _ in each)), any(empty for _, empty in each)
+        case Repeat(inner, least):
+            more, empty = _firsts(inner)
+            return more, empty or not least
+        case Group(_, inner):
+            return _firsts(inner)
+    return frozenset(), True
+
+
 class _Run:
     """One text."""
 
@@ -176,7 +213,6 @@ class _Run:
         self._left = max_steps
         self._counted: dict[str, int] = {}
         self._known: dict[tuple[int, int, _Held], _Reached] = {}
-        self._chars: dict[tuple[str, str], bool] = {}
 
     def ends(self, tree: Tree, at: int, held: _Held) -> _Reached:
         """Where the part may end that begins at the place, and what is held then."""
@@ -257,14 +293,7 @@ class _Run:
         return frozenset((place, held) for place in range(at + least, end + 1))
 
     def _is(self, source: str, at: int) -> bool:
-        if at >= len(self._text):
-            return False
-        key = (source, self._text[at])
-        known = self._chars.get(key)
-        if known is None:
-            (known,) = _one(source).matches([self._text[at]])
-            self._chars[key] = known
-        return known
+        return at < len(self._text) and _is(source, self._text[at])
 
     def _stands(self, kind: AnchorKind, at: int) -> bool:
         text = self._text
@@ -294,8 +323,11 @@ _NOWHERE: _Reached = frozenset()
 _ANYTHING = "(?s:.*)"
 
 
-def _one(source: str) -> Expression:
-    return ready(f"\\A(?:{source})\\z")
+@functools.lru_cache(maxsize=MAX_CHARS)
+def _is(source: str, char: str) -> bool:
+    """Whether the expression for one character matches it."""
+    (found,) = ready(f"\\A(?:{source})\\z").matches([char])
+    return found
 
 
 def _in_word(char: str) -> bool:

@@ -9,6 +9,7 @@ from tachograph.detectors.matching.expressions import (
     Bundle,
     Expression,
     OtherMeaning,
+    anywhere,
     ready,
     respelled,
 )
@@ -48,6 +49,26 @@ def _sound(pattern: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("(?i)[^\\n]{0,25}(a|b)", "(?i)(a|b)"),
+        ("a*b?c", "c"),
+        (".*?x", "x"),
+        (r"\s*\w{0,3}^x", "^x"),
+        ("a**b", "a**b"),
+        ("a{1,3}b", "a{1,3}b"),
+        ("[]a]*b", "[]a]*b"),
+        ("(?x) *b", "(?x) *b"),
+        ("a*|b", "|b"),
+    ],
+)
+def test_what_an_expression_need_not_begin_with_is_not_looked_for(pattern: str, left: str) -> None:
+    assert anywhere(pattern) == left
+    some = ["", "b", "xaab", "c", "a\nx", "]b"]
+    assert Expression(pattern).matches(some) == slowly(pattern, some)
 
 
 def test_a_bundle_whose_memory_runs_out_leaves_nothing_out() -> None:
