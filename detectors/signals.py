@@ -323,7 +323,9 @@ def _asked(bounds: Sequence[Bound]) -> str:
 
 
 def _what(event: Facts) -> str:
-    return event.tool_name or event.kind or "?"
+    """What happened, in a word; of raw events what they say in the first field that was asked."""
+    said = (f"{name}={value[:MAX_SAID_CHARS]}" for name, value in event.said.items())
+    return event.tool_name or event.kind or next(said, "?")
 
 
 def _number(value: float) -> str:

@@ -23,6 +23,7 @@ from tachograph.detectors.language.rule import (
 )
 from tachograph.detectors.language.rulefile import parse
 from tachograph.detectors.language.ruleset import RuleErrors, build
+from tests.detectors.language.judged import signals
 from tests.detectors.made import rules
 
 BASE = """
@@ -387,3 +388,22 @@ def test_absence_and_first_seen_values_are_kinds_of_their_own() -> None:
     assert first.asks == FirstSeen(["tool.name"], 86_400_000_000)
     assert (first.meta.kind, first.closed) == ("first_seen", False)
     assert one("tacho: {window: tumbling}\n").closed
+
+
+def test_steps_of_raw_events_are_named_by_what_they_say() -> None:
+    text = """
+title: first
+name: first
+logsource: {product: windows}
+detection: {s: {EventID: 1}, condition: s}
+---
+title: second
+name: second
+logsource: {product: windows}
+detection: {s: {EventID: 2}, condition: s}
+---
+title: both
+correlation: {type: temporal_ordered, rules: [first, second], timespan: 1m}
+"""
+    (signal,) = signals(rules(text, RAW), {"EventID": 1}, {"EventID": 2})
+    assert signal.reason.text == "both: EventID=1 → EventID=2 within 60 s"
