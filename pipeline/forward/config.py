@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import yaml
 
+from tachograph.pipeline import plain_yaml
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.forward.destination import DestinationType, Options, Secret, types
 from tachograph.pipeline.forward.formats import Format, formats
@@ -113,7 +114,7 @@ def _tables(path: Path) -> tuple[list[Any], list[str]]:
         document = _document(path, content.decode())
     except OSError as error:
         return [], [f"cannot be read: {error.strerror}"]
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         return [], [f"is no {_language(path)}: {error}"]
     if not isinstance(document, dict):
         return [], ["begins with destinations:"]
@@ -134,7 +135,7 @@ def _language(path: Path) -> str:
 def _document(path: Path, text: str) -> Any:
     if _language(path) == "TOML":
         return tomllib.loads(text)
-    document = yaml.safe_load(text)
+    document = plain_yaml.loaded(text)
     return {} if document is None else document
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tachograph.pipeline.normalize import limits, native, results
+from tachograph.pipeline.normalize import envelopes, limits, native, results
 from tachograph.pipeline.normalize.formats.decoder import Decoder, Told
 from tachograph.pipeline.normalize.formats.reading import Context, Object
 from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item
@@ -17,9 +17,13 @@ _DUMP_KEYS: Final = frozenset({"headers", "key", "topic", "partition", "offset",
 
 
 def undumped(item: Any) -> Any:
-    """The value inside a record as tools dump it; anything else as it is."""
-    if item.__class__ is not dict or not _DUMP_KEYS.issuperset(item) or "key" not in item:
+    """The value inside a record as tools dump it, or inside another envelope; anything else as it
+    is.
+    """
+    if item.__class__ is not dict:
         return item
+    if not _DUMP_KEYS.issuperset(item) or "key" not in item:
+        return envelopes.inner(item)
     value = next((item[name] for name in _DUMPED if name in item), None)
     if value.__class__ is str:
         try:
@@ -31,7 +35,9 @@ def undumped(item: Any) -> Any:
     headers = item.get("headers")
     named = headers if headers.__class__ is dict else {}
     attributes = {name[3:]: text for name, text in named.items() if name.startswith("ce_")}
-    return {**attributes, "data": value} if "specversion" in attributes else value
+    if "specversion" in attributes:
+        return {**attributes, "data": value}
+    return envelopes.inner(value)
 
 
 def take(
@@ -52,8 +58,8 @@ def take(
         except BadInput as problem:
             decoded.faults.append(Fault(index, problem, b""))
     read = decoder.read([item for _, item, _ in sound], context)
-    for (index, _, meaning), told in zip(sound, read.told, strict=True):
-        if not told:
+    for at, ((index, _, meaning), told) in enumerate(zip(sound, read.told, strict=True)):
+        if not told and at not in read.joined:
             decoded.foreign += 1
         for number, one in enumerate(told):
             _add(one, (index, first + len(decoded.items)), number, meaning, decoded)
@@ -64,6 +70,7 @@ def _add(
     told: Told, places: tuple[int, int], number: int, meaning: bytes, decoded: Decoded
 ) -> None:
     row, (index, place) = told.row, places
+    row.setdefault("kind", "other")
     results.judge(row)
     if row.get("event_time") is None:
         decoded.faults.append(

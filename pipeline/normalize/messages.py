@@ -150,6 +150,8 @@ def answered(response: Any) -> tuple[Any, list[str]]:
     """(messages, finish reasons) of what a model's interface answered, whichever it is: chat
     completions, responses, Anthropic messages, Gemini, Bedrock, or the words alone.
     """
+    if response.__class__ is str and response.startswith(_STREAM):
+        return _streamed(response)
     if response.__class__ is not dict:
         return (response or None) if response.__class__ in (str, list) else None, []
     found: list[Any] = []
@@ -165,9 +167,37 @@ def answered(response: Any) -> tuple[Any, list[str]]:
     if inner.__class__ is dict:
         found.append(inner.get("message"))
     if not found and "content" in response:
-        found.append({"role": "assistant", "content": response["content"]})
+        asked = {"tool_calls": response["tool_calls"]} if response.get("tool_calls") else {}
+        found.append({"role": "assistant", "content": response["content"], **asked})
     why += [response.get("stop_reason"), response.get("stopReason")]
     return [m for m in found if m.__class__ is dict] or None, [w for w in why if w.__class__ is str]
+
+
+_STREAM: Final = ("data:", "event:")
+MAX_CHUNKS: Final = 20_000
+
+
+def _streamed(text: str) -> tuple[Any, list[str]]:
+    """The same of server-sent events: the words of all chunks in one message, since a word that is
+    cut in two is found by nobody. What has no words stays as it came.
+    """
+    said: list[str] = []
+    why: list[str] = []
+    for line in text.split("\n", MAX_CHUNKS)[:MAX_CHUNKS]:
+        chunk = parsed(line.removeprefix("data:").strip()) if line.startswith("data:") else None
+        if chunk.__class__ is not dict:
+            continue
+        # Responses and Anthropic messages give a piece at the top, chat completions by choice.
+        pieces = [chunk.get("delta"), *(one.get("delta") for one in _dicts(chunk.get("choices")))]
+        for piece in pieces:
+            words = piece.get("content", piece.get("text")) if piece.__class__ is dict else piece
+            if words.__class__ is str:
+                said.append(words)
+        ended = [one.get("finish_reason") for one in _dicts(chunk.get("choices"))]
+        why += [one for one in ended if one.__class__ is str]
+    if not any(said):
+        return text, why
+    return [{"role": "assistant", "content": "".join(said)}], why
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

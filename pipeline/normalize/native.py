@@ -34,6 +34,10 @@ _decode = msgspec.json.Decoder().decode
 _lines = msgspec.json.Decoder().decode_lines
 _canonical = msgspec.json.Encoder(order="sorted").encode
 _snapshot = msgspec.json.Decoder(StateSnapshot).decode
+_NO_ACTION: Final = (
+    "an action has a kind and an event_time, and no format that is known recognises this object:"
+    " `tacho map list` has them, a mapping file of your own adds one"
+)
 # Stands for an object that gives a key twice.
 _TWICE: Final = object()
 
@@ -166,7 +170,7 @@ def _item(item: Row, index: int, meaning: bytes) -> Item:
     renamed(item)
     item.setdefault("source_kind", "native")
     if item.get("kind") is None or item.get("event_time") is None:
-        raise BadInput("missing", "an action has a kind and an event_time")
+        raise BadInput("missing", _NO_ACTION)
     extra = item.get("attributes")
     if extra.__class__ is dict and len(extra) > limits.ATTRIBUTES:
         raise BadInput("too_many", f"an action may have {limits.ATTRIBUTES} attributes")

@@ -5,7 +5,7 @@ known here, or names of OpenTelemetry's conventions.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tachograph.pipeline.normalize.formats.decoder import Read, Told, Written
@@ -45,7 +45,7 @@ class CloudEvents(Written):
         told: list[list[Told]] = []
         for item in items:
             event = item if self.recognises(item) else of_headers(context.headers, item)
-            told.append([] if event is None else [_told(event)])
+            told.append([] if event is None else list(_told(event, context)))
         return Read(told)
 
 
@@ -75,7 +75,7 @@ def carried(item: Any, headers: Mapping[str, bytes]) -> Object | None:
         return None
     event = item if FORMAT.recognises(item) else of_headers(headers, item)
     data = unwrapped(event) if event is not None else None
-    return data if data.__class__ is dict and data.get("kind") not in KINDS else None
+    return data if data.__class__ is dict and not _is_action(data) else None
 
 
 def unwrapped(event: Object) -> Any:
@@ -89,13 +89,31 @@ def unwrapped(event: Object) -> Any:
     return within(data)
 
 
-def _told(event: Object) -> Told:
-    """An event that carries an action, or names of conventions; what else it carries is kept."""
+def _told(event: Object, context: Context) -> Iterator[Told]:
+    """An event that carries an action or several, or names of conventions; what else it carries is
+    kept.
+    """
     data = unwrapped(event)
+    ident = f"{event.get('source')}/{event.get('id')}"
+    if data.__class__ is not list or not all(_is_action(one) for one in data):
+        yield Told(_row(event, data, context), ident)
+        return
+    for number, one in enumerate(data):
+        yield Told(_row(event, one, context), f"{ident}/{number}")
+
+
+def _is_action(data: Any) -> bool:
+    return data.__class__ is dict and data.get("kind") in KINDS
+
+
+def _row(event: Object, data: Any, context: Context) -> Row:
     row, extra = _carried(data)
     row.setdefault("kind", "other")
     row.setdefault("source_kind", SOURCE)
     when = time_us(event.get("time"))
+    if when is None:
+        # The time of an event is optional.
+        when = context.observed_us
     if when is not None:
         row.setdefault("event_time", when)
     trace = trace_of(event.get("traceparent"))
@@ -116,13 +134,13 @@ def _told(event: Object) -> Told:
         extra["cloudevent.subject"] = event["subject"]
     if extra:
         row["attributes"] = {**extra, **(row.get("attributes") or {})}
-    return Told(row, f"{source}/{event.get('id')}")
+    return row
 
 
 def _carried(data: Any) -> tuple[Row, Row]:
     if data.__class__ is not dict:
         return {}, {} if data is None else {"data": data}
-    if data.get("kind") in KINDS:
+    if _is_action(data):
         row = dict(data)
         renamed(row)
         return row, {}

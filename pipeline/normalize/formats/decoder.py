@@ -28,6 +28,8 @@ class Read(msgspec.Struct):
 
     told: list[list[Told]]
     naming: list[Row] = []
+    # Items that tell no action of their own, since they complete one of another item.
+    joined: frozenset[int] = frozenset()
 
 
 class Sample(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

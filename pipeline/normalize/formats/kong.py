@@ -19,13 +19,26 @@ from tachograph.pipeline.normalize.formats.reading import (
     kind_of,
     objects,
     outcome_of_status,
+    rest,
     said_in,
+    status_code,
     time_us,
     within,
 )
+from tachograph.pipeline.normalize.identity import RESPONSE
 from tachograph.pipeline.normalize.messages import answered, words
 from tachograph.pipeline.normalize.raw import Row
 
+# What fields hold already, and what holds words that no one may see (`sanitizer`) or that are not
+# this request's. All else is kept.
+_HELD: Final = frozenset(
+    {
+        "ai", "consumer", "authenticated_entity", "client_ip", "started_at", "trace_id", "tries",
+        "upstream_status", "request.id", "request.method", "request.headers", "request.tls",
+        "response.headers", "response.status", "latencies.request", "service.name",
+        "service.host",
+    }
+)  # fmt: skip
 _DECISIONS: Final = {"allow": "allow", "deny": "deny"}
 
 
@@ -58,6 +71,9 @@ def _told(item: Object) -> Iterator[Told]:
     for number, rpc in enumerate(objects(at(item, "ai.mcp.rpc"))):
         told = True
         yield Told(_rpc(rpc, shared), f"{request}/rpc/{number}" if request else None)
+    for number, rpc in enumerate(objects(at(item, "ai.a2a.rpc"))):
+        told = True
+        yield Told(_a2a(rpc, shared), f"{request}/a2a/{number}" if request else None)
     for number, audit in enumerate(objects(at(item, "ai.mcp.audit"))):
         told = True
         yield Told(_audit(audit, shared), f"{request}/audit/{number}" if request else None)
@@ -84,6 +100,7 @@ def _shared(item: Object) -> Row:
     began = time_us(item.get("started_at"), "ms")
     took = at(item, "latencies.request")
     row: Row = {"source_kind": "kong", "source_id": "kong", "event_time": began}
+    row["attributes"] = rest(item, _HELD)
     if began is not None and took.__class__ in (int, float) and took >= 0:
         row |= {"start_time": began, "event_time": began + int(took * 1000)}
         row["duration_ms"] = float(took)
@@ -99,7 +116,7 @@ def _shared(item: Object) -> Row:
         src_ip=item.get("client_ip"),
         user_agent=at(item, "request.headers.user-agent"),
         http_method=at(item, "request.method"),
-        http_status=status,
+        http_status=status_code(status),
         outcome=outcome_of_status(status),
         gateway_request_id=at(item, "request.id"),
         service_name=at(item, "service.name"),
@@ -108,11 +125,15 @@ def _shared(item: Object) -> Row:
 
 def _completion(item: Object, proxy: Object, shared: Row) -> Row:
     asked = within(at(proxy, "payload.request"))
-    answers, why = answered(within(at(proxy, "payload.response")))
+    came = within(at(proxy, "payload.response"))
+    answers, why = answered(came)
     row = {**shared, "kind": "completion", "operation": "chat"}
     said = words(answers)
     if said:
         row.update(content_text=said, content_role="assistant", content_direction="out")
+    response = at(came, "id")
+    if response.__class__ is str:
+        row["attributes"] = {**row["attributes"], RESPONSE: response}
     return filled(
         row,
         model_name=at(proxy, "meta.request_model"),
@@ -122,7 +143,9 @@ def _completion(item: Object, proxy: Object, shared: Row) -> Row:
         usage_input_tokens=first(proxy, "usage.prompt_tokens", "usage.prompt_token"),
         usage_output_tokens=first(proxy, "usage.completion_tokens", "usage.completion_token"),
         usage_cost_usd=at(proxy, "usage.cost"),
-        input_messages=first(asked, "messages", "input", "prompt"),
+        input_messages=first(asked, "messages", "input", "prompt", "contents"),
+        system_instructions=at(asked, "system"),
+        tool_definitions=at(asked, "tools"),
         output_messages=answers,
         finish_reasons=why or None,
     )
@@ -134,12 +157,17 @@ def _rpc(rpc: Object, shared: Row) -> Row:
     row = {**shared, "kind": kind_of(None, method) or "other"}
     error = first(rpc, "error") or at(came, "error")
     failed = error is not None or at(came, "result.isError") is True
-    row["outcome"] = "failed" if failed else "succeeded"
+    if failed:
+        row["outcome"] = "failed"
+    elif came is None and row.get("outcome") == "succeeded":
+        # That the gateway answered does not say that the tool did well.
+        row["outcome"] = "unknown"
     if row["kind"] == "tool_call":
         row["attempt"] = "executed"
-    took = rpc.get("latency")
-    if took.__class__ in (int, float):
-        row["duration_ms"] = float(took)
+    _took(row, rpc)
+    if rpc.get("id") is not None:
+        # Each peer counts for itself: within a trace two servers may both have a call 7.
+        row["attributes"] = {**row["attributes"], "jsonrpc.request.id": str(rpc["id"])}
     return filled(
         row,
         operation=method,
@@ -147,7 +175,6 @@ def _rpc(rpc: Object, shared: Row) -> Row:
         tool_type="mcp",
         tool_name=first(rpc, "tool_name") or at(asked, "params.name"),
         tool_server=shared.get("service_name"),
-        tool_call_id=rpc.get("id"),
         tool_args=at(asked, "params.arguments"),
         tool_result=said_in(at(came, "result.content")) or at(came, "result"),
         tool_result_bytes=rpc.get("response_body_size"),
@@ -155,6 +182,46 @@ def _rpc(rpc: Object, shared: Row) -> Row:
         error_type=None if not failed else "tool_error" if error is None else "rpc_error",
         error_message=error if error.__class__ is str else at(error, "message"),
     )
+
+
+def _took(row: Row, rpc: Object) -> None:
+    took = rpc.get("latency")
+    if took.__class__ in (int, float):
+        row["duration_ms"] = float(took)
+
+
+def _a2a(rpc: Object, shared: Row) -> Row:
+    """A message of one agent to another; how the task ended is in its state, if anywhere."""
+    asked, came = within(at(rpc, "payload.request")), within(at(rpc, "payload.response"))
+    state = first(rpc, "task_state") or at(came, "result.status.state")
+    error = first(rpc, "error") or at(came, "error")
+    row = {**shared, "kind": "agent_call", "attempt": "executed"}
+    if error is not None:
+        row["outcome"] = "failed"
+    elif row.get("outcome") == "succeeded":
+        row["outcome"] = _STATES.get(state, "unknown") if state.__class__ is str else "unknown"
+    _took(row, rpc)
+    method = first(rpc, "method") or at(asked, "method")
+    named = {name: rpc.get(name) for name in ("id", "task_id")}
+    told = {f"a2a.{name}": str(value) for name, value in named.items() if value is not None}
+    row["attributes"] = {**row["attributes"], **told}
+    return filled(
+        row,
+        operation=method,
+        session_id=first(rpc, "context_id") or at(asked, "params.message.contextId"),
+        content_text=words([at(asked, "params.message")]),
+        content_direction="out",
+        peer_agent_id=shared.get("service_name"),
+        error_message=error if error.__class__ is str else at(error, "message"),
+    )
+
+
+_STATES: Final = {
+    "completed": "succeeded",
+    "failed": "failed",
+    "rejected": "denied",
+    "canceled": "cancelled",
+}
 
 
 def _audit(audit: Object, shared: Row) -> Row:

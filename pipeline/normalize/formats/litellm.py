@@ -12,6 +12,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     first,
     hexadecimal,
     objects,
+    rest,
     said_in,
     time_us,
 )
@@ -26,8 +27,40 @@ _VERDICTS: Final = {
     "guardrail_intervened": "block",
     "guardrail_failed_to_respond": "error",
 }
-_EMBEDDINGS: Final = ("embedding", "aembedding")
+# Calls that ask no model for words; `a` before a name is the same, asynchronous.
+_KINDS: Final = {
+    "embedding": "index",
+    "rerank": "retrieval",
+    "vector_store_search": "retrieval",
+    "search": "retrieval",
+    "moderation": "guardrail",
+    "list_mcp_tools": "tool_listing",
+    "send_message": "agent_call",
+    "file_upload": "file",
+    "create_file": "file",
+    "file_content": "file",
+    "health_check": "heartbeat",
+}
+# What payloads of releases before litellm_call_id have in common.
+_OLDER: Final = frozenset({"startTime", "endTime", "status", "model"})
 _TOOL: Final = "metadata.mcp_tool_call_metadata"
+# What fields hold already; what is huge and static; what holds secrets of the proxy. All else is
+# kept.
+_HELD: Final = frozenset(
+    {
+        "id", "litellm_call_id", "session_id", "trace_id", "call_type", "status", "startTime",
+        "endTime", "model", "api_base", "custom_llm_provider", "model_parameters", "messages",
+        "response", "prompt_tokens", "completion_tokens", "total_tokens", "response_cost",
+        "end_user", "user_agent", "requester_ip_address", "request_tags", "error_str",
+        "error_information", "guardrail_information", "hidden_params", "model_map_information",
+        "standard_built_in_tools_params", "cost_breakdown", "metadata.usage_object",
+        "metadata.mcp_tool_call_metadata", "metadata.requester_custom_headers",
+        "metadata.user_api_key_auth_metadata", "metadata.user_api_key_hash",
+        "metadata.user_api_key_alias", "metadata.user_api_key_user_id", "metadata.user_agent",
+        "metadata.requester_ip_address", "metadata.requester_metadata.agent",
+        "metadata.requester_metadata.agent_name",
+    }
+)  # fmt: skip
 
 
 class LiteLlm(Written):
@@ -38,7 +71,7 @@ class LiteLlm(Written):
 
     def recognises(self, item: Object) -> bool:
         """See Decoder."""
-        return "litellm_call_id" in item and "call_type" in item
+        return "call_type" in item and ("litellm_call_id" in item or item.keys() >= _OLDER)
 
     def read(self, items: Sequence[Object], context: Context) -> Read:
         """See Decoder."""
@@ -50,11 +83,11 @@ FORMAT = LiteLlm()
 
 
 def _told(item: Object) -> Iterator[Told]:
-    call = str(item.get("litellm_call_id"))
+    call = first(item, "litellm_call_id", "id")
     shared = _shared(item)
-    yield Told(_call(item, shared), f"{call}/{item.get('status')}")
+    yield Told(_call(item, shared), call and f"{call}/{item.get('status')}")
     for number, guardrail in enumerate(objects(item.get("guardrail_information"))):
-        yield Told(_guardrail(guardrail, shared), f"{call}/guardrail/{number}")
+        yield Told(_guardrail(guardrail, shared), call and f"{call}/guardrail/{number}")
 
 
 def _shared(item: Object) -> Row:
@@ -68,7 +101,8 @@ def _shared(item: Object) -> Row:
     return filled(
         row,
         agent_id=first(item, "metadata.user_api_key_alias", "metadata.requester_metadata.agent",
-                       "metadata.user_api_key_team_alias", "user_agent"),
+                       "metadata.user_api_key_team_alias", "user_agent",
+                       "metadata.user_agent", "metadata.user_api_key_hash"),
         agent_name=first(item, "metadata.requester_metadata.agent_name",
                          "metadata.requester_metadata.agent"),
         agent_owner=first(item, "metadata.user_api_key_team_alias",
@@ -99,6 +133,7 @@ def _times(row: Row, begin: Any, end: Any) -> None:
 
 def _call(item: Object, shared: Row) -> Row:
     row = dict(shared)
+    row["attributes"] = rest(item, _HELD)
     _times(row, item.get("startTime"), item.get("endTime"))
     good = item.get("status") == "success"
     filled(
@@ -113,21 +148,23 @@ def _call(item: Object, shared: Row) -> Row:
         row["outcome"] = "denied"
     tool = at(item, _TOOL)
     if tool.__class__ is dict:
-        return _tool(row, tool)
+        return _tool(row, tool, item)
     if item.get("call_type") == "call_mcp_tool":
         # Without its metadata the model's name alone tells the tool.
-        return _tool(row, {"name": str(item.get("model") or "").removeprefix("MCP: ")})
+        return _tool(row, {"name": str(item.get("model") or "").removeprefix("MCP: ")}, item)
     return _completion(row, item)
 
 
-def _tool(row: Row, tool: Object) -> Row:
+def _tool(row: Row, tool: Object, item: Object) -> Row:
     """A tool of an MCP server, called through the proxy. That the call returned says nothing yet of
     what the tool did: `isError` does.
     """
-    result = tool.get("result")
+    result = tool.get("result") or item.get("response") or None
     if at(result, "isError") is True:
         row["outcome"] = "failed"
         row.setdefault("error_type", "tool_error")
+    elif row["outcome"] == "succeeded" and result.__class__ is not dict:
+        row["outcome"] = "unknown"
     return filled(
         row,
         kind="tool_call",
@@ -144,15 +181,17 @@ def _completion(row: Row, item: Object) -> Row:
     answers, why = answered(item.get("response"))
     said = words(answers)
     operation = item.get("call_type")
-    listing = operation == "list_mcp_tools"
-    row["kind"] = "index" if operation in _EMBEDDINGS else "completion"
+    plain = operation.removeprefix("a") if operation.__class__ is str else ""
+    row["kind"] = _KINDS.get(operation) or _KINDS.get(plain) or "completion"
+    listing = row["kind"] == "tool_listing"
     if listing:
-        row["kind"] = "tool_listing"
+        tools = at(item, "response.tools") or item.get("response") or None
+        filled(row, tool_type="mcp", mcp_method="tools/list", tool_definitions=tools)
     if said:
         row.update(content_text=said, content_role="assistant", content_direction="out")
     response = at(item, "response.id") or item.get("id")
     if response and not listing:
-        row["attributes"] = {RESPONSE: str(response)}
+        row["attributes"][RESPONSE] = str(response)
     return filled(
         row,
         model_name=item.get("model"),

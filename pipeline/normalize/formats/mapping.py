@@ -15,6 +15,7 @@ samples: [{…}]                   # objects of the system, each with what it gi
 """
 
 import functools
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +24,16 @@ from typing import Any, Final, Literal
 import msgspec
 import yaml
 
+from tachograph.pipeline import plain_yaml
 from tachograph.pipeline.normalize.formats.decoder import Read, Sample, Told
 from tachograph.pipeline.normalize.formats.reading import (
+    NOTHING,
     TIMES,
     UNITS_US,
     Context,
     Object,
     at,
+    ctime_us,
     duration_ms,
     first,
     host_of,
@@ -62,7 +66,7 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     at: str | list[str] = []
     # The same whatever the object says.
     value: Any = None
-    # A text with {paths} in it; nothing where one of them is not there.
+    # A text with {paths} in it; where one of them is not there, what `at` says.
     text: str | None = None
     # JSON text at this path, in which the other paths lie.
     inside: str | None = None
@@ -71,7 +75,8 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     # A time: so much later, by the number at this path.
     plus: str | None = None
     plus_unit: Literal["s", "ms", "us", "ns"] = "ms"
-    # Other words for what is there; `4xx` stands for a class of statuses, `*` for anything else.
+    # Other words for what is there; `4xx` stands for a class of statuses, `*` for anything else,
+    # and `"*": "*"` leaves that as it is.
     map: dict[str, Any] = {}
     # Of messages, their words; of a list of objects, this of each.
     words: bool = False
@@ -83,6 +88,10 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     split: str | None = None
     # An address without its port.
     host: bool = False
+    # Of several texts, the first that is an IP address.
+    ip: bool = False
+    # Where nothing is there.
+    default: Any = None
     # What a model's interface answered, whichever it is: its messages.
     answer: bool = False
 
@@ -94,19 +103,26 @@ class When(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     absent: list[str] = []
     # Path → the value, or several of which one must be there.
     equals: dict[str, Any] = {}
+    # Path → the value, or several of which none may be there.
+    differs: dict[str, Any] = {}
     starts: dict[str, str] = {}
 
     def holds(self, item: Object) -> bool:
         """Whether it holds."""
         # Loops, since this runs for each action of each object.
         for path in self.present:
-            if at(item, path) is None:
+            found = at(item, path)
+            if found is None or found in NOTHING:
                 return False
         for path in self.absent:
-            if at(item, path) is not None:
+            found = at(item, path)
+            if found is not None and found not in NOTHING:
                 return False
         for path, wanted in self.equals.items():
             if not _is(at(item, path), wanted):
+                return False
+        for path, unwanted in self.differs.items():
+            if _is(at(item, path), unwanted):
                 return False
         return not self.starts or all(
             str(at(item, path) or "").startswith(text) for path, text in self.starts.items()
@@ -115,7 +131,7 @@ class When(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether it asks nothing."""
-        return not (self.present or self.absent or self.equals or self.starts)
+        return not (self.present or self.absent or self.equals or self.differs or self.starts)
 
 
 def _is(found: Any, wanted: Any) -> bool:
@@ -127,6 +143,9 @@ class MappedAction(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     fields: dict[str, str | list[str] | Value]
     when: When = When()
+    # Attributes by a name of their own, as `gen_ai.response.id`, by which two reports of a
+    # completion meet.
+    attributes: dict[str, str | list[str] | Value] = {}
 
 
 class MappingFile(
@@ -137,7 +156,8 @@ class MappingFile(
     name: str
     title: str
     actions: list[MappedAction]
-    recognise: When = When()
+    # One condition, or several of which one must hold.
+    recognise: When | list[When] = When()
     about: str = ""
     # Where one object holds many: the path of the list. `^` before a path leads out of it again.
     of_each: str | None = None
@@ -154,12 +174,13 @@ def load(path: Path) -> MappingFile:
     """A mapping file. Raises BadMapping, which names the file and every problem."""
     try:
         content = path.read_bytes()
-        if len(content) > MAX_FILE_BYTES:
-            raise BadMapping(f"{path}: a mapping file may have {MAX_FILE_BYTES} bytes")
-        mapping = msgspec.convert(yaml.safe_load(content), MappingFile)
     except OSError as error:
         raise BadMapping(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+    if len(content) > MAX_FILE_BYTES:
+        raise BadMapping(f"{path}: a mapping file may have {MAX_FILE_BYTES} bytes")
+    try:
+        mapping = msgspec.convert(plain_yaml.loaded(content), MappingFile)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadMapping(f"{path}: {error}") from error
     problems = list(_problems(mapping))
     if problems:
@@ -174,11 +195,12 @@ def _problems(mapping: MappingFile) -> Iterator[str]:
         yield "actions: none is given"
     for number, action in enumerate(mapping.actions):
         place = f"actions[{number}].fields"
-        for name, value in action.fields.items():
+        for name in action.fields:
             if name not in COLUMNS:
                 yield f"{place}.{name}: no field of an action (`tacho schema action` lists them)"
             elif name in SERVER_FILLED:
                 yield f"{place}.{name}: only Tachograph itself fills this field"
+        for name, value in (*action.fields.items(), *action.attributes.items()):
             if isinstance(value, Value) and not (
                 value.at or value.text or value.value is not None or value.inside
             ):
@@ -199,6 +221,13 @@ class Mapped:
             [(name, _reader(name, _as_value(how))) for name, how in action.fields.items()]
             for action in mapping.actions
         ]
+        self._named = [
+            [(name, _reader(name, _as_value(how))) for name, how in action.attributes.items()]
+            for action in mapping.actions
+        ]
+        asked = mapping.recognise
+        asked = [asked] if isinstance(asked, When) else asked
+        self._known_by = [one for one in asked if not one.empty]
         self._ids = [mapping.id] if isinstance(mapping.id, str) else mapping.id
 
     @property
@@ -208,7 +237,7 @@ class Mapped:
 
     def recognises(self, item: Object) -> bool:
         """See Decoder. A mapping that says nothing of it is used by its name only."""
-        return not self.mapping.recognise.empty and self.mapping.recognise.holds(item)
+        return any(one.holds(item) for one in self._known_by)
 
     def read(self, items: Sequence[Object], context: Context) -> Read:
         """See Decoder."""
@@ -245,6 +274,10 @@ class Mapped:
             found = read(part)
             if found is not None and not set_field(row, name, found):
                 extra[name] = found
+        for name, read in self._named[which]:
+            found = read(part)
+            if found is not None:
+                extra[name] = found
         if row.get("event_time") is None and context.observed_us is not None:
             row["event_time"] = context.observed_us
         _span(row)
@@ -277,7 +310,7 @@ def _each(item: Object, path: str) -> list[Object]:
 
 def _used(action: MappedAction) -> Iterator[str]:
     """Paths that an action reads."""
-    for how in action.fields.values():
+    for how in (*action.fields.values(), *action.attributes.values()):
         value = _as_value(how)
         if value.inside:
             yield value.inside
@@ -308,25 +341,29 @@ def _reader(name: str, how: Value) -> Callable[[Object], Any]:
             found = part.get(path)
             if found is None:
                 found = at(part, path)
-            if found is not None and found not in _NOTHING:
+            if found is not None and found not in NOTHING:
                 return found
         return None
 
     return read
 
 
-_NOTHING: Final = ("", "-")
-
-
 def _value(how: Value, part: Object) -> Any:
+    found = _found(how, part)
+    return how.default if found is None else found
+
+
+def _found(how: Value, part: Object) -> Any:
     if how.value is not None:
         return how.value
     source: Any = within(at(part, how.inside)) if how.inside else part
     if how.text is not None:
-        return _shaped(how, _told_text(how.text, source))
+        told = _told_text(how.text, source)
+        if told is not None or not how.at:
+            return _shaped(how, told)
     paths = how.at
     found = at(source, paths) if paths.__class__ is str else first(source, *paths)
-    if found is None or found in _NOTHING:
+    if found is None or found in NOTHING:
         return None
     return _shaped(how, found)
 
@@ -334,6 +371,10 @@ def _value(how: Value, part: Object) -> Any:
 def _shaped(how: Value, found: Any) -> Any:
     if how.each is not None:
         found = [one for one in (at(o, how.each) for o in objects(found)) if one is not None]
+        if how.map:
+            return next((known for one in found if (known := _translated(how.map, one))), None)
+    if how.ip:
+        found = next((one for one in found if _address(one)), None)
     if how.answer:
         found = answered(within(found))[0]
     if how.words:
@@ -349,13 +390,21 @@ def _shaped(how: Value, found: Any) -> Any:
     return found
 
 
+def _address(text: Any) -> bool:
+    try:
+        return text.__class__ is str and bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
 def _translated(known: Mapping[str, Any], found: Any) -> Any:
     text = str(found).lower() if found.__class__ is bool else str(found)
     if text in known:
         return known[text]
     if len(text) == 3 and text.isdigit() and (kind := f"{text[0]}xx") in known:
         return known[kind]
-    return known.get("*")
+    other = known.get("*")
+    return found if other == "*" else other
 
 
 def _told_text(text: str, source: Any) -> str | None:
@@ -374,11 +423,17 @@ def _pieces(text: str) -> tuple[str, ...]:
     return tuple(_PLACES.split(text))
 
 
-def _time(how: Value, part: Object, found: Any) -> int | None:
-    if how.utc and found.__class__ is str and found[-6:-5] not in ("+", "-"):
+def _time(how: Value, part: Object, found: Any) -> Any:
+    given = found
+    if how.utc and found.__class__ is str and found[-6:-5] not in ("+", "-") and "-" in found:
         found = found.removesuffix("Z") + "Z"
     when = time_us(found, how.unit)
-    if when is None or how.plus is None:
+    if when is None and how.utc and found.__class__ is str:
+        when = ctime_us(found)
+    if when is None:
+        # What cannot be read is kept beside the other attributes.
+        return given
+    if how.plus is None:
         return when
     more = first(part, how.plus)
     try:

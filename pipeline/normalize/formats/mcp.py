@@ -34,7 +34,8 @@ _OF_ALL: Final = (
     "tool_server", "transport", "trace_id", "mcp_protocol_version", "source_id",
 )  # fmt: skip
 # Where an envelope of somebody's keeps the message.
-_MESSAGES: Final = ("message", "msg", "raw", "jsonrpc_message", "payload")
+_MESSAGES: Final = ("message", "msg", "raw", "jsonrpc_message", "payload", "request", "response",
+                    "data", "body")  # fmt: skip
 _META: Final = "io.modelcontextprotocol/"
 _RESULT_KEYS: Final = frozenset({"content", "structuredContent"})
 
@@ -111,11 +112,15 @@ class Mcp(Written):
         told: list[list[Told]] = [[] for _ in items]
         asked: dict[Key, tuple[_Said, Row]] = {}
         peers: dict[str, Row] = {}
+        joined: set[int] = set()
         for number, item in enumerate(items):
             for message in _messages(item):
                 said = _Said(number, message, item if message is not item else {})
+                waiting = len(asked)
                 told[number] += _told(said, asked, peers, context)
-        return Read(told)
+                if len(asked) < waiting:
+                    joined.add(number)
+        return Read(told, joined=frozenset(joined))
 
 
 FORMAT = Mcp()
@@ -131,6 +136,9 @@ def _told(
     they are, by session.
     """
     known = peers.setdefault(str(said.session), {})
+    if said.method == "notifications/cancelled":
+        _cancelled(said, asked)
+        return []
     if said.method is not None:
         made = _request(said, context)
         told = [made] if made is not None else []
@@ -145,6 +153,16 @@ def _told(
     for one in told:
         _introduced(one.row, known)
     return told
+
+
+def _cancelled(said: _Said, asked: dict[Key, tuple[_Said, Row]]) -> None:
+    """Its sender takes back what it asked for in the same record."""
+    ident = at(said.message, "params.requestId")
+    key = (str(said.session), said.asker, ident.__class__.__name__, str(ident))
+    if key in asked:
+        _, row = asked.pop(key)
+        row["outcome"] = "cancelled"
+        filled(row, error_message=at(said.message, "params.reason"))
 
 
 def _asked(said: _Said, asked: dict[Key, tuple[_Said, Row]]) -> tuple[_Said, Row] | None:
@@ -166,15 +184,14 @@ def _messages(item: Object) -> list[Object]:
     """The JSON-RPC messages of an item: one, or those of a batch."""
     if "jsonrpc" in item:
         return [item]
-    for name in _MESSAGES:
-        found = [
-            one
-            for one in objects(within(item.get(name)))
-            if "jsonrpc" in one or _RESULT_KEYS & one.keys()
-        ]
-        if found:
-            return found
-    return []
+    # An envelope may hold a call and its answer side by side.
+    return [
+        one
+        for name in _MESSAGES
+        if name in item
+        for one in objects(within(item[name]))
+        if "jsonrpc" in one or _RESULT_KEYS & one.keys()
+    ]
 
 
 def _shared(said: _Said, context: Context) -> Row:

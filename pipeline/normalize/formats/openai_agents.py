@@ -12,6 +12,7 @@ from tachograph.pipeline.normalize.formats.reading import (
     first,
     hexadecimal,
     objects,
+    rest,
     time_us,
 )
 from tachograph.pipeline.normalize.messages import words
@@ -94,8 +95,10 @@ def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Ite
     if begin is not None and end is not None:
         row["duration_ms"] = (end - begin) / 1000
     error = span.get("error")
-    row["outcome"] = "failed" if error else "succeeded"
+    row["outcome"] = "failed" if error else "succeeded" if end is not None else "unknown"
     row |= made
+    if row.get("attempt") == "executed" and end is None:
+        row["attempt"] = "requested"
     agent = _agent(span, spans)
     filled(
         row,
@@ -112,6 +115,10 @@ def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Ite
         if metadata.__class__ is dict
         else {}
     )
+    if of_trace.get("workflow_name"):
+        extra["workflow_name"] = of_trace["workflow_name"]
+    if error and at(error, "data"):
+        extra["error.data"] = error["data"]
     extra |= {"openai.span_id": span.get("id"), "openai.parent_id": span.get("parent_id")}
     row["attributes"] = {
         **{n: v for n, v in extra.items() if v is not None},
@@ -152,7 +159,34 @@ def _made(data: Object) -> Row | None:
         case "mcp_tools":
             row = {"kind": "tool_listing", "operation": "tools/list", "mcp_method": "tools/list"}
             return filled(row, tool_server=data.get("server"), tool_definitions=data.get("result"))
-    return None
+        case "transcription" | "speech":
+            return _voice(data)
+        case "speech_group":
+            return None
+    if at(data, "data.sdk_span_type") is not None:
+        # A turn or a task: it holds other spans and names their agent.
+        return None
+    # A program's own span, or one of a release to come.
+    row = {"kind": "other", "attributes": {"span_type": data.get("type"), **rest(data, _NAMED)}}
+    return filled(row, operation=first(data, "name", "type"))
+
+
+_NAMED: Final = frozenset({"type", "name"})
+
+
+def _voice(data: Object) -> Row:
+    """Words heard, or said aloud; the sound itself is left out."""
+    heard = data.get("type") == "transcription"
+    text = data.get("output") if heard else data.get("input")
+    row: Row = {"kind": "completion", "operation": data["type"], "model_provider": "openai"}
+    row |= {"content_role": "user" if heard else "assistant"}
+    row |= {"content_direction": "in" if heard else "out"}
+    return filled(
+        row,
+        content_text=text if text.__class__ is str else None,
+        model_name=data.get("model"),
+        model_settings=data.get("model_config"),
+    )
 
 
 def _generation(data: Object) -> Row:
@@ -172,4 +206,6 @@ def _generation(data: Object) -> Row:
         output_messages=answers or None,
         usage_input_tokens=first(data, "usage.input_tokens", "usage.prompt_tokens"),
         usage_output_tokens=first(data, "usage.output_tokens", "usage.completion_tokens"),
+        usage_cached_tokens=at(data, "usage.input_tokens_details.cached_tokens"),
+        usage_reasoning_tokens=at(data, "usage.output_tokens_details.reasoning_tokens"),
     )

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -118,9 +118,13 @@ def first(value: Any, *paths: str) -> Any:
     """The first of these that is there and says something."""
     for path in paths:
         found = at(value, path)
-        if found is not None and found not in ("", "-"):
+        if found is not None and found not in NOTHING:
             return found
     return None
+
+
+# What systems write where they have nothing to say.
+NOTHING: Final = ("", "-")
 
 
 def objects(value: Any) -> list[Object]:
@@ -136,13 +140,27 @@ def within(value: Any) -> Any:
 
 
 def said_in(content: Any) -> str | None:
-    """The words of a result's content parts, and of the resources inside them."""
+    """The words of a result's content parts, and of the resources inside them. What is no text is
+    named by what it is, so that nobody takes the result for empty.
+    """
     if content.__class__ is list:
-        content = [
-            one["resource"] if one.__class__ is dict and "resource" in one else one
-            for one in content
-        ]
+        content = [_part(one) for one in content]
     return words([{"content": content}])
+
+
+def _part(part: Any) -> Any:
+    if part.__class__ is not dict:
+        return part
+    inner = part.get("resource")
+    held = inner if inner.__class__ is dict else part
+    if part.get("type") == "resource_link":
+        return str(held.get("uri") or held.get("name") or "")
+    data = held.get("data", held.get("blob"))
+    if data.__class__ is str and "text" not in held:
+        of = held.get("mimeType") or held.get("mime_type") or part.get("type") or "data"
+        where = f" {held['uri']}" if held.get("uri") else ""
+        return f"[{of}{where}, {len(data)} characters of base64]"
+    return held
 
 
 def time_us(value: Any, unit: str | None = None) -> int | None:
@@ -163,6 +181,15 @@ def _unit(value: float) -> str:
         if value < below:
             return unit
     return "ns"
+
+
+def ctime_us(text: str) -> int | None:
+    """Microseconds of a time as C writes it, `Sun Nov 22 10:00:00 2026`, taken for UTC."""
+    try:
+        found = datetime.strptime(text, "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+        return int(found.timestamp() * 1_000_000)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _iso_us(text: str) -> int | None:
@@ -216,13 +243,23 @@ def hexadecimal(text: Any, size: int) -> bool:
 
 def outcome_of_status(status: Any) -> str | None:
     """Outcome by an HTTP status."""
-    try:
-        code = int(status)
-    except (TypeError, ValueError):
+    code = status_code(status)
+    if code is None:
         return None
     if code in _DENIED:
         return "denied"
-    return "failed" if code >= _FIRST_FAILURE else "succeeded"
+    # 0: nothing answered.
+    return "failed" if code >= _FIRST_FAILURE or code == 0 else "succeeded"
+
+
+def status_code(status: Any) -> int | None:
+    """An HTTP status as a number; of several tries, `502, 200`, the last."""
+    if status.__class__ is str:
+        status = status.rpartition(",")[2].strip()
+    try:
+        return int(status)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def filled(row: Row, **values: Any) -> Row:
@@ -270,8 +307,8 @@ def kind_of(operation: Any, method: Any = None) -> str | None:
 
 
 def rest(item: Mapping[str, Any], used: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Scalars that no field holds, by their paths, within limits: kept as attributes. `used`: paths
-    whose values, and all beneath them, are held already.
+    """What no field holds, by its path, within limits: kept as attributes. `used`: paths whose
+    values, and all beneath them, are held already.
     """
     found: dict[str, str] = {}
     _gather(item, "", 0, used, found)
@@ -286,8 +323,6 @@ def _gather(
         if inner is None or inner == "":
             continue
         kind = inner.__class__
-        if kind is list:
-            continue
         place = f"{path}.{key}" if path else key
         if kind is dict:
             if depth < MAX_PATH:
@@ -295,6 +330,8 @@ def _gather(
             continue
         if len(found) >= MAX_KEPT:
             return
+        if kind is list:
+            inner = inner[:MAX_KEPT]
         text = inner if kind is str else _encoded(inner).decode()
         found[place] = text[:MAX_KEPT_CHARS]
 
