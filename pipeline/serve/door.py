@@ -14,6 +14,7 @@ from starlette.responses import Response
 from tachograph.pipeline.clock import Clock
 from tachograph.pipeline.door_headers import sign
 from tachograph.pipeline.metrics import ACTIONS, DROPPED, RECORDS_READ
+from tachograph.pipeline.normalize.formats.reading import SERVICE_HEADER
 from tachograph.pipeline.normalize.formats.registry import Formats
 from tachograph.pipeline.normalize.sources import FORMAT_HEADER
 from tachograph.pipeline.serve import acks, ingest, native, otlp
@@ -94,9 +95,12 @@ class Door:
         return await self._native(request, "state_snapshot")
 
     async def ingest(self, request: Request) -> Response:
-        """POST /v1/ingest/{format}: records of another system, as it sends them."""
+        """POST /v1/ingest/{format}: records of another system, as it sends them. `?service=` names
+        whose they are, where nothing in them does.
+        """
         caller, _ = self._admit(request, native.CONTENT_TYPES)
         name = request.path_params["format"]
+        service = ingest.service_of(request.query_params.get("service"))
         with self._intake.lease() as lease:
             body = await self._body(request, lease)
             checked = ingest.check(self._formats, name, body, self._clock_us())
@@ -105,6 +109,8 @@ class Door:
                 facts = {"content-type": otlp.JSON.encode()}
                 if name != ingest.AUTO:
                     facts[FORMAT_HEADER] = name.encode()
+                if service is not None:
+                    facts[SERVICE_HEADER] = service
                 headers = self._signed(caller, value, facts)
                 await self._publish([Outgoing(native.TOPIC, value, None, headers)])
                 RECORDS_READ.labels("serve", native.TOPIC).inc()

@@ -14,6 +14,7 @@ from tachograph.pipeline.normalize.raw import BadInput
 from tachograph.pipeline.serve.errors import RequestError
 
 AUTO: Final = "auto"
+MAX_SERVICE_CHARS: Final = 100
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -26,6 +27,15 @@ class Checked(msgspec.Struct, frozen=True):
     rejected: int
     reason: str | None = None
     items: int = 0
+
+
+def service_of(named: str | None) -> bytes | None:
+    """The service that an endpoint names. Raises RequestError 400."""
+    if named is None:
+        return None
+    if not 0 < len(named) <= MAX_SERVICE_CHARS or not named.isascii() or not named.isprintable():
+        raise RequestError(400, f"service: {MAX_SERVICE_CHARS} printable characters of ASCII")
+    return named.encode()
 
 
 def check(formats: Formats, name: str, body: bytes, now_us: int) -> Checked:

@@ -374,7 +374,8 @@ def _shaped(how: Value, found: Any) -> Any:
         if how.map:
             return next((known for one in found if (known := _translated(how.map, one))), None)
     if how.ip:
-        found = next((one for one in found if _address(one)), None)
+        several = found if found.__class__ is list else [found]
+        found = next((one for one in several if _address(one)), None)
     if how.answer:
         found = answered(within(found))[0]
     if how.words:

@@ -39,17 +39,18 @@ class OpenAiAgents(Written):
 
     def read(self, items: Sequence[Object], context: Context) -> Read:
         """See Decoder. Children come before their parents, so a record is read as a whole."""
-        del context
+        service = context.service or SOURCE
         parts = [objects(item["data"]) if "data" in item else [item] for item in items]
         every = [one for part in parts for one in part]
         spans = {str(one.get("id")): one for one in every if one.get("object") == "trace.span"}
         named = {_trace(one.get("id")): one for one in every if one.get("object") == "trace"}
         told = [
             [made for one in part if one.get("object") == "trace.span"
-             for made in _told(one, spans, named)]
+             for made in _told(one, spans, named, service)]
             for part in parts
         ]  # fmt: skip
-        return Read(told, [_naming(trace, one) for trace, one in named.items() if trace])
+        naming = [_naming(trace, one, service) for trace, one in named.items() if trace]
+        return Read(told, naming)
 
 
 FORMAT = OpenAiAgents()
@@ -60,8 +61,8 @@ def _trace(value: Any) -> str | None:
     return text.lower() if text is not None and hexadecimal(text, 32) else None
 
 
-def _naming(trace: str | None, item: Object) -> Row:
-    row: Row = {"trace_id": trace, "service_name": SOURCE}
+def _naming(trace: str | None, item: Object, service: str) -> Row:
+    row: Row = {"trace_id": trace, "service_name": service}
     return filled(row, session_id=item.get("group_id"))
 
 
@@ -80,7 +81,9 @@ def _agent(span: Object, spans: Spans) -> Any:
     return None
 
 
-def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Iterator[Told]:
+def _told(
+    span: Object, spans: Spans, named: Mapping[str | None, Object], service: str
+) -> Iterator[Told]:
     data = span.get("span_data")
     made = _made(data) if data.__class__ is dict else None
     if made is None:
@@ -88,7 +91,7 @@ def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Ite
     trace = _trace(span.get("trace_id"))
     of_trace = named.get(trace, {})
     begin, end = time_us(span.get("started_at")), time_us(span.get("ended_at"))
-    row: Row = {"source_kind": SOURCE, "source_id": SOURCE, "service_name": SOURCE,
+    row: Row = {"source_kind": SOURCE, "source_id": SOURCE, "service_name": service,
                 "agent_framework": "openai-agents", "event_time": end or begin}  # fmt: skip
     if begin is not None:
         row["start_time"] = begin
@@ -124,8 +127,9 @@ def _told(span: Object, spans: Spans, named: Mapping[str | None, Object]) -> Ite
         **{n: v for n, v in extra.items() if v is not None},
         **row.get("attributes", {}),
     }
-    # A span names its agent only where a parent does: what all have in common is the source.
-    yield Told(row, str(span["id"]) if span.get("id") else None, SOURCE)
+    # A span names its agent only where a parent does: what all have in common is the service that
+    # the endpoint names, else the source.
+    yield Told(row, str(span["id"]) if span.get("id") else None, service)
 
 
 def _made(data: Object) -> Row | None:

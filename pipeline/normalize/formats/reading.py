@@ -28,12 +28,22 @@ _FIRST_FAILURE: Final = 400
 _DENIED: Final = (401, 403)
 
 
+# Names the service whose records these are, where nothing in them does.
+SERVICE_HEADER: Final = "tacho-service"
+
+
 class Context(msgspec.Struct, frozen=True):
     """What is known of a record beside its bytes."""
 
     # When the first hop of ours had it; None: nobody says.
     observed_us: int | None = None
     headers: Mapping[str, bytes] = {}
+
+    @property
+    def service(self) -> str | None:
+        """The service whose records these are, as the endpoint or the producer names it."""
+        named = self.headers.get(SERVICE_HEADER)
+        return named.decode("utf-8", "replace") or None if named else None
 
 
 def at(value: Any, path: str) -> Any:

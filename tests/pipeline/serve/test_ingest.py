@@ -17,13 +17,24 @@ def test_a_body_is_forwarded_with_its_bytes_and_the_name_of_its_format(
     items = shipped()["kong" if form == "auto" else form].samples[0].objects
     body = msgspec.json.encode(items)
     with door.client() as client:
-        answer = client.post(f"/v1/ingest/{form}", content=body, headers=CONTENT)
+        path = f"/v1/ingest/{form}?service=refunds"
+        answer = client.post(path, content=body, headers=CONTENT)
     assert answer.status_code == 200, answer.text
     assert answer.json()["accepted"] >= 1
     [record] = records(door.settings, "agent.raw", 1)
     headers = dict(record.headers() or [])
     assert record.value() == body
     assert headers.get("tacho-format") == (None if form == "auto" else form.encode())
+    assert headers["tacho-service"] == b"refunds"
+
+
+@pytest.mark.parametrize("service", ["", "%C3%A9", "a%0Ab", "x" * 101])
+def test_a_service_that_is_no_name_is_a_400(standing_door: OpenDoor, service: str) -> None:
+    with standing_door.client() as client:
+        path = f"/v1/ingest/openai_agents?service={service}"
+        answer = client.post(path, content=b"{}", headers=CONTENT)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("service: ")
 
 
 def test_a_format_nobody_knows_is_a_404_that_lists_those_that_are(standing_door: OpenDoor) -> None:

@@ -138,3 +138,22 @@ def test_attributes_of_a_binary_event_are_headers() -> None:
     value = msgspec.json.encode({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "x"})
     found = CORE.normalize([RawRecord("agent.raw", 0, 0, value, headers)])
     assert found.frame.select("kind", "tool_name", "agent_id").row(0) == ("tool_call", "x", "clerk")
+
+
+def test_the_endpoint_says_whose_the_records_of_the_agents_sdk_are() -> None:
+    [batch] = next(one for one in FORMATS if one.name == "openai_agents").samples[0].objects
+    value = msgspec.json.encode(batch)
+    record = RawRecord(
+        "agent.raw", 0, 7, value, {"tacho-service": b"refunds"}, format="openai_agents"
+    )
+    found = CORE.normalize([record])
+    assert set(found.frame["partition_key"]) == {"refunds"}
+    assert set(found.frame["service_name"]) == {"refunds"}
+    assert {link.partition_key for link in found.links} <= {"refunds"}
+
+
+def test_an_answer_that_completes_a_call_is_not_passed_over() -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"}}
+    items = [call, {"jsonrpc": "2.0", "id": 1, "result": {"content": []}}]
+    found = read(items, "mcp")
+    assert (found.frame.height, found.foreign) == (1, 0)
