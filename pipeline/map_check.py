@@ -79,7 +79,7 @@ def _line(made: Mapped, place: str, line: bytes, out: TextIO) -> bool:
     if item.__class__ is not dict:
         out.write(f"{place}: no JSON object\n")
         return False
-    if not made.mapping.recognise.empty and not made.recognises(item):
+    if made.choosy and not made.recognises(item):
         out.write(f"{place}: not recognised, see `recognise`; read all the same\n")
     [told] = made.read([item], Context()).told
     if not told:

@@ -70,3 +70,18 @@ def test_every_shipped_format_is_listed_with_how_to_point_it_here() -> None:
     said = listed(as_json=False)
     assert all(name in said for name in shipped())
     assert PACKAGE not in said
+
+
+def test_one_of_several_conditions_is_enough_and_dashes_are_nothing(tmp_path: Path) -> None:
+    several = MAPPING.replace(
+        "recognise: {present: [badge]}",
+        "recognise:\n  - {present: [badge]}\n  - {present: [card], differs: {card: [lost]}}",
+    ).replace("agent_id: badge", "agent_id: {at: [badge, card], default: nobody}")
+    _, said = tried(
+        tmp_path,
+        several,
+        '[{"card": "c-1", "badge": "-", "at": 1795370400}, {"badge": "-", "at": 1795370400}]',
+    )
+    assert '"agent_id":"c-1"' in said
+    assert '"agent_id":"nobody"' in said
+    assert said.count("not recognised") == 1

@@ -181,8 +181,8 @@ def _completion(row: Row, item: Object) -> Row:
     answers, why = answered(item.get("response"))
     said = words(answers)
     operation = item.get("call_type")
-    plain = operation.removeprefix("a") if operation.__class__ is str else ""
-    row["kind"] = _KINDS.get(operation) or _KINDS.get(plain) or "completion"
+    named = str(operation or "")
+    row["kind"] = _KINDS.get(named) or _KINDS.get(named.removeprefix("a")) or "completion"
     listing = row["kind"] == "tool_listing"
     if listing:
         tools = at(item, "response.tools") or item.get("response") or None

@@ -235,6 +235,11 @@ class Mapped:
         """See Decoder."""
         return self.mapping.samples
 
+    @property
+    def choosy(self) -> bool:
+        """Whether it says how an object of it is known."""
+        return bool(self._known_by)
+
     def recognises(self, item: Object) -> bool:
         """See Decoder. A mapping that says nothing of it is used by its name only."""
         return any(one.holds(item) for one in self._known_by)
