@@ -120,9 +120,16 @@ class Stage:
 class Pipeline:
     """Servers and stages of one run. Use as a context manager; `start` starts the stages."""
 
-    def __init__(self, broker: KafkaBroker, folder: Path, *, partitions: int | None = None) -> None:
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        folder: Path,
+        *,
+        partitions: int | None = None,
+        policy: str | None = None,
+    ) -> None:
         """`partitions`: of our topics, the raw ones apart, where they are not as their contracts
-        say.
+        say. `policy`: of triage, where it is not the usual one.
         """
         self.folder = folder
         self.broker = broker
@@ -151,6 +158,9 @@ class Pipeline:
             "KAFKA_SESSION_S": str(SESSION_S),
             "TACHO_RULES": str(RULES),
         }
+        if policy is not None:
+            (folder / "policy.toml").write_text(policy, "utf-8")
+            self.environment["TACHO_TRIAGE_POLICY"] = str(folder / "policy.toml")
         share_compiled_rules(self.settings.home)
         create_topics(self.settings, partitions)
         self.stages = {name: self.stage(name) for name in STAGES}

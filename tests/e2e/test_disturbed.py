@@ -18,6 +18,7 @@ import pytest
 from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.kafka.groups import unread
 from tests.conftest import started
+from tests.e2e.answering import POLICY, Agents, assert_captured
 from tests.e2e.load import Post, Volume, closing, posts, start_time
 from tests.e2e.pipeline import (
     CLI,
@@ -99,7 +100,10 @@ def test_twenty_kills_under_load_lose_no_alert_double_none_and_invent_none(
 ) -> None:
     chance = random.Random(SEED)
     longest_s = ROUNDS * (sum(BETWEEN_KILLS_S) / 2 + sum(DOWN_S) / 2)
-    with Pipeline(private_kafka(), tmp_path / "killed") as pipeline:
+    with (
+        Pipeline(private_kafka(), tmp_path / "killed", policy=POLICY) as pipeline,
+        Agents(pipeline) as agents,
+    ):
         feed = Feed(pipeline, undisturbed.start)
         pipeline.start()
         sending = _sending(feed, undisturbed.load, longest_s)
@@ -120,6 +124,7 @@ def test_twenty_kills_under_load_lose_no_alert_double_none_and_invent_none(
         pipeline.stop()
         assert rounds >= ROUNDS
         assert_same(undisturbed.outcome, Outcome.of(pipeline))
+        assert_captured(pipeline, agents)
 
 
 @pytest.mark.slow
