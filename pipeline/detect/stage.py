@@ -42,7 +42,7 @@ from tachograph.pipeline.kafka.generations import Generations
 from tachograph.pipeline.kafka.reader import Commitment, Place, Reader, place_of
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
-from tachograph.pipeline.pacing import IDLE_REST, Pace
+from tachograph.pipeline.pacing import Pace
 from tachograph.pipeline.reference import reference_in_force
 from tachograph.pipeline.rule_cache import compile_kept
 from tachograph.pipeline.settings import Settings, paths_of
@@ -110,10 +110,7 @@ class Detect:
         self._checkpoints = Checkpoints(settings, STAGE, self._writer)
         self._health = HealthReporter(settings, STAGE)
         self._rule_metrics = RuleMetrics()
-        self._pace, self._saving = (
-            Pace(idle_rest=IDLE_REST),
-            Pace(rest=CHECKPOINT_REST, longest_s=CHECKPOINTS_APART_S),
-        )
+        self._pace, self._saving = Pace(), Pace(rest=CHECKPOINT_REST, longest_s=CHECKPOINTS_APART_S)
         self._reader = Reader(
             settings, GROUP, [SOURCE, MATCHES], on_assign=self._take_over, on_revoke=self._hand_over
         )

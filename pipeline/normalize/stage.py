@@ -27,7 +27,7 @@ from tachograph.pipeline.normalize.hopeless import Hopeless
 from tachograph.pipeline.normalize.raw import STAGE, Normalized, RawRecord
 from tachograph.pipeline.normalize.sources import Sources
 from tachograph.pipeline.normalize.ticks import Ticks
-from tachograph.pipeline.pacing import IDLE_REST, Pace
+from tachograph.pipeline.pacing import Pace
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
@@ -80,7 +80,7 @@ class Normalize:
         self._health = HealthReporter(settings, STAGE, clock=clock)
         self._drops: dict[str, int] = {}
         self._evicted = 0
-        self._pace = Pace(idle_rest=IDLE_REST)
+        self._pace = Pace()
 
     def round(self) -> int:
         """One round; the number of raw records read. Raises RetryLater or Refused: nothing is

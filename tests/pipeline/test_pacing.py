@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tachograph.pipeline.pacing import Pace, waited_s
+from tachograph.pipeline.pacing import Pace
 
 
 class Clock:
@@ -10,25 +10,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = self.spent_s = 0.0
-        self.waited_s: float | None = None
 
     def pace(self, **how: float) -> Pace:
-        return Pace(
-            now_s=lambda: self.now_s,
-            spent_s=lambda: self.spent_s,
-            waited_s=lambda: self.waited_s,
-            **how,
-        )
+        return Pace(now_s=lambda: self.now_s, spent_s=lambda: self.spent_s, **how)
 
     def fail(self, pace: Pace, cost_s: float) -> None:
         with pace.working():
             self.spent_s += cost_s
             raise TimeoutError
 
-    def work(self, pace: Pace, cost_s: float, waited_s: float = 0.0) -> None:
+    def work(self, pace: Pace, cost_s: float) -> None:
         with pace.working():
-            self.now_s += cost_s + waited_s
-            self.waited_s = None if self.waited_s is None else self.waited_s + waited_s
+            self.now_s += cost_s
             self.spent_s += cost_s
 
 
@@ -52,25 +45,6 @@ def test_after_a_round_a_stage_gathers_as_its_cost_says_and_no_longer_than_the_l
     assert pace.left_s() == pytest.approx(0.05)
     clock.work(pace, 3.0)
     assert pace.left_s() == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    ("waited_s", "gathers_s"), [(0.0, 0.1), (0.02, 0.233), (0.1, 0.3), (2.0, 0.3), (None, 0.3)]
-)
-def test_the_more_a_round_waited_for_a_core_the_longer_the_next_one_gathers(
-    waited_s: float | None, gathers_s: float
-) -> None:
-    clock = Clock()
-    clock.waited_s = None if waited_s is None else 5.0
-    pace = clock.pace(rest=3.0, idle_rest=1.0, longest_s=1.0)
-    clock.work(pace, 0.1, waited_s or 0.0)
-    assert pace.left_s() == pytest.approx(gathers_s, abs=0.001)
-
-
-def test_what_this_thread_has_waited_for_a_core_only_grows() -> None:
-    before, after = waited_s(), waited_s()
-    assert (before is None) == (after is None)
-    assert before is None or (after is not None and 0 <= before <= after)
 
 
 def test_who_works_elsewhere_is_told_what_it_cost() -> None:
