@@ -26,10 +26,15 @@ from tachograph.pipeline.store.catalogue import TABLES
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.shards import LOCAL, sharded
+from tachograph.pipeline.store.tables_actions import PARTITIONS
 
 log = get("migrate")
 
 WAIT_FOR_SERVER_S = 60.0
+# Of a statement that reads what is stored already, a partition of actions at a time.
+FILL_TIMEOUT_S = 580
+ANSWER_TIMEOUT_S = 600
+_ALL_ACTIONS = "\nFROM tacho.actions_data\nGROUP BY "
 # Word indexes without experimental settings, and sparse columns that may be NULL.
 OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -157,9 +162,14 @@ def _spoken(pieces: list[str]) -> Iterator[str]:
 
 
 def apply(
-    connection: Connection, layout: Layout, known: list[Migration] | None = None
+    connection: Connection,
+    layout: Layout,
+    known: list[Migration] | None = None,
+    *,
+    ran: set[str] | None = None,
 ) -> list[str]:
-    """Apply what is missing; names of the files applied.
+    """Apply what is missing; names of the files applied. `ran`: what need not run again, and what
+    has run, so that who tries again goes on where it broke off.
 
     Raises Refused for a changed past file, ConfigError for an old server or another layout,
     RetryLater.
@@ -173,9 +183,13 @@ def apply(
     if newer := sorted(set(done) - {migration.number for migration in known}):
         log.warning("the database is newer than this program", unknown_migrations=newer)
     missing = [migration for migration in known if migration.number not in done]
+    ran = set() if ran is None else ran
     for migration in missing:
         for statement in layout.statements(migration.text):
-            connection.command(statement)
+            for piece in pieces(statement):
+                if piece not in ran:
+                    connection.command(piece)
+                    ran.add(piece)
         connection.command(
             "INSERT INTO tacho.migrations (number, name, sha256) VALUES"  # noqa: S608 - quoted
             f" ({migration.number}, {quoted(migration.name)}, {quoted(migration.sha256)})"
@@ -183,6 +197,21 @@ def apply(
         log.info("migrated", file=migration.name)
     _keep_for(connection, layout)
     return [migration.name for migration in missing]
+
+
+def pieces(statement: str) -> Iterator[str]:
+    """A statement, or what it is put together from where it reads all actions: a piece for each
+    partition, so that none takes longer than a week of actions does.
+    """
+    head, found, tail = statement.partition(_ALL_ACTIONS)
+    if not found or not head.startswith("INSERT INTO "):
+        yield statement
+        return
+    for number in range(PARTITIONS):
+        yield (
+            f"{head}\nFROM tacho.actions_data\nWHERE _partition_id = '{number}'\nGROUP BY {tail}\n"
+            f"SETTINGS max_execution_time = {FILL_TIMEOUT_S}"
+        )
 
 
 def new_enough(version: str) -> None:
@@ -260,11 +289,15 @@ def apply_migrations(
     """
     layout = layout or Layout.from_env(os.environ)
     end = clock() + wait_s
+    ran: set[str] = set()
     while True:
+        before = len(ran)
         try:
-            with Connection(settings.clickhouse) as connection:
-                return apply(connection, layout)
+            with Connection(settings.clickhouse, answer_timeout_s=ANSWER_TIMEOUT_S) as connection:
+                return apply(connection, layout, ran=ran)
         except RetryLater as problem:
+            if len(ran) > before:
+                end = clock() + wait_s
             if clock() >= end:
                 raise
             log.warning("waiting for ClickHouse", reason=str(problem))

@@ -199,7 +199,7 @@ def rolled_at_rest(reader: Reader) -> int:
     """Bytes of the roll-ups on disk."""
     [row] = reader.rows(
         "SELECT sum(data_compressed_bytes) AS bytes FROM system.columns WHERE database = 'tacho'"
-        " AND table IN ('touches_data', 'minutes_data', 'hours_data')"
+        " AND table IN ('touched_data', 'minutes_data', 'hours_data')"
     )
     return int(row["bytes"])
 

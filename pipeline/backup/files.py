@@ -21,9 +21,13 @@ from tachograph.pipeline.store.clickhouse import Connection
 MANIFEST = "manifest.json"
 # Rows of a file, before compression: it is inserted as one block, well below a statement's time.
 FILE_BYTES = 16 << 20
-# What can be made again from Kafka or from actions is taken only when all is.
+# What can be made again from Kafka is taken only when all is.
 _CLASSES = ("actions", "signals", "dead_letters", "health")
-_LEFT_OUT = {"hours_data", *(table for name in _CLASSES for table in CLASSES[name])}
+_LEFT_OUT = {table for name in _CLASSES for table in CLASSES[name]}
+
+# Made again from the actions by whoever has them; older backups hold them, some in other shapes.
+ROLL_UPS = frozenset({"hours_data", "touches_data", "touched_data", "minutes_data"})
+KNOWN = ROLL_UPS | TABLES.keys()
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -50,7 +54,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
 def tables(*, everything: bool) -> list[str]:
     """Tables of a backup: alerts, incidents, states, directives, words of people, evidence."""
-    return [name for name in TABLES if everything or name not in _LEFT_OUT]
+    return [
+        name for name in TABLES if name not in ROLL_UPS and (everything or name not in _LEFT_OUT)
+    ]
 
 
 def write(reader: Reader, folder: Path, names: list[str]) -> Manifest:
@@ -97,7 +103,7 @@ def read(folder: Path) -> Manifest:
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{folder / MANIFEST}: {error}") from error
     for part in manifest.parts:
-        if part.table not in TABLES or Path(part.file).name != part.file:
+        if part.table not in KNOWN or Path(part.file).name != part.file:
             raise Refused(f"{MANIFEST} names {part.file!r} for {part.table!r}: no table of ours")
     for part in manifest.parts:
         if _sha256(folder / part.file) != part.sha256:
@@ -116,6 +122,8 @@ def _sha256(path: Path) -> str:
 def put_back(connection: Connection, folder: Path, manifest: Manifest) -> None:
     """Insert the rows of a backup that `read` has checked. Raises Refused, RetryLater."""
     for part in manifest.parts:
+        if part.table in ROLL_UPS:
+            continue
         path = folder / part.file
         columns = pq.read_schema(path).names
         known = {column.name for column in TABLES[part.table].columns}

@@ -25,6 +25,7 @@ from tachograph.pipeline.query.reader import Reader
 
 SHOWN_EVENTS = 40
 SHOWN_VALUES = 20
+SHOWN_JOURNEYS = 2
 AROUND_S = 120
 SHOWN_DETAIL_CHARS = 90
 _TOLD: Final = Table(
@@ -57,7 +58,7 @@ def page(reader: Reader, alert_id: str) -> Page:
             Section("Where values came from", [_origins(came)], "no call with a value"),
             Section("Captured state", [_state(row)], row["state_missing"]),
             Section("Who else", _else(reader, row, came), "nothing of it was seen elsewhere"),
-            Section("What to do", _todo(reader, row)),
+            Section("What to do", _todo(reader, row, came)),
             Section("What was not seen", [_unseen(reader, row)], "nothing is known to be missing"),
             Section("What people said", [_SAID.of(reader, id=alert_id)], "nothing yet"),
         ],
@@ -247,18 +248,26 @@ def _else(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:
     ]  # fmt: skip
 
 
-def _todo(reader: Reader, row: Row) -> list[Block]:
+def _todo(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:
     short = row["alert_id"][:SHORT_ID]
     team = f" ({row['owner_team']})" if row["owner_team"] else ""
     steps = [f"{row['runbook']}{team}"] if row["runbook"] else []
-    # An id is text of anybody: what a person copies into a shell must stay one word.
-    agent = shlex.quote(ask.plain(row["agent_id"]))
-    steps += [f"tacho session {shlex.quote(ask.plain(one))}" for one in row["session_ids"][:2]]
+    agent = _word(row["agent_id"])
+    steps += [f"tacho session {_word(one)}" for one in row["session_ids"][:2]]
     if row["agent_id"]:
         steps += [f"tacho agent {agent}", f"tacho query blast-radius -p agent={agent}"]
+    if row["incident_reasons"]:
+        steps.append(f"tacho incident {row['incident_id'][:SHORT_ID]}")
+    brought = list({one.part: None for one in came if _brought(one)})[:SHOWN_JOURNEYS]
+    steps += [f"tacho query value-journey -p value={_word(one)}" for one in brought]
     closing = "--disposition true_positive|false_positive|benign|duplicate --note '…'"
     steps.append(f"tacho alert close {short} {closing}")
     return [_TOLD.of(reader, id=row["alert_id"]), Lines(steps)]
+
+
+def _word(text: str) -> str:
+    """Text of anybody in a command that a person copies into a shell: it must stay one word."""
+    return shlex.quote(ask.plain(text))
 
 
 def _unseen(reader: Reader, row: Row) -> Lines:

@@ -61,7 +61,15 @@ def page(reader: Reader, incident: Row) -> Page:
     """The page of one incident. Raises Refused, RetryLater."""
     rows = _shown(reader, incident["alert_ids"])
     shown = [one for one in incident["joins"] if one["kind"] != "agent" or one["refused"]]
-    joins = _described(reader, incident, shown[:SHOWN_JOINS])
+    titles = {
+        rule: title
+        for row in rows
+        for rule, title in zip(row["rule_ids"], row["rule_titles"], strict=True)
+    }
+    joins = [
+        {**one, "rule": titles.get(one["rule_id"], one["rule_id"])}
+        for one in _described(reader, incident, shown[:SHOWN_JOINS])
+    ]
     total, agents = int(incident["alert_count"]), int(incident["agent_count"])
     return Page(
         kind="incident",
@@ -93,7 +101,8 @@ def _count(number: int, what: str) -> str:
 def _shown(reader: Reader, ids: list[str]) -> list[Row]:
     return reader.rows(
         "SELECT alert_id, severity, status, disposition, agent_id, title, first_seen, runbook,"
-        " principal_id FROM tacho.alerts WHERE alert_id IN {ids:Array(String)}"
+        " principal_id, rules.rule_id AS rule_ids, rules.title AS rule_titles"
+        " FROM tacho.alerts WHERE alert_id IN {ids:Array(String)}"
         " ORDER BY first_seen, alert_id",
         {"ids": ids},
     )
@@ -153,7 +162,7 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
 
 def _joins(joins: list[Row]) -> Grid:
     columns = {
-        "kind": "shared", "value": "value", "rule_id": "by rule", "alerts": "alerts",
+        "kind": "shared", "value": "value", "rule": "by rule", "alerts": "alerts",
         "agents": "agents with alerts", "touched_by": "agents that touched it",
         "refused": "because",
     }  # fmt: skip

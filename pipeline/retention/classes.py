@@ -20,7 +20,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "actions_data",
             "session_links_data",
             "same_as_data",
-            "touches_data",
+            "touched_data",
             "minutes_data",
         ),
         "signals": ("signals_data",),

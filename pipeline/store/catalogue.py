@@ -35,7 +35,7 @@ TABLES: dict[str, Table] = {
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
         inc.INCIDENTS_DATA, inc.INCIDENT_MEMBERS_DATA,
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
-        roll.HOURS_DATA, roll.TOUCHES_DATA, roll.MINUTES_DATA,
+        roll.HOURS_DATA, roll.TOUCHED_DATA, roll.MINUTES_DATA,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {

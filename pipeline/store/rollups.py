@@ -30,7 +30,9 @@ REST = 9.0
 # Longer than an insert takes: what is under way is noted before its hour is rolled up.
 SETTLED_S = 120
 HOURS_A_ROUND = 240
-HOURS_A_STATEMENT = 12
+# Of a statement. An hour lies scattered: the fewer its actions, the more is read beside them, so
+# that many small hours go together; of large ones no more than memory is there for.
+ACTIONS_A_STATEMENT = 2_000_000
 ANSWER_TIMEOUT_S = 600
 END_WITHIN_S = 1.0
 # One thread, little memory: nobody waits for it, and inserts and analysts go first.
@@ -38,7 +40,7 @@ _MODEST = (
     f"SETTINGS max_execution_time = {ANSWER_TIMEOUT_S - 20}, max_threads = 1,"
     " max_bytes_before_external_group_by = 268435456"
 )
-_SELECTED = ((tables.TOUCHES_DATA, tables.touches), (tables.MINUTES_DATA, tables.minutes))
+_SELECTED = ((tables.TOUCHED_DATA, tables.touches), (tables.MINUTES_DATA, tables.minutes))
 _UTC = "'UTC'"
 
 
@@ -54,9 +56,18 @@ FROM (SELECT hour, maxIf(at, what = 'rolled') AS rolled, maxIf(at, what = 'chang
 WHERE rolled < changed AND changed <= settled ORDER BY hour DESC LIMIT {HOURS_A_ROUND}"""
     )
     hours = [int(row[0]) for row in found]
-    for begin in range(0, len(hours), HOURS_A_STATEMENT):
-        _roll(connection, hours[begin : begin + HOURS_A_STATEMENT], int(found[0][1]))
+    together = _together(connection) if hours else 1
+    for begin in range(0, len(hours), together):
+        _roll(connection, hours[begin : begin + together], int(found[0][1]))
     return len(hours)
+
+
+def _together(connection: Connection) -> int:
+    """How many hours of the usual size go into a statement."""
+    [(actions, hours)] = connection.rows(
+        "SELECT (SELECT count() FROM tacho.actions_data), uniqExact(hour) FROM tacho.hours_data"
+    )
+    return max(1, ACTIONS_A_STATEMENT * int(hours) // max(1, int(actions)))
 
 
 def _roll(connection: Connection, hours: Sequence[int], rolled_to_us: int) -> None:

@@ -25,6 +25,7 @@ _FEED = re.compile(r"CREATE MATERIALIZED VIEW ")
 _FED = re.compile(r"\n(TO|FROM) (tacho\.\w+)(?=\n)")
 _ENDS_OF_A_FEED = 2
 _CREATE = re.compile(r"(CREATE TABLE IF NOT EXISTS tacho\.)(\w+)(?= )")
+_DROP = re.compile(r"(DROP TABLE IF EXISTS tacho\.)(\w+)(?= )")
 _ALTER = re.compile(r"ALTER TABLE tacho\.(\w+) (ON CLUSTER '(?:\\.|[^'\\])*')\s+(.*)", re.DOTALL)
 _ENGINE = re.compile(r"\nENGINE = (Replicated\w*MergeTree)(?:\((\w+)\))?\n")
 _SORTED_BY = re.compile(r"\nORDER BY \(?(\w+(?:, \w+)*)\)?\n")
@@ -51,6 +52,8 @@ def sharded(statement: str, cluster: str) -> list[str]:
             return [_replicated(statement, _OF_ALL)]
         local = _replicated(_CREATE.sub(rf"\g<1>\g<2>{LOCAL}", statement, count=1), _OF_SHARD)
         return [local, _over_shards(created[2], statement, cluster)]
+    if _DROP.match(statement):
+        return [statement, _DROP.sub(rf"\g<1>\g<2>{LOCAL}", statement, count=1)]
     if altered := _ALTER.fullmatch(statement):
         return list(_altered(*altered.groups()))
     raise ConfigError(f"this statement cannot be sharded: {statement[:80]}")

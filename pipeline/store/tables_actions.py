@@ -9,6 +9,7 @@ from tachograph.schemas.action import Action
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.records import SessionLink
 
+PARTITIONS = 32
 ACTION = columns_of(Action)
 SIGNAL = columns_of(Signal)
 SHORT_TEXT = "ZSTD(1)"
@@ -72,7 +73,7 @@ goes by stored_at, which no agent can choose.""",
     [*ACTION, *FOLDED, *INNER, STORED_AT],
     "ReplacingMergeTree(row_version)",
     "(tenant, partition_key, event_time, event_id)",
-    partition_by="toRelativeWeekNum(event_time, 'UTC') % 32",
+    partition_by=f"toRelativeWeekNum(event_time, 'UTC') % {PARTITIONS}",
     indexes=(
         "by_event_time event_time TYPE minmax GRANULARITY 1",
         "by_stored_at stored_at TYPE minmax GRANULARITY 1",

@@ -189,13 +189,13 @@ FIRST_AND_LAST_SEEN = View(
     [
         TENANT, *TOUCHED, _column("agents", "UInt64", "agents that touched it"),
         _column("first_agent", "String", "the agent that was the first"),
-        _column("first_event_id", "String", "the action that was the first"), *COUNTED,
+        _column("first_tool", "String", "the tool of its first action"), *COUNTED,
     ],
     "FROM tacho.touches_by_hour AS t\nGROUP BY tenant, touched_type, touched",
     {
         "agents": "uniqExact(t.agent_id)",
-        "first_agent": "argMin(t.agent_id, (t.first_seen, t.first_event_id))",
-        "first_event_id": "argMin(t.first_event_id, (t.first_seen, t.first_event_id))", **_SUMS,
+        "first_agent": "argMin(t.agent_id, (t.first_seen, t.agent_id))",
+        "first_tool": "argMin(t.first_tool, (t.first_seen, t.agent_id))", **_SUMS,
     },
 )  # fmt: skip
 

@@ -6,6 +6,9 @@ from the actions, so that an answer is always what the actions themselves would 
 which is asked once a question, as one value: no hour is taken from both or from neither.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pyarrow as pa
 
 from tachograph.pipeline.store.columns import TIME_ARROW, TIME_TYPE, Column
@@ -13,8 +16,10 @@ from tachograph.pipeline.store.ddl import STORED_AT, Feed, Table, View
 from tachograph.pipeline.store.touches import NOT_DONE, TOUCHES
 
 PLAIN = "ZSTD(1)"
+_CROPPED = "T64, ZSTD(1)"
 _TIMES = "Delta(8), ZSTD(1)"
 FEW = "LowCardinality(String)"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def _column(name: str, kind: str, comment: str, codec: str = PLAIN) -> Column:
@@ -51,10 +56,11 @@ HOURS_CHANGED = Feed(
     "FROM tacho.actions_data\nGROUP BY tenant, hour",
 )
 
+_HOUR_US = "toUnixTimestamp(hour) * 1000000"
 COUNTED = [
-    _column("actions", "UInt64", "actions", "T64, ZSTD(1)"),
-    _column("not_done", "UInt64", "of these, failed or denied", "T64, ZSTD(1)"),
-    _column("bytes_out", "Int64", "data sent out by these actions [bytes]", "T64, ZSTD(1)"),
+    _column("actions", "UInt64", "actions", _CROPPED),
+    _column("not_done", "UInt64", "of these, failed or denied", _CROPPED),
+    _column("bytes_out", "Int64", "data sent out by these actions [bytes]", _CROPPED),
 ]
 TOUCHED = [
     TENANT,
@@ -64,16 +70,34 @@ TOUCHED = [
     HOUR, *COUNTED,
     _time("first_seen", "first of these actions"),
     _time("last_seen", "last of these actions"),
-    _column("first_event_id", "String", "the first of these actions"),
     _column("first_tool", FEW, "tool of the first of these actions"),
     _column("principal_ids", "Array(String)", "for whom, at most ten"),
-    _column("sessions", "Array(UInt64)", "the sessions, each as a number"),
+    _column("sessions", "Array(UInt64)", "the sessions, each as a number of 48 bits", _CROPPED),
 ]  # fmt: skip
-TOUCHES_DATA = Table(
-    "touches_data",
+# Times as they are stored: the hour says most of them already, and an hour of one action has one.
+_AFTER = [
+    _column("began_us", "Int64", "first of these actions, after the hour began [µs]", _CROPPED),
+    _column("took_us", "Int64", "from the first of these actions to the last [µs]"),
+]
+_SEEN = {
+    "first_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us, 'UTC')",
+    "last_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us + took_us, 'UTC')",
+}
+_FEW_OF = {
+    "agent_id": _column("agent_id", FEW, "agent"),
+    "principal_ids": _column("principal_ids", f"Array({FEW})", "for whom, at most ten"),
+}
+TOUCHED_DATA = Table(
+    "touched_data",
     """What each agent touched in an hour; read tacho.touches_by_hour instead.
-Only rows whose rolled_to is that of their hour count. Sorted by what was touched.""",
-    [*TOUCHED, ROLLED_TO, STORED_AT],
+Only rows whose rolled_to is that of their hour count. Sorted by what was touched. Most rows are of
+few actions: no ids, and no more of times and sessions than tells them apart.""",
+    [
+        *(_FEW_OF.get(one.name, one) for one in TOUCHED if one.name not in _SEEN),
+        *_AFTER,
+        ROLLED_TO,
+        STORED_AT,
+    ],
     "ReplacingMergeTree(rolled_to)",
     "(tenant, touched, touched_type, agent_id, hour)",
 )
@@ -83,11 +107,11 @@ MINUTE = [
     HOUR,
     _column("minute", "DateTime('UTC')", "the minute [UTC]", "Delta(4), ZSTD(1)"),
     *COUNTED,
-    _column("tools", "UInt64", "different tools", "T64, ZSTD(1)"),
-    _column("sessions", "UInt64", "different sessions", "T64, ZSTD(1)"),
-    _column("model_calls", "UInt64", "actions that tell of tokens", "T64, ZSTD(1)"),
-    _column("tokens_in", "Int64", "tokens read [tokens]", "T64, ZSTD(1)"),
-    _column("tokens_out", "Int64", "tokens written [tokens]", "T64, ZSTD(1)"),
+    _column("tools", "UInt64", "different tools", _CROPPED),
+    _column("sessions", "UInt64", "different sessions", _CROPPED),
+    _column("model_calls", "UInt64", "actions that tell of tokens", _CROPPED),
+    _column("tokens_in", "Int64", "tokens read [tokens]", _CROPPED),
+    _column("tokens_out", "Int64", "tokens written [tokens]", _CROPPED),
     _column("cost_usd", "Float64", "what they cost [USD]"),
     _column("model_name", FEW, "a model of these calls"),
 ]
@@ -110,10 +134,11 @@ _TOUCHED_BY = {
     "bytes_out": "sum(ifNull(tool_bytes_out, 0))",
     "first_seen": "min(event_time)",
     "last_seen": "max(event_time)",
-    "first_event_id": "argMin(event_id, (event_time, event_id))",
     "first_tool": "argMin(tool_name, (event_time, event_id))",
     "principal_ids": "groupUniqArrayIf(10)(principal_id, principal_id != '')",
-    "sessions": "groupUniqArray(cityHash64(session_id))",
+    "sessions": "groupUniqArray(bitAnd(cityHash64(session_id), 281474976710655))",
+    "began_us": f"min(toUnixTimestamp64Micro(event_time)) - {_HOUR_US}",
+    "took_us": "max(toUnixTimestamp64Micro(event_time)) - min(toUnixTimestamp64Micro(event_time))",
 }
 _MINUTE_BY = {
     "hour": "toStartOfHour(event_time)",
@@ -162,10 +187,15 @@ def _rolling(columns: list[Column], said: dict[str, str], join: str, which: str,
     )
 
 
-def _either(table: Table, columns: list[Column], others: str) -> str:
-    names = ", ".join(column.name for column in columns)
+def _either(
+    table: Table, columns: list[Column], others: str, computed: Mapping[str, str] = NOTHING
+) -> str:
+    shown = ", ".join(
+        f"{computed[one.name]} AS {one.name}" if one.name in computed else one.name
+        for one in columns
+    )
     return (
-        f"FROM\n(\n    SELECT {names}\n    FROM tacho.{table.name}\n"  # noqa: S608 - our own text
+        f"FROM\n(\n    SELECT {shown}\n    FROM tacho.{table.name}\n"  # noqa: S608 - our own text
         f"    WHERE {_ROLLED}\n    UNION ALL\n    {others}\n)"
     )
 
@@ -175,7 +205,7 @@ TOUCHES_BY_HOUR = View(
     """What each agent touched in each hour: rolled up where nothing comes any more.
 Filter by touched. Sessions are told apart by a number: uniqExactArray(sessions) counts them.""",
     TOUCHED,
-    _either(TOUCHES_DATA, TOUCHED, touches(TOUCHED, _OTHERS)),
+    _either(TOUCHED_DATA, TOUCHED, touches(TOUCHED, _OTHERS), _SEEN),
 )
 AGENT_MINUTES = View(
     "agent_minutes",

@@ -15,17 +15,15 @@ first_tool = "send_mail"
 agents = 1
 actions = 1
 bytes_out = 0
-event_id = "0d8cab5590866173c737912479350968"
 */
 SELECT
     touched AS destination,
     min(t.first_seen) AS first_seen,
-    argMin(agent_id, (t.first_seen, first_event_id)) AS first_agent,
-    argMin(t.first_tool, (t.first_seen, first_event_id)) AS first_tool,
+    argMin(agent_id, (t.first_seen, agent_id)) AS first_agent,
+    argMin(t.first_tool, (t.first_seen, agent_id)) AS first_tool,
     uniqExact(agent_id) AS agents,
     sum(t.actions) AS actions,
-    sum(t.bytes_out) AS bytes_out,
-    argMin(first_event_id, (t.first_seen, first_event_id)) AS event_id
+    sum(t.bytes_out) AS bytes_out
 FROM tacho.touches_by_hour AS t
 WHERE touched_type IN ('host', 'recipient') AND touched IN
     -- Those that are new are few: of them alone is all the rest asked.

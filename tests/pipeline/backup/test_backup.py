@@ -1,8 +1,11 @@
 """What was backed up is there again on another server, once, or nothing of it is."""
 
+import hashlib
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -16,7 +19,7 @@ from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 # What people look at, and what the evidence rests on: all columns, in a fixed order.
 SHOWN = (
     "tacho.alerts", "tacho.dispositions", "tacho.incidents", "tacho.directives",
-    "tacho.agent_state",
+    "tacho.agent_state", "tacho.agent_minutes",
     "tacho.alerts_log FINAL", "tacho.dispositions_log FINAL", "tacho.directives_log FINAL",
     "tacho.snapshots_log FINAL", "tacho.acks_log FINAL",
 )  # fmt: skip
@@ -84,6 +87,26 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(backup: Path, tmp_pat
         files.read(tmp_path)
     with pytest.raises(ConfigError, match="is no backup"):
         files.read(tmp_path / "nowhere")
+
+
+class Receiving:
+    """A server that is put nothing back into."""
+
+    def insert(self, table: str, *_: object, **__: object) -> None:
+        raise AssertionError(table)
+
+
+def test_roll_ups_of_an_older_backup_are_left_to_be_made_again(tmp_path: Path) -> None:
+    (tmp_path / "old.parquet").write_bytes(b"rows of another shape")
+    digest = hashlib.sha256(b"rows of another shape").hexdigest()
+    parts = [
+        files.Part(table, "old.parquet", 1, digest) for table in ("touches_data", "hours_data")
+    ]
+    manifest = files.Manifest(datetime.now(UTC), parts)
+    (tmp_path / files.MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    assert files.read(tmp_path) == manifest
+    files.put_back(Receiving(), tmp_path, manifest)  # type: ignore[arg-type]
+    assert not files.ROLL_UPS & set(files.tables(everything=True))
 
 
 def test_a_backup_is_its_owners_alone(backup: Path) -> None:

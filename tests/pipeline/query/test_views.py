@@ -106,12 +106,12 @@ def test_who_else_touched_a_thing_is_told_with_who_has_alerts(reader: Reader) ->
 def test_first_and_last_seen_say_who_began(reader: Reader) -> None:
     [row] = ask(
         reader,
-        "SELECT first_agent, first_event_id, agents FROM tacho.first_and_last_seen"
+        "SELECT first_agent, first_tool, agents FROM tacho.first_and_last_seen"
         " WHERE touched = {value:String} AND tenant = {tenant:String}",
         value="read_mail",
         tenant=TENANT,
     )
-    assert [row[0], row[1], int(row[2])] == [HELPER, plain_id("mail"), 2]
+    assert [row[0], row[1], int(row[2])] == [HELPER, "read_mail", 2]
 
 
 def test_rates_stand_beside_what_is_usual_and_add_up_to_the_actions(reader: Reader) -> None:

@@ -35,7 +35,7 @@ def touched(ask: Ask, tenant: str) -> list[Row]:
     return ask(
         "SELECT touched_type, touched, agent_id, toUInt64(sum(actions)), sum(not_done),"
         " sum(bytes_out), min(first_seen), max(last_seen), uniqExactArray(sessions),"
-        " argMin(first_event_id, (first_seen, first_event_id))"
+        " argMin(first_tool, first_seen)"
         f" FROM tacho.touches_by_hour WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
     )
 
@@ -45,7 +45,7 @@ def told(ask: Ask, tenant: str) -> list[Row]:
     return ask(
         "SELECT touch.1, touch.2, agent_id, count(), countIf(outcome IN ('failed', 'denied')),"
         " sum(ifNull(tool_bytes_out, 0)), min(event_time), max(event_time), uniqExact(session_id),"
-        " argMin(event_id, (event_time, event_id)) FROM tacho.actions"
+        " argMin(tool_name, (event_time, event_id)) FROM tacho.actions"
         " ARRAY JOIN arrayFilter(one -> one.2 != '', [('tool', tool_name), ('file', file_path),"
         " ('model', model_name)]) AS touch"
         f" WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
@@ -139,8 +139,8 @@ def test_an_hour_that_is_rolled_up_is_read_from_the_roll_up_alone(
     before = touched(ask, tenant)
     # What stands in the roll-up is what is said: a number that no action accounts for shows it.
     connection.command(
-        "INSERT INTO tacho.touches_data SELECT * REPLACE (7 AS actions, 'other' AS touched)"
-        f" FROM tacho.touches_data WHERE tenant = '{tenant}'"
+        "INSERT INTO tacho.touched_data SELECT * REPLACE (7 AS actions, 'other' AS touched)"
+        f" FROM tacho.touched_data WHERE tenant = '{tenant}'"
     )
     assert [row[3] for row in touched(ask, tenant)] == [row[3] for row in before] + [7]
     assert roll_up(connection, settled_s=0) == 0
@@ -161,9 +161,9 @@ def test_what_was_cut_off_before_it_was_noted_counts_nothing(
     sink.store(Feed(tenant).batch([action(tenant, "a", tool_name="mail")]))
     roll_up(connection, settled_s=0)
     connection.command(
-        "INSERT INTO tacho.touches_data SELECT * REPLACE"
+        "INSERT INTO tacho.touched_data SELECT * REPLACE"
         " (rolled_to + toIntervalSecond(1) AS rolled_to, 'half' AS touched)"
-        f" FROM tacho.touches_data WHERE tenant = '{tenant}'"
+        f" FROM tacho.touched_data WHERE tenant = '{tenant}'"
     )
     agree(ask, tenant)
 
