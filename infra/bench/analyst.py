@@ -12,6 +12,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from tachograph.pipeline.store.rollups import ANSWER_TIMEOUT_S as ROLL_TIMEOUT_S
 from tachograph.pipeline.store.rollups import roll_up
 
 PIECE = 250_000
+FILLERS = 2
 ANSWER_TIMEOUT_S = 600
 DAYS = 7
 AGENTS = 2_000
@@ -135,13 +137,19 @@ class Answered(msgspec.Struct, frozen=True):
     bytes_read: int
 
 
-def fill(connection: Connection, total: int) -> None:
-    """Make so many actions."""
-    for first in range(0, total, PIECE):
+def fill(writer: ClickHouseSettings, total: int) -> None:
+    """Make so many actions; a piece is made by one core."""
+
+    def piece(first: int) -> None:
         rows = min(PIECE, total - first)
-        connection.command(
-            _ACTIONS.format(first=first, rows=rows, total=total, agents=AGENTS, days=DAYS)
-        )
+        with Connection(writer, answer_timeout_s=ANSWER_TIMEOUT_S) as connection:
+            connection.command(
+                _ACTIONS.format(first=first, rows=rows, total=total, agents=AGENTS, days=DAYS)
+            )
+
+    with ThreadPoolExecutor(FILLERS) as pool:
+        for _ in pool.map(piece, range(0, total, PIECE)):
+            pass
 
 
 def answers(reader: Reader, server_pid: int) -> Iterator[Answered]:
@@ -213,7 +221,7 @@ def figures(total: int) -> Iterator[Figure]:
         began_s, began_cpu_s = time.perf_counter(), cpu_s(server.pid)
         with Connection(writer, answer_timeout_s=ANSWER_TIMEOUT_S) as connection:
             apply(connection, Layout())
-            fill(connection, total)
+        fill(writer, total)
         filled_s = time.perf_counter() - began_s
         with Reader(ClickHouseSettings(url=server.url)) as reader:
             plain, ids = at_rest(reader)

@@ -100,7 +100,9 @@ def test_the_statements_for_a_sharded_cluster_are_ones_that_the_engine_reads(
     with Reader(writer) as reader:
         for statement in everything():
             [first, *_] = reader.rows(f"EXPLAIN AST {statement}")
-            assert first["explain"].startswith(("Create", "Alter", "Insert", "Drop")), statement[:80]
+            assert first["explain"].startswith(("Create", "Alter", "Insert", "Drop")), statement[
+                :80
+            ]
 
 
 def test_every_statement_runs_on_the_whole_cluster_and_every_place_is_said() -> None:
