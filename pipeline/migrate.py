@@ -166,7 +166,7 @@ def apply(
     layout: Layout,
     known: list[Migration] | None = None,
     *,
-    ran: set[str] | None = None,
+    ran: set[tuple[int, int]] | None = None,
 ) -> list[str]:
     """Apply what is missing; names of the files applied. `ran`: what need not run again, and what
     has run, so that who tries again goes on where it broke off.
@@ -185,11 +185,12 @@ def apply(
     missing = [migration for migration in known if migration.number not in done]
     ran = set() if ran is None else ran
     for migration in missing:
-        for statement in layout.statements(migration.text):
-            for piece in pieces(statement):
-                if piece not in ran:
-                    connection.command(piece)
-                    ran.add(piece)
+        for at, piece in enumerate(
+            piece for one in layout.statements(migration.text) for piece in pieces(one)
+        ):
+            if (migration.number, at) not in ran:
+                connection.command(piece)
+                ran.add((migration.number, at))
         connection.command(
             "INSERT INTO tacho.migrations (number, name, sha256) VALUES"  # noqa: S608 - quoted
             f" ({migration.number}, {quoted(migration.name)}, {quoted(migration.sha256)})"
@@ -289,7 +290,7 @@ def apply_migrations(
     """
     layout = layout or Layout.from_env(os.environ)
     end = clock() + wait_s
-    ran: set[str] = set()
+    ran: set[tuple[int, int]] = set()
     while True:
         before = len(ran)
         try:

@@ -261,7 +261,7 @@ def test_what_reads_all_actions_does_so_a_partition_at_a_time_and_goes_on_where_
 ):
     fill = "INSERT INTO tacho.x\nSELECT count()\nFROM tacho.actions_data\nGROUP BY tenant;"
     known = [type(migrations()[0])(1, "0001_fill.sql", fill)]
-    server, ran = Away(after=7), set[str]()
+    server, ran = Away(after=7), set[tuple[int, int]]()
     with pytest.raises(RetryLater):
         apply(server, Layout(), known, ran=ran)  # type: ignore[arg-type]
     server.after = 1_000

@@ -77,8 +77,7 @@ def test_it_says_what_to_do_what_was_told_and_what_was_not_seen(alert: Page) -> 
     steps = section(alert, "What to do")[1].lines
     assert steps[0].startswith("Revoke the key that was read")
     assert f"tacho session {ATTACK}" in steps
-    assert f"tacho incident {ALERT[:12]}" in steps
-    assert any(one.startswith("tacho query value-journey -p value=") for one in steps)
+    assert "tacho query value-journey -p value=https://paste.example/u" in steps
     unseen = section(alert, "What was not seen")[0].lines
     assert "3 late actions of this agent stood outside its windows" in unseen
     assert "state: goals: not published by the agent" in unseen
