@@ -20,10 +20,12 @@ from tachograph.detectors.behaviour import novelty
 from tachograph.detectors.behaviour.calibration import Calibration
 from tachograph.detectors.behaviour.features import (
     ACTS,
+    BYTES_OUT,
     FEATURES,
     JUDGEMENTS,
     NEW_TARGETS,
     SCALES,
+    TO_NEW,
 )
 from tachograph.detectors.behaviour.levels import OCTAVE
 
@@ -211,16 +213,24 @@ class Baselines:
     ) -> Ints:
         """What the longest windows, one a slot, add to those before them: what came above the
         centre by more than ALLOWED spreads, in 256ths of a spread; of new targets what speaks for
-        more of them than so many acts bring, from which is learned.
+        more of them than so many acts bring. From that is learned, of no hour more than of one
+        with twice the usual acts: a long run of one kind says little of all other hours. Where no
+        more is sent than usual, what goes to new targets adds nothing.
         """
         above = levels - known.centre - busier(levels, known)
         step = above * 256 // known.spread - ALLOWED * 256
         acts, new = amounts[:, ACTS], amounts[:, NEW_TARGETS]
         expected = self.expected_new(slots, amounts)
         step[:, NEW_TARGETS] = novelty.evidence(new, expected, free_bits)
+        sends = known.centre[:, BYTES_OUT] + USUAL_SPREADS * known.spread[:, BYTES_OUT]
+        less = levels[:, BYTES_OUT] < sends
+        step[less, TO_NEW] = np.minimum(step[less, TO_NEW], 0)
         held = self._columns
         before = held["acts"][slots].astype(np.int64), held["new"][slots].astype(np.int64)
-        held["acts"][slots], held["new"][slots] = novelty.learned(acts, new, *before)
+        busy = np.maximum(levels[:, ACTS] - known.centre[:, ACTS], 0) // OCTAVE
+        held["acts"][slots], held["new"][slots] = novelty.learned(
+            acts >> busy, new >> busy, *before
+        )
         return step
 
     def add_up(self, slots: Ints, step: Ints, bars: Ints) -> Ints:

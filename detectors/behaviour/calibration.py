@@ -25,7 +25,7 @@ BUDGET_PER_AGENT_DAY = 0.05
 SHARES = (0.09, 0.06, 0.09, 0.12, 0.24)
 # No bar is lower, whatever the budget: the honest work of a place has longer tails than any that
 # was measured elsewhere. By judgement, for each feature.
-LEAST_BARS = (640, 640, 512, 384, 1536)
+LEAST_BARS = (576, 576, 384, 256, 1152)
 SHIPPED = Path(__file__).parent / "calibration.json"
 
 

@@ -29,9 +29,9 @@ from tachograph.detectors.behaviour.crossing import (
     Crossing,
     crossings_of,
 )
+from tachograph.detectors.behaviour.daily import Daily, DailyState
 from tachograph.detectors.behaviour.features import ADDED_UP, NEW_TARGETS, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
-    KNOWN_WORDS,
     NO_SCORE,
     added_scores_of,
     count_new,
@@ -39,6 +39,7 @@ from tachograph.detectors.behaviour.measures import (
     scores_of,
     used_by_several,
 )
+from tachograph.detectors.behaviour.met import Met, MetState
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
 from tachograph.detectors.behaviour.novelty import evidence
 from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
@@ -55,7 +56,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 
@@ -68,7 +69,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     agents: AgentsState
     pending: list[bytes]
     baselines: BaselinesState
-    seen: bytes
+    met: MetState
     said: bytes
     closed: int | None
     epoch: int | None
@@ -76,6 +77,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     sender: SenderState
     swarms: SwarmState
     peers: PeersState
+    daily: DailyState
 
 
 class Behaviour:
@@ -116,9 +118,8 @@ class Behaviour:
         self._swarming: list[pl.DataFrame] = []
         self._baselines = Baselines(self.calibration)
         self._peers = PeerGroups()
-        # Bits of the targets and tools that each agent had met when the epoch began, and of those
-        # that it met since.
-        self._seen: Words = np.zeros((2, 0, KNOWN_WORDS), np.uint64)
+        self._met = Met()
+        self._daily = Daily()
         # The newest bucket in which each feature, and each thing of hands, was said.
         self._said: Ints = np.zeros((0, WAYS), np.int64)
         # Base panes before this one are closed; the epoch that is being learned.
@@ -261,8 +262,8 @@ class Behaviour:
         if self._epoch is not None and epoch > self._epoch:
             self._baselines.fold()
             self._peers.fold()
-            self._seen[0] |= self._seen[1]
-            self._seen[1] = 0
+            self._met.fold(self._epoch, epoch)
+            self._daily.fold()
         self._epoch = epoch if self._epoch is None else max(self._epoch, epoch)
 
     def _close(self, until: int, revision: int) -> list[Signal]:
@@ -308,7 +309,7 @@ class Behaviour:
     def _judged(self, closed: Closed, epoch: int) -> list[Crossing]:
         """Judge agents' windows of an epoch, and learn from them."""
         slots, scales, levels = closed.slots, closed.scales, closed.levels
-        before = self._seen[0, slots]
+        before = self._met.before(slots, scales)
         count_new(closed.amounts, levels, closed.words, closed.receivers, before)
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
@@ -318,7 +319,7 @@ class Behaviour:
         # What an agent met while out of line is not held to be its own.
         shortest = scales == self._first_scale
         met = shortest & (~suspect | (own < WARM[self._first_scale]))
-        np.bitwise_or.at(self._seen[1], slots[met], closed.words[met])
+        self._met.note(slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
         self._observe(judged, AGENT)
         if self.speaks and not self._shared:
@@ -355,7 +356,8 @@ class Behaviour:
         slots, scales = closed.slots, closed.scales
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
-        free = free_bits(self._seen[0, slots])
+        before = self._met.before(slots, scales)
+        free = free_bits(before)
         new = self._baselines.expected_new(slots, closed.amounts)
         step = self._baselines.steps(slots, closed.amounts, closed.levels, known, free)
         way = np.full(len(slots), ADDED_UP)
@@ -363,7 +365,7 @@ class Behaviour:
         added = self._baselines.add_up(slots, step, bars)
         scores = added_scores_of(scales, closed.amounts, added, own)
         if self._shared:
-            several = used_by_several(closed.words, self._seen[0, slots])
+            several = used_by_several(closed.words, before)
             scores = np.where(several[:, None], scores, NO_SCORE)
         return self._crossed(Judged(closed, way, scores, known, own, new), epoch)
 
@@ -371,11 +373,18 @@ class Behaviour:
         slots, ways, bars = judged.closed.slots, judged.judgement, self._bars[judged.judgement]
         raised = self._baselines.raised(slots, ways, epoch)
         raised += self._baselines.unsure(judged.closed.scales, judged.own)
-        if self._listener is not None:
-            self._listener(judged._replace(scores=judged.scores - raised))
         places, features = np.nonzero(judged.scores >= bars + raised)
         above = (judged.scores - bars)[places, features]
-        self._baselines.raise_bars((slots[places], ways[places], features), above, epoch)
+        at = slots[places], ways[places], features
+        keys = list(zip(*(column.tolist() for column in at), strict=True))
+        usual = np.array(self._daily.note(keys, above.tolist(), epoch), np.bool_)
+        if self._listener is not None:
+            heard = judged.scores - raised
+            heard[places[usual], features[usual]] = NO_SCORE
+            self._listener(judged._replace(scores=heard))
+        slot, way, feature = (column[~usual] for column in at)
+        self._baselines.raise_bars((slot, way, feature), above[~usual], epoch)
+        places, features = places[~usual], features[~usual]
         crossings = crossings_of(judged, places, features, (bars + raised)[places, features])
         return self._peers.beside(crossings, self._baselines)
 
@@ -417,22 +426,21 @@ class Behaviour:
         return [self._reporter.out_of_line(who, crossing, revision)]
 
     def _grow(self, size: int) -> None:
-        for part in (self._baselines, self._peers, self._course):
+        for part in (self._baselines, self._met, self._peers, self._course):
             part.grow(size)
         more = size - len(self._said)
         if more <= 0:
             return
         more = max(more, len(self._said))
         self._said = np.concatenate([self._said, np.zeros((more, WAYS), np.int64)])
-        self._seen = np.concatenate([self._seen, np.zeros((2, more, KNOWN_WORDS), np.uint64)], 1)
 
     def _forget(self, slots: list[int]) -> None:
         if not slots:
             return
         self._said[slots] = 0
-        self._seen[:, slots] = 0
-        for part in (self._baselines, self._peers, self._course):
+        for part in (self._baselines, self._met, self._peers, self._course):
             part.forget(slots)
+        self._daily.forget(slots)
         for pending in self._pending:
             pending.forget(slots)
 
@@ -463,7 +471,7 @@ class Behaviour:
                 self._agents.state(),
                 [pending.dump() for pending in self._pending],
                 self._baselines.state(size),
-                self._seen[:, :size].astype("<u8").tobytes(),
+                self._met.state(size),
                 self._said[:size].astype("<i8").tobytes(),
                 self._closed,
                 self._epoch,
@@ -471,6 +479,7 @@ class Behaviour:
                 self._sender.state(),
                 self._swarms.state(),
                 self._peers.state(size),
+                self._daily.state(),
             )
         )
 
@@ -490,11 +499,11 @@ class Behaviour:
             pending.load(held)
         self._baselines.restore(kept.baselines)
         size = self._agents.size
-        self._seen = np.frombuffer(kept.seen, "<u8").astype(np.uint64)
-        self._seen = self._seen.reshape(2, size, KNOWN_WORDS)
+        self._met.restore(kept.met, size)
         self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, WAYS)
         self._closed, self._epoch = kept.closed, kept.epoch
         self._course.restore(kept.course)
         self._sender.restore(kept.sender)
         self._swarms.restore(kept.swarms)
         self._peers.restore(kept.peers, size)
+        self._daily.restore(kept.daily)

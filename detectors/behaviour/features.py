@@ -152,5 +152,6 @@ FEATURES = (
 )  # fmt: skip
 NAMES = tuple(feature.name for feature in FEATURES)
 ACTS, NEW_TARGETS = NAMES.index("acts"), NAMES.index("new_targets")
+BYTES_OUT, TO_NEW = NAMES.index("bytes_out"), NAMES.index("bytes_to_new")
 # A change of what is measured makes older states and calibrations void.
-FEATURE_SET = 3
+FEATURE_SET = 4

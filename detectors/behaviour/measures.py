@@ -5,7 +5,13 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour.baselines import WARM, Known, busier
-from tachograph.detectors.behaviour.features import FEATURES, NAMES, NEW_TARGETS
+from tachograph.detectors.behaviour.features import (
+    BYTES_OUT,
+    FEATURES,
+    NAMES,
+    NEW_TARGETS,
+    TO_NEW,
+)
 from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, different_new, level_of
 from tachograph.detectors.behaviour.rows import CALLS, SOURCE, TARGETS, TOOLS
 
@@ -19,7 +25,6 @@ _ADDED = ("acts", "failures", "bytes_out", "rows_read", "tokens")
 # Both are compared as they are.
 _NEW_TOOLS = NAMES.index("new_tools")
 _NEW = [NEW_TARGETS, _NEW_TOOLS]
-_BYTES_OUT, _TO_NEW = NAMES.index("bytes_out"), NAMES.index("bytes_to_new")
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
 KNOWN_WORDS = len(TARGETS) + len(TOOLS) + 1
@@ -67,9 +72,9 @@ def count_new(amounts: Ints, levels: Ints, words: Words, receivers: Words, befor
     amounts[:, _NEW_TOOLS] = _bits(words[:, many:-1] & ~before[:, many:-1])
     levels[:, _NEW] = level_of(amounts[:, _NEW])
     new = _bits(receivers & ~before[:, :many])
-    sent, of = amounts[:, _BYTES_OUT], np.maximum(_bits(receivers), 1)
-    amounts[:, _TO_NEW] = sent // of * new
-    levels[:, _TO_NEW] = level_of(amounts[:, _TO_NEW] // _GRAINS[_TO_NEW])
+    sent, of = amounts[:, BYTES_OUT], np.maximum(_bits(receivers), 1)
+    amounts[:, TO_NEW] = sent // of * new
+    levels[:, TO_NEW] = level_of(amounts[:, TO_NEW] // _GRAINS[TO_NEW])
 
 
 def levels_of(amounts: Ints) -> Ints:
@@ -79,10 +84,12 @@ def levels_of(amounts: Ints) -> Ints:
 
 def scores_of(scales: Ints, amounts: Ints, levels: Ints, known: Known, windows: Ints) -> Ints:
     """How far above what is usual, in spreads of 256 steps; NO_SCORE where it is too little, or the
-    agent's own `windows` are too few to tell.
+    agent's own `windows` are too few to tell. Where no more is sent than usual, it says nothing
+    that it went to new targets, however much an agent sends.
     """
     scores = (levels - known.usual - busier(levels, known)) * 256 // known.spread
     telling = (windows >= WARM[scales])[:, None] | ~_OWN
+    telling[:, TO_NEW] &= levels[:, BYTES_OUT] >= known.usual[:, BYTES_OUT]
     return np.where((amounts >= _LEAST[scales]) & telling, scores, NO_SCORE)
 
 

@@ -9,7 +9,13 @@ import numpy.typing as npt
 
 from tachograph.detectors.behaviour.baselines import WARM
 from tachograph.detectors.behaviour.closed import Judged
-from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, NAMES, SCALES
+from tachograph.detectors.behaviour.features import (
+    ADDED_UP,
+    FEATURE_SET,
+    FEATURES,
+    NAMES,
+    SCALES,
+)
 from tachograph.detectors.behaviour.levels import OCTAVE
 from tachograph.schemas.identity import plain_id
 
@@ -30,7 +36,8 @@ COLUMNS: Final = (*(f"level_{name}" for name in NAMES), *(f"strayed_{name}" for 
 def feature_hash() -> str:
     """A hash of what the columns mean: a model of another is of no use."""
     meant = [f"{one.name}/{one.unit}/{one.source}/{one.grain}" for one in FEATURES]
-    return plain_id(*COLUMNS, *meant, str(_MOST_SPREADS), "above what is usual")[:16]
+    of = (str(FEATURE_SET), str(_MOST_SPREADS), "above what is usual")
+    return plain_id(*COLUMNS, *meant, *of)[:16]
 
 
 def fit_for_models(judged: Judged) -> Bools:

@@ -32,6 +32,7 @@ from tachograph.detectors.behaviour.rows import ACTS, LEAST_SENT_BYTES
 
 HOUR_US = 3_600_000_000
 SEED = 0x7AC406
+OUT = [feature.name for feature in FEATURES].index("bytes_out")
 Said = tuple[str, str, int, int]
 # Of each judgement the bars of its features.
 Bars = Sequence[Sequence[int]]
@@ -117,6 +118,11 @@ class Met:
         self.targets: set[tuple[int, int]] = set()
         self.tools: set[tuple[int, int]] = set()
 
+    def copy(self) -> "Met":
+        found = Met()
+        found.targets, found.tools = set(self.targets), set(self.tools)
+        return found
+
 
 class Cell:
     """What one agent does usually in windows of one length."""
@@ -142,13 +148,20 @@ class Cell:
         warm = int(WARM[self.scale])
         return max(warm - self.windows, 0) * UNSURE // warm
 
+    def sends(self) -> int:
+        return self.centre[OUT] // 256 + 2 * self.spread(OUT)
+
+    def usual(self, at: int) -> int:
+        return max(self.centre[at] // 256 + 2 * self.spread(at), self.highest[at])
+
     def scores(self, amounts: list[int]) -> list[int | None]:
         found: list[int | None] = []
         for at, feature in enumerate(FEATURES):
-            usual = max(self.centre[at] // 256 + 2 * self.spread(at), self.highest[at])
-            over = level(amounts[at] // feature.grain) - usual - self.busier(amounts, at)
+            over = level(amounts[at] // feature.grain) - self.usual(at) - self.busier(amounts, at)
             told = amounts[at] >= feature.least[self.scale]
             told = told and (not feature.own or self.windows >= WARM[self.scale])
+            if feature.name == "bytes_to_new":
+                told = told and level(amounts[OUT] // 4096) >= self.usual(OUT)
             found.append(over * 256 // self.spread(at) if told else None)
         return found
 
@@ -161,6 +174,9 @@ class Cell:
             step = above * 256 // self.spread(at) - ALLOWED * 256
             if feature.name == "new_targets":
                 step = self.novelty(amounts[0], amounts[at], met)
+            if feature.name == "bytes_to_new":
+                less = level(amounts[OUT] // 4096) < self.sends()
+                step = min(step, 0) if less else step
             self.added[at] = max(self.added[at] + min(max(step, -MOST_ADDED), MOST_ADDED), 0)
             over = self.added[at] >= bars[at]
             enough = amounts[at] * 4 >= feature.least[self.scale]
@@ -169,12 +185,17 @@ class Cell:
             self.added[at] = 0 if over else self.added[at]
         return crossed
 
+    def brings(self, acts: int) -> int:
+        return max((self.met_new + 2) * 256 * acts // (self.met_by + 40), 64)
+
     def novelty(self, acts: int, new: int, met: int) -> int:
         """What so many new targets of so many acts say, for twice as many and one more."""
-        usual = max((self.met_new + 2) * 256 * acts // (self.met_by + 40), 64)
+        usual = self.brings(acts)
         more = 2 * usual + 256
-        self.met_by += acts
-        self.met_new += min(new, 2 * more // 256)
+        busy = max(level(acts) - self.centre[0] // 256, 0) // 256
+        most = 2 * (2 * self.brings(acts >> busy) + 256) // 256
+        self.met_by += acts >> busy
+        self.met_new += min(new >> busy, most)
         told = new * (level(more) - level(usual)) * 177 // 256 - (more - usual)
         return told * max(256 - met, 64) // 256
 
@@ -263,6 +284,7 @@ def _by_agent(
 ) -> set[Said]:
     cells = [Cell(calibration, scale) for scale in range(len(SCALES))]
     met, raised, crossed = Met(), Raised(), []
+    hour, of_hour = -1, Met()
     by_epoch: dict[int, list[tuple[int, int, Totals]]] = defaultdict(list)
     for scale, length in enumerate(SCALES):
         for window, totals in _windows(own, scale).items():
@@ -271,8 +293,11 @@ def _by_agent(
     for epoch in sorted(by_epoch):
         learned: dict[int, list[tuple[list[int], bool]]] = defaultdict(list)
         fresh = Met()
+        if epoch // 6 > hour:
+            hour, of_hour = epoch // 6, met.copy()
         for scale, end, totals in by_epoch[epoch]:
-            amounts = totals.amounts(met)
+            before = of_hour if SCALES[scale].name == "1 h" else met
+            amounts = totals.amounts(before)
             scores = cells[scale].scores(amounts)
             suspect = any(
                 score is not None and score * 2 >= bar
@@ -286,7 +311,7 @@ def _by_agent(
             if scale == len(SCALES) - 1:
                 way = scale + 1
                 higher = [bar + raised.by(way, at, epoch) for at, bar in enumerate(bars[way])]
-                added = cells[scale].add_up(amounts, len(met.targets), higher)
+                added = cells[scale].add_up(amounts, len(before.targets), higher)
                 over += [(way, at, score) for at, score in enumerate(added)]
             for way, at, score in over:
                 least = bars[way][at] + raised.by(way, at, epoch) + cells[scale].unsure()
