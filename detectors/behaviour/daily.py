@@ -5,13 +5,17 @@ Few things are said, so few are kept: of each agent, judgement and feature the n
 it was above the bar. It is known for some days after it came last.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from tachograph.detectors.behaviour.features import ADDED_UP
 
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 # A slot, a judgement, a feature; how far above its bar (256ths of a spread), and in which epoch.
 Place = tuple[int, int, int]
 Was = tuple[int, int]
@@ -48,17 +52,17 @@ class Daily:
         off = (since + _NEAR_EPOCHS) % _DAY_EPOCHS
         return _NEAR_EPOCHS < since <= _KNOWN_EPOCHS and off <= 2 * _NEAR_EPOCHS
 
-    def note(self, places: Sequence[Place], above: Sequence[int], epoch: int) -> list[bool]:
-        """These are above their bars in an epoch. Which of them were expected; what was is no
-        higher for it, so that nobody is led up.
+    def note(self, at: tuple[Ints, Ints, Ints], above: Ints, epoch: int) -> Bools:
+        """These slots, judgements and features are so far above their bars in an epoch. Which of
+        them were expected; what was is no higher for it, so that nobody is led up.
         """
-        expected = [
-            self.expects(place, one, epoch) for place, one in zip(places, above, strict=True)
-        ]
-        for place, one, known in zip(places, above, expected, strict=True):
-            height = self._known[place[0]][place][0] if known else one
+        places: list[Place] = list(zip(*(column.tolist() for column in at), strict=True))
+        found = np.zeros(len(places), np.bool_)
+        for number, (place, one) in enumerate(zip(places, above.tolist(), strict=True)):
+            found[number] = self.expects(place, one, epoch)
+            height = self._known[place[0]][place][0] if found[number] else one
             self._coming[place] = max(self._coming.get(place, (0, 0)), (height, epoch))
-        return expected
+        return found
 
     def fold(self) -> None:
         """The epoch is over."""

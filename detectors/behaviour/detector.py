@@ -44,7 +44,7 @@ from tachograph.detectors.behaviour.models import NO_MODELS, Models
 from tachograph.detectors.behaviour.novelty import evidence
 from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
 from tachograph.detectors.behaviour.peers import PeerGroups, PeersState
-from tachograph.detectors.behaviour.pending import Pending
+from tachograph.detectors.behaviour.pending import Pending, windows_over
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import KEY, UNLINKED, measured_rows, merged, panes_of
 from tachograph.detectors.behaviour.shared import Sender, SenderState, received
@@ -268,7 +268,7 @@ class Behaviour:
 
     def _close(self, until: int, revision: int) -> list[Signal]:
         """Judge all windows that end at or before a base pane."""
-        closed = closed_of(self._over(until))
+        closed = closed_of(windows_over(self._pending, self._course, until))
         persons = self._agents.persons(closed.slots)
         if self._first_scale:
             told = persons | (closed.scales >= self._first_scale)
@@ -283,28 +283,6 @@ class Behaviour:
         self._to_tell = {}
         crossings.sort(key=lambda one: (one.end, one.judgement, one.slot, one.feature))
         return [signal for one in crossings for signal in self._say(one, revision)]
-
-    def _over(self, until: int) -> list[pl.DataFrame]:
-        """Windows that end at or before a base pane, by length; shorter ones go on as parts of the
-        longer.
-        """
-        found: list[pl.DataFrame] = []
-        for place, (scale, pending) in enumerate(zip(SCALES, self._pending, strict=True)):
-            if found and found[-1].height:
-                ratio = scale.panes // SCALES[place - 1].panes
-                pending.add(found[-1].with_columns(pl.col("window") // ratio))
-            rows = pending.close(until // scale.panes)
-            if not place:
-                rows = merged(rows) if (rows["trace"] != "").any() else rows.drop("trace")
-                rows = rows.with_columns(
-                    (pl.col("acts") * pl.col("acts")).alias("squared"),
-                    pl.col("acts").alias("burst"),
-                )
-                rows = self._course.follow(rows).with_columns(
-                    pl.concat_list("first_id").alias("ids")
-                )
-            found.append(rows)
-        return found
 
     def _judged(self, closed: Closed, epoch: int) -> list[Crossing]:
         """Judge agents' windows of an epoch, and learn from them."""
@@ -375,16 +353,13 @@ class Behaviour:
         raised += self._baselines.unsure(judged.closed.scales, judged.own)
         places, features = np.nonzero(judged.scores >= bars + raised)
         above = (judged.scores - bars)[places, features]
-        at = slots[places], ways[places], features
-        keys = list(zip(*(column.tolist() for column in at), strict=True))
-        usual = np.array(self._daily.note(keys, above.tolist(), epoch), np.bool_)
+        usual = self._daily.note((slots[places], ways[places], features), above, epoch)
         if self._listener is not None:
             heard = judged.scores - raised
             heard[places[usual], features[usual]] = NO_SCORE
             self._listener(judged._replace(scores=heard))
-        slot, way, feature = (column[~usual] for column in at)
-        self._baselines.raise_bars((slot, way, feature), above[~usual], epoch)
-        places, features = places[~usual], features[~usual]
+        places, features, above = places[~usual], features[~usual], above[~usual]
+        self._baselines.raise_bars((slots[places], ways[places], features), above, epoch)
         crossings = crossings_of(judged, places, features, (bars + raised)[places, features])
         return self._peers.beside(crossings, self._baselines)
 

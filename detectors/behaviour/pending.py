@@ -1,10 +1,12 @@
 """Windows of one length that may still change, until time has passed them."""
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
+from tachograph.detectors.behaviour.course import Course
+from tachograph.detectors.behaviour.features import SCALES
 from tachograph.detectors.behaviour.rows import LINKED, NO_PANES, NO_WINDOWS, UNLINKED, merged
 
 # Parts that are held before they are put together.
@@ -122,3 +124,24 @@ class Pending:
         self._parts, self._rows, self._whole_rows = [], 0, 0
         if state:
             self._hold(pl.read_ipc_stream(io.BytesIO(state)))
+
+
+def windows_over(pendings: Sequence[Pending], course: Course, until: int) -> list[pl.DataFrame]:
+    """Windows that end at or before a base pane, by length; shorter ones go on as parts of the
+    longer. `pendings`: by length.
+    """
+    found: list[pl.DataFrame] = []
+    for place, (scale, pending) in enumerate(zip(SCALES, pendings, strict=True)):
+        if found and found[-1].height:
+            ratio = scale.panes // SCALES[place - 1].panes
+            pending.add(found[-1].with_columns(pl.col("window") // ratio))
+        rows = pending.close(until // scale.panes)
+        if not place:
+            rows = merged(rows) if (rows["trace"] != "").any() else rows.drop("trace")
+            rows = rows.with_columns(
+                (pl.col("acts") * pl.col("acts")).alias("squared"),
+                pl.col("acts").alias("burst"),
+            )
+            rows = course.follow(rows).with_columns(pl.concat_list("first_id").alias("ids"))
+        found.append(rows)
+    return found

@@ -2,6 +2,7 @@
 or comes again after weeks.
 """
 
+import numpy as np
 import pytest
 
 from tachograph.detectors.behaviour.daily import Daily, Place
@@ -19,13 +20,21 @@ from tests.detectors.behaviour.test_bars_that_move import (
 DAY = 144
 SPREAD = 256
 PLACE: Place = (5, 0, 0)
+OTHER: Place = (6, 0, 0)
+
+
+def noted(daily: Daily, epoch: int, spreads: int, *places: Place) -> list[bool]:
+    """Which of these, so many spreads above the bar, were expected."""
+    slots, ways, features = (np.array(column) for column in zip(*places, strict=True))
+    above = np.full(len(places), spreads * SPREAD)
+    return daily.note((slots, ways, features), above, epoch).tolist()  # type: ignore[no-any-return]
 
 
 def expected(*nights: tuple[int, int], place: Place = PLACE) -> list[bool]:
     """Which of these were expected: epochs, and spreads above the bar."""
     daily, found = Daily(), []
     for epoch, spreads in nights:
-        found += daily.note([place], [spreads * SPREAD], epoch)
+        found += noted(daily, epoch, spreads, place)
         daily.fold()
         again = Daily()
         again.restore(daily.state())
@@ -69,18 +78,18 @@ def test_what_was_added_up_has_no_time_of_day() -> None:
 
 def test_what_an_epoch_brings_is_known_from_its_end_on() -> None:
     daily = Daily()
-    daily.note([PLACE], [9 * SPREAD], 0)
+    noted(daily, 0, 9, PLACE)
     daily.fold()
-    assert daily.note([PLACE], [20 * SPREAD], DAY) == [False]
-    assert daily.note([PLACE], [9 * SPREAD], DAY) == [True]
+    assert noted(daily, DAY, 20, PLACE) == [False]
+    assert noted(daily, DAY, 9, PLACE) == [True]
 
 
 def test_who_is_forgotten_begins_anew() -> None:
     daily = Daily()
-    daily.note([PLACE, (6, 0, 0)], [9 * SPREAD] * 2, 0)
+    noted(daily, 0, 9, PLACE, OTHER)
     daily.forget([6])
     daily.fold()
-    daily.note([PLACE], [9 * SPREAD], 1)
+    noted(daily, 1, 9, PLACE)
     daily.forget([5])
     daily.fold()
-    assert daily.note([PLACE, (6, 0, 0)], [9 * SPREAD] * 2, DAY) == [False, False]
+    assert noted(daily, DAY, 9, PLACE, OTHER) == [False, False]
