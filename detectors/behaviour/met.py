@@ -60,7 +60,9 @@ class Met:
     def before(self, slots: Ints, scales: Ints) -> Words:
         """What was known when windows of these slots and lengths began: (windows, words)."""
         known = self._words[_GATHERED, slots] | self._words[_OLDER, slots]
-        return np.where((scales == _LONGEST)[:, None], self._words[_OF_HOUR, slots], known)
+        longest = (scales == _LONGEST)[:, None]
+        found: Words = np.where(longest, self._words[_OF_HOUR, slots], known)
+        return found
 
     def note(self, slots: Ints, words: Words) -> None:
         """These were met; known from the next epoch on. A slot may occur several times."""
