@@ -188,12 +188,7 @@ def _parts(row: _Row) -> Iterator[Part]:
     """What was said before what was done, what was done before what it brought in."""
     if row.system_instructions:
         yield _part("trusted", row.system_instructions)
-    if row.tool_definitions:
-        for order in definitions.orders(row.tool_definitions):
-            yield Part("definition", order.text, order.tool)
-    if row.kind == "tool_listing" and row.tool_description:
-        for order in definitions.of_description(row.tool_name or "", row.tool_description):
-            yield Part("definition", order.text, order.tool)
+    yield from _offered(row)
     if row.input_messages:
         yield from _messages(row.input_messages, answers=False)
     kind = row.kind
@@ -212,6 +207,18 @@ def _parts(row: _Row) -> Iterator[Part]:
     if brought:
         role: Role = "trusted" if row.content_trust in _TRUSTED else "content"
         yield _part(role, brought, tool, call_id)
+
+
+def _offered(row: _Row) -> Iterator[Part]:
+    """What definitions of tools order."""
+    if row.tool_definitions:
+        for order in definitions.orders(row.tool_definitions):
+            yield Part("definition", order.text, order.tool)
+        if definitions.too_long(row.tool_definitions):
+            yield Part("trusted", "", cut=True)
+    if row.kind == "tool_listing" and row.tool_description:
+        for order in definitions.of_description(row.tool_name or "", row.tool_description):
+            yield Part("definition", order.text, order.tool)
 
 
 def _deed(kind: str, deed: str | None) -> str:

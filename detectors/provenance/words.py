@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from tachograph.detectors.provenance import tongues
 from tachograph.detectors.provenance.tongues import UNSPACED
 
-# Letters of the languages that are written with blanks between words.
+# Letters of the languages that are written with blanks between words; and all others that are not
+# written without, but for the full stops and brackets of those that are: no word begins with them.
 _LATIN = "\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0400-\u052f"
-_WORD = re.compile(
-    rf"[A-Za-z{_LATIN}]{{1,40}}|\d{{1,40}}|[{UNSPACED}]{{1,40}}|[\u0080-\uffff]{{1,40}}"
+_OTHER = (
+    "\u0080-\u00bf\u00d7\u00f7\u0250-\u03ff\u0530-\u2fff\u3004-\u3007\u3100-\u33ff\ua000-\uff00"
+    "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uffff"
 )
+_WORD = re.compile(rf"[A-Za-z{_LATIN}]{{1,40}}|\d{{1,40}}|[{UNSPACED}]{{1,40}}|[{_OTHER}]{{1,40}}")
 _LETTERS = re.compile(rf"[a-z{_LATIN}]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ENDINGS = (

@@ -72,3 +72,8 @@ def test_every_verb_stands_for_one_that_is_known() -> None:
 
 def test_a_word_of_any_letters_is_whole() -> None:
     assert tokens("Grüße, Привет") == ["grüß", "привет"]
+
+
+@pytest.mark.parametrize("text", ["首先，删除文件。", "まず「ファイルを削除」", "“löschen„, Datei"])
+def test_a_word_is_known_whatever_mark_stands_before_it(text: str) -> None:
+    assert {stem("delete"), stem("file")} <= set(tokens(text))
