@@ -7,7 +7,9 @@ announces the number it finds, and whoever finds another one than was announced 
 
 `tacho repartition` makes a topic anew with another number: its next generation. Offsets begin at 0
 there, and what orders by offset (revisions of signals, the first word in links) must not go back.
-So a generation has a base that is added to them, above all offsets there were before.
+So a generation has a base that is added to them, above all offsets there were before. While that
+is under way the topic is announced as having no partitions: who starts meanwhile would write into
+what is thrown away, and stops.
 """
 
 import time
@@ -35,6 +37,10 @@ class Generation(NamedTuple):
     base: int = 0
 
 
+# Of a topic that is being made anew.
+UNDER_WAY = Generation(0)
+
+
 class Generations:
     """Guards the topics of one stage. Used by one thread; may block while it asks the broker."""
 
@@ -52,6 +58,14 @@ class Generations:
         """
         self._writer, self._now_s = writer, now_s
         said = announced(settings, stage, writer)
+        topics = list(topics)
+        # First: to ask for a topic that was just deleted makes it, where the broker does so.
+        for topic in topics:
+            if said.get(topic) == UNDER_WAY:
+                raise Refused(
+                    f"{topic} is being made anew: let `tacho repartition` end, or run it again with"
+                    " the number that it was given"
+                )
         self.counts = {topic: writer.partitions(topic) for topic in topics}
         fresh = {t: Generation(count) for t, count in self.counts.items() if t not in said}
         for topic, generation in fresh.items():

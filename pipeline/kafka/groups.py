@@ -1,9 +1,10 @@
 """Who reads what: the consumer groups of our stages, and how far behind they are."""
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tachograph.pipeline.errors import RetryLater
@@ -41,6 +42,15 @@ ALL_READERS: Mapping[str, tuple[str, ...]] = {
     for topic in dict.fromkeys((*READERS, *KEEPERS))
 }
 TIMEOUT_S = 5.0
+# A group's coordinator has moved, or is not there yet: the client's own `retriable` says no to it.
+COORDINATOR_MOVES = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+_AGAIN_S = 0.1
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
@@ -88,7 +98,20 @@ def _committed(settings: Settings, group: str, places: list[Place]) -> dict[Plac
     config = {**settings.kafka.client_config(), "group.id": group, "logger": SILENT}
     consumer = Consumer(config)
     try:
-        found = consumer.committed([TopicPartition(*place) for place in places], timeout=TIMEOUT_S)
+        found = _once_there(consumer, places)
     finally:
         consumer.close()
     return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+
+def _once_there(consumer: Consumer, places: list[Place]) -> list[TopicPartition]:
+    end_s = time.monotonic() + TIMEOUT_S
+    while True:
+        asked = [TopicPartition(*place) for place in places]
+        try:
+            return consumer.committed(asked, timeout=TIMEOUT_S)
+        except KafkaException as error:
+            moves = error.args[0].code() in COORDINATOR_MOVES
+            if not moves or time.monotonic() >= end_s:
+                raise
+        time.sleep(_AGAIN_S)

@@ -9,14 +9,20 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
+import polars as pl
 
 from tachograph.pipeline.clock import to_us
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.log import get
 from tachograph.pipeline.normalize.batches import Batches
 from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.records import SessionLink, Tick
+
+log = get("repartition")
+
+_KINDS = frozenset({b"action_batch", b"session_link", b"state_snapshot", b"tick"})
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -36,15 +42,33 @@ class Laid(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
 
 
+def known(record: Kept) -> Kept:
+    """The record, of a kind that can be laid. Raises Refused for another: it is asked before
+    anything is taken away.
+    """
+    kind = record.headers.get(RECORD_HEADER, b"")
+    if kind not in _KINDS:
+        raise Refused(
+            f"agent.actions holds a record of kind {kind.decode('ascii', 'replace')!r},"
+            " which this version does not know: a newer one has to move it"
+        )
+    return record
+
+
 def laid(olds: Sequence[Iterable[Kept]], partitions: int) -> Iterator[Laid]:
-    """The records of all old partitions, each in its order, for so many new ones. Raises Refused
-    for a record of a kind that this version does not know.
+    """The records of all old partitions, each in its order, for so many new ones. One that cannot
+    be read is left out and told, as every reader passes it over. Raises Refused as `known` does.
     """
     layout = _Layout(len(olds), partitions)
     # By Kafka's time, so that ticks of one partition do not wait long for those of the others.
     timed = (_timed(old, kept) for old, kept in enumerate(olds))
     for _, old, record in heapq.merge(*timed, key=lambda of: of[0]):
-        yield from layout.lay(old, record)
+        try:
+            found = list(layout.lay(old, known(record)))
+        except (pl.exceptions.PolarsError, OSError, codec.InvalidRecord) as error:
+            log.warning("record cannot be read and is left out", partition=old, error=str(error))
+            continue
+        yield from found
 
 
 def _timed(old: int, records: Iterable[Kept]) -> Iterator[tuple[int, int, Kept]]:
@@ -76,11 +100,6 @@ class _Layout:
                 yield self._whole(record, snapshot.tenant, snapshot.agent_id or "")
             case b"tick":
                 yield from self._tick(old, record)
-            case _:
-                raise Refused(
-                    f"agent.actions holds a record of kind {kind.decode('ascii', 'replace')!r},"
-                    " which this version does not know: a newer one has to move it"
-                )
 
     def _actions(self, record: Kept) -> Iterator[Laid]:
         frame = batch.decode(record.value)

@@ -3,7 +3,8 @@ kept, and say that all of it was judged and stored.
 
 Whatever instant it is stopped at, the same command goes on: before the plan is on disk nothing was
 taken from Kafka; after it the topic is made anew from what was kept, as often as it takes, until
-the new number is announced.
+the new number is announced. In between the topic is announced as being made, so that no stage
+starts on it. What the broker will not have deleted is left as it is, and no change is under way.
 """
 
 import time
@@ -29,13 +30,13 @@ from confluent_kafka.admin import (
 
 from tachograph.pipeline.detect.checkpoints import Checkpoints
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
-from tachograph.pipeline.kafka.generations import Generation, announce, announced
-from tachograph.pipeline.kafka.groups import READERS, unread
+from tachograph.pipeline.kafka.generations import UNDER_WAY, Generation, announce, announced
+from tachograph.pipeline.kafka.groups import COORDINATOR_MOVES, READERS, unread
 from tachograph.pipeline.kafka.reader import SILENT, headers_of, mapped
 from tachograph.pipeline.kafka.topics import cluster_id
 from tachograph.pipeline.kafka.whole import whole_partition
 from tachograph.pipeline.kafka.writer import Writer
-from tachograph.pipeline.repartition.layout import Kept, laid
+from tachograph.pipeline.repartition.layout import Kept, known, laid
 from tachograph.pipeline.repartition.spool import Plan, Spool
 from tachograph.pipeline.settings import Settings
 
@@ -48,6 +49,14 @@ WITHIN_S = 120.0
 LOOK_S = 0.2
 FLUSH_EVERY = 2_000
 _ALL = 2**62
+# Of the answers to a deletion: the topic stays.
+_WILL_NOT = {
+    KafkaError.TOPIC_DELETION_DISABLED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.UNSUPPORTED_VERSION,
+    KafkaError._UNSUPPORTED_FEATURE,
+}
 
 Say = Callable[[str], None]
 
@@ -64,30 +73,73 @@ class Moving:
 
     def to(self, partitions: int) -> Plan:
         """Do all of it, or what is left of a change that was begun; what was done."""
-        self._nobody_works()
-        plan = self._spool.plan()
+        plan = self._under_way(partitions)
+        self._nobody_works(all_read=plan is None)
         if plan is None:
-            plan = self._kept(partitions)
-        elif plan.after != partitions or plan.cluster != cluster_id(self._settings):
-            raise ConfigError(
-                f"a change to {plan.after} partitions was begun and is not finished"
-                f" ({self._spool.folder}): go on with --partitions {plan.after}, on the same Kafka"
-            )
-        if announced(self._settings, NAME, self._writer).get(TOPIC) != plan.generation:
+            plan = self._begun(partitions)
+        if self._announced() != plan.generation:
             self._make_anew(plan)
             self._lay(plan)
-            # Last: until then whoever starts finds another number than was announced, and stops.
-            announce(self._writer, TOPIC, *plan.generation)
-            self._writer.flush()
+            # Last: until then whoever starts stops.
+            self._announce(plan.generation)
         self._spool.end()
         return plan
 
-    def _nobody_works(self) -> None:
-        """Those who write and read the topic have stopped, and nothing of it is unread."""
+    def _under_way(self, partitions: int) -> Plan | None:
+        """The plan of a change that was begun; None: there is none, or nothing was taken yet."""
+        plan = self._spool.plan()
+        if plan is None:
+            return None
+        if plan.cluster == cluster_id(self._settings):
+            if self._announced() == plan.old:
+                return None
+            if plan.after == partitions:
+                return plan
+        raise ConfigError(
+            f"a change to {plan.after} partitions was begun and is not finished"
+            f" ({self._spool.folder}): go on with --partitions {plan.after}, on the same Kafka"
+        )
+
+    def _begun(self, partitions: int) -> Plan:
+        """The plan of a change that is under way: the old topic is no more."""
+        plan, ends = self._kept(partitions)
+        self._spool.begin(plan)
+        self._announce(UNDER_WAY)
+        try:
+            self._still(ends)
+            self._delete()
+        except Refused as problem:
+            self._announce(plan.old)
+            self._spool.end()
+            raise Refused(f"{problem}; nothing is changed") from problem
+        return plan
+
+    def _still(self, ends: Mapping[int, int]) -> None:
+        """Keeping takes a while: who was started meanwhile wrote what was not kept."""
+        try:
+            self._nobody_works(all_read=False)
+            found = self._ends(len(ends))
+        except RetryLater as problem:
+            raise Refused(str(problem)) from problem
+        if found != ends:
+            raise Refused(
+                f"{TOPIC} was written to while it was kept: keep `tacho normalize` stopped and try"
+                " again"
+            )
+
+    def _announced(self) -> Generation | None:
+        return announced(self._settings, NAME, self._writer).get(TOPIC)
+
+    def _announce(self, generation: Generation) -> None:
+        announce(self._writer, TOPIC, *generation)
+        self._writer.flush()
+
+    def _nobody_works(self, *, all_read: bool) -> None:
+        """Those who write and read the topic have stopped, and `all_read`: nothing is unread."""
         groups = (WRITER, *READERS[TOPIC])
         # Asked first: whoever asks for members of a group whose coordinator is still loading ends.
         backlog = unread(self._settings, {TOPIC: READERS[TOPIC]})
-        if self._spool.plan():
+        if not all_read:
             backlog = {}
         running = [group for group in groups if self._has_members(group)]
         if WRITER in running:
@@ -111,8 +163,9 @@ class Moving:
                 return False
             raise mapped(error.args[0], f"group {group}") from error
 
-    def _kept(self, partitions: int) -> Plan:
-        before = announced(self._settings, NAME, self._writer).get(TOPIC)
+    def _kept(self, partitions: int) -> tuple[Plan, dict[int, int]]:
+        """The plan, with everything it needs on disk, and where the old partitions ended."""
+        before = self._announced()
         there = self._partitions()
         if there is None:
             made = f"`tacho topics --create --partitions {partitions}` makes it"
@@ -121,6 +174,11 @@ class Moving:
             raise Refused(
                 f"no stage has written {TOPIC} yet: delete the topic, and make it anew with"
                 f" `tacho topics --create --partitions {partitions}`"
+            )
+        if before == UNDER_WAY:
+            raise Refused(
+                f"a change of {TOPIC} was begun with another home than"
+                f" {self._settings.home}, where its records are: go on there"
             )
         if there != before.partitions:
             raise Refused(
@@ -132,7 +190,7 @@ class Moving:
                 f"--partitions: {TOPIC} has {before.partitions} and may have more, up to"
                 f" {MOST_PARTITIONS}"
             )
-        records = 0
+        records, ends = 0, self._ends(before.partitions)
         for partition in range(before.partitions):
             self._say(f"Keeping {TOPIC}/{partition} …")
             records += self._spool.keep(partition, self._old(partition))
@@ -141,22 +199,18 @@ class Moving:
             cluster=cluster_id(self._settings),
             before=before.partitions,
             after=partitions,
-            base=self._base(before),
+            # Above all offsets there were, in this generation and those before.
+            base=before.base + max(ends.values()),
+            base_before=before.base,
             records=records,
             replicas=self._replicas(),
             config=self._config(),
         )
-        self._spool.begin(plan)
-        return plan
+        return plan, ends
 
     def _old(self, partition: int) -> Iterator[Kept]:
         messages = whole_partition(self._settings, NAME, TOPIC, partition, at_most=_ALL)
-        yield from map(_kept_of, messages)
-
-    def _base(self, before: Generation) -> int:
-        """Above all offsets there were, in this generation and those before."""
-        ends = self._ends(before.partitions)
-        return before.base + max(ends.values(), default=0)
+        yield from map(known, map(_kept_of, messages))
 
     def _ends(self, partitions: int) -> dict[int, int]:
         consumer = self._consumer(NAME)
@@ -186,10 +240,8 @@ class Moving:
 
     def _make_anew(self, plan: Plan) -> None:
         self._say(f"Making {TOPIC} anew with {plan.after} partitions …")
+        self._delete()
         end_s = time.monotonic() + WITHIN_S
-        while self._partitions() is not None:
-            self._asked(self._admin.delete_topics([TOPIC], operation_timeout=CALL_S))
-            _wait(end_s, f"{TOPIC} is still being deleted")
         topic = NewTopic(TOPIC, plan.after, plan.replicas, config=plan.config)
         while self._partitions() != plan.after:
             self._asked(self._admin.create_topics([topic], operation_timeout=CALL_S))
@@ -198,6 +250,12 @@ class Moving:
         Checkpoints(self._settings, JUDGE, self._writer).forget(TOPIC)
         self._writer.flush()
 
+    def _delete(self) -> None:
+        end_s = time.monotonic() + WITHIN_S
+        while self._partitions() is not None:
+            self._asked(self._admin.delete_topics([TOPIC], operation_timeout=CALL_S))
+            _wait(end_s, f"{TOPIC} is still being deleted")
+
     def _asked(self, futures: Mapping[Any, "Future[Any]"]) -> None:
         """Wait for an answer; that it is on its way already, or there, is none to stop for."""
         for future in futures.values():
@@ -205,6 +263,8 @@ class Moving:
                 future.result(CALL_S)
             except KafkaException as error:
                 code = error.args[0].code()
+                if code in _WILL_NOT:
+                    raise Refused(f"{TOPIC}: {error.args[0].str()}") from error
                 if code not in (
                     KafkaError.TOPIC_ALREADY_EXISTS,
                     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -248,13 +308,15 @@ class Moving:
         try:
             while True:
                 try:
-                    consumer.commit(offsets=places, asynchronous=False)
+                    done = consumer.commit(offsets=places, asynchronous=False)
+                    problem = next((one.error for one in done if one.error), None)
                 except KafkaException as error:
-                    if not error.args[0].retriable():
-                        raise mapped(error.args[0], f"group {group}") from error
-                    _wait(end_s, f"group {group} takes no offsets")
-                else:
+                    problem = error.args[0]
+                if problem is None:
                     return
+                if problem.code() not in COORDINATOR_MOVES:
+                    raise mapped(problem, f"group {group}")
+                _wait(end_s, f"group {group} takes no offsets")
         finally:
             consumer.close()
 

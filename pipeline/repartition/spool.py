@@ -27,6 +27,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     before: int  # partitions
     after: int
     base: int  # of the new generation's offsets
+    base_before: int  # of the old one's
     records: int
     replicas: int
     config: dict[str, str]  # what was set for the topic
@@ -35,6 +36,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def generation(self) -> Generation:
         """As it is announced when all is done."""
         return Generation(self.after, self.base)
+
+    @property
+    def old(self) -> Generation:
+        """As it was announced before."""
+        return Generation(self.before, self.base_before)
 
 
 class Spool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.normalize.batches import place_key
-from tachograph.pipeline.repartition.layout import Kept, Laid, laid
+from tachograph.pipeline.repartition.layout import Kept, Laid, known, laid
 from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -153,4 +153,11 @@ def test_what_goes_with_an_agents_actions_moves_with_them() -> None:
 
 def test_a_kind_of_a_newer_version_is_not_lost_but_refused() -> None:
     with pytest.raises(Refused, match=r"kind 'novelty'.* a newer one has to move it"):
-        list(laid([[_kept(b"novelty", b"{}", 1)]], 2))
+        known(_kept(b"novelty", b"{}", 1))
+
+
+def test_a_record_that_nobody_can_read_stops_nothing() -> None:
+    broken = [(b"action_batch", b"no arrow"), (b"tick", b"{}"), (b"session_link", b"\xff")]
+    old = [_kept(kind, value, 1) for kind, value in broken]
+    sound = _kept(b"action_batch", _actions([(0, AGENTS[0])]), 2)
+    assert [_numbers(record) for record in laid([[*old, sound]], 2)] == [[0]]

@@ -4,11 +4,13 @@ by whoever asks for it again.
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.detect.checkpoints import Checkpoints
@@ -21,7 +23,7 @@ from tachograph.pipeline.kafka.whole import whole_partition
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.normalize.batches import Batches, place_key
 from tachograph.pipeline.repartition.moving import TOPIC, Moving
-from tachograph.pipeline.repartition.spool import Spool
+from tachograph.pipeline.repartition.spool import Plan, Spool
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import batch
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -131,7 +133,7 @@ def test_nothing_is_lost_by_a_change_that_is_stopped_half_way_and_asked_for_agai
             Moving(settings, said.append).to(AFTER)
     with pytest.raises(ConfigError, match=f"go on with --partitions {AFTER}"):
         Moving(settings, said.append).to(AFTER + 1)
-    with pytest.raises(Refused, match=f"{TOPIC} had {BEFORE} partitions and now has {AFTER}"):
+    with pytest.raises(Refused, match=f"{TOPIC} is being made anew: let `tacho repartition` end"):
         Generations(settings, "store", Writer(settings), [TOPIC])
     with monkeypatch.context() as broken:
         broken.setattr(Spool, "end", lambda _: None)
@@ -152,3 +154,48 @@ def test_nothing_is_lost_by_a_change_that_is_stopped_half_way_and_asked_for_agai
     assert kept.load(("agent.matches", 0)) == (3, b"other state")
     assert Spool(settings.home / "repartition").plan() is None
     assert not (settings.home / "repartition").exists()
+
+
+@pytest.mark.kafka
+def test_what_is_written_while_the_topic_is_kept_and_after_a_deletion_that_failed_is_not_lost(
+    private_kafka: Callable[..., KafkaBroker],
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = settings_for(private_kafka().bootstrap_servers)
+    provision(settings, partitions=BEFORE)
+    Generations(settings, "normalize", Writer(settings), [TOPIC])
+    _filled(settings, BEFORE)
+    for group in READERS[TOPIC]:
+        _all_read(settings, group)
+    begin = Spool.begin
+
+    def written_meanwhile(self: Spool, plan: Plan) -> None:
+        begin(self, plan)
+        _filled(settings, BEFORE)
+
+    with monkeypatch.context() as at_work:
+        at_work.setattr(Spool, "begin", written_meanwhile)
+        with pytest.raises(Refused, match=r"was written to while it was kept.*nothing is changed"):
+            Moving(settings, print).to(AFTER)
+    for group in READERS[TOPIC]:
+        _all_read(settings, group)
+
+    def not_deleted(*_: Any, **__: Any) -> dict[str, Future[None]]:
+        answer: Future[None] = Future()
+        answer.set_exception(KafkaException(KafkaError(KafkaError.TOPIC_DELETION_DISABLED)))
+        return {TOPIC: answer}
+
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr(AdminClient, "delete_topics", not_deleted)
+        with pytest.raises(Refused, match="nothing is changed"):
+            Moving(settings, print).to(AFTER)
+    # Stages go on as before.
+    assert Generations(settings, "store", Writer(settings), [TOPIC]).counts == {TOPIC: BEFORE}
+    _filled(settings, BEFORE)
+    with pytest.raises(Refused, match=r"has \d+ records of agent.actions to read"):
+        Moving(settings, print).to(AFTER)
+    for group in READERS[TOPIC]:
+        _all_read(settings, group)
+    Moving(settings, print).to(AFTER)
+    _each_agent_is_in_its_place(settings, times=3)

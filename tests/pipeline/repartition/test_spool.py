@@ -18,6 +18,7 @@ PLAN = Plan(
     before=1,
     after=2,
     base=7,
+    base_before=0,
     records=2,
     replicas=1,
     config={"retention.ms": "1"},
