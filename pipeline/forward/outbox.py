@@ -108,19 +108,20 @@ class Outbox:
             yield alert, Outgoing(key, body, self._form.CONTENT_TYPE, alert.updated_at)
 
     def _delivered(self, rendered: Iterable[Rendered], stop: threading.Event) -> list[RefusedAlert]:
-        """Bring records out; those in doubt are judged by how the others fare."""
+        """Bring records out; those in doubt are judged by how the others fare that come after
+        them: what was taken before says nothing of an address that has gone away since.
+        """
         refused: list[RefusedAlert] = []
-        doubtful: list[tuple[Rendered, Doubtful]] = []
-        before = self._taken
+        doubtful: list[tuple[Rendered, Doubtful, int]] = []
         for part in _slices(rendered, self._destination):
             if stop.is_set():
                 raise Stopping("stopping")
             try:
                 refused += self._deliver(part)
             except Doubtful as error:
-                doubtful.append((part[0], error))
-        for one, doubt in doubtful:
-            if self._taken == before:
+                doubtful.append((part[0], error, self._taken))
+        for one, doubt, taken in doubtful:
+            if self._taken == taken:
                 raise doubt
             refused += self._once_more(one)
         return refused

@@ -135,6 +135,17 @@ def test_where_nothing_is_taken_the_address_is_at_fault_and_nothing_is_refused(m
     assert destination.keys == [key(1), key(2)]
 
 
+def test_an_address_that_goes_away_half_way_costs_no_alert(make: Make) -> None:
+    destination = Recorder()
+    destination.doubt = {key(2), key(3)}
+    outbox, batch = make(destination), [alerts.alert(n) for n in range(1, 4)]
+    with pytest.raises(Doubtful):
+        outbox.put(batch, NEVER)
+    destination.doubt = set()
+    assert outbox.put(batch, NEVER) == []
+    assert destination.keys == [key(1), key(2), key(3)]
+
+
 def test_an_answer_in_doubt_that_passes_costs_no_alert(make: Make) -> None:
     class Passing(Recorder):
         def deliver(self, records: Sequence[Outgoing]) -> str:
