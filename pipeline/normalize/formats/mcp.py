@@ -184,14 +184,16 @@ def _messages(item: Object) -> list[Object]:
     """The JSON-RPC messages of an item: one, or those of a batch."""
     if "jsonrpc" in item:
         return [item]
-    # An envelope may hold a call and its answer side by side.
-    return [
-        one
-        for name in _MESSAGES
-        if name in item
-        for one in objects(within(item[name]))
-        if "jsonrpc" in one or _RESULT_KEYS & one.keys()
-    ]
+    # An envelope may hold a call and its answer side by side, and one of them as text besides.
+    found: list[list[Object]] = []
+    for name in _MESSAGES:
+        if name not in item:
+            continue
+        held = objects(within(item[name]))
+        held = [one for one in held if "jsonrpc" in one or _RESULT_KEYS & one.keys()]
+        if held not in found:
+            found.append(held)
+    return [one for held in found for one in held]
 
 
 def _shared(said: _Said, context: Context) -> Row:

@@ -157,3 +157,18 @@ def test_an_answer_that_completes_a_call_is_not_passed_over() -> None:
     items = [call, {"jsonrpc": "2.0", "id": 1, "result": {"content": []}}]
     found = read(items, "mcp")
     assert (found.frame.height, found.foreign) == (1, 0)
+
+
+def test_a_message_that_an_envelope_holds_twice_counts_once() -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search"}}
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "a"}]}}
+    item = {
+        "message": call,
+        "raw": msgspec.json.encode(call).decode(),
+        "response": answer,
+        "data": answer,
+    }
+    found = read([item], "mcp")
+    assert not found.dead
+    assert found.frame["kind"].to_list() == ["tool_call"]
+    assert found.frame["outcome"].to_list() == ["succeeded"]
