@@ -178,26 +178,61 @@ MAX_CHUNKS: Final = 20_000
 
 
 def _streamed(text: str) -> tuple[Any, list[str]]:
-    """The same of server-sent events: the words of all chunks in one message, since a word that is
-    cut in two is found by nobody. What has no words stays as it came.
+    """The same of server-sent events: the words of all chunks in one message, and each tool that is
+    asked for with all of its arguments, since a word that is cut in two is found by nobody. What
+    has neither, or too many chunks, stays as it came.
     """
+    lines = text.split("\n", MAX_CHUNKS)
+    if len(lines) > MAX_CHUNKS:
+        return text, []
     said: list[str] = []
     why: list[str] = []
-    for line in text.split("\n", MAX_CHUNKS)[:MAX_CHUNKS]:
+    tools: dict[int, dict[str, Any]] = {}
+    for line in lines:
         chunk = parsed(line.removeprefix("data:").strip()) if line.startswith("data:") else None
         if chunk.__class__ is not dict:
             continue
         # Responses and Anthropic messages give a piece at the top, chat completions by choice.
-        pieces = [chunk.get("delta"), *(one.get("delta") for one in _dicts(chunk.get("choices")))]
-        for piece in pieces:
+        choices = _dicts(chunk.get("choices"))
+        for piece in (chunk.get("delta"), *(one.get("delta") for one in choices)):
             words = piece.get("content", piece.get("text")) if piece.__class__ is dict else piece
             if words.__class__ is str:
                 said.append(words)
-        ended = [one.get("finish_reason") for one in _dicts(chunk.get("choices"))]
-        why += [one for one in ended if one.__class__ is str]
-    if not any(said):
+            if piece.__class__ is dict:
+                for at, tool in enumerate(_dicts(piece.get("tool_calls"))):
+                    _add_tool(tools, tool.get("index", at), tool.get("id"), tool.get("function"))
+        _block(tools, chunk)
+        why += [w for one in choices if (w := one.get("finish_reason")).__class__ is str]
+    if not any(said) and not tools:
         return text, why
-    return [{"role": "assistant", "content": "".join(said)}], why
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(said)}
+    if tools:
+        message["tool_calls"] = [_whole(tool) for tool in tools.values()]
+    return [message], why
+
+
+def _block(tools: dict[int, dict[str, Any]], chunk: dict[str, Any]) -> None:
+    """A piece of a tool's call as Anthropic messages give it."""
+    begun, piece = chunk.get("content_block"), chunk.get("delta")
+    if begun.__class__ is dict and begun.get("type") == "tool_use":
+        _add_tool(tools, chunk.get("index"), begun.get("id"), {"name": begun.get("name")})
+    elif piece.__class__ is dict and piece.get("type") == "input_json_delta":
+        _add_tool(tools, chunk.get("index"), None, {"arguments": piece.get("partial_json")})
+
+
+def _add_tool(tools: dict[int, dict[str, Any]], at: Any, ident: Any, function: Any) -> None:
+    if at.__class__ is not int or function.__class__ is not dict:
+        return
+    tool = tools.setdefault(at, {"arguments": []})
+    given = {"id": ident, "name": function.get("name")}
+    tool |= {name: value for name, value in given.items() if value.__class__ is str}
+    if function.get("arguments").__class__ is str:
+        tool["arguments"].append(function["arguments"])
+
+
+def _whole(tool: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": tool.get("name"), "arguments": "".join(tool["arguments"])}
+    return {"id": tool.get("id"), "type": "function", "function": function}
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
