@@ -3,6 +3,7 @@ brought-in text had named, and what stood beside them there.
 """
 
 import functools
+from collections.abc import Iterator
 
 import msgspec
 
@@ -19,6 +20,10 @@ from tachograph.detectors.provenance.words import (
 )
 
 MAX_SENTENCES = 400
+# Of sentences that only name tools, the newest for each and for so many: keys of data are often
+# spelled as tools are, and a long list of them is not to displace what was asked for in words.
+MAX_NAMING = 10
+MAX_NAMED = 200
 _NEAR_CHARS = 80
 _TOOL_CHARS = 200
 
@@ -28,7 +33,7 @@ class Known(msgspec.Struct):
 
     wish: Wish
     texts: list[str]
-    # Each with what stands around it once, however often it came.
+    # Each with what stands around it once, however often it came; but those that only name tools.
     sentences: list[Sentence]
     # How often each came.
     came: dict[tuple[str, frozenset[str]], int]
@@ -45,6 +50,20 @@ class Known(msgspec.Struct):
     # Words of all the sentences, with those around them.
     near: set[str]
     calls: int = 0
+    # Tools → the sentences that only name them.
+    naming: dict[frozenset[str], list[Sentence]] = msgspec.field(default_factory=dict)
+
+    @property
+    def asked(self) -> bool:
+        """Whether any sentence asks for something."""
+        return bool(self.sentences or self.naming)
+
+    def asking(self, tool: str) -> Iterator[Sentence]:
+        """Sentences that may ask for a call of a tool, in small letters."""
+        yield from self.sentences
+        for names, held in self.naming.items():
+            if any(_is_named(tool, name) for name in names):
+                yield from held
 
     def bring(self, sentence: Sentence) -> None:
         """Take in a sentence of a text that was brought in."""
@@ -56,9 +75,18 @@ class Known(msgspec.Struct):
             return
         self.came[wording] = 1
         self.near |= sentence.near
-        self.sentences.append(sentence)
-        if len(self.sentences) > MAX_SENTENCES:
-            oldest = self.sentences.pop(0)
+        if not sentence.calls:
+            self._hold(self.sentences, sentence, MAX_SENTENCES)
+            return
+        self._hold(self.naming.setdefault(sentence.calls, []), sentence, MAX_NAMING)
+        if len(self.naming) > MAX_NAMED:
+            for oldest in self.naming.pop(next(iter(self.naming))):
+                del self.came[oldest.near_text, oldest.words]
+
+    def _hold(self, held: list[Sentence], sentence: Sentence, most: int) -> None:
+        held.append(sentence)
+        if len(held) > most:
+            oldest = held.pop(0)
             del self.came[oldest.near_text, oldest.words]
 
     def had_before(self, value: str, calls: int) -> bool:
@@ -68,6 +96,11 @@ class Known(msgspec.Struct):
             # The call that is judged has it.
             self.first[value] = next(places, len(self.called) - 1)
         return self.first[value] < calls
+
+
+def _is_named(tool: str, name: str) -> bool:
+    """Whether it is the name of the tool, with or without that of its server before it."""
+    return tool == name or (tool.endswith(name) and not tool[-len(name) - 1].isalnum())
 
 
 class Brought(msgspec.Struct, frozen=True):

@@ -134,7 +134,7 @@ def of_call(known: Known, tool: str, values: Values, *, all_calls: bool = True) 
     best: tuple[float, Sentence, _Fit] | None = None
     fitting = 0
     touching = asked.name | asked.words | asked.near
-    for sentence in known.sentences:
+    for sentence in known.asking(asked.tool):
         if touching.isdisjoint(sentence.near) and asked.classes.isdisjoint(sentence.classes):
             continue
         fit = _fit(asked, sentence)
@@ -186,13 +186,12 @@ def _fit(asked: Asked, sentence: Sentence) -> _Fit:
 
 
 def _may_ask(asked: Asked, sentence: Sentence, fit: _Fit) -> bool:
-    """Whether a sentence of this kind can ask for the call at all. One that only names tools asks
-    for one of them, with a value. The definition of a tool has to name what the call is pointed at:
+    """Whether a sentence of this kind can ask for the call at all. One that only names its
+    tool asks for it with a value. The definition of a tool has to name what the call is pointed at:
     what it says in words is what the tool does.
     """
     if sentence.calls:
-        named = any(asked.tool == one or asked.tool.endswith(f"_{one}") for one in sentence.calls)
-        return named and fit.foreign > 0
+        return fit.foreign > 0
     if not sentence.source.definition:
         return True
     return any(one in sentence.near_text and names_something(one) for one in asked.foreign)

@@ -44,7 +44,7 @@ class Live(Followed[Step]):
     def asks(self) -> bool:
         """Whether some brought-in text asks for something, as far as is known."""
         if self._session is not None and self._read == len(self.steps):
-            return bool(self._session.known.sentences)
+            return self._session.known.asked
         return any(
             part.role in ("content", "definition") for step in self.steps for part in step.parts
         )

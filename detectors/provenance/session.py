@@ -123,7 +123,7 @@ class Session:
             return None
         known.called.append(part.text)
         # What only looks and names no address changes nothing and reaches nobody.
-        if not known.sentences or (looks_only(part.tool) and "." not in part.text):
+        if not known.asked or (looks_only(part.tool) and "." not in part.text):
             return None
         named = self._values(part.text)
         if not named.addresses and looks_only(part.tool):
