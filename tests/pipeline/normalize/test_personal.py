@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError
@@ -154,3 +154,9 @@ def test_an_iban_is_found_by_its_check_digits_alone(body: str) -> None:
 @given(st.text(max_size=300))
 def test_any_text_is_taken(text: str) -> None:
     assert seen(seen(text)) == seen(text)
+
+
+@given(st.from_regex(r"\A(?:355563|[1-9][0-9]{5})[0-9]{11}[0-9X]\Z"))
+@example("355563372312264772")
+def test_a_number_of_no_place_is_none_and_breaks_nothing(number: str) -> None:
+    seen(number)
