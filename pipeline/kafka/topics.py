@@ -22,6 +22,12 @@ ADMIN_TIMEOUT_S = 30.0
 # Nothing is lost by another value of these: it is told, and no fault.
 _MATTERS_LITTLE = frozenset({"message.timestamp.type"})
 _FOR_EVER_MS = -1
+# Read together, partition by partition, so that they need as many: triage and what it keeps, what
+# agents are asked and what they answer.
+_ALIKE = (
+    ("agent.signal_groups", "tacho.triage-entries-changelog"),
+    ("agent.state", "agent.control"),
+)
 
 
 class Difference(NamedTuple):
@@ -122,10 +128,9 @@ def _no_less(name: str, wanted: str, found: str) -> bool:
 
 
 def _unequal(counts: Mapping[str, int]) -> Iterable[Difference]:
-    """Triage keeps what it knows of a partition in the partition of that number."""
-    groups, kept = "agent.signal_groups", "tacho.triage-entries-changelog"
-    if groups in counts and kept in counts and counts[groups] != counts[kept]:
-        yield Difference(kept, "partitions", str(counts[groups]), str(counts[kept]), grave=True)
+    for one, other in _ALIKE:
+        if one in counts and other in counts and counts[one] != counts[other]:
+            yield Difference(other, "partitions", str(counts[one]), str(counts[other]), grave=True)
 
 
 def _created(name: str, problem: BaseException | None) -> bool:

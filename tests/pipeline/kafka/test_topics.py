@@ -32,7 +32,8 @@ def test_topics_are_made_as_their_contracts_say_and_what_differs_is_told(
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
     admin = AdminClient({"bootstrap.servers": servers})
     # As a broker makes them by itself.
-    made = [NewTopic(name, 3) for name in ("agent.config", "tacho.triage-entries-changelog")]
+    before = {"agent.config", "agent.control", "tacho.triage-entries-changelog"}
+    made = [NewTopic(name, 3) for name in before]
     for future in admin.create_topics(made).values():
         future.result(30)
 
@@ -50,10 +51,11 @@ def test_topics_are_made_as_their_contracts_say_and_what_differs_is_told(
         ("agent.config", "partitions", "1", "3", True),
         ("agent.config", "cleanup.policy", "compact", "delete", True),
         ("agent.config", "retention.ms", "-1", "604800000", True),
+        ("agent.control", "partitions", "6", "3", True),
         ("tacho.triage-entries-changelog", "partitions", "6", "3", True),
     }
     assert {tuple(one) for one in found} >= expected
-    assert {one.topic for one in found} == {"agent.config", "tacho.triage-entries-changelog"}
+    assert {one.topic for one in found} == before
 
     longer = str(contracts.topics()["agent.alerts"].retention_hours or 0) + "00000000"
     changed = {
