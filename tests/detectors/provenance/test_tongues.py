@@ -66,6 +66,15 @@ def test_no_english_verb_is_taken_for_a_word_of_another_language() -> None:
     assert not BASE_FORMS & tongues.WORDS.keys()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["The modifier key.", "An informer of the pods.", "Commander of a fleet.", "Pulse of 60.",
+     "They concede it, and others accede to it."],
+)  # fmt: skip
+def test_english_words_that_other_languages_spell_as_verbs_ask_for_nothing(text: str) -> None:
+    assert not verbs(text)
+
+
 def test_every_verb_stands_for_one_that_is_known() -> None:
     assert {stem(one) for words in tongues.VERBS.values() for one in words} <= CLASSES.keys()
 
