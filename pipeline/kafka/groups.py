@@ -50,6 +50,15 @@ COORDINATOR_MOVES = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
+# A partition's leader has changed, or the broker does not know of it yet.
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+    }
+)
 _AGAIN_S = 0.1
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -78,6 +87,18 @@ def unread(
 
 
 def _ends(admin: AdminClient, readers: Iterable[str]) -> dict[Place, int]:
+    end_s = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return _ends_now(admin, readers)
+        except KafkaException as error:
+            moves = error.args[0].code() in _LEADER_MOVES
+            if not moves or time.monotonic() >= end_s:
+                raise
+        time.sleep(_AGAIN_S)
+
+
+def _ends_now(admin: AdminClient, readers: Iterable[str]) -> dict[Place, int]:
     present = admin.list_topics(timeout=TIMEOUT_S).topics
     asked = {
         TopicPartition(topic, partition): _LATEST

@@ -34,7 +34,7 @@ from tachograph.pipeline.kafka.generations import UNDER_WAY, Generation, announc
 from tachograph.pipeline.kafka.groups import COORDINATOR_MOVES, READERS, unread
 from tachograph.pipeline.kafka.reader import SILENT, headers_of, mapped
 from tachograph.pipeline.kafka.topics import cluster_id
-from tachograph.pipeline.kafka.whole import whole_partition
+from tachograph.pipeline.kafka.whole import bounds, whole_partition
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.repartition.layout import Kept, known, laid
 from tachograph.pipeline.repartition.spool import Plan, Spool
@@ -216,7 +216,7 @@ class Moving:
         consumer = self._consumer(NAME)
         try:
             return {
-                number: consumer.get_watermark_offsets(TopicPartition(TOPIC, number), CALL_S)[1]
+                number: bounds(consumer, TopicPartition(TOPIC, number))[1]
                 for number in range(partitions)
             }
         except KafkaException as error:

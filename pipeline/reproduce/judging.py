@@ -254,7 +254,7 @@ def _behaviour(signal: Signal) -> Verdict:
         if signal.rule_id == hands.CLOCKWORK.rule_id:
             return _too_regular(signal)
         return _out_of_line(signal, honest)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, ArithmeticError):
         return _verdict(signal, "partial", "witness", "the witness does not hold the window")
 
 

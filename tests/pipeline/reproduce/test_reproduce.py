@@ -381,6 +381,14 @@ def test_a_behaviour_is_held_against_its_own_bar_and_amounts(
     assert (verdict.status, why in verdict.why) == ("different", True), verdict.why
 
 
+def test_a_witness_that_nobody_can_have_judged_is_told_as_such() -> None:
+    signal = whole(hurried(), "anomaly")[0]
+    window = {**signal.witness.window, "spread": "0"}
+    witness = msgspec.structs.replace(signal.witness, window=window)
+    verdict = rejudged(msgspec.structs.replace(signal, witness=witness), None, RULES)
+    assert verdict.status == "partial"
+
+
 def test_an_alert_on_our_own_health_is_made_again_of_the_decision() -> None:
     decision = Health(component="source:agents", tenant="t", status="silent", at=at(500),
                       watermark=at(300), detail="no word for 200 s")  # fmt: skip
