@@ -1,9 +1,10 @@
 """Real producers, unchanged, end as actions in ClickHouse: the OpenAI Agents SDK, an OpenAI client
-under OpenTelemetry's GenAI instrumentation, a gateway on LiteLLM, an MCP client and server with a
-tap between them.
+under OpenTelemetry's GenAI instrumentation, the LiteLLM proxy that it calls, an MCP client and
+server with a tap between them.
 
-They are installed once, into a folder of their own under `.cache`, with the versions of
-`producers/requirements.txt`; where no package index can be reached the tests are skipped.
+They are installed once, into folders of their own under `.cache`, with the versions of
+`producers/requirements.txt` and `litellm.txt`; where no package index can be reached the tests are
+skipped.
 """
 
 import hashlib
@@ -12,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from infra.kafka.broker import free_ports
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "producers"
 WITHIN_S = 300.0
+# Of this run's proxy, on loopback: it does not start without one.
+PROXY_KEY = "sk-" + uuid.uuid4().hex
 Shown = Callable[[str, int], list[dict[str, Any]]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -36,10 +41,8 @@ def _clean(**more: str) -> dict[str, str]:
     return {**kept, "OPENAI_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True", **more}
 
 
-@pytest.fixture(scope="module")
-def python() -> Path:
-    """A Python that has the producers' packages."""
-    wanted = PROGRAMS / "requirements.txt"
+def _installed(wanted: Path) -> Path:
+    """Folder of the programs of an environment with these packages; skips where there is none."""
     digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
     home = ROOT / ".cache" / "producers" / digest
     if not (home / "installed").exists():
@@ -54,16 +57,28 @@ def python() -> Path:
             if done.returncode:
                 pytest.skip(f"the producers cannot be installed: {done.stderr.strip()[-200:]}")
         (home / "installed").touch()
-    return home / "bin" / "python"
+    return home / "bin"
 
 
 @pytest.fixture(scope="module")
-def shown(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+def python() -> Path:
+    """A Python that has the producers' packages."""
+    return _installed(PROGRAMS / "requirements.txt") / "python"
+
+
+@pytest.fixture(scope="module")
+def litellm() -> Path:
+    """LiteLLM's proxy. Its packages do not go with those of the others."""
+    return _installed(PROGRAMS / "litellm.txt") / "litellm"
+
+
+@pytest.fixture(scope="module")
+def shown(python: Path, litellm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """Rows of tacho.actions that fulfil a condition, once there are so many and each producer has
     ended well.
     """
     folder = tmp_path_factory.mktemp("producers")
-    door_port, clickhouse_port = free_ports(2)
+    door_port, clickhouse_port, proxy_port = free_ports(3)
     door, clickhouse = (f"http://127.0.0.1:{port}" for port in (door_port, clickhouse_port))
     command = [sys.executable, "-m", "tachograph.pipeline.cli", "up", "--no-demo", "--plain",
                f"--door-port={door_port}", f"--clickhouse-port={clickhouse_port}"]  # fmt: skip
@@ -72,9 +87,10 @@ def shown(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
         start_new_session=True,
     ) as up:  # fmt: skip
         try:
-            _wait_until(lambda: _open(door), up, folder)
-            _run_producers(python, door)
-            yield lambda where, count: _rows(clickhouse, where, count)
+            _wait_until(lambda: _open(f"{door}/readyz"), up, folder / "out")
+            with _proxy(litellm, proxy_port, door, folder / "proxy") as proxy:
+                _run_producers(python, door, proxy)
+                yield lambda where, count: _rows(clickhouse, where, count)
         finally:
             up.send_signal(signal.SIGINT)
             try:
@@ -83,25 +99,46 @@ def shown(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
                 up.kill()
 
 
-def _open(door: str) -> bool:
+@contextmanager
+def _proxy(litellm: Path, port: int, door: str, out: Path) -> Iterator[str]:
+    """LiteLLM's proxy with an answer of its own, which logs to the door as its manual says."""
+    environment = _clean(
+        LITELLM_MASTER_KEY=PROXY_KEY,
+        GENERIC_LOGGER_ENDPOINT=f"{door}/v1/ingest/litellm",
+        DEFAULT_FLUSH_INTERVAL_SECONDS="1",
+    )
+    config = ["--config", PROGRAMS / "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    with out.open("w") as sink, subprocess.Popen(
+        [litellm, *config], cwd=out.parent, env=environment, stdin=subprocess.DEVNULL,
+        stdout=sink, stderr=sink,
+    ) as proxy:  # fmt: skip
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until(lambda: _open(f"{url}/health/liveliness"), proxy, out)
+            yield url
+        finally:
+            proxy.kill()
+
+
+def _open(url: str) -> bool:
     try:
-        return httpx.get(f"{door}/readyz", timeout=5).status_code == 200
+        return httpx.get(url, timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
 
 
-def _wait_until(done: Callable[[], bool], up: "subprocess.Popen[bytes]", folder: Path) -> None:
+def _wait_until(done: Callable[[], bool], process: "subprocess.Popen[bytes]", out: Path) -> None:
     end = time.monotonic() + WITHIN_S
     while not done():
-        assert up.poll() is None, (folder / "out").read_text()[-3_000:]
-        assert time.monotonic() < end, (folder / "out").read_text()[-3_000:]
+        assert process.poll() is None, out.read_text()[-3_000:]
+        assert time.monotonic() < end, out.read_text()[-3_000:]
         time.sleep(0.2)
 
 
-def _run_producers(python: Path, door: str) -> None:
+def _run_producers(python: Path, door: str, proxy: str) -> None:
     programs = [
         ["agents_sdk.py", door],
-        ["gateway.py", door],
+        ["gateway_client.py", door, proxy, PROXY_KEY],
         ["mcp_client.py", door, str(PROGRAMS / "mcp_tap.py"), str(PROGRAMS / "mcp_server.py")],
     ]
     running = [
