@@ -102,12 +102,10 @@ def shown(python: Path, litellm: Path, tmp_path_factory: pytest.TempPathFactory)
 @contextmanager
 def _proxy(litellm: Path, port: int, door: str, out: Path) -> Iterator[str]:
     """LiteLLM's proxy with an answer of its own, which logs to the door as its manual says."""
-    environment = _clean(
-        LITELLM_MASTER_KEY=PROXY_KEY,
-        GENERIC_LOGGER_ENDPOINT=f"{door}/v1/ingest/litellm",
-        DEFAULT_FLUSH_INTERVAL_SECONDS="1",
-    )
-    config = ["--config", PROGRAMS / "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    environment = _clean(LITELLM_MASTER_KEY=PROXY_KEY, DEFAULT_FLUSH_INTERVAL_SECONDS="1")
+    text = (PROGRAMS / "litellm.yaml").read_text().replace("DOOR", door)
+    (out.parent / "litellm.yaml").write_text(text)
+    config = ["--config", "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)]
     with out.open("w") as sink, subprocess.Popen(
         [litellm, *config], cwd=out.parent, env=environment, stdin=subprocess.DEVNULL,
         stdout=sink, stderr=sink,
