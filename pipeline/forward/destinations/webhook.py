@@ -17,7 +17,7 @@ from tachograph.pipeline.clock import SECOND_US, Clock, system_us
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.forward.destination import Doubtful, Outgoing, Secret
 from tachograph.pipeline.forward.destinations import _http
-from tachograph.pipeline.forward.destinations._http import BAD_RECORD, Answer, Client, taken
+from tachograph.pipeline.forward.destinations._http import BAD_RECORD, Answer, Client, later, taken
 from tachograph.pipeline.forward.formats import template
 
 TYPE = "webhook"
@@ -119,7 +119,8 @@ def _judged(answer: Answer) -> str:
     # A conflict: it has the alert, or never will.
     final = BAD_RECORD | {409}
     if 400 <= answer.status < 500 and answer.status not in final | _RETRY_STATUS:
-        raise Doubtful(answer.said)
+        # Who asks for a pause minds the time, not the alert.
+        raise Doubtful(answer.said) if answer.after_s is None else later(answer)
     return taken(answer, refused=final)
 
 
