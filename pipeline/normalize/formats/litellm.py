@@ -194,7 +194,7 @@ def _completion(row: Row, item: Object) -> Row:
         row["attributes"][RESPONSE] = str(response)
     return filled(
         row,
-        model_name=item.get("model"),
+        model_name=_model(item),
         model_served=at(item, "response.model"),
         model_provider=item.get("custom_llm_provider"),
         model_base_url=item.get("api_base"),
@@ -205,6 +205,14 @@ def _completion(row: Row, item: Object) -> Row:
         output_messages=answers,
         finish_reasons=why or None,
     )
+
+
+def _model(item: Object) -> Any:
+    """The model by the name that its provider gives it: the proxy writes `openai/gpt-4o`."""
+    model, provider = item.get("model"), item.get("custom_llm_provider")
+    if model.__class__ is str and provider.__class__ is str and provider:
+        return model.removeprefix(f"{provider}/") or model
+    return model
 
 
 def _guardrail(guardrail: Object, shared: Row) -> Row:
