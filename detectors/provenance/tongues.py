@@ -15,6 +15,25 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 # What was done already is no order: `已删除`, `削除しました`.
 _DONE_BEFORE = ("已", "被", "未", "已经")
 _DONE_AFTER = ("了", "しました", "した", "済", "され", "中")
+# Words by which somebody is asked or told to, wherever the verb stands then.
+_SAID = """
+    bitte unbedingt müssen musst müsst muss sollen sollst sollte solltest soll
+    veuillez prière merci devez dois doit faut devriez svp
+    favor debes debe deben deberá deberás tienes tiene hay
+    prega favore deve devi devono occorre bisogna
+    deverá precisa preciso precisam
+    пожалуйста нужно надо необходимо должны должен следует требуется
+"""
+URGES = frozenset(_SAID.split())
+_URGES_UNSPACED = re.compile(
+    "请|請|务必|務必|必须|必須|需要|应该|應該|把|将|將|ください|下さい|お願い|なさい|せよ|しろ|すること|べき"
+)
+# What one is told to do next, and to whom.
+_THEN = ("后", "後", "再", "并", "並", "且", "就")
+_TOWARDS = ("到", "给", "給", "至")
+# So far from where a text or its clause begins does a verb begin it, without blanks.
+_BEGINNING_CHARS = 2
+CLAUSE = re.compile(r"[，。、；：！？,.;:!?\n「『（(–—]")
 
 
 class _Tongues(msgspec.Struct, frozen=True):
@@ -61,10 +80,16 @@ def english(word: str) -> tuple[str, ...]:
 
 
 def orders(low: str) -> list[str]:
-    """English verbs for what a text of small letters, written without blanks, asks for."""
+    """English verbs for what a text of small letters, written without blanks, asks for: those that
+    begin a clause, and all where somebody is urged.
+    """
     found: list[str] = []
+    urged = _URGES_UNSPACED.search(low) is not None
     for sought in _VERB.finditer(low):
         begin, end = sought.span()
-        if not (low[:begin].endswith(_DONE_BEFORE) or low[end:].startswith(_DONE_AFTER)):
+        if low[:begin].endswith(_DONE_BEFORE) or low[end:].startswith(_DONE_AFTER):
+            continue
+        begins = begin <= _BEGINNING_CHARS or CLAUSE.search(low[begin - 3 : begin])
+        if urged or begins or low[:begin].endswith(_THEN) or low[end:].startswith(_TOWARDS):
             found += VERBS[sought[0]]
     return found

@@ -83,6 +83,8 @@ _VERBS = {
 # Verbs as they stand when someone is asked to do something.
 BASE_FORMS = frozenset(word for words in _VERBS.values() for word in words.split())
 _FOREIGN = frozenset(tongues.VERBS)
+# A verb of another language among so many words begins its clause.
+_FIRST_WORDS = 3
 _NOTHING: frozenset[str] = frozenset()
 CLASSES: dict[str, frozenset[str]] = {
     verb: frozenset(kind for kind, words in _VERBS.items() if verb in _stems(words))
@@ -154,10 +156,16 @@ def base_forms(low: str, said: Iterable[str]) -> list[tuple[int, int, str]]:
 
 
 def foreign_forms(low: str, said: Iterable[str]) -> frozenset[str]:
-    """Stems of the English verbs for what a text of small letters asks for in another language, in
-    whatever order its words stand. `said`: its words as they are `spelled`.
+    """Stems of the English verbs for what a text of small letters asks for in another language: of
+    verbs that begin a clause, and of those where somebody is urged: many are spelled as nouns are
+    (`la commande`, `die Buchung`). `said`: its words as they are `spelled`.
     """
-    verbs = [tongues.VERBS[one] for one in _FOREIGN.intersection(said)]
+    said = list(said)
+    known = _FOREIGN.intersection(said)
+    if known and tongues.URGES.isdisjoint(said):
+        clauses = map(spelled, tongues.CLAUSE.split(low))
+        known = known.intersection(word for one in clauses for word in one[:_FIRST_WORDS])
+    verbs = [tongues.VERBS[one] for one in known]
     if not low.isascii():
         verbs.append(tuple(tongues.orders(low)))
     return frozenset([stem(verb) for words in verbs for verb in words]) if verbs else _NOTHING

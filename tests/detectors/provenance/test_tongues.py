@@ -86,3 +86,17 @@ def test_a_word_of_any_letters_is_whole() -> None:
 @pytest.mark.parametrize("text", ["首先，删除文件。", "まず「ファイルを削除」", "“löschen„, Datei"])
 def test_a_word_is_known_whatever_mark_stands_before_it(text: str) -> None:
     assert {stem("delete"), stem("file")} <= set(tokens(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ihre Bestellung und die Buchung: Fragen an service@shop.example",
+        "Le suivi de votre commande se trouve chez nous, contact@shop.example",
+        "El total de su compra incluye el envío a casa",
+        "我们支持多种支付方式，客服邮箱 help@shop.example",
+        "本页介绍支付与转账的区别",
+    ],
+)
+def test_a_verb_that_only_stands_in_an_honest_sentence_asks_for_nothing(text: str) -> None:
+    assert not verbs(text)
