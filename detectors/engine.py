@@ -80,13 +80,15 @@ class Engine:
     """Judges one partition. Not thread-safe; the caller gives each action once."""
 
     def __init__(
-        self, rules: RuleSet, *, fields: FieldMap | None = None, limits: Limits | None = None
-    ) -> None:
+        self, rules: RuleSet, *, fields: FieldMap | None = None, limits: Limits | None = None,
+        also: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """`also`: columns that a prepared frame has beside those that the rules read."""
         self.rules = rules
         self._fields = fields or rules.fields
         self._limits = limits or Limits()
         self._matcher = Matcher([d.condition for d in rules.detections], self._fields)
-        self._prepared = preparation(rules, self._fields)
+        self.prepared = preparation(rules, self._fields, also)
         # Detections that ask for what is measured of behaviour.
         self.of_behaviour = {
             at
@@ -120,16 +122,28 @@ class Engine:
         `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW).
         Signals are what is new, revised or retracted, each with this revision.
         """
-        frame = self._prepared(actions)
-        if frame.is_empty():
+        frame = self.prepared(actions)
+        return self.judge_matched(frame, self.match(frame), revision)
+
+    def match(self, prepared: pl.DataFrame) -> dict[int, Rows]:
+        """Rows of a prepared frame that match each of the rules' conditions, by its number: asks
+        nothing of what came before.
+        """
+        return self._matcher.match(prepared)
+
+    def judge_matched(
+        self, prepared: pl.DataFrame, matched: Mapping[int, Rows], revision: int
+    ) -> Outcome:
+        """As `judge`, where it is known already what matches."""
+        if prepared.is_empty():
             return Outcome()
         for rule_stats in self._stats.values():
-            rule_stats.evaluations += frame.height
-        return self._judged(frame, self._matcher.match(frame), revision)
+            rule_stats.evaluations += prepared.height
+        return self._judged(prepared, matched, revision)
 
     def judge_measured(self, rows: pl.DataFrame, revision: int) -> Outcome:
         """Judge rows of behaviour: only rules that ask for a measure are asked of them."""
-        frame = self._prepared(rows)
+        frame = self.prepared(rows)
         matched = self._matcher.match(frame)
         asked = {at: own for at, own in matched.items() if at in self.of_behaviour}
         return self._judged(frame, asked, revision)
@@ -168,7 +182,7 @@ class Engine:
 
     def events(self, actions: pl.DataFrame) -> Events | None:
         """What matches correlations of these actions, without judging it; None: nothing."""
-        frame = self._prepared(actions)
+        frame = self.prepared(actions)
         matched = self._matcher.match(frame) if not frame.is_empty() else None
         return self._correlated(frame, matched) if matched else None
 

@@ -3,7 +3,8 @@ results.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
@@ -19,13 +20,16 @@ from tachograph.detectors.detector import Detector
 from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
 from tachograph.detectors.groups import Groups, plain_group_id
+from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.detector import MisuseDetector
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Links
+from tachograph.detectors.look import Looked, Sessions, look
 from tachograph.detectors.plan import Gate, Plan
+from tachograph.detectors.prepare import identified
 from tachograph.detectors.provenance.detector import ProvenanceDetector
 from tachograph.detectors.published import Published, bounded, joined
 from tachograph.detectors.recent import LAST_ACTIONS, Past, Recent, Session
@@ -37,6 +41,9 @@ from tachograph.schemas.records import Context, SessionLink
 
 # Contexts made in one call: when a flood opens more groups, the others follow with the next calls.
 MAX_CONTEXTS = 200
+# So many actions of several places are looked at together: of more the rows cost more than the
+# questions.
+LOOKED_TOGETHER = 8_192
 FORMAT = 7
 
 
@@ -48,6 +55,17 @@ class Found(msgspec.Struct, frozen=True):
     contexts: list[Context] = []
     # Match rows (correlation/travel) of rules that reach across partitions.
     matches: list[pl.DataFrame] = []
+
+
+class Begun(NamedTuple):
+    """A judgement of which it is still to be found out what the actions say by themselves."""
+
+    detector: "PartitionDetector"
+    # What links changed.
+    outcomes: list[Outcome]
+    # Those that are new.
+    actions: pl.DataFrame
+    revision: int
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -77,7 +95,7 @@ class PartitionDetector:
         self._models = models
         plan = rules if isinstance(rules, Plan) else Plan.of(rules)
         self.rules = plan.rules
-        self.engine = Engine(self.rules, limits=limits)
+        self.engine = self._engine_of(plan)
         self.gate = Gate(plan)
         self.groups = Groups(lateness_s=limits.allowed_lateness_s)
         self.seen = Seen()
@@ -86,6 +104,10 @@ class PartitionDetector:
         self.published = Published()
         self.firsts = Firsts()
         self.beside = self._made_beside()
+
+    def _engine_of(self, plan: Plan) -> Engine:
+        also = marks.NEEDED if plan.rules.follows_sessions else ()
+        return Engine(plan.rules, limits=self._limits, also=also)
 
     def _made_beside(self) -> dict[str, Detector]:
         """The detectors beside the rules, by the name of their state."""
@@ -113,7 +135,7 @@ class PartitionDetector:
 
     def adopt(self, plan: Plan) -> None:
         """Judge by another plan from now on; rules that ask the same keep what they have seen."""
-        engine, gate = Engine(plan.rules, limits=self._limits), Gate(plan)
+        engine, gate = self._engine_of(plan), Gate(plan)
         engine.load(self.engine.dump())
         gate.restore(self.gate.state())
         self.rules, self.engine, self.gate = plan.rules, engine, gate
@@ -130,13 +152,42 @@ class PartitionDetector:
         """Judge a batch of actions and take in session links. `revision`: of the record that
         brought them.
         """
+        [found] = judged_together([self.begin(frame, links, revision)])
+        return found
+
+    def begin(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Begun:
+        """The first half of `process`: takes in links, tells which actions are new. Nothing else is
+        to be done with this partition before `judged_together` has got it.
+        """
         with resting():
             news = self.links.learn(links)
             outcomes = [detector.relink(news, revision) for detector in self._detectors]
-            if not frame.is_empty():
-                fresh = self._fresh(frame)
-                outcomes += [detector.judge(fresh, revision) for detector in self._detectors]
+            return Begun(self, outcomes, self._fresh(frame), revision)
+
+    def look(self, actions: pl.DataFrame) -> Looked:
+        """What actions, new or not, of this partition or not, say by themselves."""
+        return look(self.engine, actions, follows_sessions=self.rules.follows_sessions)
+
+    def finish(self, begun: Begun, looked: Looked | None) -> Found:
+        """The second half of `process`. `looked`: at the actions that are new; None: there are
+        none.
+        """
+        outcomes, revision = begun.outcomes, begun.revision
+        with resting():
+            if looked is not None:
+                matched = looked.prepared, looked.matched
+                outcomes = [*outcomes, self.engine.judge_matched(*matched, revision)]
+                outcomes += [self._beside(one, looked, revision) for one in self.beside.values()]
             return self._found(outcomes, revision)
+
+    @staticmethod
+    def _beside(detector: Detector, looked: Looked, revision: int) -> Outcome:
+        match detector, looked.sessions:
+            case ProvenanceDetector(), Sessions(tell=tell, do=do):
+                return detector.judge_split(tell.frame, do.frame, revision)
+            case MisuseDetector(), Sessions(marked=marked):
+                return detector.judge_marked(marked.frame, revision)
+        return detector.judge(looked.actions, revision)
 
     def show(
         self, facts: pl.DataFrame, found: Sequence[tuple[Correlation, Matched]], revision: int
@@ -181,7 +232,11 @@ class PartitionDetector:
         ]
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if self.rules.fields is RAW:
+        if frame.is_empty():
+            return frame
+        fields = self.rules.fields
+        frame = identified(frame, fields.own("event_id"), fields.own("event_time"))
+        if fields is RAW:
             return frame
         frame = self.links.apply(self.seen.fresh(frame))
         self.recent.push(frame)
@@ -298,6 +353,40 @@ class PartitionDetector:
                 self.beside[name].load(kept.beside[name])
         except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"no state of a detector: {error}") from error
+
+
+def judged_together(begun: Sequence[Begun]) -> list[Found]:
+    """What is found in each of these, which are of different partitions: their actions are looked
+    at together where they are few and judged by the same rules.
+    """
+    some = [one for one in begun if not one.actions.is_empty()]
+    alike: dict[int, list[Begun]] = {}
+    for one in some:
+        alike.setdefault(id(one.detector.rules), []).append(one)
+    looked: dict[int, Looked] = {}
+    for group in alike.values():
+        rows = 0
+        parts: list[list[Begun]] = []
+        for one in group:
+            rows += one.actions.height
+            if not parts or rows > LOOKED_TOGETHER:
+                parts.append([])
+                rows = one.actions.height
+            parts[-1].append(one)
+        for part in parts:
+            looked |= zip(map(id, part), _looked(part), strict=True)
+    return [one.detector.finish(one, looked.get(id(one))) for one in begun]
+
+
+def _looked(begun: Sequence[Begun]) -> list[Looked]:
+    """What the actions of each say by themselves; all are judged by the same rules."""
+    first = begun[0]
+    if len(begun) == 1:
+        return [first.detector.look(first.actions)]
+    with resting():
+        whole = first.detector.look(pl.concat([one.actions for one in begun], how="diagonal"))
+        ends = list(accumulate(one.actions.height for one in begun))
+        return [whole.between(begin, end) for begin, end in pairwise([0, *ends])]
 
 
 # A context that its session's last actions are still missing in.

@@ -13,6 +13,7 @@ import polars as pl
 
 from tachograph.detectors import tool_classes
 from tachograph.detectors.facts import ALWAYS_FACTS, FACT_COLUMNS
+from tachograph.detectors.frames import rows_at
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.reference import catalogue
@@ -37,11 +38,14 @@ DEFAULT_TENANT = "default"
 MAX_READY = 64
 
 
-def preparation(rules: RuleSet, fields: FieldMap) -> "Callable[[pl.DataFrame], pl.DataFrame]":
-    """Makes frames of actions ready for these rules."""
+def preparation(
+    rules: RuleSet, fields: FieldMap, also: Sequence[str] = ()
+) -> "Callable[[pl.DataFrame], pl.DataFrame]":
+    """Makes frames of actions ready for these rules, and for who reads the columns `also`."""
+    columns = [*rules.columns, *also]
     if len(rules.known_since) > 1:
-        return InTime(rules.columns, fields, rules.known_since)
-    return Preparation(rules.columns, fields, rules.reference)
+        return InTime(columns, fields, rules.known_since)
+    return Preparation(columns, fields, rules.reference)
 
 
 class InTime:
@@ -54,15 +58,17 @@ class InTime:
         self._made = [Preparation(columns, fields, reference) for _, reference in known]
 
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """See Preparation."""
+        """See Preparation. The rows stay in their order."""
+        frame = identified(frame, "event_id", "event_time")
         name = "observed_time" if "observed_time" in frame.columns else "event_time"
         observed = frame[name].to_physical().fill_null(0).to_numpy()
         place = np.searchsorted(self._starts, observed, side="right")
         used: list[int] = np.unique(place).tolist()
         if len(used) == 1:
             return self._made[used[0]](frame)
-        parts = [self._made[at](frame.filter(pl.Series(place == at))) for at in used]
-        return pl.concat(parts, how="diagonal")
+        rows = [np.flatnonzero(place == at) for at in used]
+        parts = [self._made[at](rows_at(frame, own)) for at, own in zip(used, rows, strict=True)]
+        return rows_at(pl.concat(parts, how="diagonal"), np.argsort(np.concatenate(rows)))
 
 
 class Preparation:
@@ -100,8 +106,8 @@ class Preparation:
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame ready to be judged: rows with an id and a time, columns filled and joined."""
         if self._fields.columns is None:
-            return _identified(frame, self._fields.own("event_id"), self._fields.own("event_time"))
-        frame = _identified(_whole(frame, self._needed, self._filled), "event_id", "event_time")
+            return identified(frame, self._fields.own("event_id"), self._fields.own("event_time"))
+        frame = identified(_whole(frame, self._needed, self._filled), "event_id", "event_time")
         if frame.is_empty():
             return frame
         if frame["tenant"].null_count():
@@ -145,7 +151,8 @@ def _whole(frame: pl.DataFrame, needed: Sequence[str], filled: Sequence[str]) ->
     return kept.hstack(nulls(missing, frame.height))
 
 
-def _identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataFrame:
+def identified(frame: pl.DataFrame, event_id: str, event_time: str) -> pl.DataFrame:
+    """The rows with an id and a time: nothing can be said of others."""
     bad = frame[event_id].null_count() + frame[event_time].null_count()
     return frame.drop_nulls([event_id, event_time]) if bad else frame
 

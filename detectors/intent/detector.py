@@ -100,7 +100,12 @@ class MisuseDetector:
     def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
         """See Detector."""
         prepared = self._prepared(actions)
-        found = prepared if prepared.is_empty() else marks.marked(prepared)
+        if prepared.is_empty():
+            return Outcome()
+        return self.judge_marked(marks.marked(prepared).frame, revision)
+
+    def judge_marked(self, found: pl.DataFrame, revision: int) -> Outcome:
+        """As `judge`, of what is marked of the actions."""
         if found.is_empty():
             return Outcome()
         late = found.get_column(LATE).to_numpy()

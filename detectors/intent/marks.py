@@ -12,7 +12,7 @@ import polars as pl
 import re2
 
 from tachograph.detectors.facts import FACT_COLUMNS
-from tachograph.detectors.frames import rows_at
+from tachograph.detectors.frames import Some, rows_at
 from tachograph.detectors.intent import answers, vocabulary
 from tachograph.detectors.sessions.together import KEY
 from tachograph.schemas.batch import COLUMNS
@@ -121,7 +121,7 @@ def _common(stems: Collection[str]) -> int:
     return sum(4 ** max(0, 6 - len(one)) for one in stems)
 
 
-def marked(frame: pl.DataFrame) -> pl.DataFrame:
+def marked(frame: pl.DataFrame) -> Some:
     """Actions that mean something, with their texts cut to size.
 
     `frame`: prepared, with those of NEEDED columns that hold anything.
@@ -129,14 +129,14 @@ def marked(frame: pl.DataFrame) -> pl.DataFrame:
     bits = _Bits(frame)
     rows = np.flatnonzero(bits.found)
     if not len(rows):
-        return pl.DataFrame(schema=KEPT | {LATE: pl.Boolean()})
+        return Some(rows, pl.DataFrame(schema=KEPT | {LATE: pl.Boolean()}))
     texts = {name: text for name, text in bits.texts.items() if text.null_count() < len(text)}
     here = frozenset(frame.columns)
     columns = [frame.get_column(name) for name in KEPT if name in here]
     whole = rows_at(pl.DataFrame([*columns, *texts.values()]), rows)
     own = {MARKS: bits.found[rows], LATE: bits.late[rows]}
     marks = [pl.Series(name, values) for name, values in own.items()]
-    return whole.hstack(marks)
+    return Some(rows, whole.hstack(marks))
 
 
 def _valued_rows(text: pl.Series) -> Bools:

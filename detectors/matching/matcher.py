@@ -17,13 +17,10 @@ from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.bits import Rows
 from tachograph.detectors.matching.run import Run
-from tachograph.detectors.matching.silence import possible
+from tachograph.detectors.matching.silence import needs, possible
 from tachograph.detectors.matching.tree import Trees
 
 __all__ = ["Matcher", "Rows"]
-
-# Sets of columns for which the conditions that can match are kept ready.
-MAX_READY = 256
 
 
 class Matcher:
@@ -36,9 +33,7 @@ class Matcher:
         self._seed = secrets.randbits(63)
         self._candidates = [0] * len(conditions)
         self._spent_ns = [0] * len(conditions)
-        self._nodes = list(conditions)
-        # Conditions that can match, by the columns of a frame with a value in some row.
-        self._possible: dict[frozenset[str], list[int]] = {}
+        self._needs = [needs(node, fields) for node in conditions]
         # Columns that had a value in any frame: lately, and in the time before.
         self._carried: set[str] = set()
         self._carried_before: set[str] = set()
@@ -49,12 +44,13 @@ class Matcher:
             return {}
         valued = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
         self._carried |= valued
-        asked = self._asked_of(frozenset(valued))
         run = self._run(frame, valued)
         everything = bits.everything(frame.height)
         matched: dict[int, Rows] = {}
         before_ns = time.perf_counter_ns()
-        for at in asked:
+        for at, needed in enumerate(self._needs):
+            if not possible(needed, valued):
+                continue
             rows = self._ask(at, run, everything)
             if rows:
                 matched[at] = bits.rows_of(rows, frame.height)
@@ -62,20 +58,6 @@ class Matcher:
             self._spent_ns[at] += now_ns - before_ns
             before_ns = now_ns
         return matched
-
-    def _asked_of(self, valued: frozenset[str]) -> list[int]:
-        """The conditions that an event can match of which only these columns hold values: mostly
-        the same columns come again.
-        """
-        known = self._possible.get(valued)
-        if known is None:
-            known = [
-                at for at, node in enumerate(self._nodes) if possible(node, valued, self._fields)
-            ]
-            if len(self._possible) >= MAX_READY:
-                self._possible.pop(next(iter(self._possible)))
-            self._possible[valued] = known
-        return known
 
     def _run(self, frame: pl.DataFrame, valued: set[str]) -> Run:
         run = Run(frame, self._seed, valued)
@@ -111,7 +93,7 @@ class Matcher:
         """Whether any event can match a condition, going by the columns that had values since the
         time before the last.
         """
-        return condition in self._asked_of(frozenset(self._carried | self._carried_before))
+        return possible(self._needs[condition], self._carried | self._carried_before)
 
     def age(self) -> None:
         """A new time begins; one without any event is none."""

@@ -62,6 +62,10 @@ class ProvenanceDetector:
         `actions`: columns of an action batch, absent ones allowed.
         """
         tell, do = split(actions)
+        return self.judge_split(tell.frame, do.frame, revision)
+
+    def judge_split(self, tell: pl.DataFrame, do: pl.DataFrame, revision: int) -> Outcome:
+        """As `judge`, of actions that tell something and of those that only do, see `split`."""
         called = self._waiting_calls.push(do, self._asking)
         found = steps_of(tell)
         touched = self._sessions.put(found.steps) | self._made(called)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.facts import FACT_COLUMNS, Facts, FactTable
-from tachograph.detectors.frames import rows_at
+from tachograph.detectors.frames import Some
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.provenance import definitions
 from tachograph.detectors.reference.joins import nulls
@@ -124,7 +124,7 @@ _DOES = (
 )
 
 
-def split(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def split(actions: pl.DataFrame) -> tuple[Some, Some]:
     """Actions that tell something (words, answers, requests), and those that only do: calls whose
     answer is not with them. What does neither, or is of no session, is left out.
 
@@ -134,7 +134,7 @@ def split(actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     missing = {name: COLUMNS[name] for name in _NEEDED if name not in names}
     whole = actions[names].hstack(nulls(missing, actions.height))
     tells, does = (mask.to_numpy() for mask in whole.select(tells=_TELLS, does=_DOES))
-    return rows_at(whole, np.flatnonzero(tells)), rows_at(whole, np.flatnonzero(does))
+    return Some.of(whole, tells), Some.of(whole, does)
 
 
 def steps_of(frame: pl.DataFrame) -> Steps:

@@ -66,7 +66,7 @@ def examples(
 ) -> Examples:
     """`attacks`: trace → id of the call that was the attacker's."""
     by_session: dict[str, list[Step]] = defaultdict(list)
-    for step in [step for part in split(frame) for step in steps_of(part).steps]:
+    for step in [step for part in split(frame) for step in steps_of(part.frame).steps]:
         by_session[step.facts.session_id or ""].append(step)
     rows: list[list[float]] = []
     truth: list[int] = []

@@ -1,7 +1,7 @@
 """What a shard does with the records of its topic: decodes them into what waits, and judges it."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Protocol, Self
 
@@ -15,7 +15,7 @@ from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.engine import RuleStats
 from tachograph.detectors.language.rule import Correlation
-from tachograph.detectors.partition import Found, PartitionDetector
+from tachograph.detectors.partition import Begun, Found, PartitionDetector, judged_together
 from tachograph.detectors.plan import Plan
 from tachograph.detectors.silences import Silences
 from tachograph.detectors.warming import Warmer
@@ -32,6 +32,33 @@ MATCHES = "agent.matches"
 RAW_TOPICS = [t.topic for t in contracts.topics().values() if t.raw and t.owner == "producers"]
 # A signal's revision: offset << 20, so that what one record causes can be told apart.
 REVISION_SHIFT = 20
+
+
+# A judgement: tells what it has begun, is given what was found in that, returns all that it found.
+Judging = Generator[Begun, Found, list[Found]]
+
+
+def together(running: Sequence[Judging]) -> list[list[Found]]:
+    """What these judgements of different places return, run side by side: what they begin at the
+    same time is looked at together.
+    """
+    returned: list[list[Found]] = [[] for _ in running]
+    begun: dict[int, Begun] = {}
+
+    def go_on(at: int, found: Found | None) -> None:
+        try:
+            begun[at] = next(running[at]) if found is None else running[at].send(found)
+        except StopIteration as end:
+            returned[at] = end.value
+
+    for at in range(len(running)):
+        go_on(at, None)
+    while begun:
+        places, asked = list(begun), list(begun.values())
+        begun.clear()
+        for at, found in zip(places, judged_together(asked), strict=True):
+            go_on(at, found)
+    return returned
 
 
 class Warming(Protocol):
@@ -72,6 +99,10 @@ class Judge(Protocol):
 
     def judge(self, revision: int) -> list[Found]:
         """Judge what waits, as caused by the record of this revision."""
+        ...
+
+    def judging(self, revision: int) -> Judging:
+        """As `judge`, but for what can be asked of several places together: see `together`."""
         ...
 
     def say(self, signals: Sequence[Signal], revision: int) -> Found:
@@ -233,13 +264,18 @@ class ActionJudge(_Base):
         return 0
 
     def judge(self, revision: int) -> list[Found]:
+        """See Judge."""
+        [found] = together([self.judging(revision)])
+        return found
+
+    def judging(self, revision: int) -> Judging:
         """See Judge. A tick says nothing of what comes after it, so it is judged last."""
         frame, links, self._links = self._waiting(revision), self._links, []
         found = []
         if frame is not None or links:
             frame = batch.empty() if frame is None else frame
             self.actions += frame.height
-            found.append(self._detector.process(frame, links, revision))
+            found.append((yield self._detector.begin(frame, links, revision)))
         if (watermark := self._reached()) is not None:
             found.append(self._detector.tick(watermark, revision))
         return found
@@ -341,6 +377,11 @@ class MatchJudge(_Base):
             case b"tick":
                 return self._take_tick(payload)
         return 0
+
+    def judging(self, revision: int) -> Judging:
+        """See Judge. What comes here is no action: nothing is to be looked at."""
+        yield from ()
+        return self.judge(revision)
 
     def judge(self, revision: int) -> list[Found]:
         """See Judge."""

@@ -6,7 +6,7 @@ on from there.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from tachograph.detectors.in_force import FOR_EVER_US, Timeline
 from tachograph.detectors.partition import Found
 from tachograph.detectors.plan import Plan
-from tachograph.pipeline.detect.judges import REVISION_SHIFT, Judge
+from tachograph.pipeline.detect.judges import REVISION_SHIFT, Judge, Judging, together
 from tachograph.pipeline.detect.stretches import Stretches
 from tachograph.pipeline.kafka.reader import Commitment, Place, headers_of
 from tachograph.pipeline.log import get
@@ -172,6 +172,11 @@ class Shard:
         return self._stretches.note
 
     def process(self, messages: Sequence[Message]) -> list[Found]:
+        """As `judging`, by itself."""
+        [found] = together([self.judging(messages)])
+        return found
+
+    def judging(self, messages: Sequence[Message]) -> Judging:
         """Judge records of this partition, in order; what was committed before comes back empty.
 
         It comes no further than to where it is behind: windows of a rule that has not seen what
@@ -190,8 +195,8 @@ class Shard:
             if end is not None and behind_last < end:
                 self._held = stretch
                 break
-            for results in self._judged(stretch):
-                found += [] if muted else results
+            results = yield from self._judged(stretch)
+            found += [] if muted else results
             self.next_offset = behind_last
             self.changed = True
             self._take_up()
@@ -203,16 +208,18 @@ class Shard:
         muted = offset < self.muted_until
         return muted, None if muted else self._stretches.end_of(offset)
 
-    def _judged(self, messages: Iterable[Message]) -> Iterator[list[Found]]:
+    def _judged(self, messages: Iterable[Message]) -> Judging:
         """What is found in a stretch, judged in pieces of at most JUDGE_ROWS."""
+        found: list[Found] = []
         rows = offset = 0
         for message in messages:
             rows += self._take(message)
             offset = message.offset() or 0
             if rows >= JUDGE_ROWS:
-                yield self.judge.judge(self.revision(offset))
+                found += yield from self.judge.judging(self.revision(offset))
                 rows = 0
-        yield self.judge.judge(self.revision(offset))
+        found += yield from self.judge.judging(self.revision(offset))
+        return found
 
     def revision(self, offset: int, index: int = 0) -> int:
         """Of what the record at this offset causes. `index` tells apart what it caused."""

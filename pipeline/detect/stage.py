@@ -29,7 +29,7 @@ from tachograph.detectors.silences import Silences
 from tachograph.pipeline import metrics
 from tachograph.pipeline.clock import SECOND_US, to_datetime
 from tachograph.pipeline.detect.checkpoints import Checkpoints
-from tachograph.pipeline.detect.judges import ACTIONS, ActionJudge, Judge, MatchJudge
+from tachograph.pipeline.detect.judges import ACTIONS, ActionJudge, Judge, MatchJudge, together
 from tachograph.pipeline.detect.matches import TOPIC, Matches
 from tachograph.pipeline.detect.rereading import Rereading
 from tachograph.pipeline.detect.rule_metrics import RuleMetrics
@@ -216,8 +216,7 @@ class Detect:
             return len(messages)
         with metrics.BATCH_SECONDS.labels(STAGE).time(), self._pace.working():
             self._begin(places)
-            for place, records in places.items():
-                self._judge(self._shards[place], records)
+            self._judge(places)
             self._writer.flush()
             self._tick()
             self._commit(places)
@@ -308,15 +307,21 @@ class Detect:
         begun = {place: self._shards[place].begin(records) for place, records in places.items()}
         self._reader.commit_noted({place: one for place, one in begun.items() if one is not None})
 
-    def _judge(self, shard: Shard, records: list[Message]) -> None:
-        before = shard.judge.actions
-        for found in shard.process(records):
-            self._emit(found)
+    def _judge(self, places: Mapping[Place, list[Message]]) -> None:
+        shards = [self._shards[place] for place in places]
+        before = [shard.judge.actions for shard in shards]
+        running = map(Shard.judging, shards, places.values())
+        for shard, told, results in zip(shards, before, together(list(running)), strict=True):
+            for found in results:
+                self._emit(found)
+            self._judged(shard, shard.judge.actions - told)
+
+    def _judged(self, shard: Shard, actions: int) -> None:
         if shard.behind:
             # It has to catch up first.
             self._reader.seek(shard.place, shard.next_offset)
             self._reader.pause([shard.place])
-        metrics.ACTIONS.labels(STAGE).inc(shard.judge.actions - before)
+        metrics.ACTIONS.labels(STAGE).inc(actions)
         repeated, lost = shard.news()
         metrics.DUPLICATES.labels(STAGE).inc(repeated)
         for kind, count in lost.items():

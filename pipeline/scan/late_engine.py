@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tachograph.detectors.language.compiled import RuleSet
-from tachograph.detectors.matching.silence import possible
+from tachograph.detectors.matching.silence import needs, possible
 from tachograph.schemas.alert import Signal
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class LateEngine:
     def __init__(self, rules: RuleSet, model: Path | None) -> None:
         self._rules, self._model = rules, model
         self._made: WholeDetector | None = None
+        conditions = (detection.condition for detection in rules.detections)
+        self._needs = {needs(one, rules.fields) for one in conditions}
         # Who follows more than rules sees every event.
         if model is not None or rules.fields.columns is not None:
             self._made = _engine(rules, model)
@@ -42,8 +44,7 @@ class LateEngine:
 
     def _may_match(self, frame: pl.DataFrame) -> bool:
         valued = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
-        conditions = [detection.condition for detection in self._rules.detections]
-        return any(possible(node, valued, self._rules.fields) for node in conditions)
+        return any(possible(one, valued) for one in self._needs)
 
 
 def _engine(rules: RuleSet, model: Path | None) -> "WholeDetector":

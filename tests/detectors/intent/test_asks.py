@@ -48,7 +48,7 @@ def test_a_session_in_which_such_a_request_is_made_is_worth_a_look(text: str) ->
     request = asks.read(text)
     assert request.ways or request.harms
     rows = Told().user(text).rows
-    found = marks.marked(Preparation(marks.NEEDED, ACTIONS, shipped())(frame(rows)))
+    found = marks.marked(Preparation(marks.NEEDED, ACTIONS, shipped())(frame(rows))).frame
     assert found[marks.MARKS][0] & marks.PRESSES
 
 

@@ -31,7 +31,7 @@ def sessions(draw: st.DrawFn) -> list[Row]:
 
 
 def read(rows: list[Row], *, all_calls: bool) -> list[Judged]:
-    steps = [step for part in split(frame(rows)) for step in steps_of(part).steps]
+    steps = [step for part in split(frame(rows)) for step in steps_of(part.frame).steps]
     steps.sort(key=lambda step: step.order)
     return Session(all_calls=all_calls).read(steps)
 
