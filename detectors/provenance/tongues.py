@@ -52,9 +52,10 @@ def _turned(part: dict[str, str]) -> dict[str, tuple[str, ...]]:
 _READ = msgspec.json.decode(FILE.read_bytes(), type=_Tongues)
 # Form → the English words that it may stand for. Verbs are in the forms in which people ask.
 VERBS = _turned(_READ.verbs)
+_THINGS = _turned(_READ.words)
 WORDS = {
-    form: tuple(dict.fromkeys((*VERBS.get(form, ()), *_turned(_READ.words).get(form, ()))))
-    for form in VERBS.keys() | _turned(_READ.words).keys()
+    form: tuple(dict.fromkeys((*VERBS.get(form, ()), *_THINGS.get(form, ()))))
+    for form in VERBS.keys() | _THINGS.keys()
 }
 
 
