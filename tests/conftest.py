@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -32,7 +33,13 @@ else:
     settings.register_profile("here", deadline=None)
     settings.load_profile("here")
 
+ROOT = Path(__file__).resolve().parents[1]
 END_TO_END = "tests/e2e/"
+# Its whole pipelines take as long as all others together.
+DISTURBED = f"{END_TO_END}test_disturbed.py"
+# Where slow tests are slow because they wait: for processes that start, sessions that end.
+WAITING = "tests/pipeline/"
+CHAINS = (DISTURBED, END_TO_END, WAITING)
 REAL_BROKER_FIXTURES = {"kafka_broker", "private_kafka"}
 
 
@@ -69,10 +76,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _scope(nodeid: str) -> str:
-    """What is run by one worker: a file, and of whole pipelines all files. Two of those beside each
-    other are too much for two cores, and while one waits the other workers have something to do.
+    """What is run by one worker, in one go: a file, or all files of a chain that waits more than it
+    works. Three chains beside each other leave two cores time for a worker that only works; all of
+    their files at once would be too much, and one after the other they take too long.
     """
-    return END_TO_END if nodeid.startswith(END_TO_END) else nodeid.partition("::")[0]
+    file = nodeid.partition("::")[0]
+    if file.startswith(END_TO_END):
+        return DISTURBED if file == DISTURBED else END_TO_END
+    return WAITING if file.startswith(WAITING) and _is_slow(file) else file
+
+
+@cache
+def _is_slow(file: str) -> bool:
+    """Whether there are slow tests in it. Who hands out the work has names and no tests."""
+    return "@pytest.mark.slow" in (ROOT / file).read_text("utf-8")
+
+
+def _turn(nodeid: str) -> int:
+    """What takes longest comes first, so that no worker waits for it in the end."""
+    scope = _scope(nodeid)
+    if scope in CHAINS:
+        return CHAINS.index(scope)
+    return len(CHAINS) + (not _is_slow(scope))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,14 +124,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out; whole pipelines and
-    then files with slow tests come first, so that no worker waits in the end for a long one.
-    """
+    """Mark what needs a real broker, so that `-m "not kafka"` leaves it out; put all in turn."""
     for item in items:
         if REAL_BROKER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not item.nodeid.startswith(END_TO_END), item.path not in slow))
+    items.sort(key=lambda item: _turn(item.nodeid))
 
 
 @pytest.fixture(scope="session")

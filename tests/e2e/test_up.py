@@ -20,9 +20,12 @@ from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import Settings
 from tests.transcripts import ROOT, says, transcripts
 
-FOR_S = 25
+# Until its end there must be an alert, however busy the machine is.
+FOR_S = 45
 # Far more than it takes: a loaded machine must not fail this.
-WITHIN_S = 240.0
+WITHIN_S = 600.0
+# A line of numbers with an alert among them: without any, it ends with another code.
+ALERTED = re.compile(r'"alerts": \{[^}]*[1-9]')
 COUNT = "SELECT count(), uniqExact(alert_id) FROM tacho.alerts"
 
 
@@ -57,11 +60,11 @@ def _said(folder: Path) -> str:
     return (folder / "out").read_text()
 
 
-def _wait_for(folder: Path, word: str, process: "subprocess.Popen[str]") -> None:
+def _wait_for(folder: Path, words: re.Pattern[str], process: "subprocess.Popen[str]") -> None:
     end = time.monotonic() + WITHIN_S
-    while word not in _said(folder):
+    while not words.search(_said(folder)):
         assert process.poll() is None, _said(folder)[-3_000:]
-        assert time.monotonic() < end, f"no {word!r} in {_said(folder)[-3_000:]}"
+        assert time.monotonic() < end, f"no {words.pattern!r} in {_said(folder)[-3_000:]}"
         time.sleep(0.2)
 
 
@@ -121,7 +124,7 @@ def test_a_run_of_some_seconds_stores_alerts_and_what_it_stored_can_be_asked_for
 
     [port] = free_ports(1)
     with _tacho(tmp_path, "clickhouse", "--port", str(port)) as server:
-        _wait_for(tmp_path, "ClickHouse on", server)
+        _wait_for(tmp_path, re.compile("ClickHouse on"), server)
         url = f"http://127.0.0.1:{port}"
         stored, distinct = httpx.post(url, content=COUNT, timeout=WITHIN_S).text.split()
         assert int(stored) == int(distinct) > 0
@@ -136,8 +139,7 @@ def test_a_run_of_some_seconds_stores_alerts_and_what_it_stored_can_be_asked_for
 @pytest.mark.timeout(1800)
 def test_ctrl_c_in_the_middle_ends_everything_cleanly(tmp_path: Path) -> None:
     with _tacho(tmp_path, "up", "--plain", *_ports()) as up:
-        _wait_for(tmp_path, "numbers", up)
-        time.sleep(5)
+        _wait_for(tmp_path, ALERTED, up)
         up.send_signal(signal.SIGINT)
         assert up.wait(WITHIN_S) == 0, _said(tmp_path)[-3_000:]
     assert "Traceback" not in _said(tmp_path)

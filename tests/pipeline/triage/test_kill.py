@@ -75,7 +75,7 @@ class Story:
 
     def start(self) -> kafka.Process:
         """A process that has written something since it was started."""
-        seen = len(kafka.read_all(self.settings, ALERTS_TOPIC))
+        seen = kafka.written(self.settings, ALERTS_TOPIC)
         process = kafka.Process(self.settings, self._log)
         self._tell(SHARE, pause_s=0.2)
         kafka.wait_until_told(self.settings, process, beyond=seen)
