@@ -7,6 +7,7 @@ their order or batches.
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,8 +66,43 @@ class RuleStats(msgspec.Struct):
         self.last_match_us = max(self.last_match_us or 0, int(times_us.max()))
 
 
-# A fact frame, and rows of it by rule.
-Events = tuple[pl.DataFrame, list[tuple[Correlation, Matched]]]
+class Events(NamedTuple):
+    """Actions that are events of correlations: which rows of their frame, ascending; a fact frame
+    of those, and rows of that by rule.
+    """
+
+    rows: Rows
+    facts: pl.DataFrame
+    found: list[tuple[Correlation, Matched]]
+
+    def between(self, begin: int, end: int) -> "Events | None":
+        """Of the rows from `begin` to before `end`, counted from `begin`; None if none is any."""
+        first, last = np.searchsorted(self.rows, (begin, end)).tolist()
+        if first == last:
+            return None
+        cut = [(rule, matched.between(first, last)) for rule, matched in self.found]
+        found = [(rule, matched) for rule, matched in cut if matched is not None]
+        return Events(self.rows[first:last] - begin, self.facts.slice(first, last - first), found)
+
+
+class Matching(NamedTuple):
+    """Prepared actions, which of them match each condition, and which are events of correlations:
+    all that rules say of actions by themselves.
+    """
+
+    prepared: pl.DataFrame
+    matched: Mapping[int, Rows]
+    events: Events | None
+
+    def between(self, begin: int, end: int) -> "Matching":
+        """The same of the rows from `begin` to before `end`."""
+        matched = {}
+        for at, rows in self.matched.items():
+            first, last = np.searchsorted(rows, (begin, end)).tolist()
+            if last > first:
+                matched[at] = rows[first:last] - begin
+        events = self.events.between(begin, end) if self.events is not None else None
+        return Matching(self.prepared.slice(begin, end - begin), matched, events)
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -88,7 +124,7 @@ class Engine:
         self._fields = fields or rules.fields
         self._limits = limits or Limits()
         self._matcher = Matcher([d.condition for d in rules.detections], self._fields)
-        self.prepared = preparation(rules, self._fields, also)
+        self._prepared = preparation(rules, self._fields, also)
         # Detections that ask for what is measured of behaviour.
         self.of_behaviour = {
             at
@@ -122,37 +158,32 @@ class Engine:
         `actions`: columns of an action batch, absent ones allowed (or a raw frame, for RAW).
         Signals are what is new, revised or retracted, each with this revision.
         """
-        frame = self.prepared(actions)
-        return self.judge_matched(frame, self.match(frame), revision)
+        return self.judge_matching(self.match(actions), revision)
 
-    def match(self, prepared: pl.DataFrame) -> dict[int, Rows]:
-        """Rows of a prepared frame that match each of the rules' conditions, by its number: asks
-        nothing of what came before.
-        """
-        return self._matcher.match(prepared)
+    def match(self, actions: pl.DataFrame) -> Matching:
+        """What the rules say of actions by themselves, whatever came before them."""
+        prepared = self._prepared(actions)
+        matched = self._matcher.match(prepared)
+        return Matching(prepared, matched, self._correlated(prepared, matched))
 
-    def judge_matched(
-        self, prepared: pl.DataFrame, matched: Mapping[int, Rows], revision: int
-    ) -> Outcome:
+    def judge_matching(self, matching: Matching, revision: int) -> Outcome:
         """As `judge`, where it is known already what matches."""
-        if prepared.is_empty():
-            return Outcome()
         for rule_stats in self._stats.values():
-            rule_stats.evaluations += prepared.height
-        return self._judged(prepared, matched, revision)
+            rule_stats.evaluations += matching.prepared.height
+        return self._judged(matching, revision)
 
     def judge_measured(self, rows: pl.DataFrame, revision: int) -> Outcome:
         """Judge rows of behaviour: only rules that ask for a measure are asked of them."""
-        frame = self.prepared(rows)
+        frame = self._prepared(rows)
         matched = self._matcher.match(frame)
         asked = {at: own for at, own in matched.items() if at in self.of_behaviour}
-        return self._judged(frame, asked, revision)
+        return self._judged(Matching(frame, asked, self._correlated(frame, asked)), revision)
 
-    def _judged(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
-        if not matched:
+    def _judged(self, matching: Matching, revision: int) -> Outcome:
+        if not matching.matched:
             return Outcome()
-        found = self._events(frame, matched, revision)
-        windows = self._windows(frame, matched, revision)
+        found = self._events(matching.prepared, matching.matched, revision)
+        windows = self._windows(matching.events, revision)
         return Outcome([*found, *windows.signals], windows.matches)
 
     def _events(
@@ -182,12 +213,12 @@ class Engine:
 
     def events(self, actions: pl.DataFrame) -> Events | None:
         """What matches correlations of these actions, without judging it; None: nothing."""
-        frame = self.prepared(actions)
-        matched = self._matcher.match(frame) if not frame.is_empty() else None
-        return self._correlated(frame, matched) if matched else None
+        return self.match(actions).events
 
     def _correlated(self, frame: pl.DataFrame, matched: Mapping[int, Rows]) -> Events | None:
-        """Facts of the events of correlations, and which rows are of which rule; None: none is."""
+        """The events of correlations; None: none is any."""
+        if not matched:
+            return None
         marks = _late_rows(frame, self._fields)
         kept = {at: rows[marks[rows] != FAR] for at, rows in matched.items()}
         near = {at: rows for at, rows in kept.items() if len(rows)}
@@ -198,23 +229,22 @@ class Engine:
             return None
         used = np.unique(np.concatenate([found.rows for _, found in some]))
         facts = fact_frame(frame, used, self._fields, self._wanted)
-        return facts, [
+        placed = [
             (rule, msgspec.structs.replace(found, rows=np.searchsorted(used, found.rows)))
             for rule, found in some
         ]
+        return Events(used, facts, placed)
 
-    def _windows(self, frame: pl.DataFrame, matched: Mapping[int, Rows], revision: int) -> Outcome:
+    def _windows(self, events: Events | None, revision: int) -> Outcome:
         """What these events change of correlations, and of which judged elsewhere they are."""
-        events = self._correlated(frame, matched)
         if events is None:
             return Outcome()
-        facts, placed = events
-        times_us = facts["event_time"].to_numpy()
-        for rule, found in placed:
+        times_us = events.facts["event_time"].to_numpy()
+        for rule, found in events.found:
             # What only others rest on has no counts of its own.
             if rule.meta.rule_id in self._stats:
                 self._stats[rule.meta.rule_id].note(times_us[found.rows])
-        return self.take(facts, placed, revision)
+        return self.take(events.facts, events.found, revision)
 
     def take(
         self, facts: pl.DataFrame, found: Sequence[tuple[Correlation, Matched]], revision: int

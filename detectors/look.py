@@ -2,16 +2,13 @@
 a few rows do, so it is asked of several places together, and the answer is cut up.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
-from tachograph.detectors.engine import Engine
+from tachograph.detectors.engine import Engine, Matching
 from tachograph.detectors.frames import Some
 from tachograph.detectors.intent import marks
-from tachograph.detectors.matching.matcher import Rows
 from tachograph.detectors.provenance.parts import split
 
 
@@ -24,25 +21,18 @@ class Sessions(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """Of actions, as they came: as rules read them, which match what, what sessions are told."""
+    """Of actions, as they came: what rules say of them, and what sessions are told."""
 
     actions: pl.DataFrame
-    prepared: pl.DataFrame
-    matched: Mapping[int, Rows]
+    matching: Matching
     sessions: Sessions | None
 
     def between(self, begin: int, end: int) -> "Looked":
         """The same of the rows from `begin` to before `end`."""
-        matched = {}
-        for at, rows in self.matched.items():
-            first, last = np.searchsorted(rows, (begin, end)).tolist()
-            if last > first:
-                matched[at] = rows[first:last] - begin
         some = self.sessions
         return Looked(
             self.actions.slice(begin, end - begin),
-            self.prepared.slice(begin, end - begin),
-            matched,
+            self.matching.between(begin, end),
             Sessions(*(one.between(begin, end) for one in some)) if some is not None else None,
         )
 
@@ -53,9 +43,8 @@ def look(engine: Engine, actions: pl.DataFrame, *, follows_sessions: bool) -> Lo
     `actions`: each with an id and a time, so that none is left out. `engine`: whose prepared frames
     have what `marks` needs, where sessions are followed.
     """
-    prepared = engine.prepared(actions)
-    matched = engine.match(prepared)
+    matching = engine.match(actions)
     if not follows_sessions:
-        return Looked(actions, prepared, matched, None)
+        return Looked(actions, matching, None)
     tell, do = split(actions)
-    return Looked(actions, prepared, matched, Sessions(marks.marked(prepared), tell, do))
+    return Looked(actions, matching, Sessions(marks.marked(matching.prepared), tell, do))

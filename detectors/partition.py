@@ -175,8 +175,7 @@ class PartitionDetector:
         outcomes, revision = begun.outcomes, begun.revision
         with resting():
             if looked is not None:
-                matched = looked.prepared, looked.matched
-                outcomes = [*outcomes, self.engine.judge_matched(*matched, revision)]
+                outcomes = [*outcomes, self.engine.judge_matching(looked.matching, revision)]
                 outcomes += [self._beside(one, looked, revision) for one in self.beside.values()]
             return self._found(outcomes, revision)
 

@@ -23,4 +23,6 @@ class Warmer:
     def show(self, frame: pl.DataFrame, revision: int) -> list[pl.DataFrame]:
         """Show a batch; match rows for where groups are judged that lie in several partitions."""
         events = self._engine.events(self._detector.links.apply(self._seen.fresh(frame)))
-        return [] if events is None else self._detector.show(*events, revision)
+        if events is None:
+            return []
+        return self._detector.show(events.facts, events.found, revision)

@@ -47,6 +47,18 @@ class Matched(msgspec.Struct, frozen=True):
     late: Bools
     gone: Bools | None = None
 
+    def between(self, begin: int, end: int) -> "Matched | None":
+        """The rows from `begin` to before `end` of the frame, counted from `begin`; they ascend.
+        None if there are none.
+        """
+        first, last = np.searchsorted(self.rows, (begin, end)).tolist()
+        if first == last:
+            return None
+        some = slice(first, last)
+        gone = None if self.gone is None else self.gone[some]
+        rows = self.rows[some] - begin
+        return Matched(rows, self.steps[some], self.leaf[some], self.late[some], gone)
+
     def only(self, wanted: Bools) -> "Matched":
         """Some of the rows."""
         gone = None if self.gone is None else self.gone[wanted]
