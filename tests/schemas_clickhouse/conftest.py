@@ -1,28 +1,28 @@
-"""An embedded ClickHouse with all migrations applied, one for this folder's tests."""
+"""Embedded ClickHouse for this folder's tests: empty, and with all migrations applied."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
+from tests import warehouse
 
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
     """Settings of the writer of an empty server."""
     with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as server:
-        yield ClickHouseSettings(
-            url=server.url, user=server.writer_user, password=server.writer_password
-        )
+        yield warehouse.writer_of(server)
 
 
 @pytest.fixture(scope="module")
-def migrated(writer: ClickHouseSettings) -> Iterator[Connection]:
-    """A writer's connection to a server with all tables."""
-    with Connection(writer) as connection:
-        apply(connection, Layout())
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A writer's connection to a server with all tables, which nobody changes."""
+    with (
+        warehouse.migrated(Path(tmp_path_factory.mktemp("migrated"))) as server,
+        Connection(warehouse.writer_of(server)) as connection,
+    ):
         yield connection

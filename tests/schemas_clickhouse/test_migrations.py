@@ -117,17 +117,15 @@ def test_two_processes_may_migrate_at_the_same_time(
     assert empty.rows("SELECT count() FROM tacho.actions") == [(0,)]
 
 
-def test_a_past_file_that_was_changed_is_refused_by_name(empty: Connection) -> None:
-    apply(empty, Layout())
+def test_a_past_file_that_was_changed_is_refused_by_name(migrated: Connection) -> None:
     known = migrations()
     forged = [type(known[0])(known[0].number, known[0].name, known[0].text + " "), *known[1:]]
     with pytest.raises(Refused, match=r"0001_database\.sql was changed after it had been applied"):
-        apply(empty, Layout(), forged)
+        apply(migrated, Layout(), forged)
 
 
-def test_a_database_newer_than_the_program_is_left_as_it_is(empty: Connection) -> None:
-    apply(empty, Layout())
-    assert apply(empty, Layout(), migrations()[:3]) == []
+def test_a_database_newer_than_the_program_is_left_as_it_is(migrated: Connection) -> None:
+    assert apply(migrated, Layout(), migrations()[:3]) == []
 
 
 def test_a_new_field_reaches_table_and_view_by_a_new_migration(empty: Connection) -> None:
@@ -284,11 +282,10 @@ def test_tables_that_are_laid_out_otherwise_are_left_as_they_are(
     assert cluster.told == []
 
 
-def test_an_unsharded_database_is_not_sharded_in_passing(empty: Connection) -> None:
-    apply(empty, Layout())
+def test_an_unsharded_database_is_not_sharded_in_passing(migrated: Connection) -> None:
     with pytest.raises(ConfigError, match="are not sharded"):
-        apply(empty, Layout(cluster="main", sharded=True))
-    assert apply(empty, Layout()) == []
+        apply(migrated, Layout(cluster="main", sharded=True))
+    assert apply(migrated, Layout()) == []
 
 
 @pytest.mark.parametrize("version", ["25.8.33.6", "26.2.1.1", "3", ""])

@@ -60,8 +60,9 @@ def said(rows: list[dict[str, Any]], places: int, seed: int) -> list[Signal]:
     for until_s in (*sorted(rng.sample(range(60, 7000), 3)), None):
         sent = []
         for at, (one, part) in enumerate(zip(own, parts, strict=True)):
-            now = [row for row in part if until_s is None or row["event_time"] < START_S + until_s]
-            parts[at] = [row for row in part if row not in now]
+            end_s = START_S + (until_s or np.inf)
+            now = [row for row in part if row["event_time"] < end_s]
+            parts[at] = [row for row in part if row["event_time"] >= end_s]
             if now:
                 one.judge(frame(now), 1)
             until_us = (START_S + (until_s or 20_000)) * SECOND_US
