@@ -18,7 +18,9 @@ def archive_options(jars: Path, train: Callable[[Path], None]) -> list[str]:
     processes at once; those that come meanwhile wait.
     """
     said = subprocess.run(["java", "-version"], capture_output=True, check=False).stderr
-    path = jars.with_name(f"{jars.name}-{hashlib.sha256(said).hexdigest()[:12]}.jsa")
+    # Java asks for the jars where they were: an archive that was copied along with them is no use.
+    asked = hashlib.sha256(said + bytes(jars)).hexdigest()[:12]
+    path = jars.with_name(f"{jars.name}-{asked}.jsa")
     with locked(CACHE / ".archive-lock"):
         if not path.exists():
             fresh = path.with_suffix(".new")
