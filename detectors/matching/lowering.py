@@ -37,7 +37,9 @@ from tachograph.detectors.matching.lookaround import holding
 from tachograph.detectors.matching.times import TIME, moments
 from tachograph.schemas.batch import ATTRIBUTES
 
-_IPV4 = r"\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}\z"
+# No zeros before a number: whether they make it octal is read both ways.
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"\A(?:{_OCTET}\.){{3}}{_OCTET}\z"
 _NEVER = pl.lit(value=False)
 _ALWAYS = pl.lit(value=True)
 # From here on neighbouring whole numbers are one number to a float, but differ as text.

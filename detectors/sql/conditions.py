@@ -33,6 +33,7 @@ _TEXT: dict[TextOp, Callable[[str, str], str]] = {
     "suffix": lambda text, value: f"endsWith({text}, {value})",
     "contains": lambda text, value: f"position({text}, {value}) > 0",
 }
+_ZEROS = r"(^|\.)0[0-9]"
 _COMPARE: dict[NumberOp, str] = {
     "eq": "=",
     "ne": "!=",
@@ -136,24 +137,25 @@ def _truth(value: Value, *, wanted: bool) -> str:
 
 def _within(text: str, network: IPv4Network | IPv6Network) -> str:
     first, last = literal(str(network.network_address)), literal(str(network.broadcast_address))
-    kind = "IPv4" if isinstance(network, IPv4Network) else "IPv6"
-    # An address may name the interface it is of.
-    bare = (
-        text
-        if kind == "IPv4"
-        else f"if(position({text}, ':') > 0, splitByChar('%', {text})[1], '')"
-    )
-    address = f"to{kind}OrNull({bare})"
-    return f"ifNull({address} BETWEEN to{kind}({first}) AND to{kind}({last}), false)"
+    if isinstance(network, IPv6Network):
+        # An address may name the interface it is of.
+        text = f"if(position({text}, ':') > 0, splitByChar('%', {text})[1], '')"
+        between = f"toIPv6OrNull({text}) BETWEEN toIPv6({first}) AND toIPv6({last})"
+        return f"ifNull({between}, false)"
+    # The engine takes no number that begins with a zero.
+    between = f"toIPv4OrNull({text}) BETWEEN toIPv4({first}) AND toIPv4({last})"
+    return f"(ifNull({between}, false) AND NOT match({text}, {literal(_ZEROS)}))"
 
 
 def _same(value: Value, other: Value, op: TextOp, *, lowered: bool) -> str:
-    """A list has the other's value among its own; beginnings and ends of lists mean nothing."""
+    """Of lists, any value of the one so related to any of the other."""
     mine, theirs = value.text(lowered=lowered), other.text(lowered=lowered)
     there = all_of([value.present, other.present])
-    if value.kind == other.kind == "texts":
-        return "false"
-    if "texts" in {value.kind, other.kind}:
-        listed, single = (mine, theirs) if value.kind == "texts" else (theirs, mine)
-        return f"ifNull({there} AND has({listed}, {single}), false)"
-    return f"ifNull({there} AND {_TEXT[op](mine, theirs)}, false)"
+    related = _TEXT[op](
+        "a" if value.kind == "texts" else mine, "b" if other.kind == "texts" else theirs
+    )
+    if other.kind == "texts":
+        related = f"arrayExists(b -> {related}, {theirs})"
+    if value.kind == "texts":
+        related = f"arrayExists(a -> {related}, {mine})"
+    return f"ifNull({there} AND {related}, false)"

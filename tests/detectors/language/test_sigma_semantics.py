@@ -142,6 +142,8 @@ CMD = {"CommandLine": r'C:\Windows\CMD.exe /c "echo Hello"', "EventID": 4688, "U
         ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "10.200.3.4"}, True),
         ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "11.0.0.1"}, False),
         ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "10.0.0.999x"}, False),
+        ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "10.0.0.256"}, False),
+        ("{Ip|cidr: 10.0.0.0/8}", {"Ip": "010.0.0.1"}, False),
         ("{Ip|cidr: '2001:db8::/32'}", {"Ip": "2001:DB8:0:1::5"}, True),
         ("{Ip|cidr: '2001:db8::/32'}", {"Ip": "10.0.0.1"}, False),
         # Encodings.

@@ -46,7 +46,7 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TENANT = "parity"
 WORDS = (
     "delete", "Delete_Files", "getHTMLPages", "runXML2Shell", "send-report", "a'b\\c",
-    "ÄRGER", "ärger", "line\nend", "tab\there", "20.5", "7", "-3", "true", "FALSE", "10.1.2.3",
+    "ÄRGER", "ärger", "line\nend", "tab\there", "20.5", "7", "-3", "true", "FALSE", "10.1.2.3", "10.01.2.3",
     "fe80::1%eth0", "::ffff:1.2.3.4", "x{y}%s", "ᏣᎳᎩ", "no\u00a0break", "K", "ſt", "Σς", "İi",
     "a.b", "İ", "\"quoted\"", "--", "; DROP TABLE x",
 )  # fmt: skip
@@ -116,7 +116,9 @@ tests = st.one_of(
     st.builds(Truth, st.booleans()),
     st.builds(Present, st.booleans()),
     st.builds(Cidr, st.sampled_from(NETWORKS).map(ip_network)),
-    st.builds(SameAs, st.sampled_from(["tool_name", "vendor.x"]), st.sampled_from(ENDS)),
+    st.builds(
+        SameAs, st.sampled_from(["tool_name", "vendor.x", "recipients"]), st.sampled_from(ENDS)
+    ),
 )
 parts = st.sampled_from(["minute", "hour", "day", "week", "month", "year"])
 times = st.builds(
@@ -184,6 +186,12 @@ def test_every_field_is_found_as_it_is(fields: tuple[str, ...], ask: Ask, stored
     for field in fields:
         texts: list[Node] = [Leaf(field, Text("equals", word.lower())) for word in WORDS]
         same([*texts, Leaf(field, Present(value=True)), Leaf(field, Text("contains", "e"))], ask)
+
+
+def test_lists_are_compared_value_by_value(ask: Ask, stored: None) -> None:
+    """Either side may be one; a value may begin, end or hold another."""
+    pairs = [("recipients", "tool_name"), ("tool_name", "recipients"), ("recipients", "recipients")]
+    same([Leaf(mine, SameAs(theirs, op)) for mine, theirs in pairs for op in ENDS], ask)
 
 
 def test_every_expression_is_spelled_right(ask: Ask, stored: None) -> None:
