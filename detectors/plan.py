@@ -71,6 +71,12 @@ class Plan:
         return found
 
     @cached_property
+    def titles(self) -> dict[str, str]:
+        """Of all rules by id, those too that are only a step of another."""
+        steps = chain_of(self.rules.correlations)
+        return {rule.meta.rule_id: rule.meta.title for rule in [*steps, *self.rules.rules]}
+
+    @cached_property
     def remembered_us(self) -> int:
         """What happened so long before all that can still come is in no window that changes."""
         spans = (2 * rule.timespan_us for rule in self.rules.correlations)

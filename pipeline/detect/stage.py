@@ -418,10 +418,7 @@ class Detect:
 
     def _tell_of_rules(self, *, now: bool = False) -> None:
         judges = {place: shard.judge for place, shard in self._shards.items()}
-        self._rule_metrics.tell(judges, self._titles, now=now)
-
-    def _titles(self) -> dict[str, str]:
-        return {rule.meta.rule_id: rule.meta.title for rule in self._plan.rules.rules}
+        self._rule_metrics.tell(judges, lambda: self._plan.titles, now=now)
 
     def close(self) -> None:
         """Leave the group; what is owned is checkpointed by `_hand_over`."""

@@ -255,3 +255,18 @@ def test_reference_data_is_that_of_the_time_of_observation() -> None:
     found = PartitionDetector(plan).process(frame(rows), [], 1).signals
     assert sorted(int(s.event_time.timestamp()) for s in found) == [20, 30]
     assert {s.witness.versions["reference"] for s in found} == {grave.reference.version}
+
+
+def test_a_rule_that_is_only_a_step_of_another_has_a_title_too() -> None:
+    outer = """---
+title: twice many
+id: outer
+correlation:
+  type: event_count
+  rules: [many-session.id]
+  group-by: [session.id]
+  timespan: 1m
+  condition: {gte: 2}
+"""
+    plan = Plan.of(build(parse(counted(2, "session.id") + outer, "steps.yml")))
+    assert plan.titles == {"many-session.id": "many by session.id", "outer": "twice many"}
