@@ -73,8 +73,8 @@ class Plan:
     @cached_property
     def titles(self) -> dict[str, str]:
         """Of all rules by id, those too that are only a step of another."""
-        steps = chain_of(self.rules.correlations)
-        return {rule.meta.rule_id: rule.meta.title for rule in [*steps, *self.rules.rules]}
+        steps = {rule.meta.rule_id: rule.meta.title for rule in chain_of(self.rules.correlations)}
+        return steps | {rule.meta.rule_id: rule.meta.title for rule in self.rules.rules}
 
     @cached_property
     def remembered_us(self) -> int:

@@ -46,7 +46,8 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TENANT = "parity"
 WORDS = (
     "delete", "Delete_Files", "getHTMLPages", "runXML2Shell", "send-report", "a'b\\c",
-    "ÄRGER", "ärger", "line\nend", "tab\there", "20.5", "7", "-3", "true", "FALSE", "10.1.2.3", "10.01.2.3",
+    "ÄRGER", "ärger", "line\nend", "tab\there", "20.5", "7", "-3", "true", "FALSE", "10.1.2.3",
+    "10.01.2.3",
     "fe80::1%eth0", "::ffff:1.2.3.4", "x{y}%s", "ᏣᎳᎩ", "no\u00a0break", "K", "ſt", "Σς", "İi",
     "a.b", "İ", "\"quoted\"", "--", "; DROP TABLE x",
 )  # fmt: skip
