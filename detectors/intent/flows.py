@@ -42,6 +42,10 @@ _NAMED = re.compile(PRIVATE)
 _BLOB = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,8000}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}[ :]?){8,8000}")
 _WORDS = re.compile(r"\w+")
+_JOINTS = re.compile(r"[\W_]+")
+# A number is known again however its digits are parted, if it has so many.
+_LEAST_DIGITS = 8
+_BASE32 = re.compile(r"[A-Z2-7]{16,8000}")
 _CREDENTIAL_FILE = re.compile(CREDENTIAL_FILES)
 # What in such a file is no word.
 _KEY_LIKE = re.compile(r"[A-Za-z0-9+/_=.-]{16,200}")
@@ -79,6 +83,8 @@ class Leak(msgspec.Struct, frozen=True):
 class _Value(msgspec.Struct):
     text: str
     source: Source
+    # Of a number of many digits, what is left without all that parts them; else empty.
+    tight: str
     # Places of the text that calls have carried so far, and which calls.
     sent: set[int] = msgspec.field(default_factory=set)
     carriers: dict[str, int] = msgspec.field(default_factory=dict)
@@ -122,7 +128,10 @@ class Flows:
 
     def _note(self, value: str, source: Source) -> None:
         if value not in self._values:
-            self._values[value] = _Value(value, source)
+            digits = sum(map(str.isdigit, value))
+            self._values[value] = _Value(
+                value, source, _tight(value) if digits >= _LEAST_DIGITS else ""
+            )
 
     def _bound(self) -> None:
         while len(self._values) > MAX_VALUES:
@@ -140,7 +149,8 @@ class Flows:
         grams = _grams(texts[0][1] if self._values else "")
         for value in self._values.values():
             other = value.source.event_id != step.facts.event_id
-            if other and value.source.time_us >= floor and value.text not in to:
+            addressed = value.text in to or (value.tight and value.tight in map(_tight, to))
+            if other and value.source.time_us >= floor and not addressed:
                 best = _graver(best, self._value_in(value, texts, grams, step))
         if self._runs:
             best = _graver(best, self._runs_in(texts, step, floor))
@@ -151,7 +161,8 @@ class Flows:
     ) -> Leak | None:
         name = plain_id(value.text)[:12]
         for form, text in texts:
-            if value.text in text and not _opens_a_door(step.args, value.text):
+            said = value.text in text or (value.tight and value.tight in _tight(text))
+            if said and not _opens_a_door(step.args, value):
                 return Leak(value.source, form, name)
         return self._piece(value, grams, step, name)
 
@@ -248,6 +259,12 @@ def _covered(value: str, grams: frozenset[str]) -> set[int]:
     return found
 
 
+@functools.lru_cache(maxsize=64)
+def _tight(text: str) -> str:
+    """A text without all that parts words and digits."""
+    return _JOINTS.sub("", text)
+
+
 @functools.lru_cache(maxsize=16)
 def readings(text: str) -> list[tuple[Form, str]]:
     """A text, and what it says when it is decoded or read backwards."""
@@ -277,6 +294,8 @@ def _decoded(text: str, depth: int) -> Iterator[str]:
         found += [unquoted] if unquoted != text else []
     for blob in _BLOB.findall(text)[:MAX_BLOBS]:
         found += _from_base64(blob)
+    for blob in _BASE32.findall(text)[:MAX_BLOBS]:
+        found += _from_base32(blob)
     for digits in _HEX.findall(text)[:MAX_BLOBS]:
         found += _readable(_unhexed(digits))
     for one in found:
@@ -291,6 +310,13 @@ def _from_base64(blob: str) -> list[str]:
     except (binascii.Error, ValueError):
         return []
     return _readable(_inflated(raw))
+
+
+def _from_base32(blob: str) -> list[str]:
+    try:
+        return _readable(_inflated(base64.b32decode(blob + "=" * (-len(blob) % 8))))
+    except binascii.Error:
+        return []
 
 
 def _unhexed(digits: str) -> bytes:
@@ -318,7 +344,7 @@ def _readable(raw: bytes) -> list[str]:
     return [text] if len(text) >= SHORTEST_VALUE else []
 
 
-def _opens_a_door(args: str, value: str) -> bool:
+def _opens_a_door(args: str, value: _Value) -> bool:
     """Whether the value is all there is under a name such as `token`: used, not sent."""
     try:
         given = msgspec.json.decode(args)
@@ -328,7 +354,10 @@ def _opens_a_door(args: str, value: str) -> bool:
         return False
     return any(
         isinstance(one, str)
-        and _plain(one).removeprefix("bearer ") == value
+        and (
+            _plain(one).removeprefix("bearer ") == value.text
+            or (value.tight and _tight(_plain(one)) == value.tight)
+        )
         and _USED_AS.search(str(name))
         for name, one in given.items()
     )

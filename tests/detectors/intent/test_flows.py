@@ -47,6 +47,7 @@ def gzipped(text: str) -> str:
 WRITINGS: dict[str, Callable[[str], str]] = {
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "url-safe base64": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
     "hex": lambda text: text.encode().hex(),
     "url": lambda text: quote(text, safe=""),
     "gzip": gzipped,
@@ -70,6 +71,22 @@ def test_a_private_value_is_known_as_it_is_and_reversed() -> None:
     assert plain is not None
     assert backwards is not None
     assert (plain.form, backwards.form, nothing) == ("as it is", "reversed", None)
+
+
+@pytest.mark.parametrize("written", [NUMBER.replace(" ", ""), NUMBER.replace(" ", "-")])
+def test_a_number_is_known_however_its_digits_are_parted(written: str) -> None:
+    (leak,) = sent(f"pay with {written} now", brought=f"card number: {NUMBER}")
+    assert leak is not None
+    (encoded,) = sent(WRITINGS["base64"](written), brought=f"card number: {NUMBER}")
+    assert encoded is not None
+    assert encoded.form == "encoded"
+
+
+def test_a_number_that_a_call_is_sent_to_is_no_leak_in_another_spelling() -> None:
+    one = Flows(HOUR_US)
+    one.read(step("read", brought="phone: 0047 22 33 44 55", tool="get_contact"))
+    args = json.dumps({"to": "004722334455", "body": "hello"})
+    assert one.taken(step("call", 5, tool="send_sms", args=args)) is None
 
 
 def test_a_redacted_secret_is_known_by_its_token() -> None:
