@@ -39,6 +39,15 @@ _SECRET_HINTS = (
     "pass", "secret", "token", "api", "ssn", "social", "number", "bank", "iban", "private",
     "credential", "otp", "pin", "phone", "birth", "license", "ssh", "rsa",
 )  # fmt: skip
+# What was named before: `Product P025 is what I need. Please buy it.`
+_POINTS_BACK = re.compile(
+    r"\b(?:it|its|them|ones?|same|both)\b|\b(?:this|that|these|those)(?= ?(?:[.,;!?]|$))"
+    r"|-l(?:e|a|es)\b|\b(?:ihn|dies|eins|eine[ns]?|его|её|их)\b|\w{2}[aeoi]l[ao]s?\b"
+    r"|它|这个|這個|该|一套|これ|それ|一つ",
+    re.IGNORECASE,
+)
+# By these a unit ends as a sentence does.
+_ENDS = (".", "!", "?", *"。！？")
 _AFTER_SIGN = re.compile(r"[:=] ?(\S{4,40})")
 MAX_SECRETS = 200
 # Texts that are kept cut up, and how long they may be: some 20 MB at most.
@@ -72,6 +81,10 @@ class Sentence(msgspec.Struct, frozen=True, gc=False):
     # With the sentences around it.
     near: frozenset[str]
     near_text: str
+    # Itself, with the one before where it points back (`buy it`), and what comes after it where it
+    # does not end as a sentence does.
+    own: frozenset[str]
+    own_text: str
     verbs: frozenset[str]
     classes: frozenset[str]
     # What it deals with, to know it again.
@@ -110,7 +123,7 @@ class _Record(msgspec.Struct, frozen=True, gc=False):
 
 def take(text: str, source: Callable[[], Source], wish: Wish) -> Taken:
     """Cut a brought-in text up. `source`: asked for where a sentence of it asks for something.
-    `wish`: what the user said so far.
+    `wish`: what the user said so far, not looked at before `source` was asked for.
     """
     known: Source | None = None
     found: list[Sentence] = []
@@ -168,13 +181,17 @@ def _of_record(record: _Record, source: Source) -> list[Sentence]:
         # The values of a call stand behind its name, each by itself.
         end = at + (_CALL_UNITS if calls else 2)
         near = frozenset().union(*words[max(0, at - 1) : end])
+        own_end = end if calls else at + 1 + (not split[at].endswith(_ENDS))
+        own = max(0, at - (_POINTS_BACK.search(split[at]) is not None))
         found.append(
             Sentence(
                 source=source,
                 quote=split[at][:MAX_QUOTE_CHARS],
                 words=words[at],
                 near=near - STOP,
-                near_text=" ".join(" ".join(split[max(0, at - 1) : end]).lower().split()),
+                near_text=_low(split[max(0, at - 1) : end]),
+                own=frozenset().union(*words[own:own_end]) - STOP,
+                own_text=_low(split[own:own_end]),
                 verbs=verbs,
                 classes=classes_of(verbs),
                 key=content_words(words[at]),
@@ -185,6 +202,10 @@ def _of_record(record: _Record, source: Source) -> list[Sentence]:
             )
         )
     return found
+
+
+def _low(split: Sequence[str]) -> str:
+    return " ".join(" ".join(split).lower().split())
 
 
 @functools.lru_cache(maxsize=4_096)

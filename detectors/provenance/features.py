@@ -43,6 +43,10 @@ MEANINGS: dict[str, tuple[int, str]] = {
     "secret": (1, "a secret or private value from an answer goes out in the call"),
     "handed": (-1, "how often the user hands over to someone's words"),
     "says_value": (1, "values of the call in the sentence that only brought-in text named"),
+    "own_value": (1, "the same, or what led to one, in the sentence alone"),
+    "own_object": (1, "share of the words of the tool's name in the sentence alone"),
+    "own_new_words": (1, "share of the words of the values in it that the user never used"),
+    "own_near_words": (1, "new words of it beside the values where they came from"),
     "says_any": (1, "values of the call in the sentence"),
     "says_address": (1, "the sentence names an address of the call that the user did not"),
     "says_object": (1, "share of the words of the tool's name in the sentence"),
@@ -75,7 +79,8 @@ MEANINGS: dict[str, tuple[int, str]] = {
 NAMES = tuple(MEANINGS)
 # All of them are 0 for a call that is `in_no_sentence`.
 OF_SENTENCES = (
-    "foreign_values", "foreign_share", "user_near_words", "says_value", "says_object", "led",
+    "foreign_values", "foreign_share", "user_near_words", "says_value", "own_value", "says_object",
+    "own_object", "own_near_words", "led",
     "anew", "says_near_words", "says_only",
 )  # fmt: skip
 # Below this no sentence asks for the call in any sense.
@@ -83,10 +88,13 @@ MIN_FIT = 0.5
 # From here on one does.
 _FITTING = 1.2
 _CAP = 2
+# Of several sentences one goes first that names a value itself, and that asks in a form of asking.
+_OWN_BONUS, _ASKS_BONUS = 0.5, 0.3
 
 
 class _Fit(msgspec.Struct, frozen=True):
     foreign: int
+    own: int
     any: int
     object: float
     verb: bool
@@ -143,6 +151,7 @@ def of_call(known: Known, tool: str, values: Values, *, all_calls: bool = True) 
             continue
         if total > _FITTING:
             fitting += known.came[sentence.near_text, sentence.words]
+        total += _OWN_BONUS * (fit.own > 0) + _ASKS_BONUS * sentence.asks
         if best is not None and total <= best[0]:
             continue
         rank = total - 0.8 * known.wish.share(sentence.words - STOP)
@@ -164,14 +173,19 @@ def _fit(asked: Asked, sentence: Sentence) -> _Fit:
     text, near = sentence.near_text, sentence.near
     hidden = not asked.hidden.isdisjoint(sentence.words)
     named = [value for value in asked.values if value in text]
-    foreign = int(hidden)
+    brings: list[str] = []
     if named and asked.foreign:
         # What a call had before the sentence came, the sentence does not bring.
         came, had = sentence.source.calls, asked.known.had_before
-        foreign += sum([value in named and not had(value, came) for value in asked.foreign])
+        brings = [one for one in asked.foreign if one in named and not had(one, came)]
+    foreign = int(hidden) + len(brings)
     number = max(1, len(asked.words))
     return _Fit(
         foreign=foreign,
+        # What was found by looking for what the sentence names is as good as named.
+        own=int(hidden)
+        + sum([value in sentence.own_text for value in brings])
+        + any(one in sentence.own_text for one in asked.led),
         any=len(named) + hidden,
         object=_share(asked.objects, near),
         verb=not asked.verbs.isdisjoint(sentence.words),
@@ -247,6 +261,10 @@ def _of_sentence(known: Known, asked: Asked, sentence: Sentence, fit: _Fit) -> F
     handed_to += wish.adopts(sentence.record)
     return {
         "says_value": min(_CAP, fit.foreign),
+        "own_value": min(_CAP, fit.own),
+        "own_object": _share(asked.objects, sentence.own),
+        "own_new_words": _share(asked.new_words, sentence.own),
+        "own_near_words": min(4, len(asked.new_near & sentence.own)) if fit.near_words else 0,
         "says_any": min(_CAP, fit.any),
         "says_address": float(fit.address),
         "says_object": fit.object,

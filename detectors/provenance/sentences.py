@@ -31,6 +31,8 @@ _CUT = re.compile(
     r"""|(?<=[:>]) ?\n|["'] ?[,:}\])]{1,9}\s?|[{\[(,:] ?["']|</?\w{1,20}(?: |/?>)|["'/]>"""
     r"""|[<>]{2}|\s[|]\s|^[|]\s?)"""
 )
+# Where blanks part no words, none parts sentences.
+_WIDE_END = re.compile("(?<=[。！？])")
 _RECORD = re.compile(
     r"\n(?=- \w{1,40}:)"
     r"|(?<=[}\])])\s?,\s?(?=(?:['\"][^'\"]{1,60}['\"]\s?:\s?)?[{\[]|\w{1,40}\(\w{1,40}=)"
@@ -119,7 +121,10 @@ def _may_split(text: str) -> bool:
 def units(text: str) -> list[str]:
     """About a sentence each; of an `evened` text."""
     found: list[str] = []
-    for part in _CUT.split(text):
+    parts = _CUT.split(text)
+    if not text.isascii() and _WIDE_END.search(text):
+        parts = [one for part in parts for one in _WIDE_END.split(part)]
+    for part in parts:
         unit = part.strip(" \t\n\"'|{}[]()<>*#-\\").replace("\n", " ")
         size = len(unit)
         if size < _SHORTEST_UNIT:

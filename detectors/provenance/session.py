@@ -45,6 +45,8 @@ class Session:
         self.known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {}, set())
         self.cut = False
         self._heard: set[tuple[Role, str]] = set()
+        # Words of the user that nothing asked to be held against yet.
+        self._unread: list[str] = []
         self._called: set[tuple[str, str, str]] = set()
         # Arguments by call: what an answer was asked for by.
         self._arguments: dict[str, str] = {}
@@ -74,11 +76,19 @@ class Session:
         self._heard.add(said)
         match part.role:
             case "user":
-                self.known.wish.hear(part.text)
+                self._unread.append(part.text)
             case "trusted":
                 self.known.texts.append(" ".join(part.text.lower().split()))
             case _:
                 self._bring_in(step, part)
+
+    def _listen(self) -> Wish:
+        """Read the user's words: in most sessions nothing asks for anything, so nobody needs to."""
+        wish = self.known.wish
+        for text in self._unread:
+            wish.hear(text)
+        self._unread.clear()
+        return wish
 
     def _bring_in(self, step: Step, part: Part) -> None:
         known, event_id = self.known, step.facts.event_id
@@ -92,7 +102,7 @@ class Session:
             known.bring(sentence)
 
     def _source(self, event_id: str, part: Part) -> Source:
-        wish = self.known.wish
+        wish = self._listen()
         asked = self._values(self._arguments.get(part.call_id, ""))
         return Source(
             event_id=event_id,
@@ -128,5 +138,6 @@ class Session:
         named = self._values(part.text)
         if not named.addresses and looks_only(part.tool):
             return None
+        self._listen()
         found = of_call(known, part.tool, named, all_calls=self._all_calls)
         return None if found is None else Judged(step, part, named, found, self.cut)

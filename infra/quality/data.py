@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from infra.quality import pages
 from infra.quality.examples import Examples, examples, kind_of
 from infra.quality.traces import ROOT, Trace, frames, reworded, traces
 from infra.quality.wordings import HELD_OUT, TRAINED
@@ -19,8 +20,13 @@ from infra.quality.wordings import HELD_OUT, TRAINED
 CACHE = ROOT / ".cache" / "quality"
 # Name of a set → wordings, and what picks one for a session.
 REWORDED = {"trained 1": TRAINED, "trained 2": TRAINED, "held out": HELD_OUT}
+# Benign sessions among whose texts stand sentences that ask for something.
+BUSY = {"busy": pages.TRAINED, "busy held out": pages.HELD_OUT}
 # What the actions of a set depend on, and what is made of them.
-_SENT = ("infra/quality/wordings.py", "infra/quality/traces.py", "pipeline", "schemas")
+_SENT = (
+    *("infra/quality/wordings.py", "infra/quality/pages.py", "infra/quality/traces.py"),
+    *("pipeline", "schemas"),
+)
 _MADE = ("detectors/provenance", "infra/quality/examples.py", "infra/quality/naive.py")
 
 
@@ -43,7 +49,7 @@ def sets() -> dict[str, Examples]:
         labels[trace[0]["trace_id"]] = trace[0]
         if (attack := attack_of(trace)) is not None:
             attacks[trace[0]["trace_id"]] = attack
-    names = {"as it is": (), **REWORDED}
+    names = {"as it is": (), **REWORDED, **BUSY}
     return {name: _kept(name, wordings, labels, attacks) for name, wordings in names.items()}
 
 
@@ -81,11 +87,13 @@ def _sent(name: str, wordings: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _chosen(name: str, wordings: tuple[str, ...]) -> Iterator[Trace]:
+    change = pages.busied if name in BUSY else reworded
+    kinds = ("benign", "hard") if name in BUSY else ("attack",)
     for trace in traces():
         if not wordings:
             yield trace
-        elif kind_of(trace[0]) == "attack":
-            changed = reworded(trace, wordings, f"{trace[0]['trace_id']} {name}")
+        elif kind_of(trace[0]) in kinds:
+            changed = change(trace, wordings, f"{trace[0]['trace_id']} {name}")
             if changed is not None:
                 yield changed
 
@@ -95,6 +103,7 @@ def _code(*places: str) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for place in places:
         path = ROOT / place
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        files = [*path.rglob("*.py"), *path.rglob("tongues.json")] if path.is_dir() else [path]
+        for file in sorted(files):
             digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from tachograph.detectors.provenance.model import CAPPED_BY, ORDERS, Model
 SUITES = ("agentdojo/slack", "agentdojo/travel", "agentdyn/github", "agentdyn/shopping")
 MODEL_FOLDS = 3
 AS_IT_IS, HELD_OUT = "as it is", "held out"
+BUSY, BUSY_HELD_OUT = "busy", "busy held out"
 TRAINED_ON = (AS_IT_IS, "trained 1", "trained 2")
 # Of the benign sessions of a source.
 MOST_FLAGGED = 0.02
@@ -78,20 +79,26 @@ def highest(one: Examples, score: Scores, rows: Bools) -> Scores:
 
 def chosen(data: Mapping[str, Examples], found: Mapping[str, Scores]) -> Levels:
     """The lowest scores that flag few enough benign sessions that nothing was learned from. High:
-    of every source no more than MOST_FLAGGED, and of every suite with confidence (the upper end of
-    the interval). Medium: of every suite with confidence.
+    of every source no more than MOST_FLAGGED, also among texts that ask for something, and of every
+    suite with confidence (the upper end of the interval). Medium: of every suite with confidence.
     """
-    one = data[AS_IT_IS]
-    score = highest(one, found[AS_IT_IS], clear(one))
+    groups, busy = (_benign(data[name], found[name]) for name in (AS_IT_IS, BUSY))
+    steps = [round(at / 100, 2) for at in range(20, 100)]
+    sure = [at for at in steps if all(_surely_few(groups[suite], at) for suite in SUITES)]
+    each = [*groups.values(), *busy.values()]
+    high = [at for at in sure if all(_few(of_source, at) for of_source in each)]
+    return Levels(high[0], min(sure[0], round(high[0] - _LEAST_APART, 2)))
+
+
+def _benign(one: Examples, found: Scores) -> dict[str, list[float]]:
+    """The highest scores of benign sessions, by suite, of other sources by source."""
+    score = highest(one, found, clear(one))
     groups: dict[str, list[float]] = {}
     for label, best in zip(one.labels, score, strict=True):
         if kind_of(label) == "benign":
             suite = suite_of(label)
             groups.setdefault(suite if suite in SUITES else label["source"], []).append(best)
-    steps = [round(at / 100, 2) for at in range(20, 100)]
-    sure = [at for at in steps if all(_surely_few(groups[suite], at) for suite in SUITES)]
-    high = [at for at in sure if all(_few(of_source, at) for of_source in groups.values())]
-    return Levels(high[0], min(sure[0], round(high[0] - _LEAST_APART, 2)))
+    return groups
 
 
 def _few(of_group: list[float], least: float) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from infra.quality.evaluate import (
     AS_IT_IS,
+    BUSY_HELD_OUT,
     HELD_OUT,
     SUITES,
     Bools,
@@ -22,7 +23,7 @@ _UNSAFE_SOURCES = ("openagentsafety", "rjudge", "assebench_security", "taubench"
 _SAID = {"high": "high", "medium": "medium or high", "naive": "naive rule"}
 _COLUMNS = (
     *("suite left out", "severity", "attacks found, as they are", "found, held-out wording"),
-    *("benign flagged", "hard", "attempts"),
+    *("benign flagged", "among texts that ask", "hard", "attempts"),
 )
 _HEAD = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}\n"
 _PLACES = ("before", "on it", "later", "never")
@@ -57,14 +58,16 @@ class Sessions:
 
 def suites(data: Mapping[str, Examples], found: Mapping[str, Scores], levels: Levels) -> str:
     """The table of the suites."""
-    plain, other = (Sessions(data[name], found[name], levels) for name in (AS_IT_IS, HELD_OUT))
-    return _HEAD + "".join(_suite_rows(plain, other))
+    names = (AS_IT_IS, HELD_OUT, BUSY_HELD_OUT)
+    plain, other, busy = (Sessions(data[name], found[name], levels) for name in names)
+    return _HEAD + "".join(_suite_rows(plain, other, busy))
 
 
-def _suite_rows(plain: Sessions, other: Sessions) -> Iterator[str]:
+def _suite_rows(plain: Sessions, other: Sessions, busy: Sessions) -> Iterator[str]:
     for suite in SUITES:
         for level, said in _SAID.items():
             kinds = [plain.flagged(level, kind, suite) for kind in ("benign", "hard", "attempt")]
+            kinds.insert(1, busy.flagged(level, "benign", suite))
             cells = [
                 suite,
                 said,
