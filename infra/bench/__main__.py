@@ -83,12 +83,8 @@ def _light(whole: Whole, sizes: Sizes) -> Figure:
     return whole.light(sizes.light_s)
 
 
-def measured(
-    names: Sequence[str], sizes: Sizes, folder: Path | None, actions: int = 0
-) -> Iterator[Figure]:
-    """The figures, as they are measured; with a broker where one is needed. `folder`: of rules for
-    raw events; `actions`: how many an analyst asks about.
-    """
+def measured(names: Sequence[str], sizes: Sizes, asked: argparse.Namespace) -> Iterator[Figure]:
+    """The figures, as they are measured; with a broker where one is needed."""
     if "correlations" in names:
         say(f"correlations: {sizes.correlated:,} actions for each type")
         yield from correlations.figures(sizes.correlated)
@@ -108,8 +104,9 @@ def measured(
         with Rig() as rig:
             yield watchers.figure(rig, sizes.watched)
     if "analyst" in names:
-        say(f"analyst: making {actions or sizes.asked:,} actions")
-        yield from analyst.figures(actions or sizes.asked)
+        actions = asked.actions or sizes.asked
+        say(f"analyst: {actions:,} actions")
+        yield from analyst.figures(actions, asked.store, ask=not asked.make_only)
     if {*STAGES, "light"} & set(names):
         say("starting the broker and the embedded ClickHouse")
         with Rig() as rig:
@@ -118,7 +115,7 @@ def measured(
         yield from matching.actions(load([], builtin=True), sizes.matched, say)
         say(f"mixed rules: {sizes.matched:,} actions")
         yield matching.many(sizes.matched)
-        yield from matching.scans(folder, say)
+        yield from matching.scans(asked.rules, say)
 
 
 def say(text: str) -> None:
@@ -140,6 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rules", type=Path, help="matching: rules for raw events")
     parser.add_argument("--actions", type=int, default=0, help="analyst: 100000000 is 7 GB")
+    parser.add_argument("--store", type=Path, help="analyst: a folder that keeps the actions")
+    parser.add_argument("--make-only", action="store_true", help="analyst: asks nothing yet")
     options = parser.parse_args(argv)
     # Told to end from outside, it leaves nothing behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -150,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         sizes = QUICK if options.quick else Sizes()
         names = options.only or (*STAGES, *ALONE)
-        for figure in measured(names, sizes, options.rules, options.actions):
+        for figure in measured(names, sizes, options):
             found.append(figure)
             say(f"  {figure.name}: {figure.per_s:,.0f}/s, {figure.core_us:.2f} core-µs")
     except (BrokerUnavailableError, BrokerFailedError) as error:

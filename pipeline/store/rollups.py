@@ -44,16 +44,20 @@ _SELECTED = ((tables.TOUCHED_DATA, tables.touches), (tables.MINUTES_DATA, tables
 _UTC = "'UTC'"
 
 
-def roll_up(connection: Connection, settled_s: float = SETTLED_S) -> int:
-    """Roll up what has settled, the newest hours first; how many hours. Raises RetryLater,
-    Refused.
+def roll_up(
+    connection: Connection, settled_s: float = SETTLED_S, share: tuple[int, int] = (0, 1)
+) -> int:
+    """Roll up what has settled, the newest hours first; how many hours. `share`: (which, of how
+    many) where several do it at a time, each every so many hours. Raises RetryLater, Refused.
     """
+    which, of = share
     found = connection.rows(
         f"""SELECT toUnixTimestamp(hour) AS at, toUnixTimestamp64Micro(settled)
 FROM (SELECT hour, maxIf(at, what = 'rolled') AS rolled, maxIf(at, what = 'changed') AS changed,
     now64(6, 'UTC') - toIntervalMicrosecond({round(settled_s * 1e6)}) AS settled
     FROM tacho.hours_data GROUP BY hour)
-WHERE rolled < changed AND changed <= settled ORDER BY hour DESC LIMIT {HOURS_A_ROUND}"""
+WHERE rolled < changed AND changed <= settled AND intDiv(at, 3600) % {of} = {which}
+ORDER BY hour DESC LIMIT {HOURS_A_ROUND}"""
     )
     hours = [int(row[0]) for row in found]
     together = _together(connection) if hours else 1
