@@ -34,7 +34,7 @@ WAIT_FOR_SERVER_S = 60.0
 # Of a statement that reads what is stored already, a partition of actions at a time.
 FILL_TIMEOUT_S = 580
 ANSWER_TIMEOUT_S = 600
-_ALL_ACTIONS = "\nFROM tacho.actions_data\nGROUP BY "
+_ALL_ACTIONS = re.compile(r"\nFROM tacho\.actions_data\n(?:WHERE (.*)\Z|(?=GROUP BY ))")
 # Word indexes without experimental settings, and sparse columns that may be NULL.
 OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -204,13 +204,15 @@ def pieces(statement: str) -> Iterator[str]:
     """A statement, or what it is put together from where it reads all actions: a piece for each
     partition, so that none takes longer than a week of actions does.
     """
-    head, found, tail = statement.partition(_ALL_ACTIONS)
-    if not found or not head.startswith("INSERT INTO "):
+    found = _ALL_ACTIONS.search(statement)
+    if not found or not statement.startswith("INSERT INTO "):
         yield statement
         return
+    head, tail = statement[: found.start()], statement[found.end() :]
+    among = f" AND ({found[1]})" if found[1] else ""
     for number in range(PARTITIONS):
         yield (
-            f"{head}\nFROM tacho.actions_data\nWHERE _partition_id = '{number}'\nGROUP BY {tail}\n"
+            f"{head}\nFROM tacho.actions_data\nWHERE _partition_id = '{number}'{among}\n{tail}\n"
             f"SETTINGS max_execution_time = {FILL_TIMEOUT_S}"
         )
 

@@ -22,6 +22,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "same_as_data",
             "touched_data",
             "minutes_data",
+            "denials_data",
         ),
         "signals": ("signals_data",),
         "alerts": ("alerts_data", "incidents_data", "incident_members_data"),

@@ -17,6 +17,7 @@ import sys
 from importlib import resources
 
 from tachograph.pipeline.store import tables_actions as act
+from tachograph.pipeline.store import tables_denials as no
 from tachograph.pipeline.store import tables_evidence as evidence
 from tachograph.pipeline.store import tables_incidents as inc
 from tachograph.pipeline.store import tables_questions as ask
@@ -35,7 +36,7 @@ TABLES: dict[str, Table] = {
         soc.DEAD_LETTERS_DATA, soc.HEALTH_DATA,
         inc.INCIDENTS_DATA, inc.INCIDENT_MEMBERS_DATA,
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
-        roll.HOURS_DATA, roll.TOUCHED_DATA, roll.MINUTES_DATA,
+        roll.HOURS_DATA, roll.TOUCHED_DATA, roll.MINUTES_DATA, no.DENIALS_DATA,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -46,11 +47,11 @@ VIEWS: dict[str, View] = {
         soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
         inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
-        roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES,
+        roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES, no.DENIALS,
     )
 }  # fmt: skip
 
-FEEDS = {feed.name: feed for feed in (roll.HOURS_CHANGED,)}
+FEEDS = {feed.name: feed for feed in (roll.HOURS_CHANGED, no.DENIALS_FED)}
 
 # Migration file → the tables and views it brings.
 FIRST = {

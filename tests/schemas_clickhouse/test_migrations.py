@@ -32,9 +32,9 @@ from tachograph.pipeline.store.rollups import roll_up
 REPEATABLE = re.compile(
     r"CREATE (DATABASE|TABLE|MATERIALIZED VIEW) IF NOT EXISTS |CREATE OR REPLACE VIEW "
     r"|ALTER TABLE tacho\.\w+ .*?(ADD COLUMN|ADD INDEX) IF NOT EXISTS "
-    r"|ALTER TABLE tacho\.\w+ [^ ]+\s+COMMENT COLUMN "
+    r"|ALTER TABLE tacho\.\w+ [^ ]+\s+(COMMENT COLUMN |MODIFY COLUMN `\w+` CODEC\()"
     # Of a row that is there twice the newest counts.
-    r"|INSERT INTO tacho\.hours_data |DROP TABLE IF EXISTS "
+    r"|INSERT INTO tacho\.(hours_data|denials_data) |DROP TABLE IF EXISTS "
 )
 
 
@@ -66,9 +66,11 @@ def test_actions_from_before_the_roll_ups_are_counted_too(empty: Connection) -> 
     apply(empty, Layout(), known[:21])
     empty.command(
         "INSERT INTO tacho.actions_data (event_id, tenant, partition_key, event_time,"
-        " observed_time, tool_name) VALUES ('a', 't', 'p', now64(6), now64(6), 'mail')"
+        " observed_time, tool_name, outcome)"
+        " VALUES ('a', 't', 'p', now64(6), now64(6), 'mail', 'denied')"
     )
     apply(empty, Layout(), known)
+    assert empty.rows("SELECT event_id, reason FROM tacho.denials") == [("a", "denied")]
     counted = "SELECT tenant, actions FROM tacho.touches_by_hour WHERE touched = 'mail'"
     assert empty.rows(counted) == [("t", 1)]
     assert roll_up(empty, settled_s=0) == 1
@@ -254,10 +256,13 @@ class Away(Cluster):
         super().command(statement)
 
 
-def test_what_reads_all_actions_does_so_a_partition_at_a_time_and_goes_on_where_it_broke_off() -> (
-    None
-):
-    fill = "INSERT INTO tacho.x\nSELECT count()\nFROM tacho.actions_data\nGROUP BY tenant;"
+@pytest.mark.parametrize(
+    ("which", "then"), [("GROUP BY tenant", "\nGROUP BY tenant"), ("WHERE a OR b", " AND (a OR b)")]
+)
+def test_what_reads_all_actions_does_so_a_partition_at_a_time_and_goes_on_where_it_broke_off(
+    which: str, then: str
+) -> None:
+    fill = f"INSERT INTO tacho.x\nSELECT count()\nFROM tacho.actions_data\n{which};"
     known = [type(migrations()[0])(1, "0001_fill.sql", fill)]
     server, ran = Away(after=7), set[tuple[int, int]]()
     with pytest.raises(RetryLater):
@@ -265,7 +270,8 @@ def test_what_reads_all_actions_does_so_a_partition_at_a_time_and_goes_on_where_
     server.after = 1_000
     apply(server, Layout(), known, ran=ran)  # type: ignore[arg-type]
     filled = [one for one in server.told if one.startswith("INSERT INTO tacho.x")]
-    among = [re.findall(r"WHERE _partition_id = '(\d+)'\nGROUP BY tenant", one) for one in filled]
+    wanted = rf"WHERE _partition_id = '(\d+)'{re.escape(then)}\n"
+    among = [re.findall(wanted, one) for one in filled]
     assert among == [[str(number)] for number in range(32)]
 
 

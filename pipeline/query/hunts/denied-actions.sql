@@ -26,20 +26,13 @@ SELECT
     agent_id,
     tool_name,
     any(target) AS target,
-    coalesce(nullIf(policy_reason, ''), nullIf(error_message, ''), nullIf(policy_decision, ''), toString(outcome)) AS reason,
+    reason,
     count() AS times,
     uniqExact(session_id) AS sessions,
     min(event_time) AS first_seen,
     max(event_time) AS last_seen
-FROM
-(
-    SELECT
-        *, coalesce(nullIf(target_resource, ''), nullIf(target_url, ''), nullIf(target_host, ''), file_path) AS target
-    -- Few rows, chosen before copies are told apart: no later copy of an action says otherwise.
-    FROM tacho.actions_data FINAL
-    PREWHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND (outcome = 'denied' OR policy_decision = 'deny' OR approval_decision = 'refused')
-    WHERE twin_of = '' AND ({agent:String} = '' OR agent_id = {agent:String})
-)
+FROM tacho.denials
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
 GROUP BY agent_id, tool_name, reason
 ORDER BY times DESC
 LIMIT 500

@@ -69,7 +69,22 @@ def minutes_told(ask: Ask, tenant: str) -> list[Row]:
     )
 
 
+def denied(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT event_time, event_id, agent_id, session_id, tool_name, target, reason"
+        f" FROM tacho.denials WHERE tenant = '{tenant}' ORDER BY ALL"
+    )
+
+
+def denied_told(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT event_time, event_id, agent_id, session_id, tool_name, file_path, 'denied'"
+        f" FROM tacho.actions WHERE tenant = '{tenant}' AND outcome = 'denied' ORDER BY ALL"
+    )
+
+
 def agree(ask: Ask, tenant: str) -> None:
+    assert denied(ask, tenant) == denied_told(ask, tenant)
     assert touched(ask, tenant) == told(ask, tenant)
     assert of_minutes(ask, tenant) == minutes_told(ask, tenant)
 
@@ -118,7 +133,8 @@ def test_whatever_is_stored_linked_repeated_or_rolled_up_between_the_views_say_w
         elif step:
             last = [
                 action(
-                    tenant, f"{tenant}-{row['number']}-{row['event_time']}",
+                    # What an id is made of it says: no copy of a denied action says otherwise.
+                    tenant, f"{tenant}-{row['number']}-{row['event_time']}-{row['outcome']}",
                     **{name: value for name, value in row.items() if name != "number"},
                 )
                 for row in step
