@@ -92,7 +92,8 @@ def columns_of(contract: type[Record]) -> list[Column]:
     """The columns that hold a contract, in its order."""
     hints = typing.get_type_hints(contract, include_extras=True)
     required = frozenset(REQUIRED) if contract is Action else frozenset[str]()
-    return [_column(name, hint, required=name in required) for name, hint in hints.items()]
+    columns = [_column(name, hint, required=name in required) for name, hint in hints.items()]
+    return [_cropped(one) for one in columns] if contract is Action else columns
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
@@ -107,6 +108,12 @@ def _column(name: str, hint: Any, *, required: bool) -> Column:
     if optional and not required and _can_be_null(bare):
         kind = f"Nullable({kind})"
     return Column(name, kind, arrow, _codec(name, bare), comment)
+
+
+def _cropped(column: Column) -> Column:
+    """Numbers of actions are small and often absent: as many bits as the largest nearby has."""
+    small = column.type == "Nullable(Int64)" and column.codec == "ZSTD(1)"
+    return column._replace(codec="T64, ZSTD(1)") if small else column
 
 
 def _said(hint: Any, what: str) -> str:

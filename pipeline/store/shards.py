@@ -31,8 +31,10 @@ _ENGINE = re.compile(r"\nENGINE = (Replicated\w*MergeTree)(?:\((\w+)\))?\n")
 _SORTED_BY = re.compile(r"\nORDER BY \(?(\w+(?:, \w+)*)\)?\n")
 _COMMENT = re.compile(r"\nCOMMENT '(?:\\.|''|[^'\\])*'$")
 # What a table over shards takes too, and what only concerns how rows are stored.
-_OF_COLUMNS = re.compile(r"(ADD|MODIFY|COMMENT|RENAME|DROP) COLUMN ")
-_OF_STORAGE = re.compile(r"(ADD|DROP|MATERIALIZE) INDEX |MODIFY (ORDER BY|TTL|SETTING) ")
+_OF_COLUMNS = re.compile(r"(ADD|MODIFY(?! COLUMN `\w+` CODEC\()|COMMENT|RENAME|DROP) COLUMN ")
+_OF_STORAGE = re.compile(
+    r"(ADD|DROP|MATERIALIZE) INDEX |MODIFY (ORDER BY|TTL|SETTING|COLUMN `\w+` CODEC\()"
+)
 _TOKEN = re.compile(r"""'(?:\\.|''|[^'\\])*'|`(?:\\.|[^`\\])*`|"(?:\\.|[^"\\])*"|[(),]""")
 
 

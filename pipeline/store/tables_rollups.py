@@ -72,20 +72,26 @@ TOUCHED = [
     _time("last_seen", "last of these actions"),
     _column("first_tool", FEW, "tool of the first of these actions"),
     _column("principal_ids", "Array(String)", "for whom, at most ten"),
-    _column("sessions", "Array(UInt64)", "the sessions, each as a number of 48 bits", _CROPPED),
+    _column("sessions", "Array(UInt64)", "the sessions, each as a number of 40 bits", _CROPPED),
 ]  # fmt: skip
+_TIMES_SEEN = ("first_seen", "last_seen")
 # Times as they are stored: the hour says most of them already, and an hour of one action has one.
 _AFTER = [
     _column("began_us", "Int64", "first of these actions, after the hour began [µs]", _CROPPED),
     _column("took_us", "Int64", "from the first of these actions to the last [µs]"),
 ]
+# Enough to tell ten thousand sessions of one thing apart; hours that were rolled up earlier have
+# numbers of 48 bits, which end alike.
+_SESSION_BITS = (1 << 40) - 1
 _SEEN = {
+    "sessions": f"arrayMap(one -> bitAnd(one, {_SESSION_BITS}), sessions)",
     "first_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us, 'UTC')",
     "last_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us + took_us, 'UTC')",
 }
 _FEW_OF = {
     "agent_id": _column("agent_id", FEW, "agent"),
     "principal_ids": _column("principal_ids", f"Array({FEW})", "for whom, at most ten"),
+    "hour": HOUR._replace(codec="GCD, T64, ZSTD(1)"),
 }
 TOUCHED_DATA = Table(
     "touched_data",
@@ -93,7 +99,7 @@ TOUCHED_DATA = Table(
 Only rows whose rolled_to is that of their hour count. Sorted by what was touched. Most rows are of
 few actions: no ids, and no more of times and sessions than tells them apart.""",
     [
-        *(_FEW_OF.get(one.name, one) for one in TOUCHED if one.name not in _SEEN),
+        *(_FEW_OF.get(one.name, one) for one in TOUCHED if one.name not in _TIMES_SEEN),
         *_AFTER,
         ROLLED_TO,
         STORED_AT,
@@ -136,7 +142,7 @@ _TOUCHED_BY = {
     "last_seen": "max(event_time)",
     "first_tool": "argMin(tool_name, (event_time, event_id))",
     "principal_ids": "groupUniqArrayIf(10)(principal_id, principal_id != '')",
-    "sessions": "groupUniqArray(bitAnd(cityHash64(session_id), 281474976710655))",
+    "sessions": f"groupUniqArray(bitAnd(cityHash64(session_id), {_SESSION_BITS}))",
     "began_us": f"min(toUnixTimestamp64Micro(event_time)) - {_HOUR_US}",
     "took_us": "max(toUnixTimestamp64Micro(event_time)) - min(toUnixTimestamp64Micro(event_time))",
 }
