@@ -17,7 +17,7 @@ from tachograph.detectors.correlation.held import HeldGroups
 from tachograph.detectors.correlation.matched import chain_of
 from tachograph.detectors.correlation.stretch import LONG_AGO
 from tachograph.detectors.correlation.travel import match_rows, matches_of
-from tachograph.detectors.engine import RuleStats
+from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.groups import Groups
 from tachograph.detectors.intent.across import FlowsAcross
 from tachograph.detectors.intent.sent import split
@@ -26,7 +26,9 @@ from tachograph.detectors.language.rule import Correlation
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Gate, Plan, key_of
+from tachograph.detectors.subjects import subjects_asked
 from tachograph.schemas.alert import Signal
+from tachograph.schemas.behaviour import SHARED
 from tachograph.schemas.records import SessionLink
 
 FORMAT = 4
@@ -52,6 +54,7 @@ class AcrossDetector:
         self.flows = FlowsAcross()
         # Of principals and credentials, wherever they are used.
         self.behaviour = Behaviour(limits=self._limits, shared=True)
+        self._measure()
         # Captured state comes from where the agents are seen.
         self.groups = Groups(lateness_s=self._limits.allowed_lateness_s, captures=False)
 
@@ -62,6 +65,11 @@ class AcrossDetector:
         self._fields = rules.fields
         self.bank = CorrelatorBank(rules.correlations, rules, across=True, limits=self._limits)
         self.gate = Gate(plan)
+        # Rules on what is measured of principals and credentials; it keeps nothing.
+        asked = subjects_asked(rules) & SHARED
+        self._of_shared = Engine(rules, limits=self._limits) if asked else None
+        # Who only asks for measures is not told what nobody wrote down.
+        self._speaks = rules.follows_sessions or not asked
 
     def adopt(self, plan: Plan) -> None:
         """As PartitionDetector."""
@@ -69,6 +77,11 @@ class AcrossDetector:
         self._judge_by(plan)
         self.bank.load(bank)
         self.gate.restore(asleep)
+        self._measure()
+
+    def _measure(self) -> None:
+        self.behaviour.asked = self._of_shared is not None
+        self.behaviour.speaks = self._speaks
 
     def process(self, rows: pl.DataFrame, revision: int) -> Found:
         """Judge match rows. `revision`: of the record that brought them."""
@@ -97,6 +110,9 @@ class AcrossDetector:
         outcome = self.bank.advance(watermark_us, revision, chained_us, held)
         shared = self.behaviour.advance(watermark_us, revision)
         outcome.signals = [*outcome.signals, *shared.signals]
+        if self._of_shared is not None and shared.measured:
+            measured = pl.concat(shared.measured)
+            outcome.signals += self._of_shared.judge_measured_alone(measured, revision)
         found = self._found(outcome, revision)
         self.gate.forget(watermark_us - self._limits.allowed_lateness_us)
         self.flows.advance(watermark_us - self._limits.allowed_lateness_us)

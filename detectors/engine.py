@@ -34,6 +34,7 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.detectors.matching.matcher import Matcher, Rows
 from tachograph.detectors.prepare import preparation
 from tachograph.detectors.signals import SignalMaker, changed, micros
+from tachograph.detectors.subjects import SUBJECT, asks_behaviour, subjects_of
 from tachograph.schemas import behaviour
 from tachograph.schemas.alert import Signal
 
@@ -129,7 +130,13 @@ class Engine:
         self.of_behaviour = {
             at
             for at, detection in enumerate(rules.detections)
-            if self._fields.columns is not None and _asks_behaviour(detection.fields, self._fields)
+            if asks_behaviour(detection.fields, self._fields)
+        }
+        # What is part of an agent, or shared, is told to those that name what they ask of.
+        self._of_subjects = {
+            at
+            for at in self.of_behaviour
+            if subjects_of(rules.detections[at].condition, self._fields)
         }
         self._stateless = [
             (rule, SignalMaker(rule.meta, rules.versions))
@@ -174,10 +181,24 @@ class Engine:
 
     def judge_measured(self, rows: pl.DataFrame, revision: int) -> Outcome:
         """Judge rows of behaviour: only rules that ask for a measure are asked of them."""
-        frame = self._prepared(rows)
-        matched = self._matcher.match(frame)
-        asked = {at: own for at, own in matched.items() if at in self.of_behaviour}
+        frame, asked = self._measured(rows)
         return self._judged(Matching(frame, asked, self._correlated(frame, asked)), revision)
+
+    def judge_measured_alone(self, rows: pl.DataFrame, revision: int) -> list[Signal]:
+        """As judge_measured, but only rules of single events are asked. Keeps nothing."""
+        frame, asked = self._measured(rows)
+        return self._events(frame, asked, revision)
+
+    def _measured(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Rows]]:
+        frame = self._prepared(rows)
+        usual = rows[SUBJECT].is_in([behaviour.AGENT, behaviour.PERSON]).to_numpy()
+        matched = self._matcher.match(frame)
+        told = {
+            at: own if at in self._of_subjects else own[usual[own]]
+            for at, own in matched.items()
+            if at in self.of_behaviour
+        }
+        return frame, {at: own for at, own in told.items() if len(own)}
 
     def _judged(self, matching: Matching, revision: int) -> Outcome:
         if not matching.matched:
@@ -377,10 +398,6 @@ class Engine:
             _, dropped = self._unlinked.popitem(last=False)
             self._unlinked_count -= len(dropped)
             self.unlinked_evicted += len(dropped)
-
-
-def _asks_behaviour(names: Sequence[str], fields: FieldMap) -> bool:
-    return any(fields.source(name).column in behaviour.COLUMNS for name in names)
 
 
 def _union(found: list[Rows]) -> Rows:

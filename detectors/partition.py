@@ -35,7 +35,9 @@ from tachograph.detectors.published import Published, bounded, joined
 from tachograph.detectors.recent import LAST_ACTIONS, Past, Recent, Session
 from tachograph.detectors.reference.reference import Reference
 from tachograph.detectors.signals import across_entity, at
+from tachograph.detectors.subjects import subjects_asked
 from tachograph.schemas.alert import Signal, SignalGroup, StateSnapshot
+from tachograph.schemas.behaviour import PARTS, SHARED
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Context, SessionLink
 
@@ -113,7 +115,8 @@ class PartitionDetector:
         """The detectors beside the rules, by the name of their state."""
         follows, asked = self.rules.follows_sessions, bool(self.engine.of_behaviour)
         behaviour = Behaviour(limits=self._limits)
-        behaviour.models, behaviour.asked, behaviour.speaks = self._models, asked, follows
+        behaviour.models = self._models
+        self._measure_by(behaviour)
         if not follows:
             return {"behaviour": behaviour} if asked else {}
         return {
@@ -121,6 +124,14 @@ class PartitionDetector:
             "behaviour": behaviour,
             "intent": MisuseDetector(limits=self._limits, known=self._known),
         }
+
+    def _measure_by(self, behaviour: Behaviour) -> None:
+        """Let it measure what rules ask for. What is shared is sent to where all of it meets."""
+        subjects = subjects_asked(self.rules)
+        behaviour.speaks = self.rules.follows_sessions
+        behaviour.asked = bool(self.engine.of_behaviour)
+        behaviour.measure_parts(subjects & PARTS)
+        behaviour.sends = behaviour.speaks or bool(subjects & SHARED)
 
     def judge_by(self, models: Models) -> None:
         """These models of behaviour are in force from now on."""
@@ -145,8 +156,7 @@ class PartitionDetector:
             if isinstance(detector, MisuseDetector):
                 detector.refer(self._known)
             if isinstance(detector, Behaviour):
-                detector.asked = bool(self.engine.of_behaviour)
-                detector.speaks = self.rules.follows_sessions
+                self._measure_by(detector)
 
     def process(self, frame: pl.DataFrame, links: Sequence[SessionLink], revision: int) -> Found:
         """Judge a batch of actions and take in session links. `revision`: of the record that

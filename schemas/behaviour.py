@@ -11,6 +11,18 @@ PREFIX: Final = "behaviour_"
 KIND: Final = "behaviour"
 
 
+# What windows are of. Rows of the latter kinds are seen only by rules that name the subject.
+AGENT: Final = "agent"
+PERSON: Final = "person"
+SESSION: Final = "session"
+INSTANCE: Final = "instance"
+PRINCIPAL: Final = "principal"
+CREDENTIAL: Final = "credential"
+# Parts of agents are measured where the agents are, what is shared where all of it meets.
+PARTS: Final = frozenset({SESSION, INSTANCE})
+SHARED: Final = frozenset({PRINCIPAL, CREDENTIAL})
+
+
 class Measure(NamedTuple):
     """One field: its type, its unit, what it is and which fields of actions it is made of."""
 
@@ -23,7 +35,10 @@ class Measure(NamedTuple):
 _WHOLE, _REAL, _TEXT = pl.Int64(), pl.Float64(), pl.String()
 
 MEASURES: Final[dict[str, Measure]] = {
-    "subject": Measure(_TEXT, "", "agent or person", "agent.id, agent.kind"),
+    "subject": Measure(
+        _TEXT, "", "agent or person; where a rule asks: session, instance, principal, credential",
+        "agent.id, agent.kind, session.id, agent.instance_id, principal.id, credential.id",
+    ),
     "window": Measure(_TEXT, "", "10 s, 1 min, 10 min or 1 h", "event_time"),
     "window_s": Measure(_WHOLE, "s", "the same as a number", "event_time"),
     "windows_known": Measure(_WHOLE, "windows", "of this length that are known of it", ""),

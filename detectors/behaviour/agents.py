@@ -48,7 +48,13 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
             claim = ""
         hand = link.session_id if self.hand == trace else self.hand
         return Identity(
-            self.tenant, self.partition_key, agent, name, claim, claim and hand, self.facet
+            self.tenant,
+            self.partition_key,
+            agent,
+            name,
+            claim,
+            hand if claim or self.facet else "",
+            self.facet,
         )
 
 

@@ -127,6 +127,8 @@ class Baselines:
             "top": np.full(cells, -1, np.int32),
             "learned": np.zeros(rows, np.int32),
             "refused": np.zeros(rows, np.int32),
+            # The epoch in which it was told what is usual for it (see company).
+            "told": np.full(size, -1, np.int32),
         }
 
     @property
@@ -245,6 +247,17 @@ class Baselines:
         held = self._columns
         known = held["acts"][slots].astype(np.int64), held["new"][slots].astype(np.int64)
         return novelty.expected_new(amounts[:, ACTS], *known)
+
+    def to_tell(self, epoch: int, every: int) -> Ints:
+        """Slots that are known, learned something in this epoch, and were not told of for so many
+        epochs; they count as told.
+        """
+        held = self._columns
+        learned = (held["learned"] > 0).any(axis=1)
+        due = (held["told"] < 0) | (held["told"] <= epoch - every)
+        found = np.flatnonzero(learned & due & (held["windows"] >= WARM).any(axis=1))
+        held["told"][found] = epoch
+        return found
 
     def fold(self) -> None:
         """The epoch is over: learn from its windows."""

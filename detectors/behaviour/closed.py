@@ -18,7 +18,7 @@ from tachograph.detectors.behaviour.measures import (
     words_of,
 )
 from tachograph.detectors.behaviour.novelty import ONE
-from tachograph.detectors.behaviour.rows import RECEIVERS
+from tachograph.detectors.behaviour.rows import RECEIVERS, SENT
 
 Ints = npt.NDArray[np.int64]
 _PANES = np.array([scale.panes for scale in SCALES])
@@ -26,7 +26,8 @@ _PANES = np.array([scale.panes for scale in SCALES])
 
 class Closed(NamedTuple):
     """`frames`: what was added up, by length; of each window its length, its row there, its slot,
-    the base pane that it ends before, and what was measured: (windows, features).
+    the base pane that it ends before, and what was measured: (windows, features). `sent`: bytes
+    by the class of who received them.
     """
 
     frames: list[pl.DataFrame]
@@ -38,6 +39,7 @@ class Closed(NamedTuple):
     levels: Ints
     words: Words
     receivers: Words
+    sent: Ints
 
     def at(self, rows: slice | Ints | npt.NDArray[np.bool_]) -> "Closed":
         """Some of them."""
@@ -72,10 +74,13 @@ def closed_of(frames: list[pl.DataFrame]) -> Closed:
     amounts = np.concatenate([amounts_of(frame) for frame in frames])
     words = np.concatenate([seen_words(frame) for frame in frames])
     receivers = np.concatenate([words_of(frame, RECEIVERS) for frame in frames])
+    sent = np.concatenate(
+        [np.stack([frame[name].to_numpy() for name in SENT], 1) for frame in frames]
+    )
     ends = (windows + 1) * _PANES[scales]
     levels = levels_of(amounts)
     order = np.argsort((ends - 1) // EPOCH_PANES, kind="stable")
-    columns = (scales, places, slots, ends, amounts, levels, words, receivers)
+    columns = (scales, places, slots, ends, amounts, levels, words, receivers, sent)
     return Closed(frames, *columns).at(order)
 
 

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tachograph.detectors.behaviour import hands, swarm
+from tachograph.detectors.behaviour import hands
 from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState, Identity
 from tachograph.detectors.behaviour.baselines import EPOCH_PANES, WARM, Baselines, BaselinesState
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
+from tachograph.detectors.behaviour.company import told_now, unknown_now
 from tachograph.detectors.behaviour.course import Course, CourseState
 from tachograph.detectors.behaviour.crossing import (
     CLOCK,
@@ -30,33 +31,36 @@ from tachograph.detectors.behaviour.crossing import (
     crossings_of,
 )
 from tachograph.detectors.behaviour.daily import Daily, DailyState
-from tachograph.detectors.behaviour.features import ADDED_UP, NEW_TARGETS, PANE_US, SCALES
+from tachograph.detectors.behaviour.features import ADDED_UP, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
     NO_SCORE,
+    Sent,
     added_scores_of,
     count_new,
     free_bits,
     scores_of,
     used_by_several,
 )
+from tachograph.detectors.behaviour.meeting import Meeting, MeetingState
 from tachograph.detectors.behaviour.met import Met, MetState
 from tachograph.detectors.behaviour.models import NO_MODELS, Models
-from tachograph.detectors.behaviour.novelty import evidence
-from tachograph.detectors.behaviour.observed import AGENT, PERSON, observed
+from tachograph.detectors.behaviour.observed import observed
+from tachograph.detectors.behaviour.parts import Parts, of_parts
 from tachograph.detectors.behaviour.peers import PeerGroups, PeersState
 from tachograph.detectors.behaviour.pending import Pending, windows_over
 from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import KEY, UNLINKED, measured_rows, merged, panes_of
 from tachograph.detectors.behaviour.shared import Sender, SenderState, received
-from tachograph.detectors.behaviour.swarm import Swarms, SwarmState
+from tachograph.detectors.behaviour.swarm import may_be_part
 from tachograph.detectors.behaviour.unlike import unlike, unlike_honest
 from tachograph.detectors.behaviour.waiting import Waiting
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
+from tachograph.schemas.behaviour import AGENT, PERSON
 
-FORMAT: Final = 7
+FORMAT: Final = 8
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 
@@ -75,9 +79,10 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     epoch: int | None
     course: CourseState
     sender: SenderState
-    swarms: SwarmState
+    meeting: MeetingState
     peers: PeersState
     daily: DailyState
+    parts: dict[str, bytes]
 
 
 class Behaviour:
@@ -86,12 +91,13 @@ class Behaviour:
     def __init__(
         self, *, limits: Limits | None = None, calibration: Calibration | None = None,
         bars: Ints | None = None, listener: Callable[[Judged], None] | None = None,
-        shared: bool = False,
+        shared: bool = False, part: str = "",
     ) -> None:  # fmt: skip
         """`bars`: the scores from which windows are out of line, (judgements, features); None: by
         the calibration and the usual budget. `listener` hears of every window of an agent, with its
         scores less what its bars are higher.
         `shared`: it judges principals and credentials, by what `take` is given of all places.
+        `part`: it measures sessions or instances, and says nothing itself.
         """
         limits = limits or Limits()
         self.calibration = calibration or shipped()
@@ -102,20 +108,15 @@ class Behaviour:
         self.models: Models = NO_MODELS
         self._lateness_us = limits.allowed_lateness_us
         self._agents = Agents(limits.behaviour_agents)
-        self._pending = [
-            Pending(limits.behaviour_windows)
-            if place
-            else Pending(limits.behaviour_windows, UNLINKED, replaces=shared)
-            for place in range(len(SCALES))
-        ]
-        self._shared = shared
+        most = limits.behaviour_windows
+        self._pending = [Pending(most, UNLINKED, replaces=shared)]
+        self._pending += [Pending(most) for _ in SCALES[1:]]
         # What is shared is sent by the minute.
-        self._first_scale = 1 if shared else 0
+        self._shared, self._first_scale = shared, int(shared)
         self._sender = Sender(limits)
-        # Agents of all places that may be part of a swarm, and those of this place to be sent.
         self._waiting = Waiting()
-        self._swarms = Swarms(limits.behaviour_windows)
-        self._swarming: list[pl.DataFrame] = []
+        self._meeting = Meeting(self.calibration, self._bars, limits)
+        self._sending: list[pl.DataFrame] = []
         self._baselines = Baselines(self.calibration)
         self._peers = PeerGroups()
         self._met = Met()
@@ -130,7 +131,12 @@ class Behaviour:
         # Whether rules ask for what is measured, what is to be told of it, and the rows for them.
         self.asked = False
         self._to_tell: dict[str, list[Judged]] = {}
-        self._speaks = True
+        # What this judges is part of agents: sessions or instances; "": it judges agents.
+        self._part = part
+        self._parts = Parts(lambda name: self._part_of(name, limits))
+        self._speaks = not part
+        # Whether what is shared goes to where all of it meets.
+        self.sends = not (part or shared)
         self._observed: list[pl.DataFrame] = []
 
     @property
@@ -142,7 +148,18 @@ class Behaviour:
     def speaks(self, speaks: bool) -> None:
         # What waits came while it spoke, or while it did not.
         self._measure()
-        self._speaks = speaks
+        self._speaks = self.sends = speaks
+
+    def _part_of(self, part: str, limits: Limits) -> "Behaviour":
+        limits = of_parts(limits)
+        one = Behaviour(limits=limits, calibration=self.calibration, bars=self._bars, part=part)
+        one.asked = True
+        return one
+
+    def measure_parts(self, parts: frozenset[str]) -> None:
+        """Which parts of agents are measured from now on, too: sessions, instances."""
+        self._measure()
+        self._parts.ask(parts)
 
     def judge(self, actions: pl.DataFrame, revision: int) -> Outcome:
         """See Detector. Nothing is said before a window is over."""
@@ -163,19 +180,24 @@ class Behaviour:
             self._passed_over += rows.height - timely.height
             rows = timely
         if not rows.is_empty():
-            placed = rows.with_columns(pl.Series("slot", self._slots(rows)))
-            self._pending[0].add(panes_of(placed.filter(pl.col("slot") != NOBODY)))
-            if self.speaks:
+            self.count(rows)
+            self._parts.count(rows)
+            if self.sends:
                 self._sender.add(rows)
 
-    def take(self, sent: pl.DataFrame) -> None:
+    def count(self, rows: pl.DataFrame) -> None:
+        """Take measured rows in."""
+        placed = rows.with_columns(pl.Series("slot", self._slots(rows)))
+        self._pending[0].add(panes_of(placed.filter(pl.col("slot") != NOBODY)))
+
+    def take(self, came: pl.DataFrame) -> None:
         """What other places sent: base panes of principals and credentials, and windows of agents
         that may be part of a swarm.
         """
-        if sent.is_empty():
+        if came.is_empty():
             return
-        self._swarms.take(sent)
-        rows = received(sent)
+        self._meeting.take(came)
+        rows = received(came)
         if self._closed is not None:
             rows = rows.filter(pl.col("window") >= self._closed)
         if not rows.is_empty():
@@ -185,10 +207,10 @@ class Behaviour:
 
     def relink(self, links: Mapping[Trace, Linked], revision: int) -> Outcome:
         """See Detector. What is not over yet is counted to whom it belongs; what is over stays."""
-        del revision
         if not links:
             return Outcome()
         self._measure()
+        self._parts.relink(links, revision)
         rows = self._pending[0].take({trace for _, _, trace in links})
         if rows is None:
             return Outcome()
@@ -216,7 +238,9 @@ class Behaviour:
         return *msgspec.structs.astuple(now), "" if known else trace
 
     def _slots(self, rows: pl.DataFrame) -> Ints:
-        slots, gone = self._agents.slots_of(rows, self._baselines.settled())
+        settled = self._baselines.settled()
+        # A part of an agent is over some day, however much is known of it.
+        slots, gone = self._agents.slots_of(rows, settled & (not self._part))
         self._forget(gone)
         self._grow(self._agents.size)
         return slots
@@ -234,13 +258,14 @@ class Behaviour:
         said: list[Signal] = []
         while (step := self._step(until)) is not None:
             said += self._close(step, revision)
-        said += self._swarms.close(until, revision)
+        said += self._meeting.close(until, revision)
         self._closed = until
         if self._epoch is not None and until >= (self._epoch + 1) * EPOCH_PANES:
             self._begin_epoch(until // EPOCH_PANES)
         measured, self._observed = self._observed, []
-        swarming, self._swarming = self._swarming, []
-        flows = [rows for rows in (self._sender.close(until), *swarming) if not rows.is_empty()]
+        measured += self._parts.advance(watermark_us, revision)
+        sending, self._sending = self._sending, []
+        flows = [rows for rows in (self._sender.close(until), *sending) if not rows.is_empty()]
         return Outcome(said if self.speaks else [], flows=flows, measured=measured)
 
     def _step(self, until: int) -> int | None:
@@ -260,6 +285,8 @@ class Behaviour:
 
     def _begin_epoch(self, epoch: int) -> None:
         if self._epoch is not None and epoch > self._epoch:
+            if self.sends:
+                self._sending += told_now(self._baselines, self.agents, self._peers, self._epoch)
             self._baselines.fold()
             self._peers.fold()
             self._met.fold(self._epoch, epoch)
@@ -288,7 +315,8 @@ class Behaviour:
         """Judge agents' windows of an epoch, and learn from them."""
         slots, scales, levels = closed.slots, closed.scales, closed.levels
         before = self._met.before(slots, scales)
-        count_new(closed.amounts, levels, closed.words, closed.receivers, before)
+        received_by = Sent(closed.receivers, closed.sent)
+        count_new(closed.amounts, levels, closed.words, received_by, before)
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
         scores = scores_of(scales, closed.amounts, levels, known, own)
@@ -299,9 +327,10 @@ class Behaviour:
         met = shortest & (~suspect | (own < WARM[self._first_scale]))
         self._met.note(slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
-        self._observe(judged, AGENT)
+        self._observe(judged, self._part or AGENT)
         if self.speaks and not self._shared:
-            self._may_swarm(closed, own, before)
+            self._sending += may_be_part(closed, own, before, self._baselines, self.agents)
+            self._sending += unknown_now(judged, self.agents, self._peers)
         if self._shared:
             several = used_by_several(closed.words, before)
             judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
@@ -311,19 +340,6 @@ class Behaviour:
             return found
         self._peers.note(closed.at(longest), self.agents)
         return found + self._added_up(closed.at(longest), epoch)
-
-    def _may_swarm(self, closed: Closed, own: Ints, before: Words) -> None:
-        """Windows in which more new targets were met than so many acts bring go to where all meet:
-        too little alone, it may be a swarm.
-        """
-        rows = swarm.may_be_part(closed, own)
-        if not rows.any():
-            return
-        expected = self._baselines.expected_new(closed.slots[rows], closed.amounts[rows])
-        new = closed.amounts[rows, NEW_TARGETS]
-        tells = evidence(new, expected, free_bits(before[rows])) >= swarm.LEAST_EVIDENCE
-        part, known = closed.at(rows).at(tells), before[rows][tells]
-        self._swarming.append(swarm.sent(part, known, expected[tells], self.agents))
 
     def _observe(self, judged: Judged, subject: str) -> None:
         if self.asked and len(judged.scores):
@@ -365,8 +381,7 @@ class Behaviour:
 
     def _hands(self, closed: Closed) -> list[Crossing]:
         """Windows of persons that hold more than a hand can do, or keep time as none can."""
-        if self._shared:
-            # What is done in one session is said of that.
+        if self._shared:  # What is done in one session is said of that.
             [sessions] = closed.columns("sessions0")
             closed = closed.at(np.bitwise_count(sessions) > 1)
         needed, deeds, squared, first_us, last_us = closed.columns(
@@ -377,7 +392,8 @@ class Behaviour:
         clocked = np.flatnonzero(hands.too_regular(panes, closed.amounts[:, 0], squared))
         known = self._baselines.known(closed.slots, closed.scales)
         judged = Judged(closed, closed.scales, closed.levels, known, closed.scales)
-        self._observe(judged, PERSON)
+        if not self._shared:
+            self._observe(judged, PERSON)
         return [
             *crossings_of(judged, fast, np.full(len(fast), HAND)),
             *crossings_of(judged, clocked, np.full(len(clocked), CLOCK)),
@@ -426,15 +442,14 @@ class Behaviour:
 
     def evicted(self) -> dict[str, int]:
         """What was forgotten at a limit since the start, by kind."""
-        return dict(
-            Counter(
-                behaviour_agents=self._agents.evicted + self._sender.evicted_subjects,
-                behaviour_windows=sum(pending.evicted for pending in self._pending)
-                + self._sender.evicted_panes
-                + self._swarms.evicted,
-                behaviour_untimely=self._passed_over,
-            )
+        windows = sum(pending.evicted for pending in self._pending) + self._sender.evicted_panes
+        found = Counter(
+            behaviour_agents=self._agents.evicted + self._sender.evicted_subjects,
+            behaviour_windows=windows + self._meeting.evicted,
+            behaviour_untimely=self._passed_over,
         )
+        found.update(self._parts.evicted())
+        return dict(found)
 
     def dump(self) -> bytes:
         """The whole state."""
@@ -452,9 +467,10 @@ class Behaviour:
                 self._epoch,
                 self._course.state(size),
                 self._sender.state(),
-                self._swarms.state(),
+                self._meeting.state(),
                 self._peers.state(size),
                 self._daily.state(),
+                self._parts.dump(),
             )
         )
 
@@ -479,6 +495,7 @@ class Behaviour:
         self._closed, self._epoch = kept.closed, kept.epoch
         self._course.restore(kept.course)
         self._sender.restore(kept.sender)
-        self._swarms.restore(kept.swarms)
+        self._meeting.restore(kept.meeting)
         self._peers.restore(kept.peers, size)
         self._daily.restore(kept.daily)
+        self._parts.load(kept.parts)

@@ -52,6 +52,8 @@ class Feature(msgspec.Struct, frozen=True):
     own: bool = False
     # Comes of acts: who does more than usual has more of it.
     of_acts: bool = False
+    # How much is usual differs between places: who is not known is held against his company.
+    of_place: bool = False
 
 
 _SPEED = ["atlas.aml.t0124", "owasp-llm.2026.llm03", "owasp-asi.asi10", "nist-ai-rmf.measure-2.4"]
@@ -129,11 +131,18 @@ FEATURES = (
     Feature(
         "failures", "actions", "outcome", 1, (8, 12, 24, 48), FAILING, own=True, of_acts=True
     ),
-    Feature("bytes_out", "bytes", "tool.bytes_out", 4096, (2**18, 2**18, 2**19, 2**20), OUTFLOW),
-    Feature("rows_read", "rows", "tool.rows_returned", 16, (2000, 2000, 4000, 8000), INTAKE),
+    Feature(
+        "bytes_out", "bytes", "tool.bytes_out", 4096, (2**18, 2**18, 2**19, 2**20), OUTFLOW,
+        own=True, of_place=True,
+    ),
+    Feature(
+        "rows_read", "rows", "tool.rows_returned", 16, (2000, 2000, 4000, 8000), INTAKE, own=True,
+        of_place=True,
+    ),
     Feature(
         "tokens", "tokens", "usage.input_tokens + usage.output_tokens", 1024,
-        (200_000, 400_000, 1_000_000, 3_000_000), SPENDING,
+        (200_000, 400_000, 1_000_000, 3_000_000), SPENDING, own=True,
+        of_place=True,
     ),
     Feature("targets", "targets", "target.*", 1, (10, 12, 20, 30), FAN_OUT),
     Feature(
@@ -154,4 +163,4 @@ NAMES = tuple(feature.name for feature in FEATURES)
 ACTS, NEW_TARGETS = NAMES.index("acts"), NAMES.index("new_targets")
 BYTES_OUT, TO_NEW = NAMES.index("bytes_out"), NAMES.index("bytes_to_new")
 # A change of what is measured makes older states and calibrations void.
-FEATURE_SET = 4
+FEATURE_SET = 5

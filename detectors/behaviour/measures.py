@@ -1,5 +1,7 @@
 """The features of closed windows, from what was added up in them."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -13,7 +15,7 @@ from tachograph.detectors.behaviour.features import (
     TO_NEW,
 )
 from tachograph.detectors.behaviour.levels import SKETCH_BITS, different, different_new, level_of
-from tachograph.detectors.behaviour.rows import CALLS, SOURCE, TARGETS, TOOLS
+from tachograph.detectors.behaviour.rows import CALLS, SENT_CLASSES, SOURCE, TARGETS, TOOLS
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -27,6 +29,7 @@ _NEW_TOOLS = NAMES.index("new_tools")
 _NEW = [NEW_TARGETS, _NEW_TOOLS]
 # A sketch with fewer free bits says too little of how many values there are.
 _FREE_BITS = 16
+_CLASS_BYTES = SKETCH_BITS // SENT_CLASSES // 8
 KNOWN_WORDS = len(TARGETS) + len(TOOLS) + 1
 # A window that is added up has this share of what would be enough alone.
 _NEXT_TO_NOTHING = 4
@@ -63,18 +66,33 @@ def amounts_of(rows: pl.DataFrame) -> Ints:
     return np.stack([columns[name] for name in NAMES], axis=1).astype(np.int64)
 
 
-def count_new(amounts: Ints, levels: Ints, words: Words, receivers: Words, before: Words) -> None:
+class Sent(NamedTuple):
+    """Of windows the sketches of who received data, and bytes by the class of these."""
+
+    receivers: Words
+    by_class: Ints
+
+
+def count_new(amounts: Ints, levels: Ints, words: Words, sent: Sent, before: Words) -> None:
     """Fill in what is new. `words`, `before`: the sketches of windows, and of what their agents had
-    met before. What was sent counts as sent to new targets by their share of all `receivers`.
+    met before. Of what was sent to the receivers of one class that counts as sent to new ones which
+    is their share of these.
     """
     many = len(TARGETS)
     amounts[:, NEW_TARGETS] = different_new(words[:, :many], before[:, :many])
     amounts[:, _NEW_TOOLS] = _bits(words[:, many:-1] & ~before[:, many:-1])
     levels[:, _NEW] = level_of(amounts[:, _NEW])
-    new = _bits(receivers & ~before[:, :many])
-    sent, of = amounts[:, BYTES_OUT], np.maximum(_bits(receivers), 1)
-    amounts[:, TO_NEW] = sent // of * new
+    new = _by_class(sent.receivers & ~before[:, :many])
+    of = np.maximum(_by_class(sent.receivers), 1)
+    amounts[:, TO_NEW] = (sent.by_class // of * new).sum(axis=1)
     levels[:, TO_NEW] = level_of(amounts[:, TO_NEW] // _GRAINS[TO_NEW])
+
+
+def _by_class(receivers: Words) -> Ints:
+    """How many bits of each class of receivers are set: (windows, SENT_CLASSES)."""
+    parts = np.ascontiguousarray(receivers.astype("<u8")).view(f"<u{_CLASS_BYTES}")
+    counted: Ints = np.bitwise_count(parts).astype(np.int64)
+    return counted
 
 
 def levels_of(amounts: Ints) -> Ints:

@@ -18,14 +18,21 @@ from tachograph.detectors.behaviour.measures import NO_SCORE
 from tachograph.detectors.behaviour.rows import GAPS, TARGET_COUNTS, TOOL_COUNTS
 from tachograph.detectors.language.rule import MICROS
 from tachograph.schemas.batch import COLUMNS as ACTION_COLUMNS
-from tachograph.schemas.behaviour import COLUMNS, KIND, PREFIX
+from tachograph.schemas.behaviour import (
+    AGENT,
+    COLUMNS,
+    CREDENTIAL,
+    KIND,
+    PERSON,
+    PREFIX,
+    PRINCIPAL,
+    SHARED,
+)
 from tachograph.schemas.identity import plain_id
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-AGENT: Final = "agent"
-PERSON: Final = "person"
 _NAMES = np.array([scale.name for scale in SCALES])
 _SECONDS = np.array([scale.span_us // MICROS for scale in SCALES])
 _HOUR_PANES = 3_600_000_000 // PANE_US
@@ -33,7 +40,7 @@ _HOUR_PANES = 3_600_000_000 // PANE_US
 _WEEK_HOURS, _MONDAY = 168, 72
 _MINUTE_S = 60
 # As in an action: of the first act of the window.
-_FIRSTS = ("session_id", "trace_id", "principal_id", "environment")
+_FIRSTS = ("session_id", "trace_id", "principal_id", "environment", "agent_instance_id")
 _MARKS = ("synthetic", "replay")
 
 
@@ -63,7 +70,7 @@ def observed(
     )
     ends = closed.ends[kept.to_numpy()].tolist()
     names = _NAMES[closed.scales[kept.to_numpy()]].tolist()
-    return frame.filter(kept).with_columns(
+    told = frame.filter(kept).with_columns(
         pl.col("event_time").alias("observed_time"),
         pl.Series("event_id", list(map(_id, known, names, ends)), pl.String),
         pl.Series("tenant", [one.tenant for one in known], pl.String),
@@ -71,11 +78,28 @@ def observed(
         pl.Series("agent_id", [one.agent_id or None for one in known], pl.String),
         pl.Series("agent_name", [one.agent_name or None for one in known], pl.String),
     )
+    return _shared(told, known) if any(one.facet in SHARED for one in known) else told
+
+
+def _shared(rows: pl.DataFrame, who: Sequence[Identity]) -> pl.DataFrame:
+    """Windows of principals and credentials, whoever acted: they name no agent and no session, and
+    come by the minute, so that shorter bursts are not known.
+    """
+    return rows.with_columns(
+        pl.Series(PREFIX + "subject", [one.facet for one in who], pl.String),
+        *(pl.lit(None, pl.String).alias(name) for name in ("agent_id", *_FIRSTS)),
+        pl.lit(None, COLUMNS[PREFIX + "burst_actions"]).alias(PREFIX + "burst_actions"),
+        pl.Series("partition_key", [one.agent_id for one in who], pl.String),
+    ).with_columns(
+        pl.Series(name, [one.agent_id if one.facet == of else None for one in who], pl.String)
+        for name, of in (("principal_id", PRINCIPAL), ("credential_id", CREDENTIAL))
+    )
 
 
 def _id(who: Identity, name: str, end: int) -> str:
     named = (who.tenant, who.partition_key, who.agent_id, who.agent_name, who.claim, who.hand)
-    return plain_id(KIND, *named, name, str(end))
+    facet = (who.facet,) if who.facet else ()
+    return plain_id(KIND, *named, *facet, name, str(end))
 
 
 def _measures(judged: Judged, rows: pl.DataFrame, subject: str) -> list[pl.Series]:

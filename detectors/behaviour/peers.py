@@ -76,6 +76,12 @@ class PeerGroups:
                 self._kinds[kind] = found
         return found
 
+    def kind_of(self, slot: int) -> str:
+        """Role, framework and model as they were when the epoch began; "" where they are not
+        known.
+        """
+        return list(self._kinds)[int(self._codes[0, slot])][1]
+
     def fold(self) -> None:
         """The epoch is over."""
         self._codes[0] = self._codes[1]

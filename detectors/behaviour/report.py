@@ -63,10 +63,10 @@ class Reporter:
         at_large = self._at_large(int(judged.closed.scales[place]), feature)
         score = int(judged.scores[place, feature])
         p_value = self._calibration.p_value(judgement, feature, score)
-        times = (amount + asked.grain) / (max(usual, most) + asked.grain)
+        times = _times(amount, max(usual, most), asked.grain)
         said = Said(
             asked.finding,
-            "high" if times >= _HIGH_TIMES else "medium",
+            grave(amount, max(usual, most), asked.grain),
             f"{titled(asked.finding, who)}: {_in_words(crossing, at_large)}",
             {
                 "feature": asked.name,
@@ -129,6 +129,15 @@ class Reporter:
         self, who: Identity, row: dict[str, Any], scale: Scale, said: Said, revision: int
     ) -> Signal:
         return signal_of(who, row, scale, said, Versions(self._version, revision))
+
+
+def grave(amount: int, most: float, grain: int) -> Severity:
+    """How grave so much is, where there never was more than `most`."""
+    return "high" if _times(amount, most, grain) >= _HIGH_TIMES else "medium"
+
+
+def _times(amount: int, most: float, grain: int) -> float:
+    return (amount + grain) / (most + grain)
 
 
 class Versions(NamedTuple):

@@ -23,17 +23,21 @@ ACTS: Final = (
     "agent_call", "config_change", "code_change", "deploy",
 )  # fmt: skip
 # Who a row is about: an agent; or (`claim` not empty) a person in the session `hand`; or (`facet`
-# not empty) what is shared, a principal or a credential of the id `agent_id`.
+# not empty) what is shared, a principal or a credential of the id `agent_id`, or what is part of an
+# agent, a session or an instance of the id `hand`.
 KEY: Final = ("tenant", "partition_key", "agent_id", "agent_name", "claim", "hand", "facet")
 CLASSES: Final = 8
 # Acts by the class of their tool, and of their target.
 TOOL_COUNTS: Final = tuple(f"tool_acts{place}" for place in range(CLASSES))
 TARGET_COUNTS: Final = tuple(f"target_acts{place}" for place in range(CLASSES))
+# What was sent to receivers, by the class of their bits in the sketch of them (see below).
+SENT_CLASSES: Final = 16
+SENT: Final = tuple(f"sent{place}" for place in range(SENT_CLASSES))
 SUMS: Final = (
     "acts", "failures", "bytes_out", "rows_read", "tokens", "calls", "deeds", "needed_ms",
     "squared", "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals",
     "hasty",
-    *TOOL_COUNTS, *TARGET_COUNTS,
+    *TOOL_COUNTS, *TARGET_COUNTS, *SENT,
 )  # fmt: skip
 # The most of all.
 MOSTS: Final = ("burst", "delegation_depth")
@@ -53,6 +57,7 @@ FEW: Final = ("sessions0", "peers0", "denied0", SOURCE)
 SKETCHES: Final = (*TARGETS, *CALLS, *RECEIVERS, *TOOLS, *FEW)
 FIRSTS: Final = (
     "session_id", "trace_id", "principal_id", "credential_id", "environment", "tool_name",
+    "agent_instance_id",
 )  # fmt: skip
 # What agents of one kind have in common, and the column of it.
 _IN_COMMON: Final = ("agent_role", "agent_framework", "model_name")
@@ -82,7 +87,7 @@ ASKED: Final = (
     "usage_input_tokens", "usage_output_tokens", "target_domain", "target_host",
     "target_resource", "target_table", "target_url", "file_path", "peer_agent_id", "synthetic",
     "replay", "late", "far", "tool_result_bytes", "usage_cost_usd", "duration_ms",
-    "approval_latency_ms", "delegation_depth", *_IN_COMMON,
+    "approval_latency_ms", "delegation_depth", "agent_instance_id", *_IN_COMMON,
 )  # fmt: skip
 
 
@@ -185,8 +190,10 @@ def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
         for hashed, names in zip(_HASHES, sketches, strict=True)
         for bits in _bits(made[hashed], names)
     ]
-    sent = made["bytes_out"].to_numpy() >= LEAST_SENT_BYTES
-    columns += _bits(pl.Series(np.where(sent, made["target#"].to_numpy(), 0)), RECEIVERS)
+    sent = made["bytes_out"].to_numpy()
+    receivers = np.where(sent >= LEAST_SENT_BYTES, made["target#"].to_numpy(), np.uint64(0))
+    columns += _bits(pl.Series(receivers), RECEIVERS)
+    columns += _sent(receivers, sent)
     columns.append(pl.Series(SOURCE, np.zeros(made.height, np.uint64)))
     columns += _counts(made["target#"], TARGET_COUNTS)
     columns += _counts(made["step#"], TOOL_COUNTS)
@@ -199,6 +206,15 @@ def _classes(hashes: pl.Series) -> npt.NDArray[np.int64]:
     numbers = hashes.to_numpy()
     classes = ((numbers >> np.uint64(20)) & np.uint64(CLASSES - 1)).astype(np.int64)
     return np.where(numbers == 0, -1, classes)
+
+
+def _sent(receivers: Words, sent: Ints) -> list[pl.Series]:
+    """What was sent, by which quarter of which word of the sketch the receiver's bit lies in."""
+    of_word = SENT_CLASSES // len(RECEIVERS)
+    bit = ((receivers >> np.uint64(8)) & np.uint64(63)).astype(np.int64)
+    word = (receivers & np.uint64(len(RECEIVERS) - 1)).astype(np.int64)
+    classes = np.where(receivers == 0, -1, word * of_word + bit * of_word // 64)
+    return [pl.Series(name, np.where(classes == place, sent, 0)) for place, name in enumerate(SENT)]
 
 
 def _counts(hashes: pl.Series, names: tuple[str, ...]) -> list[pl.Series]:

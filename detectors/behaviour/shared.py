@@ -29,10 +29,13 @@ CREDENTIAL: Final = "credential"
 # A principal, by what a hand did.
 PERSON: Final = "person"
 SHARED: Final = "behaviour.shared"
-SHARED_VERSION: Final = "1"
+SHARED_VERSION: Final = "2"
 # What is sent of agents that may be part of a swarm (see swarm), and how its columns begin.
 SWARM: Final = "behaviour.swarm"
 SWARM_PREFIX: Final = "swarm_"
+# What is sent of agents that are known, and of those that are not (see company).
+COMPANY: Final = "behaviour.company"
+COMPANY_ROW: Final = "company_row"
 # Columns of panes and of whose they are, as they travel.
 _PREFIX: Final = "pane_"
 # Sketches of services add up over places: the seed is nobody's secret.
@@ -183,10 +186,11 @@ def shared_apart(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Match rows of others, and those of behaviour."""
     if rows.is_empty():
         return rows, rows
-    mine = rows.get_column(RULE).is_in([SHARED, SWARM])
+    mine = rows.get_column(RULE).is_in([SHARED, SWARM, COMPANY])
     if not mine.any():
         return rows, rows.clear()
-    foreign = [name for name in rows.columns if not name.startswith((_PREFIX, SWARM_PREFIX))]
+    prefixes = (_PREFIX, SWARM_PREFIX, COMPANY_ROW)
+    foreign = [name for name in rows.columns if not name.startswith(prefixes)]
     return rows.filter(~mine).select(foreign), rows.filter(mine)
 
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour.agents import Identity
-from tachograph.detectors.behaviour.baselines import WARM
+from tachograph.detectors.behaviour.baselines import WARM, Baselines
 from tachograph.detectors.behaviour.closed import Closed
 from tachograph.detectors.behaviour.features import NEW_TARGETS, PANE_US, SCALES, Finding
-from tachograph.detectors.behaviour.measures import words_of
-from tachograph.detectors.behaviour.novelty import ONE
+from tachograph.detectors.behaviour.measures import free_bits, words_of
+from tachograph.detectors.behaviour.novelty import ONE, evidence
 from tachograph.detectors.behaviour.report import BUCKET_US, Said, Versions, signal_of
 from tachograph.detectors.behaviour.rows import TARGETS
 from tachograph.detectors.behaviour.shared import SWARM, SWARM_PREFIX, travelling
@@ -89,11 +89,25 @@ _TOGETHER: Final = [
 ]
 
 
-def may_be_part(closed: Closed, own: Ints) -> Bits:
-    """Windows of known agents that met some new targets. `own`: windows known of each agent."""
+def may_be_part(
+    closed: Closed,
+    own: Ints,
+    before: Words,
+    baselines: Baselines,
+    agents: Sequence[Identity | None],
+) -> list[pl.DataFrame]:
+    """Windows in which a known agent met more new targets than so many acts bring, to be sent to
+    where all meet: too little alone, it may be a swarm. `own`: windows known of each agent.
+    """
     known = (closed.scales == SCALE) & (own >= WARM[SCALE])
-    found: Bits = known & (closed.amounts[:, NEW_TARGETS] >= LEAST_SENT)
-    return found
+    rows = known & (closed.amounts[:, NEW_TARGETS] >= LEAST_SENT)
+    if not rows.any():
+        return []
+    expected = baselines.expected_new(closed.slots[rows], closed.amounts[rows])
+    new = closed.amounts[rows, NEW_TARGETS]
+    tells = evidence(new, expected, free_bits(before[rows])) >= LEAST_EVIDENCE
+    part, met = closed.at(rows).at(tells), before[rows][tells]
+    return [sent(part, met, expected[tells], agents)]
 
 
 def sent(

@@ -63,6 +63,11 @@ def bit_of(value: str, called: str | None, words: int) -> tuple[int, int]:
     return hashed & (words - 1), (hashed >> 8) & 63
 
 
+def class_of(receiver: tuple[int, int]) -> tuple[int, int]:
+    """A quarter of a word of the sketch: what is sent is added up for each."""
+    return receiver[0], receiver[1] // 16
+
+
 class Totals:
     """What is added up in one window."""
 
@@ -73,6 +78,7 @@ class Totals:
         self.last_us = 0
         self.targets: set[tuple[int, int]] = set()
         self.receivers: set[tuple[int, int]] = set()
+        self.sent = Counter[tuple[int, int]]()
         self.called: set[tuple[int, int]] = set()
         self.tools: set[tuple[int, int]] = set()
 
@@ -93,6 +99,7 @@ class Totals:
             self.targets.add(target)
             if (action.get("tool_bytes_out") or 0) >= LEAST_SENT_BYTES:
                 self.receivers.add(target)
+                self.sent[class_of(target)] += action["tool_bytes_out"]
         if action.get("tool_name"):
             self.tools.add(bit_of(action["tool_name"], None, 1))
         if action.get("tool_args_hash"):
@@ -102,7 +109,9 @@ class Totals:
     def amounts(self, met: "Met") -> list[int]:
         once = counted(len(self.called))
         again = max(self.calls - 2 * once, 0) if len(self.called) < 240 else 0
-        to_new = self.bytes_out // max(len(self.receivers), 1) * len(self.receivers - met.targets)
+        of = Counter(class_of(one) for one in self.receivers)
+        fresh = Counter(class_of(one) for one in self.receivers - met.targets)
+        to_new = sum(self.sent[one] // of[one] * many for one, many in fresh.items())
         new = counted_new(len(self.targets - met.targets), len(met.targets))
         return [
             self.acts, self.failures, self.bytes_out, self.rows, self.tokens,

@@ -72,12 +72,13 @@ def test_an_action_of_a_window_that_is_over_is_counted_and_changes_nothing() -> 
 
 
 def test_amounts_beyond_all_measure_are_held_to_what_can_be_added_up() -> None:
+    quiet = calls("a", 0, 200, 10)
     rows = [
         row | {"tool_bytes_out": 2**62, "usage_input_tokens": 2**62, "tool_rows_returned": -5}
-        for row in calls("a", 0, 30, 0.1)
+        for row in calls("a", 2400, 30, 0.1)
     ]
     one = Behaviour()
-    one.judge(frame(rows), 1)
+    one.judge(frame([*quiet, *rows]), 1)
     assert ("a", "bytes_out") in features(one.close(2).signals)
 
 

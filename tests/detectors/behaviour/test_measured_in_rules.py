@@ -7,10 +7,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tachograph.detectors.across import AcrossDetector
+from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.partition import PartitionDetector
+from tachograph.detectors.subjects import subjects_asked
 from tachograph.schemas.alert import Signal
-from tachograph.schemas.behaviour import MEASURES
+from tachograph.schemas.behaviour import MEASURES, PARTS, SHARED
 from tests.detectors.made import SECOND_US, frame, rules
 
 START_S = 1_790_000_040
@@ -82,14 +85,106 @@ def test_a_rule_may_count_windows() -> None:
 
 def measured(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The measures of the one agent's window of a minute."""
-    from tachograph.detectors.behaviour.detector import Behaviour
-
     one = Behaviour()
     one.asked = True
     one.judge(frame(rows), 1)
     made = pl.concat(one.close(2).measured).filter(pl.col("behaviour_window") == "1 min")
     [row] = made.iter_rows(named=True)
     return {name: row[f"behaviour_{name}"] for name in MEASURES}
+
+
+SUBJECTS = """
+title: of a session
+id: 5b0f4e0a-6f0f-4d41-8d2b-3a54b5d5a004
+logsource: {product: ai_agent, category: behaviour}
+detection:
+  busy: {behaviour.subject: session, behaviour.window: 1 min, behaviour.acts|gte: 20}
+  condition: busy
+---
+title: of an instance
+id: 5b0f4e0a-6f0f-4d41-8d2b-3a54b5d5a005
+logsource: {product: ai_agent, category: behaviour}
+detection:
+  busy: {behaviour.subject: instance, behaviour.window: 1 min, behaviour.new_targets|gte: 20}
+  condition: busy
+---
+title: of a principal
+id: 5b0f4e0a-6f0f-4d41-8d2b-3a54b5d5a006
+logsource: {product: ai_agent, category: behaviour}
+detection:
+  busy: {behaviour.subject: principal, behaviour.window: 1 min, behaviour.acts|gte: 50}
+  condition: busy
+---
+title: of a credential
+id: 5b0f4e0a-6f0f-4d41-8d2b-3a54b5d5a007
+logsource: {product: ai_agent, category: behaviour}
+detection:
+  busy: {behaviour.subject: credential, behaviour.window: 1 min, behaviour.acts|gte: 50}
+  condition: busy
+"""
+
+
+def spread_out() -> list[dict[str, Any]]:
+    """Two agents, each with two sessions, of which one is busy, and two instances, of which one
+    meets much; in the name of one principal and with one credential each.
+    """
+    rows = []
+    for agent in ("a", "b"):
+        for busy, session in ((True, "s1"), (False, "s2")):
+            count = 28 if busy else 10
+            rows += [
+                row
+                | {
+                    "event_id": f"{agent}-{session}-{number}", "session_id": f"{agent}-{session}",
+                    "agent_instance_id": f"{agent}-{'ij'[busy]}", "principal_id": "pat",
+                    "credential_id": f"key-{agent}", "partition_key": agent,
+                    "target_domain": f"d{number}",
+                }
+                for number, row in enumerate(calls(agent, count, 1.5))
+            ]  # fmt: skip
+    return rows
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_rules_ask_for_sessions_instances_principals_and_credentials_wherever_they_are(
+    places: int,
+) -> None:
+    made, meeting, found = rules(SUBJECTS), AcrossDetector(rules(SUBJECTS)), list[Signal]()
+    rows = spread_out()
+    for place in range(places):
+        own = [row for row in rows if ord(row["partition_key"]) % places == place]
+        random.Random(place).shuffle(own)
+        one = PartitionDetector(made)
+        for piece in range(3):
+            found += one.process(frame(own[piece::3]), [], piece).signals
+            state, one = one.dump(), PartitionDetector(made)
+            one.load(state)
+        over = one.close(4)
+        found += over.signals
+        for sent in over.matches:
+            found += meeting.process(sent, 5).signals
+    found += meeting.tick((START_S + 10_000) * SECOND_US, 6).signals
+    said = {(one.title, one.session_id, one.principal_id) for one in found}
+    assert said == {
+        ("of a session", "a-s1", "pat"), ("of a session", "b-s1", "pat"),
+        ("of an instance", "a-s1", "pat"), ("of an instance", "b-s1", "pat"),
+        ("of a principal", None, "pat"),
+    }  # fmt: skip
+    assert [one.entity for one in found if one.title == "of a principal"] == ["pat"]
+
+
+def test_who_does_not_name_the_subject_sees_agents_and_persons_only() -> None:
+    text = FAST.split("---", maxsplit=1)[0].replace("|gte: 50", "|gte: 1")
+    found = said(rules(text), spread_out(), 1, 1)
+    assert len(found) == 2
+    assert {one.entity for one in found} == {"a", "b"}
+
+
+def test_nothing_is_counted_of_sessions_that_no_rule_asks_for() -> None:
+    assert not subjects_asked(rules(FAST))
+    assert subjects_asked(rules(SUBJECTS)) == PARTS | SHARED
+    denied = SUBJECTS.split("---", maxsplit=1)[0].replace("condition: busy", "condition: not busy")
+    assert subjects_asked(rules(denied)) == PARTS | SHARED
 
 
 def test_measures_are_what_they_say() -> None:
@@ -114,6 +209,27 @@ def test_measures_are_what_they_say() -> None:
     assert {name: found[name] for name in exact} == exact
     assert 1000 < found["gap_median_ms"] < 4000
     assert found["gap_cv"] < 0.2
+
+
+def test_what_goes_to_one_new_target_is_not_hidden_by_little_that_goes_to_many_known_ones() -> None:
+    known = [f"known{number}.example" for number in range(20)]
+
+    def target(number: int) -> str:
+        return known[number % 20] if number < 400 else [*known, "new.example"][number - 400]
+
+    def size(number: int) -> int:
+        return 20_000_000 if number == 420 else 2_000
+
+    rows = calls("a", 421, 10.0, target_domain=target, tool_bytes_out=size)
+    one = Behaviour()
+    one.asked = True
+    one.judge(frame(rows), 1)
+    made = pl.concat(one.close(2).measured)
+    [row] = made.filter(
+        (pl.col("behaviour_window") == "10 min") & (pl.col("behaviour_bytes_out") > 20_000_000)
+    ).iter_rows(named=True)
+    # Were it split evenly, it would be a twentieth.
+    assert row["behaviour_bytes_to_new"] > 5_000_000
 
 
 def test_an_approval_given_sooner_than_what_was_shown_can_be_read_is_hasty() -> None:
