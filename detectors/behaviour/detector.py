@@ -104,7 +104,7 @@ class Behaviour:
         self._reporter = Reporter(self.calibration)
         self._bars = self.calibration.bars() if bars is None else bars
         self._listener = listener
-        # Models in force; they judge, and change nothing of what is known.
+        # They judge, and change nothing of what is known.
         self.models: Models = NO_MODELS
         self._lateness_us = limits.allowed_lateness_us
         self._agents = Agents(limits.behaviour_agents)
@@ -315,8 +315,8 @@ class Behaviour:
         """Judge agents' windows of an epoch, and learn from them."""
         slots, scales, levels = closed.slots, closed.scales, closed.levels
         before = self._met.before(slots, scales)
-        received_by = Sent(closed.receivers, closed.sent)
-        count_new(closed.amounts, levels, closed.words, received_by, before)
+        to = Sent(closed.receivers, closed.sent)
+        count_new(closed.amounts, levels, closed.words, to, before)
         known = self._baselines.known(slots, scales)
         own = self._baselines.windows(slots, scales)
         scores = scores_of(scales, closed.amounts, levels, known, own)
@@ -419,8 +419,7 @@ class Behaviour:
     def _grow(self, size: int) -> None:
         for part in (self._baselines, self._met, self._peers, self._course):
             part.grow(size)
-        more = size - len(self._said)
-        if more <= 0:
+        if (more := size - len(self._said)) <= 0:
             return
         more = max(more, len(self._said))
         self._said = np.concatenate([self._said, np.zeros((more, WAYS), np.int64)])
