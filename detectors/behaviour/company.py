@@ -380,7 +380,3 @@ def _words(row: Window, usual: _Usual, held: _Held, calibration: Calibration) ->
         },
         {"bar": str(held.bar), "level": str(held.level), "spread": str(held.spread)},
     )
-
-
-def _key(who: Identity) -> list[str]:
-    return list(msgspec.structs.astuple(who))
