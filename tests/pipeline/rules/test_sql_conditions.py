@@ -25,6 +25,7 @@ from tachograph.detectors.language.conditions import (
     Present,
     SameAs,
     Text,
+    TextOp,
     TimePart,
     Truth,
     fields_of,
@@ -103,7 +104,7 @@ def _arguments(chance: random.Random) -> dict[str, Any]:
 FRAME = actions(400, 4)
 fields = st.sampled_from([*TEXTS, *OTHERS])
 NUMBERS = ["eq", "ne", "lt", "lte", "gt", "gte"]
-ENDS = ["equals", "prefix", "suffix", "contains"]
+ENDS: list[TextOp] = ["equals", "prefix", "suffix", "contains"]
 NETWORKS = ["10.0.0.0/8", "fe80::/10", "::ffff:0:0/96"]
 tests = st.one_of(
     st.builds(
