@@ -243,6 +243,8 @@ class PartitionDetector:
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         if frame.is_empty():
             return frame
+        # It is made of records: every question would be asked of each of them.
+        frame = frame.rechunk()
         fields = self.rules.fields
         frame = identified(frame, fields.own("event_id"), fields.own("event_time"))
         if fields is RAW:
@@ -393,7 +395,8 @@ def _looked(begun: Sequence[Begun]) -> list[Looked]:
     if len(begun) == 1:
         return [first.detector.look(first.actions)]
     with resting():
-        whole = first.detector.look(pl.concat([one.actions for one in begun], how="diagonal"))
+        together = pl.concat([one.actions for one in begun], how="diagonal", rechunk=True)
+        whole = first.detector.look(together)
         ends = list(accumulate(one.actions.height for one in begun))
         return [whole.between(begin, end) for begin, end in pairwise([0, *ends])]
 
