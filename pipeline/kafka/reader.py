@@ -8,7 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from tachograph.pipeline.errors import Refused, RetryLater, TachoError
 from tachograph.pipeline.log import get
@@ -249,6 +257,27 @@ class Reader:
         except KafkaException as error:
             raise mapped(error.args[0], f"bounds of {place[0]}/{place[1]}") from error
         return low, high
+
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The next offset of each place, in one question for all of them; one whose leader does
+        not answer is absent. Raises RetryLater.
+        """
+        return self._offsets(places, OFFSET_END)
+
+    def starts(self, places: Iterable[Place]) -> dict[Place, int]:
+        """As `ends`, the earliest offset that is kept."""
+        return self._offsets(places, OFFSET_BEGINNING)
+
+    def _offsets(self, places: Iterable[Place], which: int) -> dict[Place, int]:
+        asked = [TopicPartition(*place, which) for place in places]
+        if not asked:
+            return {}
+        try:
+            # Kafka takes the two ends of a log for times, too.
+            found = self._consumer.offsets_for_times(asked, CALL_TIMEOUT_S)
+        except KafkaException as error:
+            raise mapped(error.args[0], f"ends of what {self.group} reads") from error
+        return {(p.topic, p.partition): p.offset for p in found if not p.error and p.offset >= 0}
 
     def position(self, place: Place) -> int | None:
         """Next offset to be read at a place, or None before the first read."""

@@ -9,7 +9,7 @@ place in the log. And it is never further ahead of our clock than an action may 
 lets producers set the time of a record, one of them could else close every window to come.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tachograph.pipeline.clock import SECOND_US, Clock, to_datetime
@@ -30,6 +30,8 @@ class Ticks:
         self._reader, self._partitions, self._clock = reader, partitions, clock
         self._reached: dict[Place, int] = {}
         self._told: dict[Place, int] = {}
+        # Where places begin of which nothing was read here: as the owner before committed it.
+        self._begun: dict[Place, int] = {}
         self._last_us = 0
 
     def reached(self, places: Mapping[Place, int]) -> None:
@@ -42,6 +44,7 @@ class Ticks:
         for place in places:
             self._reached.pop(place, None)
             self._told.pop(place, None)
+            self._begun.pop(place, None)
 
     def due(self) -> list[Tick]:
         """Ticks to send now, at most once a second; none for a place that has not moved."""
@@ -49,21 +52,17 @@ class Ticks:
         if now_us - self._last_us < EVERY_US:
             return []
         self._last_us = now_us
-        found = []
-        for place in self._reader.assignment():
-            tick = self._tick(place)
-            if tick:
-                found.append(tick)
-        return found
+        # The clock was read first: what comes into a log after that is later than its tick.
+        places = self._reader.assignment()
+        quiet = self._quiet(places)
+        ticks = (self._tick(place, now_us, quiet=place in quiet) for place in places)
+        return [tick for tick in ticks if tick is not None]
 
     def watermark_us(self) -> int | None:
         """The least that was told of the owned places; None before the first tick."""
         return min(self._told.values(), default=None)
 
-    def _tick(self, place: Place) -> Tick | None:
-        # The clock is read first: what comes into the log after that is later than the tick.
-        now_us = self._clock()
-        quiet = self._at_end(place)
+    def _tick(self, place: Place, now_us: int, *, quiet: bool) -> Tick | None:
         reached_us = self._reached.get(place, 0)
         # The log's clock may be ahead of ours: what it has reached holds at its end, too.
         at_us = max(now_us, reached_us) if quiet else reached_us
@@ -79,16 +78,31 @@ class Ticks:
             by_clock=quiet and now_us >= reached_us,
         )
 
-    def _at_end(self, place: Place) -> bool:
-        """Whether nothing is left to read. A leader that does not answer is not quiet, but
-        stalled.
+    def _quiet(self, places: Sequence[Place]) -> set[Place]:
+        """Those of which nothing is left to read. One whose leader does not answer is not quiet,
+        but stalled. All are asked for together: there may be a hundred, and each question is a way
+        to the broker and back.
         """
         try:
-            low, high = self._reader.bounds(place)
-            at = self._reader.position(place)
-            if at is None:
-                at = self._reader.committed([place]).get(place, low)
+            ends = self._reader.ends(places)
+            at = self._positions(ends)
         except RetryLater as error:
-            log.warning("no tick", place=f"{place[0]}/{place[1]}", error=str(error))
-            return False
-        return at >= high
+            log.warning("no tick", error=str(error))
+            return set()
+        for topic, partition in set(places) - ends.keys():
+            log.warning("no tick", place=f"{topic}/{partition}", error="its leader does not answer")
+        return {place for place, end in ends.items() if at[place] >= end}
+
+    def _positions(self, ends: Mapping[Place, int]) -> dict[Place, int]:
+        """Where the reader is. Before it has read anything of a place that is where the owner
+        before has left off, else the earliest record that is kept.
+        """
+        known = {place: self._reader.position(place) for place in ends}
+        at = {place: offset for place, offset in known.items() if offset is not None}
+        new = [place for place in ends if place not in at and place not in self._begun]
+        if new:
+            self._begun |= self._reader.committed(new)
+        at = {place: self._begun[place] for place in ends if place in self._begun} | at
+        # Of a log that nothing was ever written to it need not be asked.
+        rest = [place for place, end in ends.items() if place not in at and end]
+        return dict.fromkeys(ends, 0) | self._reader.starts(rest) | at

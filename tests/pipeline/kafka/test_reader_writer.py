@@ -57,6 +57,24 @@ def test_what_was_not_committed_is_read_again_by_the_next_member(
     second.close()
 
 
+def test_the_ends_of_many_places_are_told_at_once(
+    any_broker: Any, settings_for: SettingsFor, new_name: Callable[[str], str]
+) -> None:
+    settings, topics = settings_for(any_broker.bootstrap_servers), [new_name("a"), new_name("b")]
+    writer = Writer(settings)
+    for topic in topics:
+        assert writer.partitions(topic) > 1
+        for _ in range(3):
+            writer.send(topic, b"x", partition=1)
+    writer.flush()
+    reader = Reader(settings, new_name("group"), topics)
+    places = [(topic, partition) for topic in topics for partition in (0, 1)]
+    assert reader.ends(places) == {place: 3 * place[1] for place in places}
+    assert reader.starts([*places, (topics[0], 77)]) == dict.fromkeys(places, 0)
+    assert reader.ends([]) == {}
+    reader.close()
+
+
 def test_what_is_gathered_in_several_pieces_is_each_record_once_in_order_and_bounded(
     mock_broker: Any, settings_for: SettingsFor, topic_name: str, new_name: Callable[[str], str]
 ) -> None:

@@ -18,20 +18,28 @@ class Log:
         self.low, self.high = 0, 0
         self.at: int | None = None
         self.done: dict[Place, int] = {}
-        self.away = False
+        self.away = self.leaderless = False
+        self.places, self.questions = [PLACE], 0
 
     def assignment(self) -> list[Place]:
-        return [PLACE]
+        return self.places
 
-    def bounds(self, place: Place, *, cached: bool = False) -> tuple[int, int]:
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        self.questions += 1
         if self.away:
-            raise RetryLater("no leader")
-        return self.low, self.high
+            raise RetryLater("no broker")
+        return {} if self.leaderless else dict.fromkeys(places, self.high)
+
+    def starts(self, places: Iterable[Place]) -> dict[Place, int]:
+        asked = list(places)
+        self.questions += bool(asked)
+        return dict.fromkeys(asked, self.low)
 
     def position(self, place: Place) -> int | None:
         return self.at
 
     def committed(self, places: Iterable[Place]) -> dict[Place, int]:
+        self.questions += 1
         return self.done
 
 
@@ -92,10 +100,32 @@ def test_an_empty_partition_that_was_never_read_is_quiet_and_one_with_records_is
 
 
 def test_a_leader_that_does_not_answer_is_stalled_and_not_quiet() -> None:
-    log, _, found = ticks()
+    log, clock, found = ticks()
     log.high = log.at = 10
     log.away = True
     assert told(found) == []
+    clock.us += SECOND_US
+    log.away, log.leaderless = False, True
+    assert told(found) == []
+    clock.us += SECOND_US
+    log.leaderless = False
+    assert told(found) == [(clock.us - DOOR_HOLD_US, True)]
+
+
+def test_all_places_are_asked_for_in_one_question() -> None:
+    log, clock, found = ticks()
+    log.low = log.high = 7
+    log.places = [("agent.raw", 0), ("agent.raw", 1), ("otlp_spans", 0)]
+    log.done = {log.places[1]: 3}
+    assert [(tick.raw_topic, tick.raw_partition) for tick in found.due()] == [
+        log.places[0],
+        log.places[2],
+    ]
+    assert log.questions == 3  # ends, what was committed, starts
+    clock.us += SECOND_US
+    log.at = 7
+    assert len(found.due()) == 3
+    assert log.questions == 4
 
 
 def test_ticks_come_once_a_second_and_never_go_back() -> None:
