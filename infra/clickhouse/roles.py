@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 
 from tachograph.pipeline.notarize.leaves import LOGS
-from tachograph.pipeline.store.catalogue import TABLES
+from tachograph.pipeline.store.catalogue import TABLES, VIEWS
 from tachograph.pipeline.store.shards import LOCAL
 from tachograph.pipeline.verify.views import SHOWN
 
@@ -87,6 +87,13 @@ def _altering(what: str, tables: Iterable[str], *, sharded: bool) -> list[str]:
     return [*reads, *rights]
 
 
+def shown(*, sharded: bool = False) -> list[str]:
+    """What an analyst of one tenant may do. By name: a table that a later version brings has no
+    policy yet, and without one all its rows are shown.
+    """
+    return [f"SELECT ON tacho.{name}" for name in (*_asked(TABLES, sharded=sharded), *VIEWS)]
+
+
 def policies(tenant: str, *, sharded: bool = False) -> dict[str, str]:
     """Table → the condition under which rows are shown to people of one tenant."""
     return {
@@ -119,7 +126,9 @@ def statements_of(tenant: str, *, sharded: bool = False) -> list[str]:
     if not _NAME.fullmatch(tenant):
         raise ValueError(f"{tenant!r} is no name of a tenant: letters, digits and _ only")
     role = f"tacho_analyst_{tenant}"
-    found = [f"CREATE ROLE IF NOT EXISTS {role}", f"GRANT SELECT ON tacho.* TO {role}"]
+    all_of_it = "SELECT ON tacho.*"
+    found = [f"CREATE ROLE IF NOT EXISTS {role}", f"REVOKE {all_of_it} FROM {role}"]
+    found += [f"GRANT {right} TO {role}" for right in shown(sharded=sharded)]
     found += [
         f"CREATE ROW POLICY IF NOT EXISTS tacho_{tenant} ON tacho.{table} FOR SELECT"
         f" USING {condition} TO {role}"

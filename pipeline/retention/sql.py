@@ -8,6 +8,7 @@ from tachograph.pipeline.store.columns import quoted
 # Table that expires → its columns that a held alert, agent, or session of a held alert is found by.
 HELD_BY: dict[str, tuple[str, ...]] = {
     "actions_data": ("agent_id", "session_id"),
+    "denials_data": ("agent_id", "session_id"),
     "signals_data": ("agent_id", "session_id"),
     "alerts_data": ("alert_id", "agent_id"),
     "agent_state_data": ("alert_id", "agent_id", "session_id"),

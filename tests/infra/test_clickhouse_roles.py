@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from infra.clickhouse.roles import grants, policies, statements, statements_of
+from infra.clickhouse.roles import grants, policies, shown, statements, statements_of
 from tachograph.pipeline.migrate import Layout, migrations
 from tachograph.pipeline.migrate import statements as parted
 from tachograph.pipeline.store.catalogue import TABLES
@@ -99,10 +99,14 @@ def test_a_role_does_its_work_and_nothing_else(home: Path, role: str, may: set[s
 
 def test_an_analyst_of_a_tenant_sees_its_rows_alone(home: Path) -> None:
     asked = ["SELECT tenant, alert_id FROM tacho.dispositions WHERE alert_id != ''", *STATEMENTS]
-    seen, *answers = ask(home, grants()["tacho_analyst"], asked, policies("acme"))
+    seen, *answers = ask(home, shown(), asked, policies("acme"))
     assert seen == "acme\ta"
     may = {one for one, answer in zip(STATEMENTS, answers, strict=True) if answer != "denied"}
     assert may == {ACTIONS, LOG}
+    # What has no policy yet is of all tenants.
+    later = "CREATE TABLE tacho.later (tenant String) ENGINE = MergeTree ORDER BY tenant"
+    assert ask(home, EVERYTHING, [later]) == [""]
+    assert ask(home, shown(), ["SELECT * FROM tacho.later"], policies("acme")) == ["denied"]
 
 
 def test_every_table_has_a_policy_and_one_without_tenants_shows_nothing() -> None:
@@ -137,5 +141,6 @@ def test_on_a_sharded_cluster_rows_are_guarded_where_they_are() -> None:
 def test_a_tenant_is_a_name_and_nothing_else() -> None:
     assert "CREATE ROLE IF NOT EXISTS tacho_analyst" in statements()
     assert statements_of("acme")[0] == "CREATE ROLE IF NOT EXISTS tacho_analyst_acme"
+    assert not [one for one in statements_of("acme") if "GRANT SELECT ON tacho.*" in one]
     with pytest.raises(ValueError, match="no name of a tenant"):
         statements_of("acme'; DROP")

@@ -17,7 +17,7 @@ RULES = yaml.safe_load((SHIPPED / "tacho.rules.yaml").read_text())["groups"][0][
 every_rule = pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
 # What PromQL itself says beside names and labels; quoted values are taken out before.
 WORDS = {
-    *("sum", "by", "le", "rate", "increase", "min_over_time", "max_over_time"),
+    *("sum", "min", "max", "by", "le", "rate", "increase", "min_over_time", "max_over_time"),
     *("histogram_quantile", "time", "unless", "and"),
 }
 

@@ -238,6 +238,14 @@ def test_rows_that_are_held_outlive_the_lifetime_of_their_table(
     owner.command("TRUNCATE TABLE tacho.agent_state_data")
 
 
+def test_what_was_denied_is_held_with_the_actions() -> None:
+    what, sessions = Held(("alert",), ("a1",)), ["s1"]
+    held = lifetime("denials_data", 9, what, sessions)
+    assert held == lifetime("actions_data", 9, what, sessions)
+    assert "'a1'" in held
+    assert "'s1'" in held
+
+
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=8), st.randoms(use_true_random=False))
 def test_the_newest_word_on_a_hold_counts_in_whatever_order_words_come(
     names: list[str], chance: Any
