@@ -232,7 +232,8 @@ class Company:
         # The day on which each agent and feature was said last.
         self._said: dict[tuple[Identity, int], int] = {}
         self._over = 0
-        # By tenant, in the epoch that is being judged.
+        # By tenant, in the epoch that is being judged: what is known, and what is asked of it.
+        self._known: dict[str, list[Told]] | None = None
         self._places: dict[str, Place] = {}
         self.evicted = 0
 
@@ -260,12 +261,13 @@ class Company:
         for row in over:
             now = (row.end - 1) // EPOCH_PANES
             if now != epoch:
-                epoch, self._places = now, {}
+                epoch, self._known, self._places = now, None, {}
             del self._windows[row.end, row.who, row.scale, row.feature]
             if (signal := self._judged(row, now, revision)) is not None:
                 found.append(signal)
-        self._over = max(self._over, before)
-        self._forget(before // EPOCH_PANES)
+        was, self._over = self._over, max(self._over, before)
+        if self._over // EPOCH_PANES > was // EPOCH_PANES or len(self._told) > self._limit:
+            self._forget(self._over // EPOCH_PANES)
         return found
 
     def _forget(self, epoch: int) -> None:
@@ -287,7 +289,7 @@ class Company:
 
     def _judged(self, row: Window, epoch: int, revision: int) -> Signal | None:
         day, key = epoch // _DAY_EPOCHS, (row.who, row.feature)
-        usual = self._known_in(row.who.tenant, epoch - LAG).usual(
+        usual = self._place(row.who.tenant, epoch - LAG).usual(
             row.kind, row.scale, OF_PLACE.index(row.feature)
         )
         if usual is None or self._said.get(key, -1) >= day:
@@ -314,17 +316,22 @@ class Company:
         bar = int(self._bars[row.scale, row.feature] + unsure[0, 0])
         return _Held(level, spread, (row.level - level) * OCTAVE // spread, bar)
 
-    def _known_in(self, tenant: str, epoch: int) -> Place:
-        """What was told last of each agent by an epoch."""
+    def _place(self, tenant: str, epoch: int) -> Place:
+        if self._known is None:
+            self._known = self._known_by(epoch)
         if tenant not in self._places:
-            own = (told for who, told in self._told.items() if who.tenant == tenant)
-            since = epoch - _HEARD_EPOCHS
-            newest = [max((e for e in told if since <= e <= epoch), default=None) for told in own]
-            own = (told for who, told in self._told.items() if who.tenant == tenant)
-            self._places[tenant] = Place(
-                [told[e] for told, e in zip(own, newest, strict=True) if e is not None]
-            )
+            self._places[tenant] = Place(self._known.get(tenant, []))
         return self._places[tenant]
+
+    def _known_by(self, epoch: int) -> dict[str, list[Told]]:
+        """What was told last of each agent by an epoch, by tenant."""
+        since = epoch - _HEARD_EPOCHS
+        by_tenant: dict[str, list[Told]] = {}
+        for who, told in self._told.items():
+            newest = max((one for one in told if since <= one <= epoch), default=None)
+            if newest is not None:
+                by_tenant.setdefault(who.tenant, []).append(told[newest])
+        return by_tenant
 
     def state(self) -> CompanyState:
         """All of it."""
@@ -334,7 +341,7 @@ class Company:
 
     def restore(self, state: CompanyState) -> None:
         """Take up a state."""
-        self._told, self._places = {}, {}
+        self._told = {}
         for row in state.told:
             self._told.setdefault(row.who, {})[row.epoch] = row
         self._windows = {(row.end, row.who, row.scale, row.feature): row for row in state.windows}

@@ -148,7 +148,7 @@ class Behaviour:
     def speaks(self, speaks: bool) -> None:
         # What waits came while it spoke, or while it did not.
         self._measure()
-        self._speaks = self.sends = speaks
+        self._speaks, self.sends = speaks, speaks and not self._shared
 
     def _part_of(self, part: str, limits: Limits) -> "Behaviour":
         limits = of_parts(limits)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from tachograph.detectors.behaviour.agents import Identity
-from tachograph.detectors.behaviour.company import LAG, OF_PLACE, TOLD_EPOCHS, Place, Told
+from tachograph.detectors.behaviour.baselines import EPOCH_PANES
+from tachograph.detectors.behaviour.company import (
+    LAG,
+    OF_PLACE,
+    TOLD_EPOCHS,
+    Company,
+    Place,
+    Told,
+)
 from tachograph.detectors.behaviour.detector import Behaviour
 from tachograph.detectors.behaviour.features import SCALES
 from tachograph.detectors.behaviour.peers import LEAST_PEERS
@@ -137,3 +145,28 @@ def test_what_is_usual_is_told_every_two_hours_and_counts_from_the_epoch_after_n
         flow for flow in flows if "company_row" in flow.columns and '"told"' in str(flow.rows())
     ]
     assert len(told) == 2
+
+
+def test_what_is_known_of_all_is_gone_through_once_an_epoch() -> None:
+    class Counted(dict[Identity, dict[int, Told]]):
+        reads = 0
+
+        def items(self) -> Any:
+            Counted.reads += 1
+            return super().items()
+
+    company = Company(CALIBRATION, BARS, 100)
+    company._told = Counted({told("clerk", at, 400).who: {} for at in range(3)})
+    for tenant in range(20):
+        company._place(f"tenant{tenant}", 1)
+    assert Counted.reads == 1
+    for pane in range(4 * EPOCH_PANES, 5 * EPOCH_PANES):
+        company._told = Counted()
+        company.close(pane, 1)
+    assert Counted.reads == 2
+
+
+def test_what_is_shared_is_no_company_of_agents() -> None:
+    meeting = judge(shared=True)
+    meeting.speaks = True
+    assert not meeting.sends
