@@ -147,21 +147,31 @@ class Flows:
         best = _handed_over(step)
         texts, to = readings(step.args), destinations(step)
         grams = _grams(texts[0][1] if self._values else "")
+        # Of all values at once: there are more texts than are remembered.
+        numbers = any(value.tight for value in self._values.values())
+        tight = [_tight(text) if numbers else "" for _, text in texts]
+        to_tight = set(map(_tight, to)) if numbers else set[str]()
         for value in self._values.values():
             other = value.source.event_id != step.facts.event_id
-            addressed = value.text in to or (value.tight and value.tight in map(_tight, to))
+            addressed = value.text in to or (value.tight and value.tight in to_tight)
             if other and value.source.time_us >= floor and not addressed:
-                best = _graver(best, self._value_in(value, texts, grams, step))
+                best = _graver(best, self._value_in(value, texts, tight, grams, step))
         if self._runs:
             best = _graver(best, self._runs_in(texts, step, floor))
         return best
 
     def _value_in(
-        self, value: _Value, texts: list[tuple[Form, str]], grams: frozenset[str], step: Step
+        self,
+        value: _Value,
+        texts: list[tuple[Form, str]],
+        tight: list[str],
+        grams: frozenset[str],
+        step: Step,
     ) -> Leak | None:
+        """`tight`: the texts without all that parts words and digits."""
         name = plain_id(value.text)[:12]
-        for form, text in texts:
-            said = value.text in text or (value.tight and value.tight in _tight(text))
+        for (form, text), close in zip(texts, tight, strict=True):
+            said = value.text in text or (value.tight and value.tight in close)
             if said and not _opens_a_door(step.args, value):
                 return Leak(value.source, form, name)
         return self._piece(value, grams, step, name)
@@ -259,7 +269,6 @@ def _covered(value: str, grams: frozenset[str]) -> set[int]:
     return found
 
 
-@functools.lru_cache(maxsize=64)
 def _tight(text: str) -> str:
     """A text without all that parts words and digits."""
     return _JOINTS.sub("", text)

@@ -142,3 +142,22 @@ def test_a_bomb_is_inflated_only_so_far() -> None:
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_any_texts_are_read_and_sent(brought: str, body: str) -> None:
     sent(body, body, brought=brought, label="pii")
+
+
+def test_however_many_are_addressed_each_text_is_tightened_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def tight(text: str, real: Callable[[str], str] = flows._tight) -> str:
+        asked.append(text)
+        return real(text)
+
+    one = Flows(HOUR_US)
+    numbers = "\n".join(f"account number: {10**11 + at}" for at in range(40))
+    one.read(step("read", label="confidential", brought=numbers, tool="read_record"))
+    assert len(one._values) > 30
+    monkeypatch.setattr(flows, "_tight", tight)
+    to = [f"{at}@example.org" for at in range(100)]
+    one.taken(step("send", 10, tool="post", args=json.dumps({"to": to, "body": "hello"})))
+    assert len(asked) < 2 * len(to)
