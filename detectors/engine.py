@@ -31,7 +31,7 @@ from tachograph.detectors.language.possible import may_fire
 from tachograph.detectors.language.rule import MICROS, Correlation, Stateless
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked, Trace
-from tachograph.detectors.matching.matcher import Matcher, Rows
+from tachograph.detectors.matching.matcher import Matcher, Rows, valued_of
 from tachograph.detectors.prepare import preparation
 from tachograph.detectors.signals import SignalMaker, changed, micros
 from tachograph.detectors.subjects import SUBJECT, asks_behaviour, subjects_of
@@ -87,11 +87,13 @@ class Events(NamedTuple):
 
 
 class Matching(NamedTuple):
-    """Prepared actions, which of them match each condition, and which are events of correlations:
-    all that rules say of actions by themselves.
+    """Prepared actions, the columns in which they or those beside them hold values, which of them
+    match each condition, and which are events of correlations: all that rules say of actions by
+    themselves.
     """
 
     prepared: pl.DataFrame
+    valued: frozenset[str]
     matched: Mapping[int, Rows]
     events: Events | None
 
@@ -103,7 +105,7 @@ class Matching(NamedTuple):
             if last > first:
                 matched[at] = rows[first:last] - begin
         events = self.events.between(begin, end) if self.events is not None else None
-        return Matching(self.prepared.slice(begin, end - begin), matched, events)
+        return Matching(self.prepared.slice(begin, end - begin), self.valued, matched, events)
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -171,18 +173,22 @@ class Engine:
         """What the rules say of actions by themselves, whatever came before them."""
         prepared = self._prepared(actions)
         matched = self._matcher.match(prepared)
-        return Matching(prepared, matched, self._correlated(prepared, matched))
+        valued = valued_of(prepared)
+        return Matching(prepared, valued, matched, self._correlated(prepared, matched))
 
     def judge_matching(self, matching: Matching, revision: int) -> Outcome:
         """As `judge`, where it is known already what matches."""
         for rule_stats in self._stats.values():
             rule_stats.evaluations += matching.prepared.height
+        # Another engine of the same rules may have asked.
+        self._matcher.carries(matching.valued)
         return self._judged(matching, revision)
 
     def judge_measured(self, rows: pl.DataFrame, revision: int) -> Outcome:
         """Judge rows of behaviour: only rules that ask for a measure are asked of them."""
         frame, asked = self._measured(rows)
-        return self._judged(Matching(frame, asked, self._correlated(frame, asked)), revision)
+        events = self._correlated(frame, asked)
+        return self._judged(Matching(frame, frozenset(), asked, events), revision)
 
     def judge_measured_alone(self, rows: pl.DataFrame, revision: int) -> list[Signal]:
         """As judge_measured, but only rules of single events are asked. Keeps nothing."""

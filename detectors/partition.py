@@ -2,7 +2,7 @@
 results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -366,9 +366,9 @@ class PartitionDetector:
             raise ValueError(f"no state of a detector: {error}") from error
 
 
-def judged_together(begun: Sequence[Begun]) -> list[Found]:
-    """What is found in each of these, which are of different partitions: their actions are looked
-    at together where they are few and judged by the same rules.
+def judged_together(begun: Sequence[Begun]) -> Iterator[Found]:
+    """What is found in each of these, one after the other. They are of different partitions: their
+    actions are looked at together where they are few and judged by the same rules.
     """
     some = [one for one in begun if not one.actions.is_empty()]
     alike: dict[int, list[Begun]] = {}
@@ -386,7 +386,8 @@ def judged_together(begun: Sequence[Begun]) -> list[Found]:
             parts[-1].append(one)
         for part in parts:
             looked |= zip(map(id, part), _looked(part), strict=True)
-    return [one.detector.finish(one, looked.get(id(one))) for one in begun]
+    for one in begun:
+        yield one.detector.finish(one, looked.get(id(one)))
 
 
 def _looked(begun: Sequence[Begun]) -> list[Looked]:

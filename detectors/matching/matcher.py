@@ -9,6 +9,7 @@ of values that still matter.
 import secrets
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import polars as pl
 
@@ -21,6 +22,11 @@ from tachograph.detectors.matching.silence import needs, possible
 from tachograph.detectors.matching.tree import Trees
 
 __all__ = ["Matcher", "Rows"]
+
+
+def valued_of(frame: pl.DataFrame) -> frozenset[str]:
+    """The columns with a value in some row."""
+    return frozenset(c.name for c in frame.get_columns() if c.null_count() < frame.height)
 
 
 class Matcher:
@@ -42,8 +48,8 @@ class Matcher:
         """Row numbers, ascending, that match each condition (by its place in the list)."""
         if frame.is_empty() or not self._conditions:
             return {}
-        valued = {c.name for c in frame.get_columns() if c.null_count() < frame.height}
-        self._carried |= valued
+        valued = valued_of(frame)
+        self.carries(valued)
         run = self._run(frame, valued)
         everything = bits.everything(frame.height)
         matched: dict[int, Rows] = {}
@@ -59,7 +65,11 @@ class Matcher:
             before_ns = now_ns
         return matched
 
-    def _run(self, frame: pl.DataFrame, valued: set[str]) -> Run:
+    def carries(self, columns: AbstractSet[str]) -> None:
+        """Events carry values in these columns: those that `match` is given, or others asked."""
+        self._carried |= columns
+
+    def _run(self, frame: pl.DataFrame, valued: AbstractSet[str]) -> Run:
         run = Run(frame, self._seed, valued)
         keywords = self._trees.keywords
         anywhere = self._fields.keyword_columns(frame.schema) if keywords is not None else []

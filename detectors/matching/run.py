@@ -1,6 +1,7 @@
 """One frame being asked: what is known of its columns so far."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +22,7 @@ _LATER = -1
 class Run:
     """Answers the leaves of conditions for one frame; each is worked out once."""
 
-    def __init__(self, frame: pl.DataFrame, seed: int, valued: set[str]) -> None:
+    def __init__(self, frame: pl.DataFrame, seed: int, valued: AbstractSet[str]) -> None:
         """`valued`: columns of the frame with a value in some row."""
         self._valued = valued
         self.frame, self.height = frame, frame.height

@@ -1,7 +1,7 @@
 """What a shard does with the records of its topic: decodes them into what waits, and judges it."""
 
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol, Self
 
@@ -38,27 +38,30 @@ REVISION_SHIFT = 20
 Judging = Generator[Begun, Found, list[Found]]
 
 
-def together(running: Sequence[Judging]) -> list[list[Found]]:
-    """What these judgements of different places return, run side by side: what they begin at the
-    same time is looked at together.
+def together(running: Sequence[Judging]) -> Iterator[tuple[int, list[Found]]]:
+    """Judgements of different places, run side by side: what they begin at the same time is looked
+    at together. Each by its place in the sequence with what it returns, as soon as it does.
     """
-    returned: list[list[Found]] = [[] for _ in running]
     begun: dict[int, Begun] = {}
+    returned: list[tuple[int, list[Found]]] = []
 
     def go_on(at: int, found: Found | None) -> None:
         try:
             begun[at] = next(running[at]) if found is None else running[at].send(found)
         except StopIteration as end:
-            returned[at] = end.value
+            returned.append((at, end.value))
 
     for at in range(len(running)):
         go_on(at, None)
-    while begun:
+    while begun or returned:
         places, asked = list(begun), list(begun.values())
         begun.clear()
         for at, found in zip(places, judged_together(asked), strict=True):
             go_on(at, found)
-    return returned
+            yield from returned
+            returned.clear()
+        yield from returned
+        returned.clear()
 
 
 class Warming(Protocol):
@@ -265,7 +268,7 @@ class ActionJudge(_Base):
 
     def judge(self, revision: int) -> list[Found]:
         """See Judge."""
-        [found] = together([self.judging(revision)])
+        [(_, found)] = together([self.judging(revision)])
         return found
 
     def judging(self, revision: int) -> Judging:

@@ -173,7 +173,7 @@ class Shard:
 
     def process(self, messages: Sequence[Message]) -> list[Found]:
         """As `judging`, by itself."""
-        [found] = together([self.judging(messages)])
+        [(_, found)] = together([self.judging(messages)])
         return found
 
     def judging(self, messages: Sequence[Message]) -> Judging:

@@ -311,10 +311,11 @@ class Detect:
         shards = [self._shards[place] for place in places]
         before = [shard.judge.actions for shard in shards]
         running = map(Shard.judging, shards, places.values())
-        for shard, told, results in zip(shards, before, together(list(running)), strict=True):
+        # What one place says is under way while the next one is judged.
+        for at, results in together(list(running)):
             for found in results:
                 self._emit(found)
-            self._judged(shard, shard.judge.actions - told)
+            self._judged(shards[at], shards[at].judge.actions - before[at])
 
     def _judged(self, shard: Shard, actions: int) -> None:
         if shard.behind:

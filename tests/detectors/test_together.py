@@ -17,6 +17,7 @@ from tests.detectors.made import at, frame, shipped_rules
 
 # What is judged by different plans is not looked at together, even where they say the same.
 PLAN, OTHER = Plan.of(shipped_rules()), Plan.of(shipped_rules())
+RULE = shipped_rules().rules[0].meta.rule_id
 
 # What agents do; some of it is in columns that nothing else of them has.
 DEEDS: tuple[dict[str, Any], ...] = (
@@ -128,3 +129,26 @@ def test_rows_stay_in_their_order_where_more_became_known_between_them() -> None
 def _row(number: int, **said: Any) -> dict[str, Any]:
     event_id = plain_id("event", str(number))
     return {"event_id": event_id, "event_time": number, "observed_time": at(number), **said}
+
+
+def test_what_events_carry_is_known_of_every_place_that_was_looked_at_together() -> None:
+    first, second = detectors([PLAN, PLAN])
+    rows = [[_row(0, kind="process", process_command_line="ls")], [_row(1, kind="prompt")]]
+    begun = [one.begin(frame(own), [], 1) for one, own in zip((first, second), rows, strict=True)]
+    list(judged_together(begun))
+    able = {rule for rule, own in first.stats.items() if own.can_fire}
+    assert able
+    assert {rule for rule, own in second.stats.items() if own.can_fire} == able
+
+
+def test_what_one_place_says_comes_before_the_next_one_is_judged() -> None:
+    first, second = detectors([PLAN, PLAN])
+    begun = [
+        one.begin(frame([_row(number, kind="process", process_command_line="ls")]), [], 1)
+        for number, one in enumerate((first, second))
+    ]
+    found = judged_together(begun)
+    next(found)
+    assert [one.engine.stats[RULE].evaluations for one in (first, second)] == [1, 0]
+    next(found)
+    assert second.engine.stats[RULE].evaluations == 1
