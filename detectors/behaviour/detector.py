@@ -169,9 +169,9 @@ class Behaviour:
             self._measure()
         return Outcome()
 
-    def _measure(self) -> None:
-        """Count the actions that wait."""
-        actions = self._waiting.take()
+    def _measure(self, before: int | None = None) -> None:
+        """Count the actions that wait. `before`: if some may belong to a base pane before this."""
+        actions = self._waiting.take(before)
         if actions is None:
             return
         rows = measured_rows(actions)
@@ -254,7 +254,7 @@ class Behaviour:
         until = (watermark_us - self._lateness_us) // PANE_US
         if self._closed is not None and until <= self._closed:
             return Outcome()
-        self._measure()
+        self._measure(until)
         said: list[Signal] = []
         while (step := self._step(until)) is not None:
             said += self._close(step, revision)

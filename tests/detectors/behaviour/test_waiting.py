@@ -1,8 +1,11 @@
 """Actions that wait to be measured are few, whatever comes."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
+from tachograph.detectors.behaviour.features import PANE_US
 from tachograph.detectors.behaviour.waiting import MOST_BYTES, MOST_FRAMES, MOST_ROWS, Waiting
 
 
@@ -34,3 +37,18 @@ def test_frames_of_other_columns_are_put_together_and_what_nobody_asks_for_is_le
     taken = waiting.take()
     assert taken is not None
     assert taken.rows() == [("a", None), ("b", "http")]
+
+
+def test_it_is_taken_for_a_base_pane_only_if_some_may_belong_before_it() -> None:
+    waiting = Waiting()
+    times = pl.Series("event_time", [2 * PANE_US, 3 * PANE_US], pl.Datetime("us", "UTC"))
+    waiting.add(pl.DataFrame([times]))
+    assert waiting.take(2) is None
+    waiting.add(pl.DataFrame([times - timedelta(microseconds=1)]))
+    taken = waiting.take(2)
+    assert taken is not None
+    assert taken.height == 4
+    waiting.add(pl.DataFrame([times]))
+    taken = waiting.take(3)
+    assert taken is not None
+    assert taken.height == 2
