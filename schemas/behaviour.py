@@ -76,7 +76,8 @@ MEASURES: Final[dict[str, Measure]] = {
     "bytes_out_share": Measure(_REAL, "share", "bytes out of all bytes", "as both"),
     # Who takes part.
     "sessions": Measure(_WHOLE, "sessions", "different ones", "session.id"),
-    "calls_open": Measure(_REAL, "calls", "at once, on the mean", "duration_ms"),
+    "sessions_open": Measure(_WHOLE, "sessions", "the most that acted in one minute", "session.id"),
+    "calls_open": Measure(_WHOLE, "calls", "the most open at once", "duration_ms"),
     "agents_called": Measure(_WHOLE, "agents", "different ones", "peer_agent.id"),
     "delegation_depth": Measure(_WHOLE, "steps", "the deepest", "delegation.depth"),
     "approvals": Measure(_WHOLE, "approvals", "given or refused", "kind"),

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tachograph.detectors.behaviour.concurrency import OpenCalls, OpenState
 from tachograph.detectors.behaviour.features import PANE_US
 from tachograph.detectors.behaviour.levels import level_of
 from tachograph.detectors.behaviour.rows import CLASSES, COURSE, GAP_BINS, ROLL, SLOTS
@@ -40,6 +41,7 @@ class CourseState(msgspec.Struct, frozen=True, array_like=True):
     size: int
     last: bytes
     known: bytes
+    open: OpenState
 
 
 class _Acts(NamedTuple):
@@ -58,6 +60,7 @@ class Course:
     def __init__(self) -> None:
         self._last = np.full((len(_LAST), 0), NONE, np.int64)
         self._known = np.zeros((0, _PAIRS), np.uint16)
+        self.open = OpenCalls()
 
     def grow(self, size: int) -> None:
         """Room for slots below `size`."""
@@ -71,6 +74,7 @@ class Course:
         """These slots begin anew."""
         self._last[:, slots] = NONE
         self._known[slots] = 0
+        self.open.forget(slots)
 
     def follow(self, panes: pl.DataFrame) -> pl.DataFrame:
         """Base panes that are over, without ROLL and with COURSE. A pane comes once, after those of
@@ -142,7 +146,7 @@ class Course:
         """The rows below `size`."""
         last = zlib.compress(self._last[:, :size].astype("<i8").tobytes(), 1)
         known = zlib.compress(self._known[:size].astype("<u2").tobytes(), 1)
-        return CourseState(min(size, len(self._known)), last, known)
+        return CourseState(min(size, len(self._known)), last, known, self.open.state())
 
     def restore(self, state: CourseState) -> None:
         """Take up a state. Raises ValueError when it is of another shape."""
@@ -150,6 +154,7 @@ class Course:
         known = np.frombuffer(zlib.decompress(state.known), "<u2").astype(np.uint16)
         self._last = last.reshape(len(_LAST), state.size)
         self._known = known.reshape(state.size, _PAIRS)
+        self.open.restore(state.open)
 
 
 def _acts_of(panes: pl.DataFrame) -> _Acts:

@@ -60,7 +60,7 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.behaviour import AGENT, PERSON
 
-FORMAT: Final = 8
+FORMAT: Final = 9
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from tachograph.detectors.behaviour.agents import Identity
 from tachograph.detectors.behaviour.closed import Judged, joined
+from tachograph.detectors.behaviour.concurrency import MOST_OPEN, MOST_SESSIONS
 from tachograph.detectors.behaviour.course import MOST_GAP, SLOT_US
 from tachograph.detectors.behaviour.features import NAMES, PANE_US, SCALES
 from tachograph.detectors.behaviour.levels import OCTAVE, different_few
@@ -42,6 +43,8 @@ _MINUTE_S = 60
 # As in an action: of the first act of the window.
 _FIRSTS = ("session_id", "trace_id", "principal_id", "environment", "agent_instance_id")
 _MARKS = ("synthetic", "replay")
+# Not known of what comes by the minute.
+_SHORTER = (PREFIX + "burst_actions", PREFIX + "calls_open")
 
 
 def observed(
@@ -88,7 +91,7 @@ def _shared(rows: pl.DataFrame, who: Sequence[Identity]) -> pl.DataFrame:
     return rows.with_columns(
         pl.Series(PREFIX + "subject", [one.facet for one in who], pl.String),
         *(pl.lit(None, pl.String).alias(name) for name in ("agent_id", *_FIRSTS)),
-        pl.lit(None, COLUMNS[PREFIX + "burst_actions"]).alias(PREFIX + "burst_actions"),
+        *(pl.lit(None, COLUMNS[name]).alias(name) for name in _SHORTER),
         pl.Series("partition_key", [one.agent_id for one in who], pl.String),
     ).with_columns(
         pl.Series(name, [one.agent_id if one.facet == of else None for one in who], pl.String)
@@ -151,7 +154,8 @@ def _rates(judged: Judged, rows: pl.DataFrame) -> dict[str, npt.NDArray[np.gener
         "bytes_in": own["bytes_in"],
         "bytes_out_share": _share(amounts["bytes_out"], amounts["bytes_out"] + own["bytes_in"]),
         "sessions": few["sessions0"],
-        "calls_open": own["busy_ms"] / (_SECONDS[closed.scales] * 1000),
+        "sessions_open": own[MOST_SESSIONS],
+        "calls_open": own[MOST_OPEN],
         "agents_called": few["peers0"],
         "delegation_depth": own["delegation_depth"],
         "approvals": own["approvals"],
@@ -212,8 +216,8 @@ def _where(there: npt.NDArray[np.bool_], values: Floats) -> Floats:
 
 _MEASURED: Final = [name.removeprefix(PREFIX) for name in COLUMNS]
 _SUMS: Final = (
-    "burst", "denials", "denied_calls", "bytes_in", "cost_micros", "busy_ms", "approvals", "hasty",
-    "delegation_depth",
+    "burst", "denials", "denied_calls", "bytes_in", "cost_micros", "approvals", "hasty",
+    "delegation_depth", MOST_OPEN, MOST_SESSIONS,
 )  # fmt: skip
 _FEW: Final = ("sessions0", "peers0", "denied0")
 _COURSE: Final = (

@@ -5,13 +5,24 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
+from tachograph.detectors.behaviour.concurrency import MOST_SESSIONS
 from tachograph.detectors.behaviour.course import Course
 from tachograph.detectors.behaviour.features import SCALES
-from tachograph.detectors.behaviour.rows import LINKED, NO_PANES, NO_WINDOWS, UNLINKED, merged
+from tachograph.detectors.behaviour.levels import different_few
+from tachograph.detectors.behaviour.rows import (
+    LINKED,
+    NO_PANES,
+    NO_WINDOWS,
+    SESSIONS,
+    UNLINKED,
+    merged,
+)
 
 # Parts that are held before they are put together.
 _MAX_PARTS = 64
 _SPARE_SHARE = 8
+# The length of window whose sessions count as open at once.
+_MINUTE = 1
 
 
 class Pending:
@@ -142,6 +153,10 @@ def windows_over(pendings: Sequence[Pending], course: Course, until: int) -> lis
                 (pl.col("acts") * pl.col("acts")).alias("squared"),
                 pl.col("acts").alias("burst"),
             )
-            rows = course.follow(rows).with_columns(pl.concat_list("first_id").alias("ids"))
+            rows = course.open.follow(course.follow(rows))
+            rows = rows.with_columns(pl.concat_list("first_id").alias("ids"))
+        if place <= _MINUTE:
+            own = pl.Series(different_few(rows[SESSIONS].to_numpy()))
+            rows = rows.with_columns(pl.max_horizontal(MOST_SESSIONS, own).alias(MOST_SESSIONS))
         found.append(rows)
     return found

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tachograph.detectors.behaviour.concurrency import MOST_OPEN, MOST_SESSIONS, OPEN, open_at
 from tachograph.detectors.behaviour.features import PANE_US
 from tachograph.detectors.behaviour.hands import CLAIM, NEEDED_MS, READ_MS
 from tachograph.detectors.language.rule import MICROS
@@ -40,7 +41,7 @@ SUMS: Final = (
     *TOOL_COUNTS, *TARGET_COUNTS, *SENT,
 )  # fmt: skip
 # The most of all.
-MOSTS: Final = ("burst", "delegation_depth")
+MOSTS: Final = ("burst", "delegation_depth", MOST_OPEN, MOST_SESSIONS)
 # When tools of each class were called: a bit for each SLOTS-th of a base pane.
 ROLL: Final = tuple(f"roll{place}" for place in range(CLASSES))
 SLOTS: Final = 64
@@ -53,7 +54,8 @@ TOOLS: Final = ("tools0",)
 # Sessions, agents that were called, calls that were denied, and (of what is shared) services that
 # it was used by.
 SOURCE: Final = "sources0"
-FEW: Final = ("sessions0", "peers0", "denied0", SOURCE)
+SESSIONS: Final = "sessions0"
+FEW: Final = (SESSIONS, "peers0", "denied0", SOURCE)
 SKETCHES: Final = (*TARGETS, *CALLS, *RECEIVERS, *TOOLS, *FEW)
 FIRSTS: Final = (
     "session_id", "trace_id", "principal_id", "credential_id", "environment", "tool_name",
@@ -166,8 +168,10 @@ _MEASURES = [
     ((pl.col("kind") == "approval") & _hasty).fill_null(value=False).cast(pl.Int64).alias("hasty"),
     _amount(pl.col("delegation_depth")).alias("delegation_depth"),
     # Of the acts of a base pane; known when it is over.
-    pl.lit(0, pl.Int64).alias("squared"),
-    pl.lit(0, pl.Int64).alias("burst"),
+    *(
+        pl.lit(0, pl.Int64).alias(name)
+        for name in ("squared", "burst", MOST_OPEN, MOST_SESSIONS)
+    ),
     _hashed(_TARGET, _TARGET).alias("target#"),
     _hashed(_call, _args).alias("call#"),
     _hashed(pl.col("tool_name"), pl.col("tool_name")).alias("tool#"),
@@ -198,6 +202,7 @@ def measured_rows(actions: pl.DataFrame) -> pl.DataFrame:
     columns += _counts(made["target#"], TARGET_COUNTS)
     columns += _counts(made["step#"], TOOL_COUNTS)
     columns += _roll(made["step#"], made["first_us"])
+    columns += open_at(made["first_us"].to_numpy(), made["busy_ms"].to_numpy())
     return made.drop(*_HASHES, "step#").hstack(columns)
 
 
@@ -255,7 +260,7 @@ LINKED: Final = ("slot", "window")
 UNLINKED: Final = ("slot", "window", "trace")
 
 
-_SUMMED: Final = (*SUMS, *COURSE)
+_SUMMED: Final = (*SUMS, *OPEN, *COURSE)
 _MOST: Final = ("last_us", *MOSTS)
 _JOINED: Final = (*SKETCHES, *ROLL)
 _FIRST: Final = ("first_us", "first_id", *FIRSTS, PEERS_OF)
@@ -300,7 +305,7 @@ _HOW: Final = [
     (np.bitwise_or, _JOINED),
     (np.logical_and, MARKS),
 ]
-_KEPT: Final = (*_FIRST, *_MOST, *MARKS, *SUMS, *_JOINED, *COURSE, "ids")
+_KEPT: Final = (*_FIRST, *_MOST, *MARKS, *SUMS, *OPEN, *_JOINED, *COURSE, "ids")
 
 
 def _starts(keys: pl.DataFrame) -> npt.NDArray[np.int64]:
@@ -331,7 +336,7 @@ def _nothing() -> pl.DataFrame:
 NO_PANES: Final = _nothing()
 # What is sent of base panes.
 PANE_COLUMNS: Final = NO_PANES.drop("slot", "trace").schema
-NO_WINDOWS: Final = NO_PANES.drop("trace", *ROLL).with_columns(
+NO_WINDOWS: Final = NO_PANES.drop("trace", *ROLL, *OPEN).with_columns(
     *(pl.lit(0, pl.Int64).alias(name) for name in COURSE),
     pl.lit([], pl.List(pl.String)).alias("ids"),
 )

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState
+from tachograph.detectors.behaviour.concurrency import OPEN
 from tachograph.detectors.behaviour.features import SCALES
 from tachograph.detectors.behaviour.pending import Pending
 from tachograph.detectors.behaviour.rows import (
@@ -48,11 +49,12 @@ _MINE: Final = {_PREFIX + name: kind for name, kind in PANE_COLUMNS.items()} | d
 
 
 # Hands are judged by base windows, all else by the minute: its rows stand for the last pane of it,
-# without the course of acts.
+# without the course of acts and what was open within.
 _MINUTE: Final = SCALES[1].panes
 _BY_THE_MINUTE: Final = [
     pl.col("window") // _MINUTE * _MINUTE + _MINUTE - 1,
     *(pl.lit(0, pl.UInt64).alias(name) for name in ROLL),
+    *(pl.lit(0, pl.Int64).alias(name) for name in OPEN),
 ]
 
 # By whom and with what, as it is put together.

@@ -201,7 +201,7 @@ def test_measures_are_what_they_say() -> None:
     )  # fmt: skip
     exact = {
         "acts": 20, "window_s": 60, "denials": 5, "failures": 5, "denial_ratio": 0.25,
-        "denied_again": 4, "cost_usd": 10.0, "calls_open": 2.0, "bytes_in": 6000,
+        "denied_again": 4, "cost_usd": 10.0, "calls_open": 3, "sessions_open": 1, "bytes_in": 6000,
         "bytes_out": 2000, "bytes_out_share": 0.25, "sessions": 1, "agents_called": 3,
         "delegation_depth": 3, "burst_actions": 5, "alternation_share": 1.0, "tool_entropy": 1.0,
         "actions_per_minute": 20.0, "subject": "agent", "new_tools": 2, "repeats": 16,
