@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from tachograph.pipeline.triage.entry import Entry
+from tachograph.pipeline.triage.named import named
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas.alert import Alert
 from tachograph.schemas.records import IncidentMember, SharedValue
@@ -66,7 +67,7 @@ def _shared(alert: Alert) -> Iterator[tuple[str, str]]:
     yield "principal", alert.principal_id or ""
     yield from (("target", one.value) for one in alert.observables if one.type in _TARGETS)
     for reason in alert.reasons:
-        yield "value", reason.fields.get("call.values", "")
+        yield from (("value", one) for one in named(reason.fields.get("call.values", "")))
         yield from (("secret", token) for token in _secrets(reason.fields.values()))
     if alert.state is None:
         return

@@ -32,9 +32,9 @@ SELECT
     alert_count AS alerts,
     agent_count AS agents,
     arraySlice(i.agents, 1, 8) AS agent_ids,
-    arraySlice(arrayMap(one -> concat(one.kind, ' ', one.value), arrayFilter(one -> one.refused = '', joins)), 1, 5) AS joined_by,
-    arraySlice(arrayMap(one -> concat(one.kind, ' ', one.value, ': ', one.refused),
-        arrayFilter(one -> one.refused != '', joins)), 1, 5) AS not_joined_by,
+    arraySlice(arrayDistinct(arrayMap(one -> concat(one.kind, ' ', one.value), arrayFilter(one -> one.refused = '', joins))), 1, 5) AS joined_by,
+    arraySlice(arrayDistinct(arrayMap(one -> concat(one.kind, ' ', one.value, ': ', one.refused),
+        arrayFilter(one -> one.refused != '', joins))), 1, 5) AS not_joined_by,
     title,
     first_seen,
     last_seen

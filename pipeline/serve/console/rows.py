@@ -41,6 +41,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     risk: int = 0
     created_us: int = 0
 
+    @property
+    def what(self) -> str:
+        """The title without whom it is about, where the column beside it says so."""
+        who, colon, rest = self.title.partition(": ")
+        told = colon and rest and who in (self.agent_id, self.entity)
+        return rest[:1].upper() + rest[1:] if told else self.title
+
 
 class Listed(NamedTuple):
     """A page of the list; `after` is where the next begins."""

@@ -17,6 +17,7 @@ from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.serve.asking import TenantReader
 from tachograph.pipeline.serve.console.live import Lines
 from tachograph.pipeline.serve.console.render import POLICY, asset
+from tachograph.pipeline.serve.console.rows import Row
 from tachograph.pipeline.serve.feed import Facts, Item
 from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
@@ -315,6 +316,21 @@ def test_live_lines_are_those_of_the_list(asked: str, kept: bool) -> None:
     for tenant, seen in ((None, True), (alert.tenant, True), ("another", False)):
         line = Lines().view(QueryParams(asked), tenant)(Item(0, 1, codec.encode(alert), facts))
         assert (line is not None) == (kept and seen)
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("mail-bot: secret read", "Secret read"), ("other: secret read", "other: secret read"),
+        ("mail-bot: ", "mail-bot: "), ("secret read", "secret read"),
+    ],
+)  # fmt: skip
+def test_a_line_says_once_whom_it_is_about(title: str, shown: str) -> None:
+    row = Row(
+        alert_id="a", tenant="t", severity="high", status="open", title=title, last_seen="now",
+        agent_id="mail-bot", entity="mail-bot",
+    )  # fmt: skip
+    assert row.what == shown
 
 
 def test_alerts_come_to_the_console_as_they_come_to_the_feed(
