@@ -32,7 +32,7 @@ SETTLED_S = 120
 HOURS_A_ROUND = 240
 # Of a statement. An hour lies scattered: the fewer its actions, the more is read beside them, so
 # that many small hours go together; of large ones no more than memory is there for.
-ACTIONS_A_STATEMENT = 1_000_000
+ACTIONS_A_STATEMENT = 4_000_000
 ANSWER_TIMEOUT_S = 600
 END_WITHIN_S = 1.0
 # One thread, little memory: nobody waits for it, and inserts and analysts go first.
