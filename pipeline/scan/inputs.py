@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 import msgspec
-import numpy as np
 import zstandard
 
 from tachograph.pipeline.errors import ConfigError
@@ -120,7 +119,7 @@ def chunks(path: Path) -> Iterator[Chunk]:
                 oversized.append(number)
             held.append(block if number else block.removeprefix(codecs.BOM_UTF8))
             size += len(block)
-            number += int(np.count_nonzero(np.frombuffer(block, np.uint8) == END)) + 1
+            number += block.count(b"\n") + 1
             if number - first >= CHUNK_LINES or size >= CHUNK_BYTES:
                 position = _position(stream)
                 yield Chunk(first, held, oversized, position)

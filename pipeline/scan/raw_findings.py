@@ -2,12 +2,12 @@
 
 What a signal of such a rule says is the same for every raw event but for its time, its ids and the
 values shown. So each rule's line is made once, by the way all findings are made, and cut where
-those stand; the lines of all rules are then put together a column at a time.
+those stand. What events say is written a column at a time, and set between a line's pieces.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -38,8 +38,16 @@ _MEMBER = pl.when(pl.all().is_not_null()).then(
     .str.strip_suffix("}")
     .alias("member")
 )
-# What stands between the parts of a line that differ.
-_PARTS = ("head", "before_event", "before_fields", "before_members", "tail")
+
+
+class _Pieces(NamedTuple):
+    """What stands before and between the parts of a rule's line that differ, and at its end."""
+
+    where: str
+    signal: str
+    event: str
+    members: str
+    end: str
 
 
 class Events:
@@ -47,25 +55,24 @@ class Events:
 
     def __init__(self, frame: pl.DataFrame, rows: Rows) -> None:
         self._frame, self._rows = frame, rows
-        self.ids = frame["~event_id"][rows].alias("id")
-        self.names: list[str] = self.ids.to_list()
+        self._named = frame["~event_id"][rows]
+        self.ids: list[str] = self._named.to_list()
 
     @cached_property
-    def where(self) -> pl.Series:
+    def where(self) -> list[str]:
         """When each was, which it is, and the number of its line."""
         times = self._frame["~event_time"][self._rows].dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
         times = times.str.replace(".000000Z", "Z", literal=True)
-        texts = pl.DataFrame([times.alias("time"), self.ids, lines_of(self.ids).alias("line")])
-        cut = map(pl.lit, _where(f'"{_CUT}"', f'"{_CUT}"', _CUT).split(_CUT)[:-1])
-        pieces = zip(cut, texts.columns, strict=True)
-        joined = pl.concat_str([piece for pair in pieces for piece in pair])
-        return texts.select(joined.alias("where")).to_series()
+        cut = _where(f'"{_CUT}"', f'"{_CUT}"', _CUT).split(_CUT)
+        told = zip(times.to_list(), self.ids, lines_of(self._named).to_list(), strict=True)
+        time, event, line, _ = cut
+        return [f"{time}{at}{event}{name}{line}{number}" for at, name, number in told]
 
     def members(self, name: str, places: Rows) -> tuple[pl.Series, Rows] | None:
         """What the events at these places say in a field, each event once, as members of objects;
         and for each place where among them. None where no event says anything.
         """
-        asked = np.zeros(len(self.names), bool)
+        asked = np.zeros(len(self.ids), bool)
         asked[places] = True
         said = said_text(self._frame, self._rows[asked], name, RAW)
         if said is None:
@@ -79,8 +86,7 @@ class FindingLines:
 
     def __init__(self, rules: Sequence[Stateless], made_of: RuleSet) -> None:
         """`made_of`: the set that the rules are of."""
-        cut = [_cut(rule, SignalMaker(rule.meta, made_of.versions)) for rule in rules]
-        self._parts = pl.DataFrame(cut, schema=dict.fromkeys(_PARTS, pl.String), orient="row")
+        self._pieces = [_cut(rule, SignalMaker(rule.meta, made_of.versions)) for rule in rules]
         self._ids = [Prefix(DEFAULT_TENANT, r.meta.rule_id, r.meta.version) for r in rules]
         shown = [made_of.detections[r.detection].fields[:MAX_SAID_FIELDS] for r in rules]
         self._fields = sorted({name for names in shown for name in names})
@@ -92,23 +98,32 @@ class FindingLines:
         """A line for each of these rules with the event at its place, some lines at a time.
         `rules`: ascending.
         """
-        members = self._members(events, rules, places)
-        own = [events.where[places], events.ids[places], self._signal_ids(events, rules, places)]
-        frame = pl.DataFrame([*self._parts[rules], *own, *members])
-        names = [column.name for column in members]
-        says = pl.concat_str(names, separator=",", ignore_nulls=True) if names else pl.lit("")
-        head, event, fields, show, tail = _PARTS
-        line = pl.concat_str(head, "where", event, "signal", fields, "id", show, says, tail)
-        for part in frame.iter_slices(TOGETHER):
-            written = io.BytesIO()
-            part.select(line).write_csv(written, include_header=False, quote_style="never")
-            yield written.getvalue()
+        said = self._said(events, rules, places)
+        for number, run in _runs(rules):
+            for start in range(run.start, run.stop, TOGETHER):
+                some = slice(start, min(start + TOGETHER, run.stop))
+                yield self._written(events, number, places[some].tolist(), said[some])
 
-    def _signal_ids(self, events: Events, rules: Rows, places: Rows) -> pl.Series:
-        names, made = events.names, list[str]()
-        for number, lines in _runs(rules):
-            made += self._ids[number].ids([names[place] for place in places[lines].tolist()])
-        return pl.Series("signal", made)
+    def _written(
+        self, events: Events, rule: int, places: Sequence[int], said: Sequence[str]
+    ) -> bytes:
+        where, signal, event, members, end = self._pieces[rule]
+        ids = [events.ids[place] for place in places]
+        signals = self._ids[rule].ids(ids)
+        lines = [
+            f"{where}{events.where[place]}{signal}{made}{event}{name}{members}{says}{end}"
+            for place, made, name, says in zip(places, signals, ids, said, strict=True)
+        ]
+        return "".join(lines).encode()
+
+    def _said(self, events: Events, rules: Rows, places: Rows) -> list[str]:
+        """What is shown of each event, as the members of an object."""
+        members = self._members(events, rules, places)
+        if not members:
+            return [""] * len(rules)
+        joined = pl.concat_str([c.name for c in members], separator=",", ignore_nulls=True)
+        said: list[str] = pl.DataFrame(members).select(joined.alias("said")).to_series().to_list()
+        return said
 
     def _members(self, events: Events, rules: Rows, places: Rows) -> list[pl.Series]:
         """What each event says in each of the fields that are shown of it, a column for each place
@@ -154,20 +169,22 @@ def _runs(rules: Rows) -> Iterator[tuple[int, slice]]:
         yield number, slice(start, stop)
 
 
-def _cut(rule: Stateless, maker: SignalMaker) -> tuple[str, ...]:
-    """A rule's line, without the parts that differ."""
+def _cut(rule: Stateless, maker: SignalMaker) -> _Pieces:
     facts = Facts(event_id=_ID, time_us=0, tenant=DEFAULT_TENANT)
     found = msgspec.structs.replace(maker.of_event(rule, facts, 0), signal_id=_SIGNAL_ID)
     (made,) = Findings(raw=False).take([found])
     line = msgspec.json.encode(made).decode()
     head, line = line.split(_where(_json(made.event_time), _json(_ID), "null"), 1)
-    before_event, line = line.split(_json(_SIGNAL_ID), 1)
-    before_fields, line = line.split(_json(_ID), 1)
+    before_signal, line = line.split(_json(_SIGNAL_ID), 1)
+    before_event, line = line.split(_json(_ID), 1)
     before_members, line = line.split('"fields":{}', 1)
     # What is put in comes without its quotes.
-    return (
-        *(head, f'{before_event}"', f'"{before_fields}"'),
-        *(f'"{before_members}"fields":{{', f"}}{line}"),
+    return _Pieces(
+        where=head,
+        signal=f'{before_signal}"',
+        event=f'"{before_event}"',
+        members=f'"{before_members}"fields":{{',
+        end=f"}}{line}\n",
     )
 
 

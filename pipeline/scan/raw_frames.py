@@ -6,6 +6,7 @@ Only the columns that somebody asks for are made. Our own begin with `~`.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from types import NoneType
 from typing import Any
 
@@ -58,20 +59,38 @@ class RawColumns:
         self._take(dict(zip(names, values, strict=False)), len(objects))
 
     def _take(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
-        for name, values in columns.items():
-            if (self._wanted(name) or name in self._heads) and self._known(name, values):
-                self._hold(name, values)
+        held = {
+            name: values
+            for name, values in columns.items()
+            if (self._wanted(name) or name in self._heads)
+            and not _says_nothing(values)
+            and self._known(name, values)
+        }
+        texts = self._only_texts(held, count)
+        for name, values in held.items():
+            self._hold(name, values, texts.get(name))
         self._height += count
 
-    def _hold(self, name: str, values: Sequence[Any]) -> None:
+    def _only_texts(self, held: Mapping[str, Sequence[Any]], count: int) -> dict[str, pl.Series]:
+        """Those of some columns of a block that are wanted as texts and hold nothing else."""
+        names = [name for name in held if name not in self._values and self._wanted(name)]
+        # Making a column costs more than what is in it: all of them are made as one.
+        whole = _only_texts("", list(chain.from_iterable(held[name] for name in names)))
+        if whole is not None:
+            return {
+                name: whole.slice(at * count, count).alias(name) for at, name in enumerate(names)
+            }
+        found = ((name, _only_texts(name, held[name])) for name in names)
+        return {name: made for name, made in found if made is not None}
+
+    def _hold(self, name: str, values: Sequence[Any], texts: pl.Series | None) -> None:
         """Keep values: texts as a column at once, while they are still in the cache."""
-        made = None if name in self._values else _only_texts(name, values)
-        if made is None or not self._wanted(name):
+        if texts is None:
             held = self._values_of(name)
             held += [None] * (self._height - len(held))
             held += values
         else:
-            self._texts_of(name).append(made)
+            self._texts_of(name).append(texts)
         self._heights[name] = self._height + len(values)
 
     def _texts_of(self, name: str) -> list[pl.Series]:
@@ -224,6 +243,10 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 def _both(one: Any, other: Any) -> list[Any]:
     first = one if isinstance(one, list) else [one]
     return first + (other if isinstance(other, list) else [other])
+
+
+def _says_nothing(values: Sequence[Any]) -> bool:
+    return not any(values) and all(value is None for value in values)
 
 
 def _only_texts(name: str, values: Sequence[Any]) -> pl.Series | None:
