@@ -37,6 +37,8 @@ _ENCODINGS = {
 # follows by the number of its bytes.
 _BEGINNINGS = (0, 2, 3)
 _ENDINGS = (None, -3, -2)
+# Fewer leave no character of base64 that is theirs alone, where they stand across two groups.
+_MIN_BYTES = 2
 _AS_EXPRESSION = frozenset({"all", "cased", "contains", "endswith", "neq", "startswith"})
 
 
@@ -76,6 +78,8 @@ def _item(key: str, value: Any) -> tuple[str, Any]:
         modifiers = ["cased", *(name for name in modifiers if name != "cased")]
     if "windash" in modifiers:
         modifiers, value = _dashes(modifiers, value)
+    if "base64offset" in modifiers:
+        _long_enough(modifiers, value)
     if not _ENCODINGS.keys().isdisjoint(modifiers):
         modifiers, value = _encoded(modifiers, value)
     return "|".join([field, *modifiers]), value
@@ -145,13 +149,28 @@ def _encoded(modifiers: list[str], value: Any) -> tuple[list[str], Any]:
         return modifiers, value
     if any(SigmaString(text).contains_special() for text in texts):
         return modifiers, value
-    found = [_in_base64(_bytes(text, how[0]), offsets=how[1] == "base64offset") for text in texts]
+    found = [
+        _in_base64(_bytes(text, *_ENCODINGS[how[0]]), offsets=how[1] == "base64offset")
+        for text in texts
+    ]
     inner = [f"(?:{'|'.join(map(escape, spellings))})" for spellings in found]
     return _expressing(others), [_bounded(text, others) for text in inner]
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    mark, codec = _ENCODINGS[encoding]
+def _long_enough(modifiers: list[str], value: Any) -> None:
+    """Raises SigmaDetectionError for a text that, within base64, may leave no character that is its
+    own: an expression for it would be found in every text.
+    """
+    encodings = [_ENCODINGS[name] for name in modifiers if name in _ENCODINGS]
+    encoding = encodings[0] if encodings else (b"", "utf-8")
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and len(_bytes(text, *encoding)) < _MIN_BYTES:
+            raise SigmaDetectionError(
+                f"base64offset of {text!r}: fewer than two bytes cannot be told within base64"
+            )
+
+
+def _bytes(text: str, mark: bytes, codec: str) -> bytes:
     return mark + SigmaString(text).to_plain(regex=True).encode(codec, "surrogatepass")
 
 

@@ -3,6 +3,7 @@ an object with a slot for each, which takes half the time. Anything else in it i
 over.
 """
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -62,10 +63,18 @@ class Decoder:
         """The object on a line of the text; None where there is none."""
         try:
             self._check(line)
-            value = self._decoder.decode(line)
+            value = self._in_full(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return value if not self._whole or isinstance(value, dict) else None
+
+    def _in_full(self, line: bytes) -> Any:
+        try:
+            return self._decoder.decode(line)
+        except msgspec.ValidationError:
+            # Of JSON that is sound: a number may be too large for a float.
+            kind = Any if self._whole else self._to_slots.type
+            return msgspec.json.Decoder(kind, float_hook=_number).decode(line)
 
     @property
     def _decoder(self) -> "msgspec.json.Decoder[Any]":
@@ -75,6 +84,12 @@ class Decoder:
         """What is passed over must be text too. Raises UnicodeDecodeError."""
         if not self._whole and not (whole := bytes(text)).isascii():
             whole.decode()
+
+
+def _number(text: str) -> float | str:
+    """The number, or its text, where no float holds it."""
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _to_slots(names: Collection[str]) -> "msgspec.json.Decoder[Any]":

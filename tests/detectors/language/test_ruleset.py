@@ -84,6 +84,23 @@ def test_every_item_that_cannot_be_honoured_is_named_where_it_stands() -> None:
     assert [problem.line for problem in problems] == [5, 8, 10]
 
 
+@pytest.mark.parametrize(
+    ("item", "refused"),
+    [
+        ("x|base64offset|contains: a", True),
+        ("x|base64offset|contains: [secret, '']", True),
+        ("x|base64offset|contains: ab", False),
+        ("x|base64offset|contains: ä", False),
+        ("x|wide|base64offset|contains: a", False),
+    ],
+)
+def test_base64_in_which_a_text_leaves_no_character_of_its_own_is_refused(
+    item: str, refused: bool
+) -> None:
+    rules = build(parse(stateless(f"  s: {{{item}}}\n  condition: s"), "rule.yml"), strict=False)
+    assert len(rules.refused) == refused
+
+
 def test_all_problems_come_at_once_and_the_rest_can_be_had(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(stateless("  s: {x|re: '(x'}\n  condition: s"))
     (tmp_path / "b.yaml").write_text(stateless("  s: {x: y}\n  condition: nosuch"))

@@ -93,6 +93,17 @@ def test_each_line_is_read_as_if_it_stood_alone(
     assert (found["~event_id"].to_list(), whole.broken) == (ids, broken)
 
 
+@pytest.mark.parametrize("asked", [None, ["a", "b"]])
+def test_a_number_beyond_any_float_is_its_text_and_its_line_is_used(
+    asked: list[str] | None,
+) -> None:
+    lines = [b'{"a": "x"}', b'{"a": 1e400}', b'{"a": "y", "other": -1e999}', b'{"a": [1e400, 1.5]}']
+    frames = RawLines(None, asked)
+    found = frames.frame([b"\n".join(lines)], 0)
+    assert found["a"].to_list() == [["x"], ["1e400"], ["y"], ["1e400", "1.5"]]
+    assert not frames.broken
+
+
 def test_an_event_id_leads_back_to_its_line() -> None:
     assert [line_of(event_id(n)) for n in (0, 7, 10**9)] == [0, 7, 10**9]
 
