@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+import polars as pl
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
@@ -40,6 +41,7 @@ DISTURBED = f"{END_TO_END}test_disturbed.py"
 # Where slow tests are slow because they wait: for processes that start, sessions that end.
 WAITING = "tests/pipeline/"
 CHAINS = (DISTURBED, END_TO_END, WAITING)
+POLARS_THREADS = "POLARS_MAX_THREADS"
 REAL_BROKER_FIXTURES = {"kafka_broker", "private_kafka"}
 
 
@@ -61,10 +63,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make a folder that all workers of this run share, and name its owner."""
     config.pluginmanager.register(hung)
     config.pluginmanager.register(alone)
-    if not hasattr(config, "workerinput"):
-        folder = tempfile.mkdtemp(prefix=f"tacho-tests-{os.getpid()}-")
-        os.environ[SHARED_FOLDER] = folder
-        (Path(folder) / BEGAN).touch()
+    if hasattr(config, "workerinput"):
+        _keep_to_one_thread()
+        return
+    if config.getoption("numprocesses", default=None):
+        os.environ.setdefault(POLARS_THREADS, "1")
+    folder = tempfile.mkdtemp(prefix=f"tacho-tests-{os.getpid()}-")
+    os.environ[SHARED_FOLDER] = folder
+    (Path(folder) / BEGAN).touch()
+
+
+def _keep_to_one_thread() -> None:
+    """There are more workers than cores: more threads would only wait for one another. Processes
+    that tests start have as many as they have anywhere.
+    """
+    pl.thread_pool_size()  # by the first question they are made
+    os.environ.pop(POLARS_THREADS, None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
