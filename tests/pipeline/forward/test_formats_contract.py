@@ -49,6 +49,12 @@ def test_an_example_becomes_one_record_with_id_and_revision(form: Format, name: 
     assert re.search(rf"\b{example.revision}\b", record.decode())
 
 
+@pytest.mark.parametrize("form", [form for name, form in FORMATS.items() if name != "template"])
+def test_an_alert_names_the_incident_that_it_is_part_of(form: Format) -> None:
+    incident = "1cde" * 8
+    assert incident in form.render(alerts.alert(incident_id=incident)).decode()
+
+
 @every_format
 @every_hostile
 def test_hostile_text_everywhere_stays_one_record(form: Format, name: str) -> None:
