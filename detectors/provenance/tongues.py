@@ -25,6 +25,15 @@ _SAID = """
     пожалуйста нужно надо необходимо должны должен следует требуется
 """
 URGES = frozenset(_SAID.split())
+# Behind these a clause begins whose verb stands first.
+_JOINING = "und dann et puis y luego poi depois и затем"
+AND = frozenset(_JOINING.split())
+# What stands behind these is a noun, even if it is spelled as a verb is.
+_BEFORE_NOUNS = """
+    der die das den dem des ein eine einen einem einer ihre ihren ihrer
+    le la les un une votre el los las una su tu il lo gli os um uma
+"""
+ARTICLES = frozenset(_BEFORE_NOUNS.split())
 _URGES_UNSPACED = re.compile(
     "请|請|务必|務必|必须|必須|需要|应该|應該|把|将|將|ください|下さい|お願い|なさい|せよ|しろ|すること|べき"
 )
@@ -33,6 +42,8 @@ _THEN = ("后", "後", "再", "并", "並", "且", "就")
 _TOWARDS = ("到", "给", "給", "至")
 # So far from where a text or its clause begins does a verb begin it, without blanks.
 _BEGINNING_CHARS = 2
+# Letters of either half of a compound.
+_SHORTEST_HALF = 4
 CLAUSE = re.compile(r"[，。、；：！？,.;:!?\n「『（(–—]")
 
 
@@ -71,13 +82,22 @@ _VERB = _sought(frozenset(VERBS))
 @functools.lru_cache(maxsize=8_192)
 def english(word: str) -> tuple[str, ...]:
     """English words for a word of small letters in another language; of writing without blanks,
-    for all words in it. Empty where none is known.
+    and of a word that is made of two, for all words in it. Empty where none is known.
     """
     if word in WORDS:
         return WORDS[word]
-    if word.isascii() or not _UNSPACED.match(word):
-        return ()
+    if not _UNSPACED.match(word):
+        return _compound(word)
     return tuple(one for form in _ANY.findall(word) for one in WORDS[form])
+
+
+def _compound(word: str) -> tuple[str, ...]:
+    """Both words of one like `Einkaufskonto`."""
+    for at in range(_SHORTEST_HALF, len(word) - _SHORTEST_HALF + 1):
+        first, second = word[:at], _THINGS.get(word[at:])
+        if second and (known := _THINGS.get(first) or _THINGS.get(first.removesuffix("s"))):
+            return known + second
+    return ()
 
 
 def orders(low: str) -> list[str]:

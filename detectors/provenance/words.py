@@ -1,6 +1,7 @@
 """Words as they are compared: stems, and what kind of doing a verb names."""
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -164,7 +165,11 @@ def foreign_forms(low: str, said: Iterable[str]) -> frozenset[str]:
     known = _FOREIGN.intersection(said)
     if known and tongues.URGES.isdisjoint(said):
         clauses = map(spelled, tongues.CLAUSE.split(low))
-        known = known.intersection(word for one in clauses for word in one[:_FIRST_WORDS])
+        first = {word for one in clauses for word in one[:_FIRST_WORDS]}
+        then = {word for before, word in itertools.pairwise(said) if before in tongues.AND}
+        known &= first | then
+    if known:
+        known -= {word for before, word in itertools.pairwise(said) if before in tongues.ARTICLES}
     verbs = [tongues.VERBS[one] for one in known]
     if not low.isascii():
         verbs.append(tuple(tongues.orders(low)))
