@@ -33,7 +33,10 @@ _BEFORE_NOUNS = """
     der die das den dem des ein eine einen einem einer ihre ihren ihrer
     le la les un une votre el los las una su tu il lo gli os um uma
 """
-ARTICLES = frozenset(_BEFORE_NOUNS.split())
+_ARTICLES = frozenset(_BEFORE_NOUNS.split())
+# In French some are pronouns before an infinitive: `veuillez les envoyer`.
+_PRONOUNS = frozenset(("le", "la", "les"))
+_INFINITIVE = ("er", "ir", "re")
 _URGES_UNSPACED = re.compile(
     "请|請|务必|務必|必须|必須|需要|应该|應該|把|将|將|ください|下さい|お願い|なさい|せよ|しろ|すること|べき"
 )
@@ -98,6 +101,12 @@ def _compound(word: str) -> tuple[str, ...]:
         if second and (known := _THINGS.get(first) or _THINGS.get(first.removesuffix("s"))):
             return known + second
     return ()
+
+
+def is_noun(before: str, word: str) -> bool:
+    """Whether a word that is spelled as a verb is a noun, by the word before it."""
+    pronoun = before in _PRONOUNS and word.endswith(_INFINITIVE)
+    return before in _ARTICLES and not pronoun
 
 
 def orders(low: str) -> list[str]:

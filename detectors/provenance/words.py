@@ -169,7 +169,10 @@ def foreign_forms(low: str, said: Iterable[str]) -> frozenset[str]:
         then = {word for before, word in itertools.pairwise(said) if before in tongues.AND}
         known &= first | then
     if known:
-        known -= {word for before, word in itertools.pairwise(said) if before in tongues.ARTICLES}
+        known &= {
+            word for before, word in itertools.pairwise(["", *said])
+            if not tongues.is_noun(before, word)
+        }  # fmt: skip
     verbs = [tongues.VERBS[one] for one in known]
     if not low.isascii():
         verbs.append(tuple(tongues.orders(low)))
