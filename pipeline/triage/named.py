@@ -15,13 +15,16 @@ BETWEEN = ", "
 MAX_VALUES = 12
 MIN_CODE_CHARS = 8
 MIN_CODE_DIGITS = 4
+# An address (203.0.113.9) has a number more than a date.
 _WHEN = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}:\d{2}(?::\d{2})?|(?<!\d)(?:19|20)\d{6}(?!\d)"
+    r"(?<!\d)(?<!\d[-/.])\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?![-/.]?\d)"
+    r"|\d{1,2}:\d{2}(?::\d{2})?"
+    r"|(?<!\d)(?:19|20)\d{6}(?!\d)"
 )
 _SHORT_NUMBER = re.compile(r"\W*\d{1,5}\W*")
-_NAMING = re.compile(r"[\d.@/‹]")
+_NAMING = re.compile(r"[\d@/‹]|\w\.\w")
 # Of places: many share one, and what was reached joins as a target.
-_PLACE = re.compile(r"[@/‹]|\.[a-z]{2}")
+_PLACE = re.compile(r"[@/‹]|\.[a-z]{2}|\d(?:\.\d{1,3}){3}")
 
 
 def named(values: str) -> Iterator[str]:

@@ -19,8 +19,11 @@ ACCOUNT = "xk4410077321"
         # A colleague, a shop, a place: many come by them, so they join only with what is beside.
         ("ann@mail.example, shop.example/sale", {"ann@mail.example, shop.example/sale"}),
         ("shop.example/sale, ann@mail.example", {"ann@mail.example, shop.example/sale"}),
+        ("203.0.113.9", {"203.0.113.9"}), ("192.168.100.200", {"192.168.100.200"}),
+        (f"203.0.113.9, {ACCOUNT}", {f"203.0.113.9, {ACCOUNT}", ACCOUNT}),
         # Dates, words and short numbers name nothing.
-        ("2031-02-28", set()), ("20310228, 28/02/2031 18:30", set()), ("file, phone number", set()),
+        ("2031-02-28", set()), ("31.12.2031., 2031/02/28t18:30", set()),
+        ("20310228, 28/02/2031 18:30", set()), ("file, phone number", set()),
         ("2000, usd, 80%", set()), ("", set()),
     ],
 )  # fmt: skip
