@@ -35,6 +35,7 @@ WAIT_FOR_SERVER_S = 60.0
 FILL_TIMEOUT_S = 580
 ANSWER_TIMEOUT_S = 600
 _ALL_ACTIONS = re.compile(r"\nFROM tacho\.actions_data\n(?:WHERE (.*)\Z|(?=GROUP BY ))")
+_OF_STORED = re.compile(r"\AALTER TABLE tacho\.\w+ [^\n]*\s+MATERIALIZE INDEX ")
 # Word indexes without experimental settings, and sparse columns that may be NULL.
 OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -202,8 +203,12 @@ def apply(
 
 def pieces(statement: str) -> Iterator[str]:
     """A statement, or what it is put together from where it reads all actions: a piece for each
-    partition, so that none takes longer than a week of actions does.
+    partition, so that none takes longer than a week of actions does. An index of what is stored
+    is made in the background.
     """
+    if _OF_STORED.search(statement):
+        yield f"{statement}\nSETTINGS mutations_sync = 0"
+        return
     found = _ALL_ACTIONS.search(statement)
     if not found or not statement.startswith("INSERT INTO "):
         yield statement

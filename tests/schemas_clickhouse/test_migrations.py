@@ -34,6 +34,7 @@ REPEATABLE = re.compile(
     r"CREATE (DATABASE|TABLE|MATERIALIZED VIEW) IF NOT EXISTS |CREATE OR REPLACE VIEW "
     r"|ALTER TABLE tacho\.\w+ .*?(ADD COLUMN|ADD INDEX) IF NOT EXISTS "
     r"|ALTER TABLE tacho\.\w+ [^ ]+\s+(COMMENT COLUMN |MODIFY COLUMN `\w+` CODEC\()"
+    r"|ALTER TABLE tacho\.\w+ [^ ]+\s+(ADD INDEX IF NOT|(DROP|MATERIALIZE) INDEX IF) EXISTS "
     # Of a row that is there twice the newest counts.
     r"|INSERT INTO tacho\.(hours_data|denials_data) |DROP TABLE IF EXISTS "
 )
