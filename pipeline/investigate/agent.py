@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tachograph.pipeline.investigate.ask import Row
+from tachograph.pipeline.investigate.ask import OF_AGENT, Row
 from tachograph.pipeline.investigate.page import Facts, Page, Section, facts, period
 from tachograph.pipeline.investigate.tables import Table, alerts
 from tachograph.pipeline.investigate.usual import beside_its_usual
@@ -30,10 +30,10 @@ _DIRECTIVES: Final = Table(
      "alert_id": "alert"},
 )  # fmt: skip
 _SESSIONS: Final = Table(
-    "SELECT session_id, min(event_time) AS began, count() AS actions,"
+    "SELECT session_id, min(event_time) AS began, count() AS actions,"  # noqa: S608 - our own names
     " countIf(outcome IN ('failed', 'denied')) AS not_done,"
     " arrayFilter(t -> t != '', groupUniqArray(6)(tool_name)) AS tools"
-    " FROM tacho.actions WHERE agent_id = {id:String} AND session_id != ''"
+    f" FROM tacho.actions WHERE {OF_AGENT} AND session_id != ''"
     " GROUP BY session_id ORDER BY began DESC, session_id LIMIT 10",
     {"session_id": "session", "began": "began", "actions": "actions", "not_done": "not done",
      "tools": "tools"},
@@ -79,7 +79,7 @@ def _about(reader: Reader, agent_id: str) -> Row:
         " arrayFilter(m -> m != '', groupUniqArray(5)(model_name)) AS models,"
         " sum(ifNull(usage_input_tokens, 0) + ifNull(usage_output_tokens, 0)) AS tokens,"
         " countIf(late) AS late"
-        " FROM tacho.actions WHERE agent_id = {id:String}",
+        f" FROM tacho.actions WHERE {OF_AGENT}",
         {"id": agent_id},
     )
     return row | {"name": row["agent_name"]}

@@ -12,6 +12,19 @@ Row = dict[str, Any]
 MAX_TURNS = 2_000
 MAX_EVENTS = 400
 
+# Actions of one agent, and of one session, with the key and the times among which they are: else
+# telling copies apart reads whole services. Exact: all copies of an action have its key and time,
+# so a copy that was changed since only widens where is sought.
+OF_AGENT = (
+    "agent_id = {id:String} AND partition_key IN"
+    " (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {id:String})"
+)
+OF_SESSION = (
+    "session_id = {id:String} AND event_time BETWEEN"
+    " (SELECT min(event_time) FROM tacho.actions_data WHERE session_id = {id:String})"
+    " AND (SELECT max(event_time) FROM tacho.actions_data WHERE session_id = {id:String})"
+)
+
 Kind = Literal["alert", "session", "agent"]
 # Kind → where it is looked for, which column names it, and which shows a person what it is.
 PLACES = {
@@ -24,6 +37,11 @@ PLACES = {
 def one(reader: Reader, kind: Kind, prefix: str) -> str:
     """The id that is this or begins so. Raises ConfigError when there is none, or more than one."""
     table, column, shown = PLACES[kind]
+    whole = {"session": OF_SESSION, "agent": OF_AGENT}.get(kind)
+    # A whole id is found by an index, its beginning only among all.
+    exactly = f"SELECT 1 FROM {table} WHERE {whole} LIMIT 1"  # noqa: S608 - our own names
+    if whole and prefix and reader.rows(exactly, {"id": prefix}):
+        return prefix
     rows = reader.rows(
         f"SELECT {column} AS id, any({shown}) AS shown FROM {table}"  # noqa: S608 - our own names
         f" WHERE startsWith({column}, {{prefix:String}}) AND {column} != ''"
@@ -81,7 +99,11 @@ def turns(reader: Reader, session_ids: list[str]) -> list[Turn]:
     """The conversation of some sessions, in order."""
     rows = reader.rows(
         "SELECT time, part, speaker, text, tool_name, event_id FROM tacho.session_conversation"  # noqa: S608
-        f" WHERE session_id IN {{ids:Array(String)}} ORDER BY time, part LIMIT {MAX_TURNS}",
+        " WHERE session_id IN {ids:Array(String)} AND time BETWEEN"
+        " (SELECT min(event_time) FROM tacho.actions_data WHERE session_id IN {ids:Array(String)})"
+        " AND"
+        " (SELECT max(event_time) FROM tacho.actions_data WHERE session_id IN {ids:Array(String)})"
+        f" ORDER BY time, part LIMIT {MAX_TURNS}",
         {"ids": session_ids},
     )
     return msgspec.convert(rows, list[Turn])

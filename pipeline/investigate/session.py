@@ -27,13 +27,13 @@ _SIGNALS: Final = Table(
      "signal_id": "signal"},
 )  # fmt: skip
 _TOUCHED: Final = Table(
-    "SELECT what.1 AS kind, what.2 AS touched, count() AS actions,"
+    "SELECT what.1 AS kind, what.2 AS touched, count() AS actions,"  # noqa: S608 - our own names
     " countIf(outcome IN ('failed', 'denied')) AS not_done FROM (SELECT outcome, arrayJoin("
     "arrayFilter(t -> t.2 != '', arrayConcat([('tool', tool_name), ('host',"
     " if(target_domain != '', target_domain, target_host)), ('file', file_path),"
     " ('resource', target_resource), ('repo', target_repo), ('credential', credential_id)],"
     " arrayMap(r -> ('recipient', r), recipients)))) AS what"
-    " FROM tacho.actions WHERE session_id = {id:String})"
+    f" FROM tacho.actions WHERE {ask.OF_SESSION})"
     " GROUP BY what ORDER BY kind, actions DESC, touched LIMIT 60",
     {"kind": "kind", "touched": "what", "actions": "actions", "not_done": "not done"},
 )
@@ -64,7 +64,7 @@ def page(reader: Reader, session_id: str) -> Page:
 
 def _about(reader: Reader, session_id: str) -> Row:
     [row] = reader.rows(
-        "SELECT any(tenant) AS tenant, groupUniqArray(10)(agent_id) AS agents,"
+        "SELECT any(tenant) AS tenant, groupUniqArray(10)(agent_id) AS agents,"  # noqa: S608 - our own names
         " arrayFilter(p -> p != '', groupUniqArray(10)(principal_id)) AS principals,"
         " min(event_time) AS began, max(event_time) AS ended, count() AS actions,"
         " countIf(outcome IN ('failed', 'denied')) AS not_done, uniqExact(trace_id) AS traces,"
@@ -75,7 +75,7 @@ def _about(reader: Reader, session_id: str) -> Row:
         " countIf(late) AS late, countIf(notEmpty(truncated)) AS truncated,"
         " arrayDistinct(arrayFlatten(groupArray(redactions))) AS redacted,"
         " any(environment) AS environment"
-        " FROM tacho.actions WHERE session_id = {id:String}",
+        f" FROM tacho.actions WHERE {ask.OF_SESSION}",
         {"id": session_id},
     )
     return row

@@ -13,6 +13,7 @@ from tachograph.detectors.behaviour.features import ADDED_UP, FEATURES, SCALES
 from tachograph.detectors.behaviour.levels import amount_of
 from tachograph.detectors.behaviour.rows import ASKED
 from tachograph.pipeline.backtest.actions import as_actions
+from tachograph.pipeline.investigate.ask import OF_AGENT
 from tachograph.pipeline.investigate.page import Grid, Plot
 from tachograph.pipeline.query.reader import Reader
 from tachograph.schemas.batch import COLUMNS
@@ -48,9 +49,9 @@ def _actions(reader: Reader, agent_id: str) -> pl.DataFrame:
     chosen = ", ".join(f"`{name}`" for name in names)
     packed = b"".join(
         reader.stream(
-            f"SELECT {chosen} FROM tacho.actions WHERE agent_id = {{id:String}}"  # noqa: S608 - our names
+            f"SELECT {chosen} FROM tacho.actions WHERE {OF_AGENT}"  # noqa: S608 - our names
             " AND event_time > (SELECT max(event_time) FROM tacho.actions"
-            f" WHERE agent_id = {{id:String}}) - INTERVAL {DAYS} DAY"
+            f" WHERE {OF_AGENT}) - INTERVAL {DAYS} DAY"
             f" ORDER BY event_time DESC, event_id LIMIT {MAX_ACTIONS}",
             {"id": agent_id},
             "ArrowStream",

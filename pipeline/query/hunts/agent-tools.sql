@@ -32,7 +32,8 @@ SELECT
     min(event_time) AS first_used,
     max(event_time) AS last_used
 FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND tool_name != ''
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String}))) AND tool_name != ''
 GROUP BY agent_id, tool_name, tool_server
 ORDER BY agent_id, calls DESC, tool_name
 LIMIT 2000

@@ -38,7 +38,8 @@ SELECT
     toString(outcome) AS outcome,
     event_id
 FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String})))
     AND (kind = 'code_change' OR target_repo != '' OR notEmpty(change_files)
         OR match(tool_name, '(?i)(git_|commit|push|merge|pull_request|write_file|edit_file|apply_patch)')
         OR match(process_command_line, '\\bgit +(push|commit|merge|rebase|reset)'))

@@ -34,7 +34,8 @@ SELECT
     max(event_time) AS last_seen,
     argMin(event_id, event_time) AS event_id
 FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND process_command_line != ''
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String}))) AND process_command_line != ''
 GROUP BY program, cityHash64(process_command_line)
 ORDER BY agents, times, last_seen DESC
 LIMIT 500

@@ -39,7 +39,8 @@ FROM
             [if(target_domain != '', target_domain, if(target_host != '', target_host, target_ip))],
             recipients))) AS destination
     FROM tacho.actions
-    WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
+    WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String})))
 )
 GROUP BY agent_id, destination
 ORDER BY with_labels DESC, bytes_out DESC

@@ -34,7 +34,8 @@ SELECT
     leftUTF8(coalesce(nullIf(process_command_line, ''), nullIf(tool_args, ''), target_resource), 200) AS what,
     event_id
 FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String})))
     AND (
         file_op = 'delete' OR change_action = 'delete' OR tool_risk = 'destructive' OR memory_op = 'delete'
         OR match(concat(tool_name, ' ', tool_args, ' ', process_command_line),

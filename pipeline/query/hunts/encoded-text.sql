@@ -44,7 +44,8 @@ FROM
         length(extractAll(text, '[\\x{200B}-\\x{200F}\\x{202A}-\\x{202E}\\x{2060}-\\x{2064}\\x{E0000}-\\x{E007F}]')) AS invisible,
         arrayMax(arrayMap(run -> length(run), extractAll(text, '[A-Za-z0-9+/=]{60,}'))) AS longest
     FROM tacho.actions
-    WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
+    WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String})))
 )
 WHERE invisible > 0 OR longest >= {run_chars:UInt32}
 ORDER BY characters DESC, event_time DESC

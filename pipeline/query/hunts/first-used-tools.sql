@@ -34,7 +34,8 @@ SELECT
 FROM
 (
     SELECT *, min(event_time) OVER (PARTITION BY tenant, agent_id) AS agent_since
-    FROM (SELECT tenant, agent_id, tool_name, tool_server, tool_args, event_time, event_id FROM tacho.actions WHERE ({agent:String} = '' OR agent_id = {agent:String}))
+    FROM (SELECT tenant, agent_id, tool_name, tool_server, tool_args, event_time, event_id FROM tacho.actions WHERE ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String}))))
 )
 WHERE tool_name != ''
 GROUP BY tenant, agent_id, tool_name

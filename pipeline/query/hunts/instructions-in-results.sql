@@ -35,6 +35,7 @@ SELECT
     substringUTF8(tool_result, greatest(1, toInt64(positionUTF8(tool_result, matched)) - 60), 240) AS around,
     event_id
 FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND match(tool_result, {pattern:String})
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String}))) AND match(tool_result, {pattern:String})
 ORDER BY event_time DESC
 LIMIT 500

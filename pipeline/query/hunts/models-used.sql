@@ -36,7 +36,8 @@ SELECT
     min(event_time) AS first_seen,
     max(event_time) AS last_seen
 FROM tacho.actions
-WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String}) AND model_name != ''
+WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String}))) AND model_name != ''
 GROUP BY agent_id, model_name, model_served, model_provider, model_base_url, model_region
 ORDER BY other_than_asked DESC, first_seen DESC
 LIMIT 500

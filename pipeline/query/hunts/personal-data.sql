@@ -33,7 +33,8 @@ FROM
 (
     SELECT agent_id, session_id, tool_name, event_time, arrayJoin(arrayDistinct(arrayConcat(redactions, content_labels))) AS type
     FROM tacho.actions
-    WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR agent_id = {agent:String})
+    WHERE event_time >= now() - toIntervalHour({hours:UInt32}) AND ({agent:String} = '' OR (agent_id = {agent:String}
+        AND partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {agent:String})))
 )
 GROUP BY agent_id, type
 ORDER BY actions DESC
