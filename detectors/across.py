@@ -22,11 +22,11 @@ from tachograph.detectors.groups import Groups
 from tachograph.detectors.intent.across import FlowsAcross
 from tachograph.detectors.intent.sent import split
 from tachograph.detectors.language.compiled import RuleSet
-from tachograph.detectors.language.rule import Correlation
+from tachograph.detectors.language.rule import Correlation, Stateless
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.partition import Found, PartitionDetector
 from tachograph.detectors.plan import Gate, Plan, key_of
-from tachograph.detectors.subjects import subjects_asked
+from tachograph.detectors.subjects import subjects_asked, subjects_of
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.behaviour import SHARED
 from tachograph.schemas.records import SessionLink
@@ -132,6 +132,19 @@ class AcrossDetector:
     def say(self, signals: Sequence[Signal], revision: int) -> Found:
         """As PartitionDetector."""
         return Found(list(signals), self.groups.absorb(signals, revision, anew=True))
+
+    @property
+    def stats(self) -> dict[str, RuleStats]:
+        """Counts of the rules on what is measured here, by their ids, since the start."""
+        if self._of_shared is None:
+            return {}
+        rules, counts = self._of_shared.rules, self._of_shared.stats
+        return {
+            rule.meta.rule_id: counts[rule.meta.rule_id]
+            for rule in rules.rules
+            if isinstance(rule, Stateless)
+            and subjects_of(rules.detections[rule.detection].condition, rules.fields) & SHARED
+        }
 
     def _found(self, outcome: Outcome, revision: int) -> Found:
         matches = [match_rows(one, self._fields) for one in outcome.matches]

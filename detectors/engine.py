@@ -193,6 +193,9 @@ class Engine:
     def judge_measured_alone(self, rows: pl.DataFrame, revision: int) -> list[Signal]:
         """As judge_measured, but only rules of single events are asked. Keeps nothing."""
         frame, asked = self._measured(rows)
+        for rule, _ in self._stateless:
+            if rule.detection in self._of_subjects:
+                self._stats[rule.meta.rule_id].evaluations += frame.height
         return self._events(frame, asked, revision)
 
     def _measured(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, Rows]]:

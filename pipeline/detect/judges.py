@@ -433,8 +433,8 @@ class MatchJudge(_Base):
         return _Warm(b"match_batch", partial(self._detector.show, rules))
 
     def stats(self) -> Mapping[str, RuleStats]:
-        """See Judge. What comes here was asked where it was found."""
-        return {}
+        """See Judge. What else comes here was asked where it was found."""
+        return self._detector.stats
 
     def age(self) -> None:
         """See Judge."""

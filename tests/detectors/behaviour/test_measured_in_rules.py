@@ -171,6 +171,14 @@ def test_rules_ask_for_sessions_instances_principals_and_credentials_wherever_th
         ("of a principal", None, "pat"),
     }  # fmt: skip
     assert [one.entity for one in found if one.title == "of a principal"] == ["pat"]
+    counts = {one.rule_id: meeting.stats.get(one.rule_id) for one in found}
+    said_of = {one.title: counts[one.rule_id] for one in found}
+    assert said_of["of a session"] is None
+    of_principal = said_of["of a principal"]
+    assert of_principal is not None
+    assert (of_principal.matches, of_principal.signals, of_principal.can_fire) == (1, 1, True)
+    assert of_principal.evaluations > of_principal.matches
+    assert of_principal.last_match_us is not None
 
 
 def test_who_does_not_name_the_subject_sees_agents_and_persons_only() -> None:
