@@ -95,10 +95,10 @@ class RuleSet(msgspec.Struct, frozen=True):
     def columns(self) -> list[str]:
         """Columns of a frame that the rules read."""
         found: set[str] = set()
+        if self.anywhere:
+            found |= set(self.fields.keyword_columns(self.fields.columns or {}))
         for detection in self.detections:
             found |= {self.fields.source(name).column for name in detection.fields}
-            if any(leaf.field is None for leaf in leaves(detection.condition)):
-                found |= set(self.fields.keyword_columns(self.fields.columns or {}))
         for rule in self.correlations:
             for leaf in rule.leaves:
                 names = [*leaf.group, *leaf.values]

@@ -279,7 +279,8 @@ class _Builder:
         """Compile once against the known columns: what cannot be compiled is refused now, not
         later.
         """
-        Lowering(dict(self.fields.columns or {}), self.fields).expression(condition)
+        columns = dict(self.fields.columns or {})
+        Lowering(columns, self.fields, of_each_type=True).expression(condition)
 
     def _correlation(self, document: Document, referred: set[str]) -> None:
         foreign = self._unasked(document)

@@ -8,6 +8,7 @@ columns, made once for all rules that need them.
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import polars as pl
@@ -95,6 +96,9 @@ class Lowering:
     # … then these, from those.
     texts: dict[str, pl.Expr] = field(default_factory=dict)
     reads: set[str] = field(default_factory=set)
+    # Whether a keyword compiles depends on a column's type alone: who only asks that has it
+    # compiled for one column of each, not for more than a hundred.
+    of_each_type: bool = False
 
     def expression(self, node: Node) -> pl.Expr:
         """The condition as a boolean expression without nulls."""
@@ -147,9 +151,16 @@ class Lowering:
         return found.fill_null(value=False)
 
     def _keyword(self, test: Test) -> pl.Expr:
-        columns = self.fields.keyword_columns(self.schema)
-        found = [self._test(self._value(Source(column)), test) for column in columns]
+        found = [self._test(self._value(Source(column)), test) for column in self._anywhere]
         return pl.any_horizontal(found) if found else _NEVER
+
+    @cached_property
+    def _anywhere(self) -> list[str]:
+        """Columns that a keyword is looked for in."""
+        columns = self.fields.keyword_columns(self.schema)
+        if not self.of_each_type:
+            return columns
+        return list({self.schema[name]: name for name in columns}.values())
 
     def _value(self, source: Source) -> _Value | None:
         """The value's column, made if need be; None where the frame has no such column."""
