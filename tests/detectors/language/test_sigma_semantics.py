@@ -18,7 +18,7 @@ from tachograph.detectors.language.conditions import (
     Present,
     Text,
 )
-from tachograph.detectors.language.fields import RAW
+from tachograph.detectors.language.fields import ACTIONS, RAW
 from tachograph.detectors.language.regexes import linear
 from tachograph.detectors.matching.lookaround import split
 from tachograph.detectors.matching.lowering import Lowering
@@ -337,6 +337,15 @@ def test_being_quick_never_changes_the_answer(
     table = table.with_columns(pl.lit("x").alias("~event_id"))
     found = Matcher(conditions, RAW).match(table)
     assert {at: rows.tolist() for at, rows in found.items()} == _asked_in_full(conditions, table)
+
+
+def test_whether_a_keyword_compiles_is_asked_of_every_type_of_column_once() -> None:
+    kinds = dict(ACTIONS.columns or {})
+    asked = Lowering(kinds, ACTIONS, of_each_type=True)
+    asked.expression(Leaf(None, Text("contains", "word", cased=False)))
+    searched = ACTIONS.keyword_columns(kinds)
+    assert len(asked.reads) < len(searched)
+    assert {kinds[name] for name in asked.reads} == {kinds[name] for name in searched}
 
 
 def _asked_in_full(conditions: list[Node], table: pl.DataFrame) -> dict[int, list[int]]:
