@@ -248,11 +248,18 @@ class Recorder:
                 agent = named if isinstance(named, str) else self._agent_id
                 self._buffer.put(Queued(kind, agent, payload))
                 if self._sender is None and not self._closed:
-                    self._sender = Sender(self._buffer, self._transport)
+                    self._begin_to_send()
         except encoding.Unusable as error:
             self._unusable(str(error))
         except Exception as error:  # noqa: BLE001 - no agent pays for its recorder, whatever it handed over
             self._unusable(type(error).__name__)
+
+    def _begin_to_send(self) -> None:
+        """The record waits already: where there can be no thread now, the next one asks again."""
+        try:
+            self._sender = Sender(self._buffer, self._transport)
+        except RuntimeError as error:
+            log.warning("records wait, for no thread can be started: %s", error)
 
     def _encoded(self, kind: Kind, row: dict[str, Any]) -> bytes:
         if kind == "state_snapshot":

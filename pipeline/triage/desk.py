@@ -67,6 +67,15 @@ class Outcome(msgspec.Struct):
     refusals: list[Refusal] = []
     known: int = 0  # records that changed nothing
 
+    def add(self, other: "Outcome") -> None:
+        """What another entry amounts to, too."""
+        self.alerts += other.alerts
+        self.members += other.members
+        self.directives += other.directives
+        self.entries |= other.entries
+        self.refusals += other.refusals
+        self.known += other.known
+
 
 def judge(arrivals: Iterable[Arrival], lookup: Lookup, policy: Policy) -> Outcome:
     """Judge records in their order. Never raises for what a record holds."""
@@ -79,12 +88,15 @@ def judge(arrivals: Iterable[Arrival], lookup: Lookup, policy: Policy) -> Outcom
         except (InvalidRecord, Refused) as error:
             outcome.refusals.append(Refusal(arrival, "mistyped", str(error)))
     for key, group in work.items():
+        # On its own: what fails half-way has said nothing, and none of its records counts twice.
+        own = Outcome()
         try:
-            _judge_entry(key, group, lookup, policy, outcome)
+            _judge_entry(key, group, lookup, policy, own)
         except Exception as error:  # noqa: BLE001 - one entry's fault must not stop the others
             detail = f"no alert can be made of this entry: {place_of(error)}"
             log.error("fault", of=place_of(error), records=len(group))  # noqa: TRY400
-            outcome.refusals += [Refusal(a, "judgement_failed", detail) for a, _ in group]
+            own = Outcome(refusals=[Refusal(a, "judgement_failed", detail) for a, _ in group])
+        outcome.add(own)
     return outcome
 
 
@@ -123,7 +135,6 @@ def _judge_entry(
         told = directives_of(alert, entry, policy, at)
         outcome.directives += told
         entry = with_directives(entry, told)
-    # Kept last: an entry whose alert could not be made would make its records known, and it untold.
     outcome.entries[key] = entry
 
 

@@ -55,8 +55,16 @@ Row = dict[str, Any]
 class Stage:
     """One stage as a process of its own, its output in a file."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        log: Path,
+        program: Sequence[str] | None = None,
+    ) -> None:
+        """`program`: what runs it, if not `tacho NAME`."""
         self.name, self.log = name, log
+        self._program = program or (*CLI, name)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +73,7 @@ class Stage:
         assert not self.running, f"{self.name} runs already"
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
-                _PROGRAMS.get(self.name, (*CLI, self.name)),
+                self._program,
                 env={**self._environment, "TACHO_PARENT_PID": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -147,7 +155,7 @@ class Pipeline:
         )
         self.clock = folder / "clock"
         self.environment = {
-            **_without_ours(os.environ),
+            **without_ours(os.environ),
             CLOCK: str(self.clock),
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "CLICKHOUSE_URL": url,
@@ -172,7 +180,8 @@ class Pipeline:
 
     def stage(self, name: str, label: str | None = None) -> Stage:
         """A process of a stage, not started; `label` tells a second one apart."""
-        return Stage(name, self.environment, self.folder / f"{label or name}.log")
+        log = self.folder / f"{label or name}.log"
+        return Stage(name, self.environment, log, _PROGRAMS.get(name))
 
     def start(self) -> None:
         """Start all stages."""
@@ -259,7 +268,8 @@ def share_compiled_rules(home: Path) -> None:
     (home / "cache").symlink_to(kept)
 
 
-def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+def without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """What no stage reads."""
     return {
         name: value
         for name, value in environment.items()

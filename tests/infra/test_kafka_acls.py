@@ -29,12 +29,13 @@ from tachograph.pipeline.settings import ClickHouseSettings, KafkaSettings, Sett
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.up.command import STAGES
 from tachograph.schemas import contracts
-from tests.e2e.pipeline import CLI, share_compiled_rules
+from tests.e2e.pipeline import CLI, Stage, share_compiled_rules, without_ours
+from tests.pipeline.forward.conftest import webhook
 from tests.pipeline.forward.receivers import WebhookReceiver
 from tests.pipeline.verify.conftest import clickhouse
 from tests.waiting import WAIT_S, eventually
 
-__all__ = ["clickhouse"]
+__all__ = ["clickhouse", "webhook"]
 
 TOPICS = contracts.topics()
 RAW = {name for name, topic in TOPICS.items() if topic.raw}
@@ -79,7 +80,6 @@ def test_they_are_printed_for_the_command_that_operators_know() -> None:
 
 
 PASSWORD = "only-for-this-test"
-OURS = ("TACHO_", "KAFKA_", "CLICKHOUSE_", "PROMETHEUS_")
 
 
 @pytest.fixture
@@ -161,11 +161,11 @@ class Staff:
     """Stages and commands as processes, each under the login of its role and nobody's else."""
 
     def __init__(self, broker: KafkaBroker, clickhouse: ClickHouseSettings, folder: Path) -> None:
-        self._folder, self._running = folder, dict[str, subprocess.Popen[bytes]]()
+        self._folder, self._stages = folder, list[Stage]()
         self.door = f"http://127.0.0.1:{(port := free_ports(1)[0])}"
         (folder / "policy.toml").write_text(POLICY, "utf-8")
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(OURS)},
+            **without_ours(os.environ),
             "KAFKA_BOOTSTRAP_SERVERS": broker.secure_bootstrap_servers,
             "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
             "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
@@ -179,7 +179,6 @@ class Staff:
             "TACHO_TRIAGE_POLICY": str(folder / "policy.toml"),
             "TACHO_FORWARD_CONFIG": str(folder / "forward.toml"),
             "TACHO_HEAD_EVERY_S": "1",
-            "TACHO_PARENT_PID": str(os.getpid()),
             "HOOK_SECRET": "only-for-this-test",
         }
         share_compiled_rules(folder / "home")
@@ -187,20 +186,14 @@ class Staff:
     def _as(self, role: str) -> dict[str, str]:
         return {**self._environment, "KAFKA_SASL_USERNAME": f"tacho-{role}"}
 
-    def log(self, name: str) -> str:
-        """All that a stage said."""
-        return (self._folder / f"{name}.log").read_text("utf-8", errors="replace")
-
     def start(self, names: Iterable[str], hook: str) -> None:
         """Start stages, of which one forwards to a webhook."""
         options = {"name": "hook", "type": "webhook", "url": hook, "secret_env": "HOOK_SECRET"}
         lines = [f'{name} = "{value}"' for name, value in options.items()]
         (self._folder / "forward.toml").write_text("\n".join(["[[destination]]", *lines]), "utf-8")
         for name in names:
-            with (self._folder / f"{name}.log").open("ab") as sink:
-                self._running[name] = subprocess.Popen(
-                    (*CLI, name), env=self._as(name), stdout=sink, stderr=subprocess.STDOUT
-                )
+            self._stages.append(Stage(name, self._as(name), self._folder / f"{name}.log"))
+            self._stages[-1].start()
 
     def run(self, role: str, *words: str) -> str:
         """What a command answers; it must go well."""
@@ -217,20 +210,22 @@ class Staff:
 
     def check(self) -> None:
         """Nobody has ended."""
-        for name, process in self._running.items():
-            assert process.poll() is None, f"{name} ended: {self.log(name)[-2_000:]}"
+        for stage in self._stages:
+            assert stage.running, f"{stage.name} ended: {stage.last_words()}"
 
-    def stop(self) -> dict[str, int]:
-        """Ask all to stop; what they ended with."""
-        for process in self._running.values():
-            process.terminate()
-        return {name: process.wait(WAIT_S) for name, process in self._running.items()}
+    def stop(self) -> None:
+        """All end by themselves and well, and nobody was refused anything."""
+        for stage in self._stages:
+            stage.ask_to_stop()
+        for stage in self._stages:
+            stage.has_stopped()
+            said = stage.log.read_text("utf-8", errors="replace")
+            assert "uthoriz" not in said, said
 
     def abandon(self) -> None:
         """End whoever is left, after a test that failed."""
-        for process in self._running.values():
-            process.kill()
-            process.wait()
+        for stage in self._stages:
+            stage.abandon()
 
 
 @pytest.fixture
@@ -240,21 +235,14 @@ def staff(guarded: KafkaBroker, clickhouse: ClickHouseSettings, tmp_path: Path) 
     made.abandon()
 
 
-@pytest.fixture
-def hook() -> Iterator[WebhookReceiver]:
-    made = WebhookReceiver()
-    yield made
-    made.close()
-
-
 def test_under_them_every_stage_does_its_work_people_theirs_and_nobody_does_more(
     guarded: KafkaBroker,
     clickhouse: ClickHouseSettings,
     staff: Staff,
-    hook: WebhookReceiver,
+    webhook: WebhookReceiver,
     tmp_path: Path,
 ) -> None:
-    staff.start(STAGES, hook.url)
+    staff.start(STAGES, webhook.url)
 
     def is_ready() -> bool:
         staff.check()
@@ -278,15 +266,13 @@ def test_under_them_every_stage_does_its_work_people_theirs_and_nobody_does_more
         for table in COMES:
             eventually(partial(has, table), f"something in {table}")
         [(alert_id,)] = reader.rows("SELECT alert_id FROM tacho.alerts")
-    eventually(lambda: bool(hook.requests), "the alert is forwarded")
+    eventually(lambda: bool(webhook.requests), "the alert is forwarded")
     staff.run("operator", "alert", "note", alert_id, "looked at")
     with Connection(ClickHouseSettings(url=clickhouse.url), reads_only=True) as reader:
         noted = "SELECT 1 FROM tacho.dispositions"
         eventually(lambda: bool(reader.rows(noted)), "the note is stored")
     assert "HOLDS" in staff.run("auditor", "verify")
-    assert staff.stop() == dict.fromkeys(STAGES, 0)
-    for name in STAGES:
-        assert "uthoriz" not in staff.log(name), staff.log(name)
+    staff.stop()
 
     notary = as_role("notarize", guarded, clickhouse, tmp_path)
     auditor = as_role("auditor", guarded, clickhouse, tmp_path)

@@ -287,6 +287,19 @@ def test_what_reads_all_actions_does_so_a_partition_at_a_time_and_goes_on_where_
     assert among == [[str(number)] for number in range(32)]
 
 
+@pytest.mark.parametrize("layout", [Layout(), Layout(cluster="main", sharded=True)])
+def test_an_index_of_what_is_stored_is_made_in_the_background(layout: Layout) -> None:
+    text = "".join(one.text for one in migrations())
+    made = [
+        piece
+        for statement in layout.statements(text)
+        for piece in pieces(statement)
+        if "MATERIALIZE INDEX" in statement
+    ]
+    assert made
+    assert all(piece.endswith("\nSETTINGS mutations_sync = 0") for piece in made)
+
+
 @pytest.mark.parametrize(
     ("tables", "sharded", "there"),
     [(ALONE, True, "are not sharded"), (SPREAD, False, "are sharded")],

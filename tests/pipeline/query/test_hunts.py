@@ -1,5 +1,6 @@
 """Hunts run with their defaults, find what is there and give what they promise."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -23,6 +24,10 @@ from tachograph.pipeline.settings import ClickHouseSettings
 HUNTS = list(hunts().values())
 # The world is as old as the test: whether it is night there, nobody knows.
 GIVEN = {"at-night": ["to_hour=0"]}
+KEYS = (
+    "partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id ="
+    " {agent:String})"
+)
 TEXT = """/*
 description = "Actions of an agent."
 risk_categories = ["governance"]
@@ -60,6 +65,32 @@ def test_a_hunt_finds_something_in_the_world_and_gives_the_columns_of_its_exampl
     rows = reader.rows(hunt.sql, values(hunt.sql, GIVEN.get(hunt.name, []), defaults))
     assert rows
     assert list(rows[0]) == hunt.columns
+
+
+@pytest.mark.parametrize("hunt", [h for h in HUNTS if KEYS in h.sql], ids=lambda hunt: hunt.name)
+def test_naming_the_keys_of_an_agent_changes_no_answer(reader: Reader, hunt: Hunt) -> None:
+    wide = re.sub(rf"\s+AND {re.escape(KEYS)}", "", hunt.sql)
+    assert wide != hunt.sql
+    answers = 0
+    for agent in reader.rows("SELECT DISTINCT agent_id FROM tacho.actions ORDER BY agent_id"):
+        given = {one.name: one.default for one in hunt.parameters} | {"agent": agent["agent_id"]}
+        rows = reader.rows(hunt.sql, given)
+        assert rows == reader.rows(wide, given)
+        answers += len(rows)
+    assert answers
+
+
+def test_a_conversation_is_all_that_was_said_in_the_session(reader: Reader) -> None:
+    hunt = found("conversation")
+    sessions = reader.rows("SELECT DISTINCT session_id FROM tacho.session_conversation")
+    assert len(sessions) > 1
+    for session in sessions:
+        whole = reader.rows(
+            f"SELECT {', '.join(hunt.columns)} FROM tacho.session_conversation"
+            " WHERE session_id = {session_id:String} ORDER BY time, part LIMIT 2000",
+            session,
+        )
+        assert reader.rows(hunt.sql, {"session": session["session_id"]}) == whole
 
 
 @pytest.mark.parametrize("hunt", [h for h in HUNTS if h.plot], ids=lambda hunt: hunt.name)

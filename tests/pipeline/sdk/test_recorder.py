@@ -133,6 +133,25 @@ def test_actions_after_a_loss_say_how_much_was_lost(make: Make, stuck: Stuck) ->
     assert stuck.kept[-1]["sequence"] == 7
 
 
+def test_where_no_thread_can_be_started_a_record_waits_for_the_next_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    memory = Memory()
+    recorder = make(memory)
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", none_left)
+        recorder.action("prompt", content_text="first")
+    stats = recorder.stats()
+    assert (stats.recorded, stats.queued, stats.invalid) == (1, 1, 0)
+    assert "can't start new thread" in caplog.text
+    recorder.action("prompt", content_text="second")
+    assert recorder.flush(WAIT_S)
+    assert [row["content_text"] for row in memory.kept] == ["first", "second"]
+
+
 def test_closing_sends_what_is_left(make: Make) -> None:
     memory = Memory()
     with make(memory) as recorder:
@@ -306,9 +325,9 @@ def test_whatever_an_agent_records_nothing_is_raised_and_every_record_is_counted
     with Recorder("a-1", transport=memory) as recorder:
         recorder.action(kind, **fields)
         recorder.action("prompt", **fields)
-        with recorder.tool_call(
-            "t", kind, **{n: v for n, v in fields.items() if n != "name"}
-        ) as call:
+        # What Python itself refuses is nothing that is recorded.
+        others = {name: value for name, value in fields.items() if name not in ("name", "args")}
+        with recorder.tool_call("t", kind, **others) as call:
             call.result(kind)
     stats = recorder.stats()
     assert stats.recorded == 3

@@ -15,7 +15,7 @@ from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas import contracts
 from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import encode
-from tachograph.schemas.records import CaptureAnswer, Context, IncidentLink
+from tachograph.schemas.records import CaptureAnswer, Context, Directive, IncidentLink
 from tests.pipeline.triage import groups as make
 
 POLICY = Policy()
@@ -185,6 +185,24 @@ def test_an_entry_whose_alert_cannot_be_made_is_not_kept_so_that_a_replay_tells_
     outcome = judge([msgspec.structs.replace(sent, at_ms=10**18)], nothing, POLICY)
     assert [refusal.reason for refusal in outcome.refusals] == ["judgement_failed"]
     assert (outcome.alerts, outcome.entries) == ([], {})
+
+
+def test_an_entry_that_fails_after_its_alert_was_made_has_said_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(alert: Alert, *_: object) -> list[Directive]:
+        if alert.entity == "x":
+            raise ZeroDivisionError
+        return []
+
+    monkeypatch.setattr(desk, "directives_of", faulty)
+    log = arrivals([make.group("a", entity=name) for name in ("x", "x", "y")])
+    outcome = judge(log, nothing, POLICY)
+    assert [alert.entity for alert in outcome.alerts] == ["y"]
+    assert len(outcome.members) == len(outcome.entries) == 1
+    # The second said nothing new; it is refused with the first, and not known besides.
+    assert [refusal.arrival.offset for refusal in outcome.refusals] == [0, 1]
+    assert outcome.known == 0
 
 
 @settings(max_examples=200, deadline=None)
