@@ -103,9 +103,10 @@ def _together(rows: Ints) -> Ints:
     span = windows.max() - least + 1
     keys = slots * span + windows - least
     order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
     found = begins.copy()
     for back in range(1, BEFORE + 1):
-        at = np.minimum(np.searchsorted(keys[order], keys - back), len(keys) - 1)
-        there = keys[order][at] == keys - back
+        at = np.minimum(np.searchsorted(ordered, keys - back), len(keys) - 1)
+        there = ordered[at] == keys - back
         found[there, back:] += begins[order[at[there]], : BEFORE + 1 - back]
     return found
