@@ -135,7 +135,7 @@ def rolled_at_rest(reader: Reader) -> int:
     [row] = reader.rows(
         "SELECT sum(data_compressed_bytes) AS bytes FROM system.parts WHERE active AND"
         " database = 'tacho' AND table IN ('touched_data', 'minutes_data', 'hours_data',"
-        " 'denials_data')"
+        " 'denials_data', 'delegated_data', 'destinations_data')"
     )
     return int(row["bytes"])
 

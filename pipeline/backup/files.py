@@ -26,7 +26,12 @@ _CLASSES = ("actions", "signals", "dead_letters", "health")
 _LEFT_OUT = {table for name in _CLASSES for table in CLASSES[name]}
 
 # Made again from the actions by whoever has them; older backups hold them, some in other shapes.
-ROLL_UPS = frozenset({"hours_data", "touches_data", "touched_data", "minutes_data", "denials_data"})
+ROLL_UPS = frozenset(
+    {
+        "hours_data", "touches_data", "touched_data", "minutes_data", "denials_data",
+        "delegated_data", "destinations_data",
+    }
+)  # fmt: skip
 KNOWN = ROLL_UPS | TABLES.keys()
 
 

@@ -2,16 +2,16 @@
 
 from typing import Final
 
-from tachograph.pipeline.investigate.ask import OF_AGENT, Row
+from tachograph.pipeline.investigate.ask import OF_AGENT, OF_AGENT_OR_NONE, Row
 from tachograph.pipeline.investigate.page import Facts, Page, Section, facts, period
 from tachograph.pipeline.investigate.tables import Table, alerts
 from tachograph.pipeline.investigate.usual import beside_its_usual
 from tachograph.pipeline.query.reader import Reader
 
 _TOUCHED: Final = Table(
-    "SELECT touched_type, touched, sum(actions) AS n, sum(not_done) AS no,"
+    "SELECT touched_type, touched, sum(actions) AS n, sum(not_done) AS no,"  # noqa: S608 - our own names
     " min(first_seen) AS since, max(last_seen) AS until FROM tacho.blast_radius"
-    " WHERE agent_id = {id:String} GROUP BY touched_type, touched"
+    f" WHERE {OF_AGENT_OR_NONE} GROUP BY touched_type, touched"
     " ORDER BY touched_type, n DESC, touched LIMIT 80",
     {"touched_type": "kind", "touched": "what", "n": "actions", "no": "not done",
      "since": "first", "until": "last"},

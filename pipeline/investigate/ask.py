@@ -19,6 +19,11 @@ OF_AGENT = (
     "agent_id = {id:String} AND partition_key IN"
     " (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {id:String})"
 )
+# Where beside actions stands what lies under no key.
+OF_AGENT_OR_NONE = (
+    "agent_id = {id:String} AND (partition_key = '' OR partition_key IN"
+    " (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {id:String}))"
+)
 OF_SESSION = (
     "session_id = {id:String} AND event_time BETWEEN"
     " (SELECT min(event_time) FROM tacho.actions_data WHERE session_id = {id:String})"

@@ -23,6 +23,8 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "touched_data",
             "minutes_data",
             "denials_data",
+            "delegated_data",
+            "destinations_data",
         ),
         "signals": ("signals_data",),
         "alerts": ("alerts_data", "incidents_data", "incident_members_data"),

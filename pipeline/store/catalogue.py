@@ -17,7 +17,9 @@ import sys
 from importlib import resources
 
 from tachograph.pipeline.store import tables_actions as act
+from tachograph.pipeline.store import tables_delegated as given
 from tachograph.pipeline.store import tables_denials as no
+from tachograph.pipeline.store import tables_destinations as dest
 from tachograph.pipeline.store import tables_evidence as evidence
 from tachograph.pipeline.store import tables_incidents as inc
 from tachograph.pipeline.store import tables_questions as ask
@@ -37,6 +39,7 @@ TABLES: dict[str, Table] = {
         inc.INCIDENTS_DATA, inc.INCIDENT_MEMBERS_DATA,
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
         roll.HOURS_DATA, roll.TOUCHED_DATA, roll.MINUTES_DATA, no.DENIALS_DATA,
+        given.DELEGATED_DATA, dest.DESTINATIONS_DATA,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -47,11 +50,16 @@ VIEWS: dict[str, View] = {
         soc.DEAD_LETTERS, soc.HEALTH, *ask.QUESTIONS,
         inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
-        roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES, no.DENIALS,
+        roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES, no.DENIALS, dest.DESTINATIONS,
     )
 }  # fmt: skip
 
-FEEDS = {feed.name: feed for feed in (roll.HOURS_CHANGED, no.DENIALS_FED)}
+FEEDS = {
+    feed.name: feed
+    for feed in (
+        roll.HOURS_CHANGED, no.DENIALS_FED, given.DELEGATED_FED, dest.DESTINATIONS_FED,
+    )
+}  # fmt: skip
 
 # Migration file → the tables and views it brings.
 FIRST = {

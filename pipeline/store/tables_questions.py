@@ -6,7 +6,8 @@ import pyarrow as pa
 
 from tachograph.pipeline.store.columns import TIME_TYPE, Column
 from tachograph.pipeline.store.ddl import View
-from tachograph.pipeline.store.touches import TOUCHES
+from tachograph.pipeline.store.tables_delegated import DELEGATED
+from tachograph.pipeline.store.touches import CREDENTIAL, NOT_DONE, TOUCHES
 
 FEW = "LowCardinality(String)"
 
@@ -21,6 +22,8 @@ def _time(name: str, comment: str) -> Column:
 
 TENANT = _column("tenant", "String", "whose data this is")
 AGENT = _column("agent_id", "String", "agent")
+# An agent's actions lie under its keys: who names them reads those alone.
+KEY = _column("partition_key", "String", "key under which an action lies; else empty")
 SESSION = _column("session_id", "String", "session")
 TOUCHED = (
     _column("touched_type", "String",
@@ -32,7 +35,8 @@ TOUCHED = (
 AGENT_TIMELINE = View(
     "agent_timeline",
     """What an agent did and what was said of it, in order: actions, signals, alerts, states.
-Filter by agent_id or session_id, and by time.""",
+Filter by agent_id or session_id, by time, and by the agent's keys: partition_key, empty or one of
+those.""",
     [
         TENANT, AGENT, SESSION, _time("time", "when"),
         _column("what", "String", "action, signal, alert, state or directive"),
@@ -42,7 +46,7 @@ Filter by agent_id or session_id, and by time.""",
         _column("outcome", "String", "how an action ended; status of an alert; an answer"),
         _column("severity", "String", "severity of a signal or alert"),
         _column("id", "String", "event, signal, alert, snapshot or directive id"),
-        _column("event_ids", "Array(String)", "events that a signal or alert rests on"),
+        _column("event_ids", "Array(String)", "events that a signal or alert rests on"), KEY,
     ],
     """FROM
 (
@@ -51,24 +55,25 @@ Filter by agent_id or session_id, and by time.""",
         leftUTF8(coalesce(nullIf(process_command_line, ''), nullIf(tool_args, ''),
             nullIf(content_text, ''), nullIf(target_url, ''), nullIf(file_path, ''),
             nullIf(memory_key, ''), error_message), 2000) AS detail,
-        outcome AS outcome, '' AS severity, event_id AS id, CAST([], 'Array(String)') AS event_ids
+        outcome AS outcome, '' AS severity, event_id AS id, CAST([], 'Array(String)') AS event_ids,
+        partition_key
     FROM tacho.actions
     UNION ALL
     SELECT tenant, agent_id, session_id, event_time, 'signal', kind, title, reason.text,
-        '', severity, signal_id, event_ids
+        '', severity, signal_id, event_ids, ''
     FROM tacho.signals
     UNION ALL
     SELECT tenant, agent_id, session_id, last_seen, 'alert', stage, title,
         arrayStringConcat(arrayMap(one -> one.text, reasons), '; '), status, severity, alert_id,
-        event_ids
+        event_ids, ''
     FROM tacho.alerts
     UNION ALL
     SELECT tenant, agent_id, session_id, taken_at, 'state', source, concat(toString(completeness),
-        ' % known'), arrayStringConcat(missing, '; '), '', '', snapshot_id, []
+        ' % known'), arrayStringConcat(missing, '; '), '', '', snapshot_id, [], ''
     FROM tacho.agent_state
     UNION ALL
     SELECT tenant, agent_id, session_id, issued_at, 'directive', kind, kind, reason, answer, '',
-        directive_id, []
+        directive_id, [], ''
     FROM tacho.directives
 )""",
 )  # fmt: skip
@@ -111,8 +116,6 @@ session_id; order by time, part.""",
     {"part": "turn.1", "speaker": "turn.2", "text": "turn.3"},
 )  # fmt: skip
 
-_FACTS = """event_time, outcome, session_id, ifNull(tool_bytes_out, 0) AS bytes_out"""
-_CREDENTIAL = "if(credential_id != '', credential_id, credential_fingerprint)"
 COUNTED = [
     _column("actions", "UInt64", "actions that touched it"),
     _column("not_done", "UInt64", "of these, failed or denied"),
@@ -122,7 +125,7 @@ COUNTED = [
 ]
 _COUNTS = {
     "actions": "count()",
-    "not_done": "countIf(outcome IN ('failed', 'denied'))",
+    "not_done": "countIf(not_done)",
     "bytes_out": "sum(bytes_out)",
     "first_seen": "min(event_time)",
     "last_seen": "max(event_time)",
@@ -138,28 +141,28 @@ _SUMS = {
 BLAST_RADIUS = View(
     "blast_radius",
     """Everything an agent, a principal or a credential touched, and everyone it delegated to.
-Filter by agent_id, principal_id or credential. Those who work for others are few, and are chosen
-before copies are told apart (PREWHERE): no later copy of an action says otherwise.""",
+Filter by agent_id, principal_id or credential, and by the agent's keys: partition_key, empty or one
+of those.""",
     [
         TENANT, AGENT, _column("principal_id", "String", "human or workload acted for"),
         _column("credential", "String", "credential used: its id, else its fingerprint"),
-        *TOUCHED, *COUNTED,
+        *TOUCHED, *COUNTED, KEY,
     ],
     f"""FROM
 (
-    SELECT tenant, agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS}, touch
+    SELECT tenant, agent_id, principal_id, {CREDENTIAL} AS credential, partition_key, event_time,
+        {NOT_DONE} AS not_done, ifNull(tool_bytes_out, 0) AS bytes_out, touch
     FROM tacho.actions
     ARRAY JOIN {TOUCHES} AS touch
     UNION ALL
-    SELECT tenant, boss AS agent_id, principal_id, {_CREDENTIAL} AS credential, {_FACTS},
-        ('delegated_to', a.agent_id) AS touch
-    FROM tacho.actions_data AS a FINAL
-    ARRAY JOIN arrayDistinct(arrayFilter(one -> one NOT IN ('', a.agent_id),
-        arrayPushBack(delegation_chain, parent_agent_id))) AS boss
-    PREWHERE notEmpty(delegation_chain) OR parent_agent_id != ''
-    WHERE twin_of = ''
+    SELECT tenant, boss, principal_id, credential, '', event_time, not_done, bytes_out,
+        ('delegated_to', agent_id)
+    FROM
+    (
+    {DELEGATED}
+    )
 )
-GROUP BY tenant, agent_id, principal_id, credential, touch""",  # noqa: S608 - our own text
+GROUP BY tenant, agent_id, principal_id, credential, partition_key, touch""",  # noqa: S608 - our own text
     {"touched_type": "touch.1", "touched": "touch.2", **_COUNTS},
 )  # fmt: skip
 

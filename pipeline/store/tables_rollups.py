@@ -83,7 +83,7 @@ _AFTER = [
 # Enough to tell ten thousand sessions of one thing apart; hours that were rolled up earlier have
 # numbers of 48 bits, which end alike.
 _SESSION_BITS = (1 << 40) - 1
-_SEEN = {
+SEEN = {
     "sessions": f"arrayMap(one -> bitAnd(one, {_SESSION_BITS}), sessions)",
     "first_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us, 'UTC')",
     "last_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us + took_us, 'UTC')",
@@ -167,13 +167,22 @@ STATE = """(SELECT (groupArrayIf((hour, rolled_to), rolled_to >= changed_at),
         maxIf(at, what = 'changed') AS changed_at
         FROM tacho.hours_data GROUP BY hour))"""
 _ROLLED = f"(hour, rolled_to) IN (SELECT arrayJoin(tupleElement({STATE}, 1)))"
-_OTHERS = f"IN (SELECT arrayJoin(tupleElement({STATE}, 2)))"
+OTHERS = f"IN (SELECT arrayJoin(tupleElement({STATE}, 2)))"
 
 
-def touches(columns: list[Column], which: str, more: dict[str, str] | None = None) -> str:
-    """The query that rolls up what was touched in hours of which `which` is true."""
-    group = "tenant, touch, agent_id, hour"
-    join = f"ARRAY JOIN {TOUCHES} AS touch"
+def touches(
+    columns: list[Column],
+    which: str,
+    more: dict[str, str] | None = None,
+    *,
+    touched: str = TOUCHES,
+    by: str = "agent_id, hour",
+) -> str:
+    """The query that rolls up what was touched in hours of which `which` is true; `touched`: what
+    counts as such; `by`: for each of what.
+    """
+    join = f"ARRAY JOIN {touched} AS touch"
+    group = f"tenant, touch, {by}"
     return _rolling(columns, {**_TOUCHED_BY, **(more or {})}, join, which, group)
 
 
@@ -193,9 +202,12 @@ def _rolling(columns: list[Column], said: dict[str, str], join: str, which: str,
     )
 
 
-def _either(
-    table: Table, columns: list[Column], others: str, computed: Mapping[str, str] = NOTHING
+def either(
+    table: Table, columns: list[Column], others: str, computed: Mapping[str, str] = SEEN
 ) -> str:
+    """Where a view takes its rows from: hours that are rolled up from the table, `others` from the
+    actions.
+    """
     shown = ", ".join(
         f"{computed[one.name]} AS {one.name}" if one.name in computed else one.name
         for one in columns
@@ -211,11 +223,11 @@ TOUCHES_BY_HOUR = View(
     """What each agent touched in each hour: rolled up where nothing comes any more.
 Filter by touched. Sessions are told apart by a number: uniqExactArray(sessions) counts them.""",
     TOUCHED,
-    _either(TOUCHED_DATA, TOUCHED, touches(TOUCHED, _OTHERS), _SEEN),
+    either(TOUCHED_DATA, TOUCHED, touches(TOUCHED, OTHERS)),
 )
 AGENT_MINUTES = View(
     "agent_minutes",
     """What each agent did in each minute: rolled up where nothing comes any more.""",
     MINUTE,
-    _either(MINUTES_DATA, MINUTE, minutes(MINUTE, _OTHERS)),
+    either(MINUTES_DATA, MINUTE, minutes(MINUTE, OTHERS), NOTHING),
 )

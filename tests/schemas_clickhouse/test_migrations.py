@@ -36,7 +36,7 @@ REPEATABLE = re.compile(
     r"|ALTER TABLE tacho\.\w+ [^ ]+\s+(COMMENT COLUMN |MODIFY COLUMN `\w+` CODEC\()"
     r"|ALTER TABLE tacho\.\w+ [^ ]+\s+(ADD INDEX IF NOT|(DROP|MATERIALIZE) INDEX IF) EXISTS "
     # Of a row that is there twice the newest counts.
-    r"|INSERT INTO tacho\.(hours_data|denials_data) |DROP TABLE IF EXISTS "
+    r"|INSERT INTO tacho\.(hours|denials|delegated|destinations)_data |DROP TABLE IF EXISTS "
 )
 
 
@@ -89,6 +89,21 @@ def test_actions_from_before_the_roll_ups_are_counted_too(empty: Connection) -> 
     assert empty.rows(counted) == [("t", 1)]
     assert roll_up(empty, settled_s=0) == 1
     assert empty.rows(counted) == [("t", 1)]
+
+
+def test_what_was_stored_and_rolled_up_before_their_feeds_is_in_them(empty: Connection) -> None:
+    apply(empty, Layout(), migrations()[:27])
+    empty.command(
+        "INSERT INTO tacho.actions_data (event_id, tenant, partition_key, event_time,"
+        " observed_time, agent_id, parent_agent_id, target_domain)"
+        " VALUES ('a', 't', 'p', now64(6), now64(6), 'worker', 'boss', 'a.example')"
+    )
+    assert roll_up(empty, settled_s=0) == 1
+    apply(empty, Layout())
+    given = "SELECT agent_id, touched FROM tacho.blast_radius WHERE touched_type = 'delegated_to'"
+    assert empty.rows(given) == [("boss", "worker")]
+    # Its hour stands in the roll-up alone, so this is what was filled in.
+    assert empty.rows("SELECT touched FROM tacho.destinations") == [("a.example",)]
 
 
 def test_hours_that_were_rolled_up_in_another_shape_are_read_from_their_actions(

@@ -118,7 +118,7 @@ def test_every_table_has_one_for_the_rows_of_a_shard_and_one_over_all(home: Path
     )
     [found] = ask(home, [asked])
     engines = dict(line.split("\t") for line in found.splitlines())
-    local = {name + LOCAL: "ReplacingMergeTree" for name in TABLES}
+    local = {name + LOCAL: table.engine.split("(")[0] for name, table in TABLES.items()}
     over = dict.fromkeys(TABLES, "Distributed")
     assert engines == {**local, **over, **dict.fromkeys(EVERYWHERE, "ReplacingMergeTree")}
 

@@ -27,6 +27,8 @@ agents = ["billing-helper"]
 first_seen = "2026-11-26 03:11:02.000000"
 last_seen = "2026-11-26 03:11:02.000000"
 */
+WITH if({agent:String} != '' OR {principal:String} != '' OR {credential:String} != '', {agent:String},
+    (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)) AS sought
 SELECT
     touched_type,
     touched,
@@ -39,8 +41,8 @@ SELECT
 FROM tacho.blast_radius
 WHERE ({principal:String} = '' OR principal_id = {principal:String})
     AND ({credential:String} = '' OR credential = {credential:String})
-    AND (({agent:String} = '' AND ({principal:String} != '' OR {credential:String} != ''))
-        OR agent_id = if({agent:String} != '', {agent:String}, (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)))
+    AND (sought = '' OR (agent_id = sought
+        AND (partition_key = '' OR partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = sought))))
 GROUP BY touched_type, touched
 ORDER BY touched_type, actions DESC, touched
 LIMIT 1000

@@ -29,8 +29,7 @@ WHERE touched_type IN ('host', 'recipient') AND touched IN
     -- Those that are new are few: of them alone is all the rest asked.
     (
         SELECT touched
-        FROM tacho.touches_by_hour
-        WHERE touched_type IN ('host', 'recipient')
+        FROM tacho.destinations
         GROUP BY touched
         HAVING min(first_seen) >= now() - toIntervalHour({recent_hours:UInt32})
     )

@@ -46,8 +46,9 @@ def told(ask: Ask, tenant: str) -> list[Row]:
         "SELECT touch.1, touch.2, agent_id, count(), countIf(outcome IN ('failed', 'denied')),"
         " sum(ifNull(tool_bytes_out, 0)), min(event_time), max(event_time), uniqExact(session_id),"
         " argMin(tool_name, (event_time, event_id)) FROM tacho.actions"
-        " ARRAY JOIN arrayFilter(one -> one.2 != '', [('tool', tool_name), ('file', file_path),"
-        " ('model', model_name)]) AS touch"
+        " ARRAY JOIN arrayFilter(one -> one.2 != '', arrayConcat([('tool', tool_name),"
+        " ('file', file_path), ('model', model_name), ('host', target_domain)],"
+        " arrayMap(one -> ('recipient', one), recipients))) AS touch"
         f" WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
     )
 
@@ -83,7 +84,42 @@ def denied_told(ask: Ask, tenant: str) -> list[Row]:
     )
 
 
+def delegated(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT agent_id, principal_id, touched, actions, not_done, bytes_out, first_seen,"
+        f" last_seen FROM tacho.blast_radius WHERE tenant = '{tenant}'"
+        " AND touched_type = 'delegated_to' ORDER BY ALL"
+    )
+
+
+def delegated_told(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT boss, principal_id, agent_id, count(), countIf(outcome IN ('failed', 'denied')),"
+        " sum(ifNull(tool_bytes_out, 0)), min(event_time), max(event_time) FROM tacho.actions"
+        " ARRAY JOIN arrayDistinct(arrayPushBack(delegation_chain, parent_agent_id)) AS boss"
+        f" WHERE tenant = '{tenant}' AND boss NOT IN ('', agent_id) GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def begun(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT touched_type, touched, hour, min(first_seen) FROM tacho.destinations"
+        f" WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
+    )
+
+
+def begun_told(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT touch.1, touch.2, toStartOfHour(event_time), min(event_time) FROM tacho.actions"
+        " ARRAY JOIN arrayConcat([('host', target_domain)], arrayMap(one -> ('recipient', one),"
+        f" recipients)) AS touch WHERE tenant = '{tenant}' AND touch.2 != ''"
+        " GROUP BY ALL ORDER BY ALL"
+    )
+
+
 def agree(ask: Ask, tenant: str) -> None:
+    assert delegated(ask, tenant) == delegated_told(ask, tenant)
+    assert begun(ask, tenant) == begun_told(ask, tenant)
     assert denied(ask, tenant) == denied_told(ask, tenant)
     assert touched(ask, tenant) == told(ask, tenant)
     assert of_minutes(ask, tenant) == minutes_told(ask, tenant)
@@ -102,7 +138,10 @@ _ACTIONS = st.lists(
             "tool_name": TOOLS[tool], "agent_id": AGENTS[agent], "outcome": outcome,
             "tool_bytes_out": sent, "usage_input_tokens": tokens, "file_path": f"/{number % 3}",
             "trace_id": f"trace-{agent}", "twin_key": f"twin-{number % 4}" if tool else None,
-            "source_id": TOOLS[tool],
+            "source_id": TOOLS[tool], "parent_agent_id": AGENTS[number % 3],
+            "delegation_chain": list(AGENTS[: number % 4]) + ["d"] * (number % 2),
+            "target_domain": f"host{number % 2}.example" if tool else None,
+            "recipients": [AGENTS[number % 3]] * (number % 3),
         },
         st.integers(0, 9), st.integers(0, 5), st.integers(0, 2), st.integers(0, 2),
         st.sampled_from(["succeeded", "failed", "denied"]),
