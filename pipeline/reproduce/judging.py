@@ -3,11 +3,11 @@
 Rules are judged by the engine of the stream over the signal's events: as they are stored, else as
 the witness tells of them. A call that was somebody else's wish is scored by the model from the
 features of its witness, a window of behaviour held against the calibration from its own. What
-tells of our own health is made again from the decision.
+tells of our own health is made again from the decision, or from the alerts that it tells of.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -24,7 +24,9 @@ from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.detectors.provenance import model as provenance
 from tachograph.detectors.signals import at
 from tachograph.pipeline.forward.own_signals import group_of
-from tachograph.schemas.alert import Signal
+from tachograph.pipeline.triage import incomplete
+from tachograph.pipeline.triage.policy import Policy
+from tachograph.schemas.alert import Alert, Signal
 from tachograph.schemas.batch import COLUMNS
 from tachograph.schemas.records import Health
 
@@ -101,6 +103,16 @@ def decided(signal: Signal, decision: Health | None) -> Verdict:
     if again.signal_id == signal.signal_id:
         return _compared(signal, again, "stored decision")
     return _verdict(signal, "different", "stored decision", "the decision says something else")
+
+
+def incomplete_again(signal: Signal, alerts: Iterable[Alert]) -> Verdict:
+    """What tells of alerts without their agents' state, made again of the alerts of that hour."""
+    for alert in alerts:
+        for group in incomplete.told_of(alert, Policy(), alert.updated_at):
+            if group.samples[0].signal_id == signal.signal_id:
+                return _compared(signal, group.samples[0], "stored alerts")
+    why = "it needs the alerts that it tells of, and no stored one gives it by the default policy"
+    return _verdict(signal, "partial", "witness", why)
 
 
 def _judged(rules: RuleSet, rows: pl.DataFrame) -> dict[str, Signal]:

@@ -18,6 +18,7 @@ from tachograph.schemas.codec import InvalidRecord, decode
 from tachograph.schemas.records import Health
 
 MAX_EVENTS: Final = 50_000
+MAX_ALERTS: Final = 2_000
 # Of one alert; more are not told by it either.
 MAX_SIGNALS: Final = 100
 
@@ -84,6 +85,17 @@ class Evidence:
             component=signal.entity, tenant=signal.tenant, status=status, at=at,
             watermark=watermark, detail=detail or None,
         )  # fmt: skip
+
+    def alerts_from(self, moment: datetime, tenant: str) -> list[Alert]:
+        """Revisions of alerts of the tenant that were made in the hour from `moment` on."""
+        rows = self._connection.rows(
+            "SELECT record FROM tacho.alerts_log"  # noqa: S608 - values are quoted
+            f" WHERE tenant = {quoted(tenant)} AND updated_at >= {time_sql(moment)}"
+            f" AND updated_at < {time_sql(moment + timedelta(hours=1))} AND record != ''"
+            f" LIMIT {MAX_ALERTS}"
+        )
+        records = [row[0] if isinstance(row[0], bytes) else str(row[0]).encode() for row in rows]
+        return [decode(Alert, record) for record in records]
 
     def _sessions(self, signal: Signal) -> pl.DataFrame | None:
         """All of the sessions that its events are of: an order may be given in one and obeyed in

@@ -10,8 +10,16 @@ import msgspec
 from tachograph.detectors.language.ruleset import RuleSet
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.forward.own_signals import RULE_IDS as OF_OUR_HEALTH
-from tachograph.pipeline.reproduce.judging import Status, Verdict, decided, overall, rejudged
+from tachograph.pipeline.reproduce.judging import (
+    Status,
+    Verdict,
+    decided,
+    incomplete_again,
+    overall,
+    rejudged,
+)
 from tachograph.pipeline.reproduce.reading import Evidence
+from tachograph.pipeline.triage.incomplete import RULE_ID as OF_OUR_ALERTS
 from tachograph.schemas.alert import Alert, Signal, SignalGroup
 from tachograph.schemas.identity import plain_id
 
@@ -64,6 +72,9 @@ def verdict_on(signal: Signal, evidence: Evidence, rules: RuleSet, *, witness: b
     """One signal judged again from what is stored of it, or from its witness alone."""
     if signal.rule_id in OF_OUR_HEALTH:
         return decided(signal, None if witness else evidence.decision(signal))
+    if signal.rule_id == OF_OUR_ALERTS:
+        alerts = [] if witness else evidence.alerts_from(signal.event_time, signal.tenant)
+        return incomplete_again(signal, alerts)
     return rejudged(signal, None if witness else evidence.events(signal), rules)
 
 

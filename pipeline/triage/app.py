@@ -32,7 +32,7 @@ from tachograph.pipeline.triage.reading import Reading, expired, first_from
 from tachograph.pipeline.triage.security import credentials
 from tachograph.pipeline.triage.shelf import Shelf
 from tachograph.pipeline.triage.table import JUDGED_HEADER, Entries
-from tachograph.schemas.alert import Alert
+from tachograph.schemas.alert import Alert, SignalGroup
 from tachograph.schemas.codec import InvalidRecord, decode, encode
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
 from tachograph.schemas.records import Directive, IncidentMember
@@ -43,8 +43,9 @@ ALERTS_TOPIC = "agent.alerts"
 LETTERS_TOPIC = "agent.dead_letters"
 CONTROL_TOPIC = "agent.control"
 MEMBERS_TOPIC = "agent.incident_members"
+SIGNALS_TOPIC = "agent.signals"
 # What it writes beside its table.
-WRITTEN = (ALERTS_TOPIC, LETTERS_TOPIC, CONTROL_TOPIC, MEMBERS_TOPIC)
+WRITTEN = (ALERTS_TOPIC, LETTERS_TOPIC, CONTROL_TOPIC, MEMBERS_TOPIC, SIGNALS_TOPIC)
 TABLE = "entries"
 CHANGELOG_TOPIC = f"{GROUP}-{TABLE}-changelog"
 
@@ -71,6 +72,8 @@ _ALERT: Headers = {RECORD_HEADER: b"alert", VERSION_HEADER: b"1"}
 _DIRECTIVE: Headers = {RECORD_HEADER: b"directive", VERSION_HEADER: b"1"}
 _MEMBER: Headers = {RECORD_HEADER: b"incident_member", VERSION_HEADER: b"1"}
 _LETTER: Headers = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
+_SIGNAL: Headers = {RECORD_HEADER: b"signal", VERSION_HEADER: b"1"}
+_GROUP: Headers = {RECORD_HEADER: b"signal_group", VERSION_HEADER: b"1"}
 
 
 class Adapter:
@@ -198,7 +201,8 @@ class Adapter:
         ]
         directives = [_directive(self._signer.signed(told)) for told in outcome.directives]
         members = map(_member, outcome.members)
-        return [*letters, *map(_alert, outcome.alerts), *members, *directives]
+        own = [sending for group in outcome.groups for sending in _own(group)]
+        return [*letters, *map(_alert, outcome.alerts), *members, *directives, *own]
 
     def lag(self) -> int:
         """Records that are there and not judged yet, as far as the client knows."""
@@ -405,6 +409,16 @@ def _member(member: IncidentMember) -> Sending:
 def _directive(directive: Directive) -> Sending:
     key = f"{directive.tenant}/{directive.agent_id}".encode()
     return CONTROL_TOPIC, key, encode(directive), None, _DIRECTIVE
+
+
+def _own(group: SignalGroup) -> list[Sending]:
+    """What triage itself found, for triage to read as any detector's, and its signals."""
+    key = f"{group.tenant}/{group.entity}".encode()
+    signals: list[Sending] = [
+        (SIGNALS_TOPIC, signal.signal_id.encode(), encode(signal), None, _SIGNAL)
+        for signal in group.samples
+    ]
+    return [*signals, (GROUPS_TOPIC, key, encode(group), None, _GROUP)]
 
 
 def _change(key: bytes, value: bytes | None, partition: int, entry: Entry | None) -> Sending:

@@ -12,6 +12,7 @@ import msgspec
 from tachograph.pipeline.clock import to_datetime
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.log import get, place_of
+from tachograph.pipeline.triage import incomplete
 from tachograph.pipeline.triage.entry import Entry, TriageRecord, apply, fresh, key_of, says_more
 from tachograph.pipeline.triage.judgement import alert_of, stamped
 from tachograph.pipeline.triage.membership import member_of
@@ -63,6 +64,7 @@ class Outcome(msgspec.Struct):
     alerts: list[Alert] = []
     members: list[IncidentMember] = []  # the same alerts, for who joins them
     directives: list[Directive] = []  # not signed yet
+    groups: list[SignalGroup] = []  # what the alerts themselves give to say
     entries: dict[str, Entry] = {}
     refusals: list[Refusal] = []
     known: int = 0  # records that changed nothing
@@ -72,6 +74,7 @@ class Outcome(msgspec.Struct):
         self.alerts += other.alerts
         self.members += other.members
         self.directives += other.directives
+        self.groups += other.groups
         self.entries |= other.entries
         self.refusals += other.refusals
         self.known += other.known
@@ -134,6 +137,7 @@ def _judge_entry(
         outcome.members.append(member_of(alert, entry, policy))
         told = directives_of(alert, entry, policy, at)
         outcome.directives += told
+        outcome.groups += incomplete.told_of(alert, policy, at)
         entry = with_directives(entry, told)
     outcome.entries[key] = entry
 

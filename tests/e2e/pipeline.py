@@ -343,7 +343,8 @@ class Feed:
             sleep(0.2)
 
 
-# What two runs over the same posts must agree on.
+# What two runs over the same posts must agree on. What tells of alerts without state goes by the
+# hour in which an agent did not answer.
 
 _ALERTS = """
 SELECT alert_id, status, severity, confidence, risk, risk_category, risk_categories, title, entity,
@@ -352,13 +353,13 @@ SELECT alert_id, status, severity, confidence, risk, risk_category, risk_categor
        arrayMap(r -> (r.rule_id, r.rule_version, r.severity, r.kind, r.count, r.suppressed), rules)
            AS members,
        arrayMap(r -> r.text, reasons) AS why, blind_spots, state != '' AS captured
-FROM tacho.alerts
+FROM tacho.alerts WHERE entity != 'alerts:state'
 """
 _SIGNALS = """
 SELECT signal_id, rule_id, rule_version, severity, kind, risk_category, confidence, event_time,
        event_ids, event_count, entity, bucket_start, agent_id, session_id, trace_id, `group`,
        reason.text AS why, blind_spots
-FROM tacho.signals
+FROM tacho.signals WHERE entity != 'alerts:state'
 """
 _ACTIONS = "SELECT event_id, tenant, partition_key, kind, event_time FROM tacho.actions"
 

