@@ -31,12 +31,26 @@ SAME = {
     "sent": "send", "gave": "giv", "given": "giv", "bought": "buy", "paid": "pay", "made": "mak",
     "wrote": "writ", "written": "writ", "ran": "run", "told": "tel", "doc": "docu",
 }  # fmt: skip
+# Their stems would be those of other words: `.com` is no comment, a file is not filled in.
+_APART = {
+    form: word
+    for word, forms in {
+        "comment": "comments commented commenting",
+        "call": "calls called calling",
+        "fill": "fills filled filling",
+        "paste": "pastes pasted pasting",
+        "information": "informations",
+    }.items()
+    for form in (word, *forms.split())
+}
 
 
 @functools.lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """A word without its ending, so that `sends`, `sending` and `send` are one."""
     low = word.lower()
+    if apart := _APART.get(low):
+        return apart
     if low.endswith(_ENDINGS):
         for ending in _ENDINGS:
             if low.endswith(ending) and len(low) - len(ending) >= _SHORTEST_STEM:

@@ -199,6 +199,15 @@ def test_forms_of_a_word_have_one_stem(forms: tuple[str, ...]) -> None:
     assert tokens("sendEmail") == tokens("send email")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("comment", "com"), ("comments", "come"), ("call", "cal"), ("filled", "file"),
+     ("pasted", "past"), ("information", "inform")],
+)  # fmt: skip
+def test_words_that_only_look_like_forms_of_one_are_told_apart(one: str, other: str) -> None:
+    assert stem(one) != stem(other)
+
+
 def test_arguments_nested_without_end_are_one_text() -> None:
     deep = "[" * 5_000 + "]" * 5_000
     assert values.read(deep).short == []
