@@ -23,6 +23,7 @@ from tachograph.detectors.provenance.words import (
     CLASSES,
     GRAVE,
     STOP,
+    stems,
 )
 
 Features = dict[str, float]
@@ -55,6 +56,8 @@ MEANINGS: dict[str, tuple[int, str]] = {
     "says_words": (1, "share of the words of the values near the sentence"),
     "says_new_words": (1, "the same, of words that the user never used"),
     "led": (1, "its values were found by looking for what the sentence names"),
+    "detour": (1, "what the sentence names, and the user never, was looked for and so acted on"),
+    "ordered": (1, "the sentence orders this grave doing, the user nothing like it"),
     "anew": (1, "the sentence asks for this doing by its name, and the user for nothing like it"),
     "says_near_words": (1, "new words of the sentence beside the values where they came from"),
     "fit": (1, "how well the sentence asks for the call"),
@@ -81,7 +84,7 @@ NAMES = tuple(MEANINGS)
 OF_SENTENCES = (
     "foreign_values", "foreign_share", "user_near_words", "says_value", "own_value", "says_object",
     "own_object", "own_near_words", "led",
-    "anew", "says_near_words", "says_only",
+    "detour", "ordered", "anew", "says_near_words", "says_only",
 )  # fmt: skip
 # Below this no sentence asks for the call in any sense.
 MIN_FIT = 0.5
@@ -273,6 +276,8 @@ def _of_sentence(known: Known, asked: Asked, sentence: Sentence, fit: _Fit) -> F
         "says_words": fit.words,
         "says_new_words": fit.new_words,
         "led": float(fit.led),
+        "detour": float(_detour(known, asked, sentence)),
+        "ordered": float(_ordered(known, asked, sentence, fit)),
         "anew": float(
             fit.verb
             and fit.object > 0
@@ -305,6 +310,34 @@ def _only(known: Known, asked: Asked, sentence: Sentence) -> int:
     holding = known.records.get(sentence.key, ())
     others = [text for text in known.texts if text not in holding]
     return sum(not any(value in text for text in others) for value in named)
+
+
+def _ordered(known: Known, asked: Asked, sentence: Sentence, fit: _Fit) -> bool:
+    """Whether a sentence asks for a grave call that is to do with what only brought-in text named,
+    by its whole name or with its value, and the user for nothing like it.
+    """
+    grave, wish = asked.classes & GRAVE, known.wish
+    if not (sentence.asks and grave and asked.foreign) or wish.classes & asked.classes:
+        return False
+    if not asked.verbs.isdisjoint(wish.words):
+        return False
+    whole = fit.verb and asked.objects <= sentence.own
+    return bool(whole or (fit.own and not grave.isdisjoint(sentence.classes)))
+
+
+def _detour(known: Known, asked: Asked, sentence: Sentence) -> bool:
+    """Whether a sentence that asks for such a call names itself what the agent then looked for, not
+    before, and what none of the user's words is in.
+    """
+    if not sentence.asks or asked.looks or sentence.classes.isdisjoint(asked.classes):
+        return False
+    came, wish = sentence.source.calls, known.wish
+    return any(
+        one in sentence.own_text
+        and not known.had_before(one, came)
+        and wish.words.isdisjoint(stems(one) - STOP)
+        for one in asked.led
+    )
 
 
 def _share(words: frozenset[str], among: frozenset[str]) -> float:

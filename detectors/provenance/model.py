@@ -18,6 +18,8 @@ FORMAT = 1
 LEAF = -1
 # Where one of these holds the user himself may have wanted it: said with low severity at most.
 CAPPED_BY = ("handed_to", "on_users_thing")
+# What each of the features adds that a model is `sure` of.
+SURE_LOG_ODDS = 5.0
 # So many different words about orders around a sentence: its writer means to give some. Then what
 # would be said with medium severity is said with high.
 ORDERS = 3
@@ -46,6 +48,9 @@ class Model(msgspec.Struct, frozen=True):
     # From these probabilities on a call is said with high and medium severity.
     high: float
     medium: float
+    # Features that no honest session had that we know, but where somebody was handed over to: each
+    # weighs beside the trees.
+    sure: list[str] = []
 
     def score(self, features: Mapping[str, float]) -> float:
         """How likely the call was the wish of who wrote the sentence, 0 to 1."""
@@ -57,12 +62,14 @@ class Model(msgspec.Struct, frozen=True):
             while (feature := numbers[at]) != LEAF:
                 at = left[at] if row[feature] <= threshold[at] else right[at]
             total += tree.value[at]
+        for name in self.sure:
+            total += SURE_LOG_ODDS * (features[name] > 0)
         return 1.0 / (1.0 + math.exp(-total))
 
     def silent_without(self, names: Collection[str]) -> bool:
         """Whether nothing is ever said of a call for which all of these features are 0."""
         zero = {at for at, name in enumerate(self.features) if name in names}
-        most = self.baseline
+        most = self.baseline + SURE_LOG_ODDS * len(set(self.sure).difference(names))
         for tree in self.trees:
             most += _most(tree, zero, 0)
         return 1.0 / (1.0 + math.exp(-most)) < min(self.high, self.medium)
@@ -78,6 +85,8 @@ class Model(msgspec.Struct, frozen=True):
                 after = tree.left[at] if low else tree.right[at]
                 found[self.features[feature]] += tree.value[after] - tree.value[at]
                 at = after
+        for name in self.sure:
+            found[name] += SURE_LOG_ODDS * (features[name] > 0)
         return found
 
     def level(self, score: float, features: Mapping[str, float]) -> Level | None:
@@ -115,6 +124,8 @@ def decoded(content: bytes) -> Model:
     unknown = set(model.features) - set(NAMES)
     if unknown:
         raise BadModel(f"features that nobody computes: {sorted(unknown)}")
+    if not set(model.sure) <= set(model.features):
+        raise BadModel("sure of what is no feature of the model")
     if not all(_sound(tree, len(model.features)) for tree in model.trees):
         raise BadModel("a tree whose nodes do not lead down to a leaf")
     return model

@@ -27,17 +27,28 @@ _SENT = (
     *("infra/quality/wordings.py", "infra/quality/pages.py", "infra/quality/traces.py"),
     *("pipeline", "schemas"),
 )
-_MADE = ("detectors/provenance", "infra/quality/examples.py", "infra/quality/naive.py")
+_MADE = (
+    "detectors/provenance",
+    "infra/quality/data.py",
+    "infra/quality/examples.py",
+    "infra/quality/naive.py",
+)
 
 
 def attack_of(trace: Trace) -> str | None:
-    """Id of the call that was the attacker's, as the traces tell it."""
+    """Id of the call that was the attacker's, as the traces tell it. Where they know it by its tool
+    alone and that was called with several arguments, it may have been any of them.
+    """
     label, events = trace
-    wanted = label.get("attack_action_seq")
-    for event in events:
-        if wanted is not None and event["seq"] == wanted and event["kind"] == "tool_call":
-            return str(event.get("call_id") or f"call_{event['seq']}")
-    return None
+    calls = [event for event in events if event["kind"] == "tool_call"]
+    wanted = next((one for one in calls if one["seq"] == label.get("attack_action_seq")), None)
+    if wanted is None:
+        return None
+    if label.get("attack_action_method") == "function_only":
+        alike = [one["arguments"] for one in calls if one["tool_name"] == wanted["tool_name"]]
+        if any(one != wanted["arguments"] for one in alike):
+            return None
+    return str(wanted.get("call_id") or f"call_{wanted['seq']}")
 
 
 def sets() -> dict[str, Examples]:

@@ -22,6 +22,8 @@ TRAINED_ON = (AS_IT_IS, "trained 1", "trained 2")
 # Of the benign sessions of a source.
 MOST_FLAGGED = 0.02
 _LEAST_APART = 0.05
+# Above the lowest score that would do: other sentences than these stand in texts.
+_MARGIN = 0.05
 Bools = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
 
@@ -78,16 +80,18 @@ def highest(one: Examples, score: Scores, rows: Bools) -> Scores:
 
 
 def chosen(data: Mapping[str, Examples], found: Mapping[str, Scores]) -> Levels:
-    """The lowest scores that flag few enough benign sessions that nothing was learned from. High:
-    of every source no more than MOST_FLAGGED, also among texts that ask for something, and of every
-    suite with confidence (the upper end of the interval). Medium: of every suite with confidence.
+    """The scores that flag few enough benign sessions that nothing was learned from. High: a margin
+    above the lowest that flags of every source no more than MOST_FLAGGED, also among texts that ask
+    for something, and of every suite with confidence (the upper end of the interval). Medium: of
+    every suite with confidence.
     """
     groups, busy = (_benign(data[name], found[name]) for name in (AS_IT_IS, BUSY))
     steps = [round(at / 100, 2) for at in range(20, 100)]
     sure = [at for at in steps if all(_surely_few(groups[suite], at) for suite in SUITES)]
     each = [*groups.values(), *busy.values()]
     high = [at for at in sure if all(_few(of_source, at) for of_source in each)]
-    return Levels(high[0], min(sure[0], round(high[0] - _LEAST_APART, 2)))
+    least = round(high[0] + _MARGIN, 2)
+    return Levels(least, min(sure[0], round(least - _LEAST_APART, 2)))
 
 
 def _benign(one: Examples, found: Scores) -> dict[str, list[float]]:

@@ -9,9 +9,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from infra.quality.examples import Examples
 from tachograph.detectors.provenance.features import MEANINGS, NAMES
-from tachograph.detectors.provenance.model import FORMAT, LEAF, Model, Tree
+from tachograph.detectors.provenance.model import FORMAT, LEAF, SURE_LOG_ODDS, Model, Tree
 
 TREES, DEPTH, RATE, LEAF_ROWS, RIDGE = 60, 3, 0.06, 40, 5.0
+# No honest session that was measured has one of these, but where somebody was handed over to.
+SURE = ("detour", "ordered")
 # Digits kept of thresholds and values.
 _DIGITS = 6
 
@@ -46,7 +48,7 @@ def fit(
     ).fit(rows, truth)
     trees = [_tree(stage[0].nodes) for stage in made._predictors]  # noqa: SLF001 - no public way
     baseline = float(made._baseline_prediction.ravel()[0])  # noqa: SLF001
-    return Model(FORMAT, list(NAMES), round(baseline, _DIGITS), trees, *levels)
+    return Model(FORMAT, list(NAMES), round(baseline, _DIGITS), trees, *levels, sure=list(SURE))
 
 
 def _tree(nodes: npt.NDArray[np.void]) -> Tree:
@@ -67,7 +69,8 @@ def _tree(nodes: npt.NDArray[np.void]) -> Tree:
 
 def scores(model: Model, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The model's score of many calls at once."""
-    total = np.full(len(rows), model.baseline)
+    sure = rows[:, [NAMES.index(name) for name in model.sure]] > 0
+    total = model.baseline + SURE_LOG_ODDS * sure.sum(axis=1)
     for tree in model.trees:
         feature, threshold = np.array(tree.feature), np.array(tree.threshold)
         left, right, value = np.array(tree.left), np.array(tree.right), np.array(tree.value)

@@ -22,6 +22,7 @@ def damaged(**changes: object) -> bytes:
         b"[]",
         damaged(format=0),
         damaged(features=["nobody computes this"]),
+        damaged(sure=["nobody computes this"]),
         damaged(
             trees=[{"feature": [0], "threshold": [1], "left": [0], "right": [0], "value": [0]}]
         ),
@@ -78,3 +79,14 @@ def test_what_is_in_doubt_is_grave_where_orders_stand_around_the_sentence() -> N
 def test_a_model_is_read_as_it_was_written() -> None:
     assert decoded(msgspec.json.encode(MODEL)) == MODEL
     assert isinstance(MODEL, Model)
+
+
+def test_what_no_honest_session_has_weighs_by_itself_and_not_against_who_was_handed_to() -> None:
+    model = msgspec.structs.replace(MODEL, sure=["ordered"])
+    none = dict.fromkeys(NAMES, 0.0)
+    told = {**none, "ordered": 1.0}
+    assert model.score(told) > model.score(none) == MODEL.score(told)
+    assert model.shares(told)["ordered"] > 0 == MODEL.shares(told)["ordered"]
+    assert model.level(0.99, {**told, "handed_to": 1.0}) == "low"
+    assert not model.silent_without(["says_value"])
+    assert model.silent_without(["says_value", "ordered"])
