@@ -5,6 +5,9 @@ from it, and the highest. All in whole numbers, learned once an epoch from the s
 so that no order or cut of batches matters. A window is judged by what was known when its epoch
 began. Robust: no window moves the centre by more than CLIP spreads.
 
+How far amounts lie apart is known of the windows that have any, too: who seldom sends has windows
+of nothing above all, and these say little of how much it is when it does.
+
 An agent begins with the prior, which counts as PRIOR_WINDOWS of its own: how much is known decides
 how much is the agent's own.
 """
@@ -20,6 +23,8 @@ from tachograph.detectors.behaviour import novelty
 from tachograph.detectors.behaviour.calibration import Calibration
 from tachograph.detectors.behaviour.features import (
     ACTS,
+    ADDED_UP,
+    AMOUNTS,
     BYTES_OUT,
     FEATURES,
     JUDGEMENTS,
@@ -61,13 +66,16 @@ _RISE: Final = 4
 # agents at large do says little of one that may work in a place unlike any other.
 UNSURE: Final = 384
 # The bar of a feature that was out of line is then higher by what it was above it (so much at most)
-# and RAISED, in 256ths of a spread, and comes down again by EASED an epoch: a spread in a day.
+# and RAISED, in 256ths of a spread, and comes down again by EASED an epoch: a spread in a day. So
+# many doublings higher at most: where spreads are wide, nobody is let off for all times.
 MOST_ABOVE: Final = 4 * 256
 RAISED: Final = 2 * 256
+MOST_DOUBLINGS: Final = 3
 EASED: Final = 2
 # Finer steps of the centre and the spread, so that long memories move at all.
 _FINE: Final = 256
 _SHAPE: Final = (len(SCALES), len(FEATURES))
+_SOME_SHAPE: Final = (len(SCALES), len(AMOUNTS))
 _OF_ACTS = np.array([feature.of_acts for feature in FEATURES])
 
 
@@ -102,15 +110,21 @@ class Baselines:
     def __init__(self, calibration: Calibration) -> None:
         self._prior_centre = np.array(calibration.centre, np.int32) * _FINE
         self._prior_spread = np.array(calibration.spread, np.int32) * _FINE
+        self._prior_some_centre = np.array(calibration.some_centre, np.int32) * _FINE
+        self._prior_some_spread = np.array(calibration.some_spread, np.int32) * _FINE
         self._columns: dict[str, npt.NDArray[np.int32]] = {}
         self._make(0)
 
     def _make(self, size: int) -> None:
-        cells, rows = (size, *_SHAPE), (size, _SHAPE[0])
+        cells, rows, some = (size, *_SHAPE), (size, _SHAPE[0]), (size, *_SOME_SHAPE)
         self._columns = {
             "centre": np.broadcast_to(self._prior_centre, cells).copy(),
             "spread": np.broadcast_to(self._prior_spread, cells).copy(),
             "highest": np.full(cells, -1, np.int32),
+            # Of windows that have any of an amount; how many these were.
+            "some_centre": np.broadcast_to(self._prior_some_centre, some).copy(),
+            "some_spread": np.broadcast_to(self._prior_some_spread, some).copy(),
+            "some": np.zeros(some, np.int32),
             # Of the longest windows, what came above the centre one after the other.
             "added": np.zeros((size, _SHAPE[1]), np.int32),
             # Acts of the longest windows, and the new targets that they brought.
@@ -125,6 +139,9 @@ class Baselines:
             "moved": np.zeros(cells, np.int32),
             "strayed": np.zeros(cells, np.int32),
             "top": np.full(cells, -1, np.int32),
+            "some_moved": np.zeros(some, np.int32),
+            "some_strayed": np.zeros(some, np.int32),
+            "some_learned": np.zeros(some, np.int32),
             "learned": np.zeros(rows, np.int32),
             "refused": np.zeros(rows, np.int32),
             # The epoch in which it was told what is usual for it (see company).
@@ -169,6 +186,8 @@ class Baselines:
         spread = _width(held["spread"][slots, scales].astype(np.int64))
         highest = held["highest"][slots, scales].astype(np.int64)
         usual = np.maximum(centre + USUAL_SPREADS * spread, highest)
+        some = _width(held["some_spread"][slots, scales].astype(np.int64))
+        spread[:, AMOUNTS] = np.maximum(spread[:, AMOUNTS], some)
         return Known(centre, spread, usual, highest)
 
     def note(self, at: Pairs, levels: Ints, known: Known, suspect: Bools) -> None:
@@ -189,6 +208,19 @@ class Baselines:
         np.add.at(held["strayed"], pairs, np.abs(moved))
         np.maximum.at(held["top"], pairs, levels[learn].astype(np.int32))
         np.add.at(held["learned"], pairs, 1)
+        self._note_some(pairs, levels[learn][:, AMOUNTS])
+
+    def _note_some(self, pairs: Pairs, levels: Ints) -> None:
+        """Windows to learn from: of AMOUNTS, those that have any."""
+        held = self._columns
+        rows, amounts = np.nonzero(levels)
+        at = pairs[0][rows], pairs[1][rows], amounts
+        centre = held["some_centre"][at].astype(np.int64) // _FINE
+        most = CLIP * _width(held["some_spread"][at].astype(np.int64))
+        moved = np.clip(levels[rows, amounts] - centre, -most, most).astype(np.int32)
+        np.add.at(held["some_moved"], at, moved)
+        np.add.at(held["some_strayed"], at, np.abs(moved))
+        np.add.at(held["some_learned"], at, 1)
 
     def raised(self, slots: Ints, judgements: Ints, epoch: int) -> Ints:
         """By how much the bars of these are higher in an epoch: of who was out of line lately."""
@@ -203,11 +235,16 @@ class Baselines:
         found: Ints = (lacks * UNSURE // WARM[scales])[:, None]
         return found
 
-    def raise_bars(self, at: tuple[Ints, Ints, Ints], above: Ints, epoch: int) -> None:
+    def raise_bars(
+        self, at: tuple[Ints, Ints, Ints], above: Ints, spreads: Ints, epoch: int
+    ) -> None:
         """These slots, judgements and features were so far above the bar in this epoch: from the
-        next one on it is higher.
+        next one on it is higher. What is added up is so without a measure of doublings.
         """
-        until = epoch + (np.minimum(above, MOST_ABOVE) + RAISED) // EASED
+        raised = np.minimum(above, MOST_ABOVE) + RAISED
+        most = MOST_DOUBLINGS * OCTAVE * 256 // spreads
+        raised = np.where(at[1] == ADDED_UP, raised, np.minimum(raised, most))
+        until = epoch + raised // EASED
         np.maximum.at(self._columns["raising"], at, until.astype(np.int32))
 
     def steps(
@@ -278,21 +315,37 @@ class Baselines:
         count = held["learned"][at].astype(np.int64)
         windows = held["windows"][at].astype(np.int64)
         weight = (windows + PRIOR_WINDOWS + count)[:, None]
-        centre = held["centre"][at].astype(np.int64)
-        spread = held["spread"][at].astype(np.int64)
-        moved = held["moved"][at].astype(np.int64) * _FINE
-        strayed = held["strayed"][at].astype(np.int64) * _FINE
-        held["centre"][at] = centre + moved // weight
-        held["spread"][at] = spread + (strayed - count[:, None] * spread) // weight
+        before = self.known(*at)
+        self._move("", at, count[:, None], weight)
+        self._learn_some(np.nonzero(held["some_learned"]))
         highest = held["highest"][at].astype(np.int64)
-        faded = highest - np.maximum(highest - centre // _FINE, 0) // _FADE
+        faded = highest - np.maximum(highest - before.centre, 0) // _FADE
         top = held["top"][at].astype(np.int64)
         known = (windows >= WARM[scales])[:, None]
-        rise = np.where(known, highest + _width(spread) // _RISE, top)
+        rise = np.where(known, highest + before.spread // _RISE, top)
         held["highest"][at] = np.maximum(faded, np.minimum(top, np.maximum(rise, 0)))
         held["windows"][at] = np.minimum(windows + count, MEMORY[scales])
-        held["moved"][at] = held["strayed"][at] = 0
         held["top"][at] = -1
+
+    def _learn_some(self, at: tuple[Ints, ...]) -> None:
+        """From what windows had any of."""
+        held, scales = self._columns, at[1]
+        count = held["some_learned"][at].astype(np.int64)
+        windows = held["some"][at].astype(np.int64)
+        self._move("some_", at, count, windows + PRIOR_WINDOWS + count)
+        held["some"][at] = np.minimum(windows + count, MEMORY[scales])
+        held["some_learned"][at] = 0
+
+    def _move(self, of: str, at: tuple[Ints, ...], count: Ints, weight: Ints) -> None:
+        """Move the centre and spread of these by so many windows."""
+        held = self._columns
+        centre = held[f"{of}centre"][at].astype(np.int64)
+        spread = held[f"{of}spread"][at].astype(np.int64)
+        moved = held[f"{of}moved"][at].astype(np.int64) * _FINE
+        strayed = held[f"{of}strayed"][at].astype(np.int64) * _FINE
+        held[f"{of}centre"][at] = centre + moved // weight
+        held[f"{of}spread"][at] = spread + (strayed - count * spread) // weight
+        held[f"{of}moved"][at] = held[f"{of}strayed"][at] = 0
 
     def state(self, size: int) -> BaselinesState:
         """The rows below `size`."""

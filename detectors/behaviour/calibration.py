@@ -13,7 +13,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tachograph.detectors.behaviour.features import FEATURE_SET, FEATURES, JUDGEMENTS, SCALES
+from tachograph.detectors.behaviour.features import (
+    AMOUNTS,
+    FEATURE_SET,
+    FEATURES,
+    JUDGEMENTS,
+    SCALES,
+)
 from tachograph.schemas.identity import plain_id
 
 Ints = npt.NDArray[np.int64]
@@ -26,6 +32,8 @@ SHARES = (0.09, 0.06, 0.09, 0.12, 0.24)
 # No bar is lower, whatever the budget: the honest work of a place has longer tails than any that
 # was measured elsewhere. By judgement, for each feature.
 LEAST_BARS = (576, 576, 384, 256, 1152)
+# Of AMOUNTS, whose spread is the wider of two.
+LEAST_BARS_OF_AMOUNTS = (576, 576, 256, 192, 1152)
 SHIPPED = Path(__file__).parent / "calibration.json"
 
 
@@ -39,13 +47,16 @@ class Honest(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """`centre` and `spread`: the prior, by length and feature, in levels. `agent_days` of honest
+    """`centre` and `spread`: the prior, by length and feature, in levels; of windows that have any,
+    by length and AMOUNTS. `agent_days` of honest
     work, of which `data` says more, made `honest`, by judgement.
     """
 
     feature_set: int
     centre: list[list[int]]
     spread: list[list[int]]
+    some_centre: list[list[int]]
+    some_spread: list[list[int]]
     agent_days: float
     honest: list[Honest]
     data: str
@@ -63,7 +74,7 @@ class Calibration(msgspec.Struct, frozen=True):
         budget = budget_per_agent_day * self.agent_days
         bars = [
             _bars(honest.highest, least, share * budget)
-            for honest, least, share in zip(self.honest, LEAST_BARS, SHARES, strict=True)
+            for honest, least, share in zip(self.honest, _least_bars(), SHARES, strict=True)
         ]
         return np.array(bars, np.int64)
 
@@ -74,13 +85,23 @@ class Calibration(msgspec.Struct, frozen=True):
         return (1 + reached) / (1 + honest.windows)
 
 
-def _bars(highest: list[list[int]], least: int, spent: float) -> list[int]:
+def _least_bars() -> list[list[int]]:
+    """By judgement and feature."""
+    return [
+        [of_amount if at in AMOUNTS else least for at in range(len(FEATURES))]
+        for least, of_amount in zip(LEAST_BARS, LEAST_BARS_OF_AMOUNTS, strict=True)
+    ]
+
+
+def _bars(highest: list[list[int]], least: list[int], spent: float) -> list[int]:
     """Bars of one judgement's features."""
-    costs = [sum(score >= least for score in scores) for scores in highest]
+    costs = [
+        sum(score >= one for score in scores) for scores, one in zip(highest, least, strict=True)
+    ]
     allowed = 0
     while sum(min(cost, allowed + 1) for cost in costs) <= spent and allowed < max(costs):
         allowed += 1
-    return [max(_bar(scores, allowed), least) for scores in highest]
+    return [max(_bar(scores, allowed), one) for scores, one in zip(highest, least, strict=True)]
 
 
 def _bar(highest: list[int], allowed: int) -> int:
@@ -100,6 +121,9 @@ def decoded(text: bytes) -> Calibration:
     if found.feature_set != FEATURE_SET or np.shape(found.centre) != shape:
         raise ValueError("a calibration of other features")
     of_features = [len(one.highest) == len(FEATURES) for one in found.honest]
+    some = len(SCALES), len(AMOUNTS)
+    if np.shape(found.some_centre) != some or np.shape(found.some_spread) != some:
+        raise ValueError("a calibration of other amounts")
     if np.shape(found.spread) != shape or of_features != [True] * len(JUDGEMENTS):
         raise ValueError("a calibration of another shape")
     return found

@@ -60,7 +60,7 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.behaviour import AGENT, PERSON
 
-FORMAT: Final = 9
+FORMAT: Final = 10
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 
@@ -323,8 +323,7 @@ class Behaviour:
         suspect = np.any(scores * 2 >= self._bars[scales], axis=1)
         self._baselines.note((slots, scales), levels, known, suspect)
         # What an agent met while out of line is not held to be its own.
-        shortest = scales == self._first_scale
-        met = shortest & (~suspect | (own < WARM[self._first_scale]))
+        met = (scales == self._first_scale) & (~suspect | (own < WARM[self._first_scale]))
         self._met.note(slots[met], closed.words[met])
         judged = Judged(closed, scales, scores, known, own)
         self._observe(judged, self._part or AGENT)
@@ -375,7 +374,8 @@ class Behaviour:
             heard[places[usual], features[usual]] = NO_SCORE
             self._listener(judged._replace(scores=heard))
         places, features, above = places[~usual], features[~usual], above[~usual]
-        self._baselines.raise_bars((slots[places], ways[places], features), above, epoch)
+        at, spreads = (slots[places], ways[places], features), judged.known.spread
+        self._baselines.raise_bars(at, above, spreads[places, features], epoch)
         crossings = crossings_of(judged, places, features, (bars + raised)[places, features])
         return self._peers.beside(crossings, self._baselines)
 

@@ -162,5 +162,7 @@ FEATURES = (
 NAMES = tuple(feature.name for feature in FEATURES)
 ACTS, NEW_TARGETS = NAMES.index("acts"), NAMES.index("new_targets")
 BYTES_OUT, TO_NEW = NAMES.index("bytes_out"), NAMES.index("bytes_to_new")
+# What single acts may have any amount of, or nothing.
+AMOUNTS = [at for at, feature in enumerate(FEATURES) if feature.grain > 1]
 # A change of what is measured makes older states and calibrations void.
-FEATURE_SET = 5
+FEATURE_SET = 6

@@ -7,6 +7,7 @@ import numpy as np
 from tachograph.detectors.behaviour.calibration import Calibration, Honest
 from tachograph.detectors.behaviour.closed import Judged
 from tachograph.detectors.behaviour.features import (
+    AMOUNTS,
     FEATURE_SET,
     FEATURES,
     JUDGEMENTS,
@@ -28,11 +29,16 @@ KEPT = 400
 
 def blank() -> Calibration:
     """Before anything was measured: quiet agents with wide habits, and no score is high."""
-    shape = (len(SCALES), len(FEATURES))
+    wide, some = (
+        np.full((len(SCALES), count), 2 * OCTAVE).tolist()
+        for count in (len(FEATURES), len(AMOUNTS))
+    )
     return Calibration(
         FEATURE_SET,
-        np.full(shape, 2 * OCTAVE).tolist(),
-        np.full(shape, 2 * OCTAVE).tolist(),
+        wide,
+        wide,
+        some,
+        some,
         1.0,
         [Honest(0, [[2**14]] * len(FEATURES)) for _ in JUDGEMENTS],
         "none",
@@ -47,6 +53,15 @@ class Heard(NamedTuple):
     windows: Ints
     levels: Ints
     scores: Ints
+
+
+class _Priors(NamedTuple):
+    """As a calibration has them."""
+
+    centre: list[list[int]]
+    spread: list[list[int]]
+    some_centre: list[list[int]]
+    some_spread: list[list[int]]
 
 
 class Fitting:
@@ -82,28 +97,34 @@ class Fitting:
         if not self._heard:
             raise ValueError("no windows to learn from")
         by_way = [[s for s in self._heard if s.judgement == at] for at in range(len(JUDGEMENTS))]
-        centre, spread = base.centre, base.spread
+        priors = _Priors(base.centre, base.spread, base.some_centre, base.some_spread)
         if prior:
-            pairs = [_prior(heard) for heard in by_way[: len(SCALES)]]
-            centre, spread = [c.tolist() for c, _ in pairs], [s.tolist() for _, s in pairs]
+            each = [_priors(heard) for heard in by_way[: len(SCALES)]]
+            priors = _Priors(*(list(column) for column in zip(*each, strict=True)))
         days = _agent_days(by_way[0])
-        return Calibration(
-            FEATURE_SET, centre, spread, days, [_honest(heard) for heard in by_way], data
-        )
+        return Calibration(FEATURE_SET, *priors, days, [_honest(heard) for heard in by_way], data)
 
 
-def _prior(heard: list[Heard]) -> tuple[Ints, Ints]:
-    """Centre and mean distance from it, every agent counting the same."""
+def _priors(heard: list[Heard]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Centre and mean distance from it, of all windows and of AMOUNTS where there are any."""
     slots = np.concatenate([one.slots for one in heard])
     levels = np.concatenate([one.levels for one in heard])
-    agents, at = np.unique(slots, return_inverse=True)
-    counts = np.bincount(at)[:, None]
-    sums = np.zeros((len(agents), len(FEATURES)))
-    np.add.at(sums, at, levels)
-    centre = (sums / counts).mean(axis=0)
-    strayed = np.zeros_like(sums)
-    np.add.at(strayed, at, np.abs(levels - centre))
-    return np.rint(centre).astype(np.int64), np.rint((strayed / counts).mean(axis=0)).astype(int)
+    whole = [_prior(slots, levels[:, at]) for at in range(len(FEATURES))]
+    some = [_prior(slots[mask], levels[mask, at]) for at in AMOUNTS for mask in [levels[:, at] > 0]]
+    centre, spread = zip(*whole, strict=True)
+    some_centre, some_spread = zip(*some, strict=True)
+    return list(centre), list(spread), list(some_centre), list(some_spread)
+
+
+def _prior(slots: Ints, levels: Ints) -> tuple[int, int]:
+    """Centre and mean distance from it, every agent counting the same; 0 where there are none."""
+    if not len(slots):
+        return 0, 0
+    _, at = np.unique(slots, return_inverse=True)
+    counts = np.bincount(at)
+    centre = float((np.bincount(at, levels) / counts).mean())
+    strayed = np.bincount(at, np.abs(levels - centre)) / counts
+    return round(centre), round(float(strayed.mean()))
 
 
 def _agent_days(heard: list[Heard]) -> float:

@@ -21,13 +21,14 @@ from tachograph.detectors.behaviour.baselines import (
     MEMORY,
     MOST_ABOVE,
     MOST_ADDED,
+    MOST_DOUBLINGS,
     PRIOR_WINDOWS,
     RAISED,
     UNSURE,
     WARM,
 )
 from tachograph.detectors.behaviour.calibration import Calibration
-from tachograph.detectors.behaviour.features import FEATURES, PANE_US, SCALES
+from tachograph.detectors.behaviour.features import ADDED_UP, AMOUNTS, FEATURES, PANE_US, SCALES
 from tachograph.detectors.behaviour.rows import ACTS, LEAST_SENT_BYTES
 
 HOUR_US = 3_600_000_000
@@ -133,6 +134,24 @@ class Met:
         return found
 
 
+class Some:
+    """An amount in those windows that have any."""
+
+    def __init__(self, centre: int, wander: int) -> None:
+        self.centre, self.wander, self.windows = centre * 256, wander * 256, 0
+
+    def spread(self) -> int:
+        return max(self.wander * 125 // (100 * 256), LEAST_SPREAD)
+
+    def learn(self, levels: list[int], memory: int) -> None:
+        weight = self.windows + PRIOR_WINDOWS + len(levels)
+        centre, most = self.centre // 256, CLIP * self.spread()
+        moved = [min(max(one - centre, -most), most) for one in levels]
+        self.centre += sum(moved) * 256 // weight
+        self.wander += (sum(map(abs, moved)) * 256 - len(levels) * self.wander) // weight
+        self.windows = min(self.windows + len(levels), memory)
+
+
 class Cell:
     """What one agent does usually in windows of one length."""
 
@@ -140,13 +159,20 @@ class Cell:
         self.scale = scale
         self.centre = [c * 256 for c in calibration.centre[scale]]
         self.wander = [s * 256 for s in calibration.spread[scale]]
+        self.some = {
+            at: Some(calibration.some_centre[scale][place], calibration.some_spread[scale][place])
+            for place, at in enumerate(AMOUNTS)
+        }
         self.highest = [-1] * len(FEATURES)
         self.windows = self.frozen = 0
         self.added = [0] * len(FEATURES)
         self.met_by = self.met_new = 0
 
-    def spread(self, at: int) -> int:
+    def narrow(self, at: int) -> int:
         return max(self.wander[at] * 125 // (100 * 256), LEAST_SPREAD)
+
+    def spread(self, at: int) -> int:
+        return max(self.narrow(at), self.some[at].spread()) if at in self.some else self.narrow(at)
 
     def busier(self, amounts: list[int], at: int) -> int:
         """How far what comes of acts may be above its centre, for the acts are above theirs."""
@@ -161,7 +187,7 @@ class Cell:
         return self.centre[OUT] // 256 + 2 * self.spread(OUT)
 
     def usual(self, at: int) -> int:
-        return max(self.centre[at] // 256 + 2 * self.spread(at), self.highest[at])
+        return max(self.centre[at] // 256 + 2 * self.narrow(at), self.highest[at])
 
     def scores(self, amounts: list[int]) -> list[int | None]:
         found: list[int | None] = []
@@ -229,6 +255,8 @@ class Cell:
             rise = highest + spread // 4 if self.windows >= WARM[self.scale] else top
             faded = highest - max(highest - old // 256, 0) // 2048
             self.highest[at] = max(faded, min(top, max(rise, 0)))
+            if at in self.some:
+                self.some[at].learn([one for one in levels if one], int(MEMORY[self.scale]))
         self.windows = min(self.windows + len(taken), int(MEMORY[self.scale]))
 
 
@@ -242,8 +270,11 @@ class Raised:
     def by(self, judgement: int, at: int, epoch: int) -> int:
         return max(self.until.get((judgement, at), 0) - epoch, 0) * EASED
 
-    def crossed(self, judgement: int, at: int, above: int, epoch: int) -> None:
-        until = epoch + (min(above, MOST_ABOVE) + RAISED) // EASED
+    def crossed(self, judgement: int, at: int, above: int, spread: int, epoch: int) -> None:
+        higher = min(above, MOST_ABOVE) + RAISED
+        if judgement != ADDED_UP:
+            higher = min(higher, MOST_DOUBLINGS * 256 * 256 // spread)
+        until = epoch + higher // EASED
         self.coming[judgement, at] = max(self.coming.get((judgement, at), 0), until)
 
     def fold(self) -> None:
@@ -325,7 +356,8 @@ def _by_agent(
             for way, at, score in over:
                 least = bars[way][at] + raised.by(way, at, epoch) + cells[scale].unsure()
                 if score is not None and score >= least:
-                    raised.crossed(way, at, score - bars[way][at], epoch)
+                    spread = cells[scale].spread(at)
+                    raised.crossed(way, at, score - bars[way][at], spread, epoch)
                     crossed.append((end, way, FEATURES[at].name, totals.last_us))
         for scale, windows in learned.items():
             cells[scale].learn(windows)
