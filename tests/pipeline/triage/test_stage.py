@@ -15,7 +15,7 @@ from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
-from tachograph.pipeline.triage import app, desk, stage
+from tachograph.pipeline.triage import app, desk, incomplete, stage
 from tachograph.pipeline.triage.desk import Outcome
 from tachograph.pipeline.triage.entry import Entry, TriageRecord
 from tachograph.schemas import contracts
@@ -82,7 +82,8 @@ def newest(alerts: list[Alert]) -> dict[str, Alert]:
 
 def plain(alerts: dict[str, Alert]) -> dict[str, Alert]:
     """Alerts without the stamp of the record that happened to be the last of its batch, and without
-    what the loops beside may have said more of when the stage was stopped: incidents, answers.
+    what the loops beside may have said more of when the stage was stopped: incidents, answers, and
+    what follows of agents that did not answer.
     """
     bare: dict[str, Any] = {
         "revision": 0, "incident_id": None, "incident_reasons": [], "stage": "initial"
@@ -92,6 +93,7 @@ def plain(alerts: dict[str, Alert]) -> dict[str, Alert]:
             a, **bare, updated_at=a.created_at, state=kafka.settled(a.state)
         )
         for key, a in alerts.items()
+        if a.entity != incomplete.ENTITY
     }
 
 
