@@ -4,6 +4,7 @@ Written from the specification, without a look at the engine it judges.
 """
 
 import re
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -47,9 +48,14 @@ _COMPARE = {
 }
 
 
-def matches(rule: SigmaRule, event: Event) -> bool:
-    """Whether the event matches any condition of the rule."""
-    return any(_holds(one.parsed, event) for one in rule.detection.parsed_condition)
+def trees(rule: SigmaRule) -> list[Any]:
+    """What its conditions ask. pySigma parses anew whenever it is asked for one."""
+    return [one.parsed for one in rule.detection.parsed_condition]
+
+
+def matches(conditions: list[Any], event: Event) -> bool:
+    """Whether the event matches any of a rule's conditions (`trees`)."""
+    return any(_holds(tree, event) for tree in conditions)
 
 
 def _holds(tree: Any, event: Event) -> bool:
@@ -156,22 +162,32 @@ def _value(value: Any, wanted: Any, event: Event) -> bool:
 
 def _like(text: str, wanted: SigmaString, *, anywhere: bool = False) -> bool:
     cased = isinstance(wanted, SigmaCasedString)
+    pattern = _spelled(tuple(wanted.s), cased)
+    text = text if cased else text.lower()
+    return (pattern.search(text) if anywhere else pattern.fullmatch(text)) is not None
+
+
+@cache
+def _spelled(parts: tuple[Any, ...], cased: bool) -> "re.Pattern[str]":
     pattern = ""
-    for part in wanted.s:
+    for part in parts:
         if isinstance(part, str):
             pattern += re.escape(part if cased else part.lower())
         else:
             pattern += ".*" if part == SpecialChars.WILDCARD_MULTI else "."
-    text = text if cased else text.lower()
-    find = re.search if anywhere else re.fullmatch
-    return find(pattern, text, re.DOTALL) is not None
+    return re.compile(pattern, re.DOTALL)
 
 
 def _regex(wanted: SigmaRegularExpression) -> "re.Pattern[str]":
     flags = 0
     for flag in wanted.flags:
         flags |= _FLAGS[flag]
-    return re.compile(wanted.regexp.to_plain_regex(), flags)
+    return _compiled(wanted.regexp.to_plain_regex(), flags)
+
+
+@cache
+def _compiled(expression: str, flags: int) -> "re.Pattern[str]":
+    return re.compile(expression, flags)
 
 
 def _inside(text: str, wanted: SigmaCIDRExpression) -> bool:

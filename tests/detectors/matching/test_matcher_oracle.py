@@ -43,7 +43,8 @@ def compared(texts: Sequence[Any], events: Sequence[dict[str, Any]], seed: int) 
         asked = {*mine, *rng.sample(range(len(whole)), min(OTHERS, len(whole)))}
         if len(parsed) <= FEW:
             asked |= set(range(len(events)))
-        wanted = {place for place in asked if brute.matches(rule, whole[place])}
+        trees = brute.trees(rule)
+        wanted = {place for place in asked if brute.matches(trees, whole[place])}
         wrong = sorted(wanted ^ (got & asked))
         assert not wrong, (rule.title, wrong[0] in wanted, whole[wrong[0]])
         matching += len(wanted)
