@@ -48,11 +48,11 @@ def rounds(draw: st.DrawFn) -> list[list[list[dict[str, Any]]]]:
     """Of each round what comes to each of three places."""
     number = 0
     found: list[list[list[dict[str, Any]]]] = []
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(2, 3))):
         found.append([])
         for place in range(3):
             rows = []
-            for deed in draw(st.lists(st.sampled_from(DEEDS), max_size=6)):
+            for deed in draw(st.lists(st.sampled_from(DEEDS), min_size=place, max_size=9)):
                 number += 1
                 rows.append({
                     "event_id": plain_id("event", str(number)),
@@ -77,31 +77,33 @@ def told(found: Found) -> tuple[Any, ...]:
     return found.signals, found.groups, found.contexts, matches
 
 
-@pytest.mark.parametrize(
-    ("plans", "most"),
-    [([PLAN] * 3, 8_192), ([PLAN] * 3, 7), ([PLAN, OTHER, PLAN], 8_192)],
-    ids=["all at once", "few at once", "two plans"],
-)
+WAYS = {
+    "all at once": ([PLAN] * 3, 8_192),
+    "few at once": ([PLAN] * 3, 7),
+    "two plans": ([PLAN, OTHER, PLAN], 8_192),
+}
+
+
 @given(stream=rounds())
-@settings(max_examples=10)
-def test_together_says_what_each_says_alone(
-    stream: list[list[list[dict[str, Any]]]], plans: list[Plan], most: int
-) -> None:
-    alone, beside = detectors(plans), detectors(plans)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partition, "LOOKED_TOGETHER", most)
-        for revision, places in enumerate(stream):
-            frames = [frame(rows) for rows in places]
-            by_itself = [
-                told(one.process(rows, [], revision))
-                for one, rows in zip(alone, frames, strict=True)
-            ]
+@settings(max_examples=6)
+def test_together_says_what_each_says_alone(stream: list[list[list[dict[str, Any]]]]) -> None:
+    alone = detectors([PLAN] * 3)
+    together = {way: detectors(plans) for way, (plans, _) in WAYS.items()}
+    for revision, places in enumerate(stream):
+        frames = [frame(rows) for rows in places]
+        by_itself = [
+            told(one.process(rows, [], revision)) for one, rows in zip(alone, frames, strict=True)
+        ]
+        for way, beside in together.items():
             begun = [
                 one.begin(rows, [], revision) for one, rows in zip(beside, frames, strict=True)
             ]
-            assert [told(one) for one in judged_together(begun)] == by_itself
-    for one, other in zip(alone, beside, strict=True):
-        assert told(one.close(99)) == told(other.close(99))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(partition, "LOOKED_TOGETHER", WAYS[way][1])
+                assert [told(one) for one in judged_together(begun)] == by_itself, way
+    closed = [told(one.close(99)) for one in alone]
+    for way, beside in together.items():
+        assert [told(one.close(99)) for one in beside] == closed, way
 
 
 def test_a_look_at_some_actions_is_of_those_alone() -> None:

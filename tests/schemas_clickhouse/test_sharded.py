@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -72,26 +73,61 @@ def ask(home: Path, asked: list[str]) -> list[str]:
     return found
 
 
-def failures(home: Path, asked: list[str]) -> list[str]:
-    answers = zip(asked, ask(home, asked), strict=True)
-    return [f"{text[:100]}: {said}" for text, said in answers if said.startswith("failed")]
+def failures(asked: list[str], answers: list[str]) -> list[str]:
+    pairs = zip(asked, answers, strict=True)
+    return [f"{text[:100]}: {said}" for text, said in pairs if said.startswith("failed")]
 
 
-def unplanned(home: Path, asked: list[str]) -> list[str]:
+def unplanned(asked: list[str], answers: list[str]) -> list[str]:
     """Failures but for this one: planning had come to asking the shards for a single value."""
-    return [one for one in failures(home, asked) if "failed: Code: 279." not in one]
+    return [one for one in failures(asked, answers) if "failed: Code: 279." not in one]
+
+
+# What is asked of the tables once they are made. An engine that starts costs more than its answers.
+QUESTIONS = {
+    "engines": (
+        "SELECT name, engine FROM system.tables WHERE database = 'tacho'"
+        " AND engine NOT IN ('View', 'MaterializedView')"
+    ),
+    "noted": "SHOW CREATE TABLE tacho.hours_changed",
+    "unlike": (
+        "SELECT replaceOne(table, '_local', '') AS base, name, type, default_expression, comment,"
+        " count() AS n FROM system.columns WHERE database = 'tacho' AND base IN"
+        " (SELECT name FROM system.tables WHERE database = 'tacho' AND engine = 'Distributed')"
+        " GROUP BY ALL HAVING n != 2"
+    ),
+    "keys": (
+        "SELECT name, engine_full, sorting_key FROM system.tables WHERE database = 'tacho'"
+        " AND engine != 'View' AND name != 'migrations'"
+    ),
+    "shapes": (
+        "SELECT table, arrayStringConcat(groupArray(concat('`', name, '` ', type)), ', '),"
+        " any(version) FROM (SELECT table, name, type, extract(engine_full,"
+        " '^ReplacingMergeTree.(\\w*)') AS version FROM system.columns AS c JOIN system.tables AS t"
+        " ON t.name = c.table AND t.database = c.database WHERE c.database = 'tacho'"
+        " AND endsWith(table, '_local') ORDER BY table, position) GROUP BY table"
+    ),
+}
+
+
+class Made(NamedTuple):
+    """All tables of a sharded cluster: the folder of their engine, and what it said of them."""
+
+    home: Path
+    said: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all tables of a sharded cluster."""
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder: Path = tmp_path_factory.mktemp("engine")
     (folder / "config").mkdir()
     (folder / "config" / "users.xml").write_text(USERS_XML)
     (folder / "config" / "engine.xml").write_text(ENGINE_XML)
-    made = [alone(one) for one in everything() if not one.startswith(FILLING)]
-    assert failures(folder, made) == []
-    return folder
+    asked = [alone(one) for one in everything() if not one.startswith(FILLING)]
+    asked += QUESTIONS.values()
+    answers = ask(folder, asked)
+    assert failures(asked, answers) == []
+    return Made(folder, dict(zip(QUESTIONS, answers[-len(QUESTIONS) :], strict=True)))
 
 
 def test_the_statements_for_a_sharded_cluster_are_ones_that_the_engine_reads(
@@ -111,47 +147,33 @@ def test_every_statement_runs_on_the_whole_cluster_and_every_place_is_said() -> 
         assert len(re.findall(r"\nENGINE = (?!Replicated\w+\('/|Distributed)", statement)) == 0
 
 
-def test_every_table_has_one_for_the_rows_of_a_shard_and_one_over_all(home: Path) -> None:
-    asked = (
-        "SELECT name, engine FROM system.tables WHERE database = 'tacho'"
-        " AND engine NOT IN ('View', 'MaterializedView')"
-    )
-    [found] = ask(home, [asked])
-    engines = dict(line.split("\t") for line in found.splitlines())
+def test_every_table_has_one_for_the_rows_of_a_shard_and_one_over_all(tables: Made) -> None:
+    engines = dict(line.split("\t") for line in tables.said["engines"].splitlines())
     local = {name + LOCAL: table.engine.split("(")[0] for name, table in TABLES.items()}
     over = dict.fromkeys(TABLES, "Distributed")
     assert engines == {**local, **over, **dict.fromkeys(EVERYWHERE, "ReplacingMergeTree")}
 
 
-def test_what_comes_to_a_shard_is_noted_on_it(home: Path) -> None:
-    [found] = ask(home, ["SHOW CREATE TABLE tacho.hours_changed"])
-    assert "TO tacho.hours_data_local" in found
-    assert "FROM tacho.actions_data_local" in found
+def test_what_comes_to_a_shard_is_noted_on_it(tables: Made) -> None:
+    assert "TO tacho.hours_data_local" in tables.said["noted"]
+    assert "FROM tacho.actions_data_local" in tables.said["noted"]
 
 
-def test_a_table_over_shards_has_the_columns_of_those_under_it(home: Path) -> None:
-    columns = (
-        "SELECT replaceOne(table, '_local', '') AS base, name, type, default_expression, comment,"
-        " count() AS n FROM system.columns WHERE database = 'tacho' AND base IN"
-        " (SELECT name FROM system.tables WHERE database = 'tacho' AND engine = 'Distributed')"
-        " GROUP BY ALL HAVING n != 2"
-    )
-    assert ask(home, [columns]) == [""]
+def test_a_table_over_shards_has_the_columns_of_those_under_it(tables: Made) -> None:
+    assert not tables.said["unlike"]
 
 
-def test_a_row_is_sent_to_a_shard_by_nothing_but_what_its_table_is_sorted_by(home: Path) -> None:
-    for table, (key, sorted_by) in keys(home).items():
+def test_a_row_is_sent_to_a_shard_by_nothing_but_what_its_table_is_sorted_by(
+    tables: Made,
+) -> None:
+    for table, (key, sorted_by) in keys(tables.said["keys"]).items():
         assert key, table
         assert set(key) <= set(sorted_by), table
 
 
-def keys(home: Path) -> dict[str, tuple[list[str], list[str]]]:
+def keys(said: str) -> dict[str, tuple[list[str], list[str]]]:
     """Table → what chooses the shard, and what its rows are sorted by."""
-    [found] = ask(home, [
-        "SELECT name, engine_full, sorting_key FROM system.tables WHERE database = 'tacho'"
-        " AND engine != 'View' AND name != 'migrations'"
-    ])  # fmt: skip
-    rows = {name: (full, by) for name, full, by in (r.split("\t") for r in found.splitlines())}
+    rows = {name: (full, by) for name, full, by in (r.split("\t") for r in said.splitlines())}
     chosen = {table: re.findall(r"cityHash64\((.+)\)\)", rows[table][0]) for table in TABLES}
     return {
         table: (chosen[table][0].split(", "), rows[table + LOCAL][1].split(", "))
@@ -159,16 +181,15 @@ def keys(home: Path) -> dict[str, tuple[list[str], list[str]]]:
     }
 
 
-def test_every_view_and_every_hunt_can_be_planned_over_shards(home: Path) -> None:
-    views = [f"EXPLAIN SELECT * FROM tacho.{view}" for view in VIEWS]
-    asked = []
+def test_every_view_and_every_hunt_can_be_planned_over_shards(tables: Made) -> None:
+    asked = [f"EXPLAIN SELECT * FROM tacho.{view}" for view in VIEWS]
     for hunt in hunts().values():
         asked += [f"SET param_{one.name} = {quoted(one.default)}" for one in hunt.parameters]
         asked.append(f"EXPLAIN {hunt.sql}")
-    assert unplanned(home, [*views, *asked]) == []
+    assert unplanned(asked, ask(tables.home, asked)) == []
 
 
-def test_what_stages_ask_of_two_tables_at_once_can_be_planned_over_shards(home: Path) -> None:
+def test_what_stages_ask_of_two_tables_at_once_can_be_planned_over_shards(tables: Made) -> None:
     """As their connections ask; by default a server refuses a subquery over shards in another."""
     key = ("t", "p", "k")
     held = Held(alerts=("a",), agents=("b",))
@@ -179,11 +200,12 @@ def test_what_stages_ask_of_two_tables_at_once_can_be_planned_over_shards(home: 
         fold.reports([key]),
     ]
     asked = [f"EXPLAIN {query}" for query in (*stored, *logs)]
-    denied = unplanned(home, asked)
+    settings = [f"SET {name} = {quoted(str(value))}" for name, value in OF_SHARDS.items()]
+    answers = ask(tables.home, [*asked, *settings, *asked])
+    denied = unplanned(asked, answers[: len(asked)])
     assert denied, "a server that never refuses would show nothing here"
     assert all("DISTRIBUTED_IN_JOIN_SUBQUERY_DENIED" in one for one in denied)
-    settings = [f"SET {name} = {quoted(str(value))}" for name, value in OF_SHARDS.items()]
-    assert unplanned(home, [*settings, *asked]) == []
+    assert unplanned([*settings, *asked], answers[len(asked) :]) == []
 
 
 def test_unsharded_statements_are_those_of_the_file() -> None:
@@ -208,16 +230,9 @@ BEFORE = (
 )  # fmt: skip
 
 
-def shapes(home: Path) -> dict[str, tuple[str, str]]:
+def shapes(said: str) -> dict[str, tuple[str, str]]:
     """Table → its columns and types, and the column that says which copy of a row holds."""
-    [found] = ask(home, [
-        "SELECT table, arrayStringConcat(groupArray(concat('`', name, '` ', type)), ', '),"
-        " any(version) FROM (SELECT table, name, type, extract(engine_full,"
-        " '^ReplacingMergeTree.(\\w*)') AS version FROM system.columns AS c JOIN system.tables AS t"
-        " ON t.name = c.table AND t.database = c.database WHERE c.database = 'tacho'"
-        " AND endsWith(table, '_local') ORDER BY table, position) GROUP BY table"
-    ])  # fmt: skip
-    rows = (line.split("\t") for line in found.splitlines())
+    rows = (line.split("\t") for line in said.splitlines())
     return {
         name.removesuffix(LOCAL): (columns, "" if version == "PARTITION" else version)
         for name, columns, version in rows
@@ -254,8 +269,8 @@ def parted(table: str, key: list[str], shape: tuple[str, str]) -> list[str]:
     return made
 
 
-def test_copies_of_a_row_meet_on_one_shard_and_are_shown_once(home: Path) -> None:
-    shape, chosen = shapes(home), keys(home)
+def test_copies_of_a_row_meet_on_one_shard_and_are_shown_once(tables: Made) -> None:
+    shape, chosen = shapes(tables.said["shapes"]), keys(tables.said["keys"])
     made = [one for table in TABLES for one in parted(table, chosen[table][0], shape[table])]
     asked = [
         f"SELECT count(), sum(cityHash64(*)) FROM whole.{name} FINAL"
@@ -265,7 +280,7 @@ def test_copies_of_a_row_meet_on_one_shard_and_are_shown_once(home: Path) -> Non
         f"SELECT (SELECT count() FROM shard_0.{table}{LOCAL}) BETWEEN 1 AND {THINGS * COPIES - 1}"
         for table in TABLES
     ]
-    answers = ask(home, [*BEFORE, *made, *asked])
+    answers = ask(tables.home, [*BEFORE, *made, *asked])
     assert [one for one in answers[: -len(asked)] if one] == []
     shown = answers[-len(asked) :]
     for at, table in enumerate(TABLES):
