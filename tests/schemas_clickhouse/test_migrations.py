@@ -146,7 +146,7 @@ def test_what_was_stored_and_rolled_up_before_their_feeds_is_in_them(empty: Conn
 def test_hours_that_were_rolled_up_in_another_shape_are_read_from_their_actions(
     course: Course,
 ) -> None:
-    assert "otherwise" not in dict(course.counted[0])
+    assert ("otherwise", 1) not in course.counted[0]
     assert course.counted[1:] == [[("before", 1), ("otherwise", 1)]] * 2
     # An hour of both; or two, where the clock struck between them.
     assert course.rolled_up in (1, 2)
