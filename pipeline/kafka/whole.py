@@ -75,7 +75,7 @@ def bounds(consumer: Consumer, at: TopicPartition) -> tuple[int, int]:
 def _until(consumer: Consumer, at: TopicPartition, end: int, at_most: int) -> Iterator[Message]:
     silent = read = 0
     while consumer.position([at])[0].offset < end and read < at_most:
-        messages = consumer.consume(READ_AT_ONCE, 1.0)
+        messages = _some(consumer)
         read += len(messages)
         # The end of a compacted log may be a gap: nothing more comes, though the position stays
         # short of it.
@@ -85,3 +85,11 @@ def _until(consumer: Consumer, at: TopicPartition, end: int, at_most: int) -> It
                 f"{at.topic}/{at.partition} cannot be read to its end: the broker does not answer"
             )
         yield from (message for message in messages if message.error() is None)
+
+
+def _some(consumer: Consumer) -> list[Message]:
+    """What is there, at most `READ_AT_ONCE`; none if nothing comes within a second. Whoever asks
+    librdkafka for more than there is waits all of its time for the rest.
+    """
+    first = consumer.poll(1.0)
+    return [] if first is None else [first, *consumer.consume(READ_AT_ONCE - 1, 0)]
