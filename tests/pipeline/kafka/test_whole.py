@@ -44,7 +44,7 @@ PLACE = TopicPartition("agent.checkpoints", 3)
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
 def test_every_record_is_read_without_waiting_for_a_full_batch(count: int) -> None:
-    records = [Record() for _ in range(count)]
+    records: list[Any] = [Record() for _ in range(count)]
     log: Any = Log(*records)
     assert list(whole._until(log, PLACE, count, at_most=1_000)) == records
 
