@@ -68,7 +68,11 @@ _WISHES = re.compile(
     r"|\b(?:expected|supposed|meant|obliged|asked|invited|advised|encouraged|welcome) to\b"
     r"|\b(?:you|assistants?|agents?|readers?|whoever|anyone|everyone) (?:is|are|may|might|shall"
     r"|ought|needs?)\b|\b(?:outstanding|still (?:missing|open|to be|needs?|without)"
-    r"|not yet|is to|are to|appreciate|mind|favou?r|wish|hope)\b",
+    r"|not yet|is to|are to|appreciate|mind|favou?r|wish|hope"
+    # What is wanting, and what something else hangs on.
+    r"|pending|due|overdue|await(?:s|ing)?|missing|lacks?|has no|without|so far|wanted|unless|until"
+    r"|as long as|once|subject to|condition(?:al|ed)? (?:up)?on|depends on|in (?:return|exchange)"
+    r" for)\b",
     re.IGNORECASE,
 )
 # A name of several words without blanks, as a program has it.
@@ -79,7 +83,7 @@ _CALLED = re.compile(
 MAX_NAMED = 20
 # Words between what is done and whom it is done to.
 _TOWARDS = re.compile(
-    r"\b(?:to|at|with|via|for|as) [\"'<(]?[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.IGNORECASE
+    r"(?:\b(?:to|at|with|via|for|as)|->|=>|→) [\"'<(]?[\w.+-]{1,64}@[\w-]{1,63}\.\w", re.IGNORECASE
 )
 
 
