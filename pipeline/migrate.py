@@ -31,7 +31,7 @@ from tachograph.pipeline.store.tables_actions import PARTITIONS
 log = get("migrate")
 
 WAIT_FOR_SERVER_S = 60.0
-# Of a statement that reads what is stored already, a partition of actions at a time.
+# Of a statement that reads what is stored already; of actions a partition at a time.
 FILL_TIMEOUT_S = 580
 ANSWER_TIMEOUT_S = 600
 _ALL_ACTIONS = re.compile(r"\nFROM tacho\.actions_data\n(?:WHERE (.*)\Z|(?=GROUP BY ))")
@@ -204,21 +204,25 @@ def apply(
 def pieces(statement: str) -> Iterator[str]:
     """A statement, or what it is put together from where it reads all actions: a piece for each
     partition, so that none takes longer than a week of actions does. An index of what is stored
-    is made in the background.
+    is made in the background. What fills a table may take longer than other statements.
     """
     if _OF_STORED.search(statement):
         yield f"{statement}\nSETTINGS mutations_sync = 0"
         return
-    found = _ALL_ACTIONS.search(statement)
-    if not found or not statement.startswith("INSERT INTO "):
+    if not statement.startswith("INSERT INTO "):
         yield statement
+        return
+    limit = f"SETTINGS max_execution_time = {FILL_TIMEOUT_S}"
+    found = _ALL_ACTIONS.search(statement)
+    if not found:
+        yield f"{statement}\n{limit}"
         return
     head, tail = statement[: found.start()], statement[found.end() :]
     among = f" AND ({found[1]})" if found[1] else ""
     for number in range(PARTITIONS):
         yield (
-            f"{head}\nFROM tacho.actions_data\nWHERE _partition_id = '{number}'{among}\n{tail}\n"
-            f"SETTINGS max_execution_time = {FILL_TIMEOUT_S}"
+            f"{head}\nFROM tacho.actions_data\nWHERE _partition_id = '{number}'{among}\n"
+            f"{tail}\n{limit}"
         )
 
 

@@ -23,17 +23,23 @@ SHOWN_ALERTS = 60
 SHOWN_JOINS = 30
 SHOWN_INCIDENTS = 1_000
 
-# What an action shares with others, by the kind that a join names.
-_SHARED = """arrayJoin(arrayFilter(one -> one.2 != '', [
-    ('content', tool_result_hash), ('content', content_hash),
-    ('credential', credential_id), ('credential', credential_fingerprint),
-    ('target', target_domain), ('target', target_ip),
-    ('delegation', if(length(delegation_chain) > 1, delegation_chain[1], '')),
-    ('principal', principal_id)]))"""
+# Kind of a join → where an action says it.
+_SHARED: Final = {
+    "content": ("tool_result_hash", "content_hash"),
+    "delegation": ("if(length(delegation_chain) > 1, delegation_chain[1], '')",),
+    "principal": ("principal_id",),
+}
+# Kind of a join → as what it was touched.
+_ROLLED: Final = {"credential": "credential", "target": "host"}
+_BEGIN: Final = "{begin:DateTime64(6, 'UTC')} - 86400"
+_END: Final = "{end:DateTime64(6, 'UTC')} + 86400"
+# Of its alerts, in which a text that joins them is looked for.
+MAX_EVENTS = 2_000
 _TOUCHED: Final = Table(
     "SELECT touched_type, touched, uniqExact(agent_id) AS agents, sum(actions) AS actions,"
     " sum(not_done) AS not_done, sum(bytes_out) AS bytes_out FROM tacho.blast_radius"
-    " WHERE agent_id IN {agents:Array(String)}"
+    " WHERE agent_id IN {agents:Array(String)} AND (partition_key = '' OR partition_key IN"
+    " (SELECT partition_key FROM tacho.actions_data WHERE agent_id IN {agents:Array(String)}))"
     " AND last_seen >= {since:DateTime64(6, 'UTC')} AND touched_type NOT IN ('model', 'secret')"
     " GROUP BY touched_type, touched ORDER BY agents DESC, actions DESC, touched LIMIT 25",
     {"touched_type": "kind", "touched": "what", "agents": "agents", "actions": "actions",
@@ -129,25 +135,27 @@ def _facts(incident: Row, rows: list[Row]) -> Facts:
 
 
 def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
-    """Joins with what they do not say themselves: how a text begins, and who else touched it."""
+    """Joins with what they do not say themselves: how a text begins, and who else touched it, from
+    a day before to a day after. Copies of an action are not told apart: they say the same of that.
+    """
     values = [one["value"] for one in joins]
-    asked: dict[str, Any] = {"values": values, "since": incident["first_seen"]}
-    since = "event_time >= {since:DateTime64(6, 'UTC')} - toIntervalDay(1)"
+    asked: dict[str, Any] = {
+        "values": values,
+        "begin": incident["first_seen"],
+        "end": incident["last_seen"],
+    }
+    when = f"event_time >= {_BEGIN} AND event_time <= {_END}"
     texts = reader.rows(
         "SELECT hash, any(text) AS text FROM (SELECT if(tool_result_hash IN {values:Array(String)},"  # noqa: S608 - our text
         " (tool_result_hash, tool_result), (content_hash, content_text)) AS pair,"
-        " pair.1 AS hash, leftUTF8(pair.2, 120) AS text FROM tacho.actions"
-        f" WHERE {since}) WHERE hash IN {{values:Array(String)}} GROUP BY hash",
-        asked,
+        " pair.1 AS hash, leftUTF8(pair.2, 120) AS text FROM tacho.actions_data"
+        f" WHERE {when} AND event_id IN (SELECT arrayJoin(event_ids) FROM tacho.alerts"
+        f" WHERE alert_id IN {{ids:Array(String)}} LIMIT {MAX_EVENTS}))"
+        " WHERE hash IN {values:Array(String)} GROUP BY hash",
+        {**asked, "ids": incident["alert_ids"]},
     )
-    touched = reader.rows(
-        "SELECT share.1 AS kind, share.2 AS value, uniqExact(agent_id) AS agents FROM"  # noqa: S608 - our text
-        f" (SELECT agent_id, {_SHARED} AS share FROM tacho.actions WHERE {since})"
-        " WHERE share.2 IN {values:Array(String)} GROUP BY share",
-        asked,
-    )
+    agents_of = _agents_of(reader, {one["kind"] for one in joins}, when, asked)
     text_of = {row["hash"]: row["text"] for row in texts}
-    agents_of = {(row["kind"], row["value"]): row["agents"] for row in touched}
     return [
         {
             **one,
@@ -158,6 +166,35 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
         }
         for one in joins
     ]
+
+
+def _agents_of(
+    reader: Reader, kinds: set[str], when: str, asked: dict[str, Any]
+) -> dict[tuple[str, str], int]:
+    """(kind, value) → agents that touched it. Of actions only the columns are read that are asked
+    about, and none where a roll-up knows it.
+    """
+    parts = [
+        f"SELECT '{kind}' AS kind, {column} AS value, agent_id FROM tacho.actions_data"  # noqa: S608 - our text
+        f" WHERE {when} AND value IN {{values:Array(String)}} AND agent_id != ''"
+        for kind in sorted(kinds & _SHARED.keys())
+        for column in _SHARED[kind]
+    ]
+    parts += [
+        f"SELECT '{kind}' AS kind, touched AS value, agent_id FROM tacho.touches_by_hour"  # noqa: S608 - our text
+        f" WHERE touched IN {{values:Array(String)}} AND touched_type = '{touched_type}'"
+        f" AND hour >= toStartOfHour({_BEGIN}) AND hour <= {_END}"
+        for kind, touched_type in _ROLLED.items()
+        if kind in kinds
+    ]
+    if not parts:
+        return {}
+    rows = reader.rows(
+        "SELECT kind, value, uniqExact(agent_id) AS agents"  # noqa: S608 - our text
+        f" FROM ({' UNION ALL '.join(parts)}) GROUP BY kind, value",
+        asked,
+    )
+    return {(row["kind"], row["value"]): row["agents"] for row in rows}
 
 
 def _joins(joins: list[Row]) -> Grid:

@@ -282,7 +282,9 @@ GROUP BY tenant, rule.rule_id""",
 
 DROPPED_OR_LATE = View(
     "dropped_or_late",
-    """What was dropped, refused, late or far from its time, and when: what may be incomplete.""",
+    """What was dropped, refused, late or far from its time, and when: what may be incomplete.
+What came late is little, and is chosen before copies are told apart (PREWHERE): an action that was
+sent again and came late then counts, though its earlier report is the one shown.""",
     [
         TENANT,
         _column("hour", "DateTime('UTC')", "when it was noticed, to the hour [UTC]"),
@@ -297,7 +299,7 @@ DROPPED_OR_LATE = View(
         if(source_id != '', source_id, source_kind) AS source, count() AS count,
         concat('event times ', toString(min(event_time)), ' to ', toString(max(event_time)))
             AS detail
-    FROM tacho.actions WHERE late OR far
+    FROM tacho.actions_data FINAL PREWHERE late OR far WHERE twin_of = ''
     GROUP BY tenant, hour, what, source
     UNION ALL
     SELECT tenant, toStartOfHour(observed_time) AS hour, concat('refused: ', reason) AS what,

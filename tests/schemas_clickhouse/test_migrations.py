@@ -341,6 +341,18 @@ def test_an_index_of_what_is_stored_is_made_in_the_background(layout: Layout) ->
     assert all(piece.endswith("\nSETTINGS mutations_sync = 0") for piece in made)
 
 
+def test_what_fills_a_table_from_another_has_the_time_for_it() -> None:
+    fills = [
+        piece
+        for migration in migrations()
+        for statement in Layout().statements(migration.text)
+        for piece in pieces(statement)
+        if piece.startswith("INSERT ")
+    ]
+    assert fills
+    assert all("\nSETTINGS max_execution_time = " in piece for piece in fills)
+
+
 @pytest.mark.parametrize(
     ("tables", "sharded", "there"),
     [(ALONE, True, "are not sharded"), (SPREAD, False, "are sharded")],

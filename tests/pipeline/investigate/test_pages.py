@@ -235,6 +235,8 @@ def test_an_incident_joins_agents_by_the_mail_that_came_to_both(tacho: Tacho) ->
     [joins] = blocks["What joins them"]
     shared = {row[0]: row[1] for row in joins["rows"]}
     assert shared["content"].startswith("“Invoice 4711 is attached.")
+    others = dict(zip(joins["columns"], joins["rows"][0], strict=True))
+    assert others["agents that touched it"] == "2"
     [alerts] = blocks["Alerts"]
     assert {row[1] for row in alerts["rows"]} == {ALERT, plain_id("alert of the shop")}
     assert page["id"] == ALERT, "the earliest alert gives the name"
