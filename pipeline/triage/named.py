@@ -24,7 +24,11 @@ _WHEN = re.compile(
 _SHORT_NUMBER = re.compile(r"\W*\d{1,5}\W*")
 _NAMING = re.compile(r"[\d@/‹]|\w\.\w")
 # Of places: many share one, and what was reached joins as a target.
-_PLACE = re.compile(r"[@/‹]|\.[a-z]{2}|\d(?:\.\d{1,3}){3}")
+_PLACE = re.compile(
+    r"[@/‹]|\.[a-z]{2}|\d(?:\.\d{1,3}){3}"
+    # An address of IPv6, bare or in brackets.
+    r"|(?:^|\[)(?:(?:[\da-fA-F]{1,4}:){7}[\da-fA-F]{1,4}|[\da-fA-F:]*::[\da-fA-F:.]*)(?:[\]%]|$)"
+)
 
 
 def named(values: str) -> Iterator[str]:

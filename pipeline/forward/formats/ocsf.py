@@ -227,8 +227,14 @@ def _finding_info(alert: Alert) -> dict[str, Any]:
         **_listed("related_analytics", others),
         **_listed("attacks", attacks),
         **_listed("tags", tags),
-        **_listed("related_events", [{"uid": event_id} for event_id in alert.event_ids]),
+        **_listed("related_events", _related(alert)),
     }
+
+
+def _related(alert: Alert) -> list[dict[str, Any]]:
+    """Its incident, which is no event of OCSF but a finding beside it, then its events."""
+    incident = [{"uid": alert.incident_id, "type": "Incident"}] if alert.incident_id else []
+    return [*incident, *({"uid": event_id} for event_id in alert.event_ids)]
 
 
 def _analytic(rule: RuleHit) -> dict[str, Any]:

@@ -132,7 +132,10 @@ def test_the_example_carries_its_evidence_and_captured_state() -> None:
         "sub_technique": {"uid": "AML.T0051.001"},
     }
     assert {"name": "owasp_llm", "value": "LLM01"} in info["tags"]
-    assert len(info["related_events"]) == 3
+    assert info["related_events"] == [
+        {"uid": example.incident_id, "type": "Incident"},
+        *({"uid": event_id} for event_id in example.event_ids),
+    ]
     assert event["evidences"][0]["actor"]["user"]["name"] == "dana@acme.example"
     assert event["evidences"][1]["data"]["file_path"] == "/srv/billing/.env"
     assert event["resources"] == [

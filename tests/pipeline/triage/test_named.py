@@ -21,6 +21,11 @@ ACCOUNT = "xk4410077321"
         ("shop.example/sale, ann@mail.example", {"ann@mail.example, shop.example/sale"}),
         ("203.0.113.9", {"203.0.113.9"}), ("192.168.100.200", {"192.168.100.200"}),
         (f"203.0.113.9, {ACCOUNT}", {f"203.0.113.9, {ACCOUNT}", ACCOUNT}),
+        *(
+            (f"{place}, {ACCOUNT}", {f"{place}, {ACCOUNT}", ACCOUNT})
+            for place in ("2001:db8::1234:5678", "[2001:db8::1234:5678]:443",
+                          "2001:db8:0:0:1:2:3456:7890")
+        ),
         # Dates, words and short numbers name nothing.
         ("2031-02-28", set()), ("31.12.2031., 2031/02/28t18:30", set()),
         ("20310228, 28/02/2031 18:30", set()), ("file, phone number", set()),
