@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.hung import SHARED_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
+# Each of the five processes would import every other plugin that is installed.
+PYTEST = (sys.executable, "-m", "pytest", "-p", "xdist", "-p", "timeout")
 HANGS = """
 import pytest, time
 
@@ -24,9 +26,14 @@ def test_a_test_that_hangs_fails_and_the_run_goes_on(tmp_path: Path) -> None:
         (tmp_path / name).write_text(HANGS.format(timeout_s=timeout_s))
     (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 60\ntimeout_method = thread\n")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "tests.hung", "-q"],
+        [*PYTEST, "-n", "2", "--dist", "loadfile", "-p", "tests.hung", "-q"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), SHARED_FOLDER: str(tmp_path)},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            SHARED_FOLDER: str(tmp_path),
+        },
         capture_output=True,
         text=True,
         timeout=200,
