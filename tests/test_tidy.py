@@ -1,6 +1,7 @@
 """House rules that no linter knows: sizes, directions of import, and what may be committed."""
 
 import ast
+import gc
 import re
 import subprocess
 from collections.abc import Iterator
@@ -108,6 +109,17 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 def _in_a_repository() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("what is committed can only be checked in a git clone")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _all_syntax_is_kept() -> Iterator[None]:
+    """A million nodes that live until the last test: to look for garbage among them takes twice as
+    long as to make them.
+    """
+    gc.disable()
+    yield
+    syntax.cache_clear()
+    gc.enable()
 
 
 def test_functions_fit_on_a_screen() -> None:
