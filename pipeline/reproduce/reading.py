@@ -1,5 +1,6 @@
 """What ClickHouse keeps of an alert: its record, its signals, their events or decisions."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -12,13 +13,14 @@ from tachograph.pipeline.backtest.actions import as_actions, time_sql
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
-from tachograph.schemas.alert import Alert, Signal
+from tachograph.schemas.alert import SEVERITIES, Alert, Signal
 from tachograph.schemas.batch import COLUMNS
 from tachograph.schemas.codec import InvalidRecord, decode
 from tachograph.schemas.records import Health
 
 MAX_EVENTS: Final = 50_000
 MAX_ALERTS: Final = 2_000
+_SEVERITIES: Final = ", ".join(map(quoted, SEVERITIES))
 # Of one alert; more are not told by it either.
 MAX_SIGNALS: Final = 100
 
@@ -87,15 +89,23 @@ class Evidence:
         )  # fmt: skip
 
     def alerts_from(self, moment: datetime, tenant: str) -> list[Alert]:
-        """Revisions of alerts of the tenant that were made in the hour from `moment` on."""
+        """Revisions of open alerts of the tenant's agents that were made in the hour from `moment`
+        on: the gravest, where there are too many. What cannot be read is left out.
+        """
         rows = self._connection.rows(
             "SELECT record FROM tacho.alerts_log"  # noqa: S608 - values are quoted
             f" WHERE tenant = {quoted(tenant)} AND updated_at >= {time_sql(moment)}"
             f" AND updated_at < {time_sql(moment + timedelta(hours=1))} AND record != ''"
+            " AND status = 'open' AND agent_id != ''"
+            f" ORDER BY indexOf([{_SEVERITIES}], toString(severity)) DESC, alert_id, revision DESC"
             f" LIMIT {MAX_ALERTS}"
         )
-        records = [row[0] if isinstance(row[0], bytes) else str(row[0]).encode() for row in rows]
-        return [decode(Alert, record) for record in records]
+        found = []
+        for (record,) in rows:
+            with contextlib.suppress(InvalidRecord):
+                text = record if isinstance(record, bytes) else str(record).encode()
+                found.append(decode(Alert, text))
+        return found
 
     def _sessions(self, signal: Signal) -> pl.DataFrame | None:
         """All of the sessions that its events are of: an order may be given in one and obeyed in

@@ -25,7 +25,7 @@ from tachograph.pipeline.control.keys import Signer
 from tachograph.pipeline.errors import Refused, RetryLater, TachoError
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.triage.desk import Arrival, Outcome, Refusal, judge
-from tachograph.pipeline.triage.entry import Entry
+from tachograph.pipeline.triage.entry import Entry, over_ms_of
 from tachograph.pipeline.triage.letters import Letters
 from tachograph.pipeline.triage.policy import Policy
 from tachograph.pipeline.triage.reading import Reading, expired, first_from
@@ -230,7 +230,8 @@ class Adapter:
 
     def _hold(self, key: str, value: bytes, entry: Entry) -> None:
         self._table.data[key.encode()] = value
-        self._shelf.touch(key.encode(), entry.partition, entry.touched_ms, len(value))
+        over_ms = over_ms_of(entry)
+        self._shelf.touch(key.encode(), entry.partition, entry.touched_ms, len(value), over_ms)
         self._cache.pop(key, None)
         if len(value) <= CACHED_BYTES:
             self._cache[key] = entry
@@ -337,7 +338,7 @@ class Adapter:
             if entry is None or entry.partition not in owned:
                 self._table.data.pop(key, None)
                 continue
-            kept.append((key, entry.partition, entry.touched_ms, len(payload)))
+            kept.append((key, entry.partition, entry.touched_ms, len(payload), over_ms_of(entry)))
             if key in self._table.behind:
                 behind.append(_change(key, payload, entry.partition, entry))
         self._shelf.rebuild(kept)

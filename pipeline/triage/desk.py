@@ -74,7 +74,9 @@ class Outcome(msgspec.Struct):
         self.alerts += other.alerts
         self.members += other.members
         self.directives += other.directives
-        self.groups += other.groups
+        # A flood of alerts that say the same of it says it once.
+        said = {group.group_id for group in self.groups}
+        self.groups += [group for group in other.groups if group.group_id not in said]
         self.entries |= other.entries
         self.refusals += other.refusals
         self.known += other.known

@@ -70,6 +70,12 @@ def fresh(record: TriageRecord) -> Entry:
     return Entry(tenant=record.tenant, entity=record.entity, bucket_start=record.bucket_start)
 
 
+def over_ms_of(entry: Entry) -> int:
+    """When the longest bucket of its groups is over, in milliseconds since 1970."""
+    longest_s = max((group.bucket_s for group in entry.groups.values()), default=0)
+    return int((entry.bucket_start.timestamp() + longest_s) * 1000)
+
+
 def apply(entry: Entry, record: TriageRecord) -> Entry:
     """The entry with one more record; the same entry when it was known. Raises Refused."""
     if isinstance(record, SignalGroup):

@@ -2,7 +2,8 @@
 
 It is said as what triage reads, a signal group, of the tenant as a whole: whether one alert or a
 thousand lack it, the first of an hour is news and the others are known. All hours of a day make one
-alert. Everything in it follows from tenant and hour, so that a repeated one changes nothing.
+alert. Everything in it follows from tenant, hour and whether the alert is synthetic, so that a
+repeated one changes nothing and a made-up one is told apart.
 """
 
 from datetime import datetime
@@ -59,13 +60,13 @@ def told_of(alert: Alert, policy: Policy, at: datetime) -> list[SignalGroup]:
         return []
     if not lacking(alert.state, answered=alert.stage == "answered"):
         return []
-    return [_group(alert.tenant, at)]
+    return [_group(alert.tenant, at, synthetic=alert.synthetic)]
 
 
-def _group(tenant: str, at: datetime) -> SignalGroup:
+def _group(tenant: str, at: datetime, *, synthetic: bool) -> SignalGroup:
     hour = at.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0)
-    same = (tenant, RULE_ID, _VERSION, hour.isoformat())
+    same = (tenant, RULE_ID, _VERSION, hour.isoformat(), *["synthetic"][:synthetic])
     signal = Signal(
         signal_id=plain_id("signal", *same),
         revision=0,
@@ -93,6 +94,7 @@ def _group(tenant: str, at: datetime) -> SignalGroup:
         ),
         witness=Witness(window={"hour": hour.isoformat()}),
         runbook=_RUNBOOK,
+        synthetic=synthetic,
     )
     return SignalGroup(
         group_id=plain_id("group", *same),

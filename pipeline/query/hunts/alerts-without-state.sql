@@ -37,7 +37,7 @@ SELECT
     max(last_seen) AS newest
 FROM tacho.alerts
 WHERE last_seen >= now() - toIntervalHour({hours:UInt32})
-    AND entity != 'alerts:state'
+    AND agent_id != '' AND NOT replay
     AND indexOf(['informational', 'low', 'medium', 'high', 'critical'], toString(severity))
         >= indexOf(['informational', 'low', 'medium', 'high', 'critical'], {severity:String})
 GROUP BY agent_id

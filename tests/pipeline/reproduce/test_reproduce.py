@@ -419,6 +419,30 @@ def test_an_alert_on_alerts_without_state_is_made_again_of_the_alerts_of_its_hou
     assert incomplete_again(signal, [other_hour]).status == "partial"
 
 
+def test_of_the_stored_alerts_of_an_hour_those_are_read_that_may_be_told_of(
+    store: Store, clickhouse: ClickHouseSettings, tenant: str
+) -> None:
+    bare = Alert(
+        alert_id=plain_id("bare", tenant), revision=1, tenant=tenant, status="open",
+        stage="unanswered", title="t", severity="high", risk=1, risk_category="governance",
+        rules=[], first_seen=at(0), last_seen=at(0), created_at=at(0), updated_at=at(0),
+        entity="x", agent_id="x", reasons=[], signal_ids=[], event_ids=[], signal_count=1,
+    )  # fmt: skip
+    [group] = told_of(bare, Policy(), at(0))
+    changes: list[dict[str, Any]] = [
+        {"revision": 2, "status": "retracted"},
+        {"alert_id": plain_id("own", tenant), "agent_id": None},
+        {"alert_id": plain_id("late", tenant), "updated_at": at(2 * 3_600)},
+        {"alert_id": plain_id("low", tenant), "severity": "low"},
+    ]
+    others = [msgspec.structs.replace(bare, **one) for one in changes]
+    store([bare, *others])
+    with Connection(clickhouse, reads_only=True) as connection:
+        found = Evidence(connection, []).alerts_from(group.first_seen, tenant)
+    assert found == [bare, others[-1]]
+    assert incomplete_again(group.samples[0], found).status == "same"
+
+
 @pytest.mark.slow
 def test_the_shipped_pack_reproduces_its_own_signals() -> None:
     pack = load_pack()

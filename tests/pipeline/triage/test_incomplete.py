@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from tachograph.pipeline.triage.desk import Arrival, Outcome, judge
+from tachograph.pipeline.triage.entry import apply, fresh, over_ms_of
 from tachograph.pipeline.triage.incomplete import ENTITY, NEEDED, RULE_ID, lacking, told_of
 from tachograph.pipeline.triage.policy import Capture, Policy
 from tachograph.schemas.alert import Alert, SignalGroup, StateSnapshot
@@ -97,6 +98,28 @@ def test_it_follows_from_tenant_and_hour_alone() -> None:
     assert later.bucket_start == first.bucket_start == datetime(2026, 11, 22, tzinfo=UTC)
     [elsewhere] = told_of(alert(tenant="b"), Policy(), NOON)
     assert elsewhere.group_id != first.group_id
+
+
+def test_what_is_made_up_is_told_apart() -> None:
+    [real] = told_of(alert(), Policy(), NOON)
+    [made_up] = told_of(alert(synthetic=True), Policy(), NOON)
+    assert made_up.group_id != real.group_id
+    outcomes = judged(_arrival(made_up, 0), _arrival(real, 1))
+    assert [one.synthetic for outcome in outcomes for one in outcome.alerts] == [True, False]
+
+
+def test_a_flood_says_it_once() -> None:
+    many = [make.group("r", entity=f"agent {at}") for at in range(3)]
+    policy = Policy(capture=Capture(enabled=False))
+    arrivals = [_arrival(one, offset) for offset, one in enumerate(many)]
+    outcome = judge(arrivals, lambda _key: None, policy)
+    assert (len(outcome.alerts), len(outcome.groups)) == (3, 1)
+
+
+def test_its_entry_is_kept_until_the_day_is_over() -> None:
+    [group] = told_of(alert(), Policy(), NOON)
+    over = over_ms_of(apply(fresh(group), group))
+    assert over == datetime(2026, 11, 23, tzinfo=UTC).timestamp() * 1000
 
 
 def test_an_agent_that_did_not_answer_gives_one_alert_a_day_and_none_about_itself() -> None:
