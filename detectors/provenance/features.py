@@ -335,7 +335,9 @@ def _detour(known: Known, asked: Asked, sentence: Sentence) -> bool:
     return any(
         one in sentence.own_text
         and not known.had_before(one, came)
-        and wish.words.isdisjoint(stems(one) - STOP)
+        # A word that names nothing ("all") is nobody's.
+        and (words := stems(one) - STOP)
+        and wish.words.isdisjoint(words)
         for one in asked.led
     )
 

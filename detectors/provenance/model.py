@@ -124,8 +124,9 @@ def decoded(content: bytes) -> Model:
     unknown = set(model.features) - set(NAMES)
     if unknown:
         raise BadModel(f"features that nobody computes: {sorted(unknown)}")
-    if not set(model.sure) <= set(model.features):
-        raise BadModel("sure of what is no feature of the model")
+    # Named twice it would weigh twice, which `silent_without` does not count with.
+    if not set(model.sure) <= set(model.features) or len(set(model.sure)) < len(model.sure):
+        raise BadModel("sure of what is no feature of the model, or twice of one")
     if not all(_sound(tree, len(model.features)) for tree in model.trees):
         raise BadModel("a tree whose nodes do not lead down to a leaf")
     return model

@@ -141,6 +141,7 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
     values = [one["value"] for one in joins]
     asked: dict[str, Any] = {
         "values": values,
+        "tenant": incident["tenant"],
         "begin": incident["first_seen"],
         "end": incident["last_seen"],
     }
@@ -149,7 +150,8 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
         "SELECT hash, any(text) AS text FROM (SELECT if(tool_result_hash IN {values:Array(String)},"  # noqa: S608 - our text
         " (tool_result_hash, tool_result), (content_hash, content_text)) AS pair,"
         " pair.1 AS hash, leftUTF8(pair.2, 120) AS text FROM tacho.actions_data"
-        f" WHERE {when} AND event_id IN (SELECT arrayJoin(event_ids) FROM tacho.alerts"
+        f" WHERE {when} AND tenant = {{tenant:String}} AND event_id IN"
+        " (SELECT arrayJoin(event_ids) FROM tacho.alerts"
         f" WHERE alert_id IN {{ids:Array(String)}} LIMIT {MAX_EVENTS}))"
         " WHERE hash IN {values:Array(String)} GROUP BY hash",
         {**asked, "ids": incident["alert_ids"]},
@@ -177,13 +179,14 @@ def _agents_of(
     parts = [
         f"SELECT '{kind}' AS kind, {column} AS value, agent_id FROM tacho.actions_data"  # noqa: S608 - our text
         f" WHERE {when} AND value IN {{values:Array(String)}} AND agent_id != ''"
+        " AND tenant = {tenant:String}"
         for kind in sorted(kinds & _SHARED.keys())
         for column in _SHARED[kind]
     ]
     parts += [
         f"SELECT '{kind}' AS kind, touched AS value, agent_id FROM tacho.touches_by_hour"  # noqa: S608 - our text
         f" WHERE touched IN {{values:Array(String)}} AND touched_type = '{touched_type}'"
-        f" AND hour >= toStartOfHour({_BEGIN}) AND hour <= {_END}"
+        f" AND hour >= toStartOfHour({_BEGIN}) AND hour <= {_END} AND tenant = {{tenant:String}}"
         for kind, touched_type in _ROLLED.items()
         if kind in kinds
     ]

@@ -23,6 +23,7 @@ def damaged(**changes: object) -> bytes:
         damaged(format=0),
         damaged(features=["nobody computes this"]),
         damaged(sure=["nobody computes this"]),
+        damaged(sure=["ordered", "ordered"]),
         damaged(
             trees=[{"feature": [0], "threshold": [1], "left": [0], "right": [0], "value": [0]}]
         ),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.investigate import incident
 from tachograph.pipeline.investigate.command import page_of
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
 from tachograph.pipeline.investigate.usual import sparkline
@@ -240,6 +241,16 @@ def test_an_incident_joins_agents_by_the_mail_that_came_to_both(tacho: Tacho) ->
     [alerts] = blocks["Alerts"]
     assert {row[1] for row in alerts["rows"]} == {ALERT, plain_id("alert of the shop")}
     assert page["id"] == ALERT, "the earliest alert gives the name"
+
+
+def test_agents_of_other_tenants_are_not_counted_among_those_that_touched_it(
+    reader: Reader,
+) -> None:
+    elsewhere = incident.one(reader, ALERT) | {"tenant": "another"}
+    [joins] = section(incident.page(reader, elsewhere), "What joins them")
+    assert joins.rows
+    # A column of which nothing is known is not shown.
+    assert "agents that touched it" not in joins.columns
 
 
 def test_the_incident_of_any_of_its_alerts_is_the_same_page(tacho: Tacho, tmp_path: Path) -> None:
