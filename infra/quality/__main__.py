@@ -15,7 +15,7 @@ from infra.quality import misuse, speed
 from infra.quality.data import sets
 from infra.quality.evaluate import chosen, final, left_out
 from infra.quality.fit import Levels
-from infra.quality.report import others, suites, timing
+from infra.quality.report import confusion, others, suites, timing
 from infra.quality.traces import ROOT, TRACES
 from tachograph.detectors.provenance.model import FILE, decoded
 
@@ -45,7 +45,7 @@ def main() -> int:
     model = decoded(FILE.read_bytes())
     levels = Levels(model.high, model.medium)
     page = PAGE.read_text(encoding="utf-8")
-    tables = {"suites": suites, "others": others, "timing": timing}
+    tables = {"suites": suites, "confusion": confusion, "others": others, "timing": timing}
     made = {name: table(data, found, levels) for name, table in tables.items()}
     made |= {"misuse": misuse.measured(), "speed": speed.table()}
     for name, table in made.items():

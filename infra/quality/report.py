@@ -1,5 +1,6 @@
 """The tables of docs/detection-quality.md."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -31,6 +32,14 @@ _TIMING_HEAD = f"| suite left out | {' | '.join(_PLACES)} | a gateway could stop
 _OTHER_HEAD = """| source | severity | unsafe found | safe flagged |
 |---|---|---|---|
 """
+
+
+_TASKS_SHOWN = 3
+_CONFUSED = (
+    *("suite left out", "attacks: said / not", "benign: said / not", "hard: said / not"),
+    *("most missed injections", "user tasks most flagged"),
+)
+_CONFUSION_HEAD = f"| {' | '.join(_CONFUSED)} |\n|{'---|' * len(_CONFUSED)}\n"
 
 
 class Sessions:
@@ -111,6 +120,34 @@ def timing(data: Mapping[str, Examples], found: Mapping[str, Scores], levels: Le
         stopped = share([place in ("before", "on it") for place in places])
         out += f"| {suite} | {' | '.join(cells)} | {stopped} |\n"
     return out
+
+
+def confusion(data: Mapping[str, Examples], found: Mapping[str, Scores], levels: Levels) -> str:
+    """How many sessions of each kind are said with high severity and how many not, and which tasks
+    the most of the wrong ones are of.
+    """
+    sessions = Sessions(data[AS_IT_IS], found[AS_IT_IS], levels)
+    return _CONFUSION_HEAD + "".join(
+        f"| {suite} | {' | '.join(_confused(sessions, suite))} |\n" for suite in SUITES
+    )
+
+
+def _confused(sessions: Sessions, suite: str) -> Iterator[str]:
+    for kind in ("attack", "benign", "hard"):
+        flags = sessions.flagged("high", kind, suite)
+        yield f"{sum(flags)} / {len(flags) - sum(flags)}" if flags else "–"
+    yield _wrong(sessions, suite, "attack", "injection_task", said=False)
+    yield _wrong(sessions, suite, "benign", "user_task", said=True)
+
+
+def _wrong(sessions: Sessions, suite: str, kind: str, task: str, *, said: bool) -> str:
+    """The tasks that most of the wrong sessions of a kind are of: wrong of all."""
+    kinds, labels = sessions.data.kinds, sessions.data.labels
+    mine = [at for at, of in enumerate(kinds) if of == kind and suite_of(labels[at]) == suite]
+    everything = Counter(str(labels[at][task]) for at in mine)
+    wrong = Counter(str(labels[at][task]) for at in mine if sessions.level(at, "high") == said)
+    most = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:_TASKS_SHOWN]
+    return ", ".join(f"`{name}` {count} of {everything[name]}" for name, count in most) or "–"
 
 
 def _place(one: Examples, flagged: Bools, at: int) -> str:
