@@ -28,6 +28,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Installing packages (2 GB on disk, a minute after their download)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# Where bytecode is not kept, each command would compile all of ours again.
+	@$(BIN)/python -m compileall -q pipeline detectors schemas
 	@touch $@
 
 .PHONY: run

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from tachograph.detectors.language.documents import Problem
 from tachograph.detectors.reference import stix
@@ -151,7 +150,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _yaml(text: str, file: str, found: Found) -> None:
-    # pySigma takes long to load, and most scans read no such file.
+    # These take long to load, and most scans read no such file.
+    import yaml
     from sigma.exceptions import SigmaError
     from sigma.rule.base import SigmaYAMLLoader, check_alias_expansion
 

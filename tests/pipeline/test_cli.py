@@ -9,8 +9,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from tachograph.pipeline.cli import app
+from tachograph.pipeline import cli
 from tachograph.pipeline.help_sections import Section
+from tachograph.pipeline.verbs import app
 
 # What takes a second to import, and a verb imports when it runs.
 HEAVY = ("polars", "numpy", "sklearn", "confluent_kafka", "clickhouse_connect", "sigma", "faust")
@@ -21,7 +22,7 @@ def test_help_comes_without_what_only_verbs_need() -> None:
         [
             sys.executable,
             "-c",
-            "import sys, tachograph.pipeline.cli; print(*sys.modules.keys() & set(sys.argv))",
+            "import sys, tachograph.pipeline.verbs; print(*sys.modules.keys() & set(sys.argv))",
             *HEAVY,
         ],
         capture_output=True,
@@ -67,3 +68,24 @@ def test_without_a_key_or_a_destination_it_says_where_one_comes_from(
 def test_the_version_is_that_of_the_package() -> None:
     said = CliRunner().invoke(app, ["--version"])
     assert (said.exit_code, said.output) == (0, f"tacho {version('tachograph')}\n")
+
+
+def test_stages_that_go_by_the_short_way_are_verbs_without_options() -> None:
+    commands = typer.main.get_group(app).commands
+    assert [commands[name].params for name in cli.STAGES] == [[]] * len(cli.STAGES)
+
+
+def test_a_reader_who_goes_away_ends_a_scan_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "rule.yml").write_text(
+        "title: Any\nlogsource: {category: any}\ndetection: {s: {a: b}, condition: s}\n"
+    )
+    (tmp_path / "events.ndjson").write_bytes(b'{"a": "b"}\n' * 10_000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tachograph.pipeline.cli", "scan", "--format", "raw",
+         "--no-builtin", "--rules", "rule.yml", "events.ndjson"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as scan:  # fmt: skip
+        assert scan.stdout is not None
+        assert scan.stderr is not None
+        scan.stdout.close()
+        assert (scan.stderr.read(), scan.wait()) == (b"", 1)

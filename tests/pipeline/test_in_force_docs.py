@@ -7,7 +7,7 @@ from typer.main import get_command
 
 from tachograph.detectors.language.rulefile import parse
 from tachograph.detectors.language.ruleset import build
-from tachograph.pipeline.cli import app
+from tachograph.pipeline.verbs import app
 from tests.transcripts import ROOT, files, missing_links, transcripts
 
 PAGE = ROOT / "docs" / "in-force.md"

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,7 @@ def test_a_stage_that_finds_its_rules_kept_does_not_load_what_compiles_them(tmp_
         for _ in range(2)
     ]  # fmt: skip
     assert said == ["True", "False"]
+
+
+def test_rules_are_kept_for_the_parser_that_is_installed() -> None:
+    assert rule_cache.parser() == f"pysigma-{version('pysigma')}.dist-info"

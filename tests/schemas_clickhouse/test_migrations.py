@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.migrate import (
     Layout,
@@ -29,6 +28,7 @@ from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.ddl import addition
 from tachograph.pipeline.store.rollups import roll_up
+from tachograph.pipeline.verbs import app
 from tests import warehouse
 
 REPEATABLE = re.compile(

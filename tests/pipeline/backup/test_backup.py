@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tachograph.pipeline.backup import files
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.errors import ConfigError, Refused
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.verbs import app
 
 # What people look at, and what the evidence rests on: all columns, in a fixed order.
 SHOWN = (

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from typer.testing import CliRunner, Result
 
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.verbs import app
 from tests.pipeline.world import world, world_writer
 
 __all__ = ["reader", "tacho", "world", "world_writer"]

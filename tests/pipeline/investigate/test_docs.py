@@ -5,9 +5,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.store import tables_questions as rules
 from tachograph.pipeline.triage import gathering, joining, membership
+from tachograph.pipeline.verbs import app
 from tests.transcripts import ROOT, missing_links
 
 PAGE = ROOT / "docs" / "investigation.md"

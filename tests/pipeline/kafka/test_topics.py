@@ -14,9 +14,9 @@ from confluent_kafka.admin import (
 from typer.testing import CliRunner
 
 from infra.kafka.broker import KafkaBroker
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.kafka.topics import Difference, differences
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.verbs import app
 from tachograph.schemas import contracts
 from tests.waiting import eventually
 

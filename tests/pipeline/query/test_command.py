@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.query.command import FORMATS
 from tachograph.pipeline.query.hunts import hunts
 from tachograph.pipeline.query.place import served
 from tachograph.pipeline.query.reader import LIMITS, Reader
 from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.verbs import app
 
 Query = Callable[..., Result]
 

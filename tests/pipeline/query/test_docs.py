@@ -3,9 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.query.hunts import hunts
 from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.verbs import app
 from tests.transcripts import ROOT, Transcript, missing_links, says, transcripts
 
 PAGE = ROOT / "docs" / "hunting.md"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.scan.feed import feeder
 from tachograph.pipeline.scan.inputs import chunks
 from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.verbs import app
 from tests.pipeline.stored import Store
 from tests.transcripts import ROOT, files, missing_links, says, transcripts
 

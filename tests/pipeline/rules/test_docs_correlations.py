@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tachograph.detectors.language.rule import Asks, Correlation
 from tachograph.detectors.language.ruleset import load
 from tachograph.detectors.limits import Limits
-from tachograph.pipeline.cli import app
+from tachograph.pipeline.verbs import app
 from tests.transcripts import ROOT, Transcript, files, missing_links, says, transcripts
 
 PAGE = ROOT / "docs" / "correlations.md"

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.kafka.broker import free_ports
-from tachograph.pipeline.cli import app
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.serve.alerts_client import AlertsClient
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.verbs import app
 from tachograph.schemas import codec
 from tachograph.schemas.alert import Alert
 from tests.pipeline.forward import alerts
