@@ -77,6 +77,12 @@ def plain_group_id(
     return plain_id(tenant, *rule, place, entity, str(bucket_us))
 
 
+def group_id_of(signal: Signal) -> str:
+    """As plain_group_id, of the group that a signal is in."""
+    rule, bucket_us = (signal.rule_id, signal.rule_version), micros(signal.bucket_start)
+    return plain_group_id(signal.tenant, rule, signal.partition_key or "", signal.entity, bucket_us)
+
+
 class Groups:
     """Keeps the groups of one partition. Not thread-safe."""
 

@@ -19,7 +19,7 @@ from tachograph.detectors.dedup import Seen
 from tachograph.detectors.detector import Detector
 from tachograph.detectors.engine import Engine, RuleStats
 from tachograph.detectors.firsts import BUCKET, Firsts, FirstsState
-from tachograph.detectors.groups import Groups, plain_group_id
+from tachograph.detectors.groups import Groups, group_id_of, plain_group_id
 from tachograph.detectors.intent import marks
 from tachograph.detectors.intent.detector import MisuseDetector
 from tachograph.detectors.language.compiled import RuleSet
@@ -132,6 +132,7 @@ class PartitionDetector:
         behaviour.asked = bool(self.engine.of_behaviour)
         behaviour.measure_parts(subjects & PARTS)
         behaviour.sends = behaviour.speaks or bool(subjects & SHARED)
+        behaviour.gathers = behaviour.speaks
 
     def judge_by(self, models: Models) -> None:
         """These models of behaviour are in force from now on."""
@@ -232,7 +233,8 @@ class PartitionDetector:
             self.gate.forget(floor_us)
         matches = self._sent(outcomes)
         flows = [rows for outcome in outcomes for rows in outcome.flows]
-        return Found(signals, groups, self._contexts(matches), [*matches, *flows])
+        held = [signal for outcome in outcomes for signal in outcome.held]
+        return Found(signals, groups, self._contexts(matches, held), [*matches, *flows])
 
     def _sent(self, outcomes: Sequence[Outcome]) -> list[pl.DataFrame]:
         """Match rows of what is judged elsewhere."""
@@ -273,11 +275,15 @@ class PartitionDetector:
         rows = [one for outcome in outcomes for one in outcome.measured]
         return [self.engine.judge_measured(pl.concat(rows), revision)] if rows else []
 
-    def _contexts(self, matches: Sequence[pl.DataFrame]) -> list[Context]:
+    def _contexts(
+        self, matches: Sequence[pl.DataFrame], held: Sequence[Signal] = ()
+    ) -> list[Context]:
         """The last actions of the session of the first signal of each group that waits for them,
-        and of each agent that is new to a group which is judged elsewhere.
+        and of each agent that is new to a group which is judged elsewhere, or may be said there.
         """
         asked = [_of_group(*owed) for owed in self.groups.owed(MAX_CONTEXTS).items()]
+        elsewhere = {group_id_of(signal): signal for signal in held[: MAX_CONTEXTS - len(asked)]}
+        asked += [_of_group(*one) for one in elsewhere.items()]
         for rows in matches:
             firsts = self.firsts.among(rows, MAX_CONTEXTS - len(asked))
             asked += [_of_match(row) for row in firsts.iter_rows(named=True)]

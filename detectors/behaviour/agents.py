@@ -1,6 +1,8 @@
 """Agents, and persons at sessions, by number: the row that each has in the columns of state."""
 
 import secrets
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -12,7 +14,7 @@ from tachograph.detectors.behaviour.rows import KEY
 from tachograph.detectors.correlation.hashmap import HashMap
 from tachograph.detectors.facts import UNKNOWN_AGENT
 from tachograph.detectors.ids import Words
-from tachograph.detectors.links import Linked
+from tachograph.detectors.links import Linked, Trace
 
 Ints = npt.NDArray[np.int64]
 
@@ -56,6 +58,28 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
             hand if claim or self.facet else "",
             self.facet,
         )
+
+
+def moved(who: Identity, trace: str, links: Mapping[Trace, Linked]) -> tuple[str, ...]:
+    """KEY and trace of what was counted to whom, as they are now."""
+    link = links.get((who.tenant, who.partition_key, trace))
+    if link is None:
+        return *msgspec.structs.astuple(who), trace
+    now = who.linked(trace, link)
+    known = now.agent_id and now.hand != trace
+    return *msgspec.structs.astuple(now), "" if known else trace
+
+
+class BySlot(Protocol):
+    """What keeps something of each slot."""
+
+    def grow(self, size: int) -> None:
+        """Room for slots below `size`."""
+        ...
+
+    def forget(self, slots: list[int]) -> None:
+        """These slots begin anew."""
+        ...
 
 
 class AgentsState(msgspec.Struct, frozen=True, array_like=True):

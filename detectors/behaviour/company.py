@@ -8,6 +8,7 @@ known by the end of epoch e - 2: those of its tenant, and among them more those 
 by how many there are. All that is said follows from a set of rows, wherever they come from.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -235,6 +236,8 @@ class Company:
         # By tenant, in the epoch that is being judged: what is known, and what is asked of it.
         self._known: dict[str, list[Told]] | None = None
         self._places: dict[str, Place] = {}
+        # The epoch that was asked for last, and how many were at work by it.
+        self._worked: tuple[int, Counter[str]] | None = None
         self.evicted = 0
 
     def take(self, rows: pl.DataFrame) -> None:
@@ -245,6 +248,7 @@ class Company:
         for text in ours[COMPANY_ROW].drop_nulls().to_list():
             row = msgspec.json.decode(text, type=Told | Window)
             if isinstance(row, Told):
+                self._worked = None
                 self._told.setdefault(row.who, {})[row.epoch] = row
             elif row.end > self._over and len(self._windows) < self._limit:
                 self._windows[row.end, row.who, row.scale, row.feature] = row
@@ -332,6 +336,22 @@ class Company:
             if newest is not None:
                 by_tenant.setdefault(who.tenant, []).append(told[newest])
         return by_tenant
+
+    def at_work(self, tenant: str, epoch: int) -> int:
+        """How many agents of a tenant are known and were at work in the day before an epoch, as was
+        told by epoch - LAG.
+        """
+        if self._worked is None or self._worked[0] != epoch:
+            until, since = epoch - LAG, epoch - LAG - _DAY_EPOCHS
+            self._worked = (
+                epoch,
+                Counter(
+                    who.tenant
+                    for who, told in self._told.items()
+                    if any(since < one <= until for one in told)
+                ),
+            )
+        return self._worked[1][tenant]
 
     def state(self) -> CompanyState:
         """All of it."""

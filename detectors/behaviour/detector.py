@@ -16,20 +16,21 @@ import numpy.typing as npt
 import polars as pl
 
 from tachograph.detectors.behaviour import hands
-from tachograph.detectors.behaviour.agents import NOBODY, Agents, AgentsState, Identity
+from tachograph.detectors.behaviour.agents import (
+    NOBODY,
+    Agents,
+    AgentsState,
+    BySlot,
+    Identity,
+    moved,
+)
 from tachograph.detectors.behaviour.baselines import EPOCH_PANES, WARM, Baselines, BaselinesState
 from tachograph.detectors.behaviour.calibration import Calibration, shipped
 from tachograph.detectors.behaviour.closed import Closed, Judged, closed_of
 from tachograph.detectors.behaviour.company import told_now, unknown_now
 from tachograph.detectors.behaviour.course import Course, CourseState
-from tachograph.detectors.behaviour.crossing import (
-    CLOCK,
-    HAND,
-    SHADOW,
-    WAYS,
-    Crossing,
-    crossings_of,
-)
+from tachograph.detectors.behaviour.crossing import CLOCK, HAND, Crossing, crossings_of
+from tachograph.detectors.behaviour.crowd import risen_now
 from tachograph.detectors.behaviour.daily import Daily, DailyState
 from tachograph.detectors.behaviour.features import ADDED_UP, PANE_US, SCALES
 from tachograph.detectors.behaviour.measures import (
@@ -48,11 +49,11 @@ from tachograph.detectors.behaviour.observed import observed
 from tachograph.detectors.behaviour.parts import Parts, of_parts
 from tachograph.detectors.behaviour.peers import PeerGroups, PeersState
 from tachograph.detectors.behaviour.pending import Pending, windows_over
-from tachograph.detectors.behaviour.report import BUCKET_US, Reporter
 from tachograph.detectors.behaviour.rows import KEY, UNLINKED, measured_rows, merged, panes_of
+from tachograph.detectors.behaviour.saying import Saying
 from tachograph.detectors.behaviour.shared import Sender, SenderState, received
 from tachograph.detectors.behaviour.swarm import may_be_part
-from tachograph.detectors.behaviour.unlike import unlike, unlike_honest
+from tachograph.detectors.behaviour.unlike import unlike_honest
 from tachograph.detectors.behaviour.waiting import Waiting
 from tachograph.detectors.correlation.bank import END_US, Outcome
 from tachograph.detectors.limits import Limits
@@ -60,7 +61,7 @@ from tachograph.detectors.links import Linked, Trace
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.behaviour import AGENT, PERSON
 
-FORMAT: Final = 10
+FORMAT: Final = 11
 # Rows of base panes that are judged in one go.
 _STEP_ROWS: Final = 50_000
 
@@ -101,7 +102,6 @@ class Behaviour:
         """
         limits = limits or Limits()
         self.calibration = calibration or shipped()
-        self._reporter = Reporter(self.calibration)
         self._bars = self.calibration.bars() if bars is None else bars
         self._listener = listener
         # They judge, and change nothing of what is known.
@@ -121,8 +121,7 @@ class Behaviour:
         self._peers = PeerGroups()
         self._met = Met()
         self._daily = Daily()
-        # The newest bucket in which each feature, and each thing of hands, was said.
-        self._said: Ints = np.zeros((0, WAYS), np.int64)
+        self._saying = Saying(self.calibration)
         # Base panes before this one are closed; the epoch that is being learned.
         self._closed: int | None = None
         self._epoch: int | None = None
@@ -149,6 +148,17 @@ class Behaviour:
         # What waits came while it spoke, or while it did not.
         self._measure()
         self._speaks, self.sends = speaks, speaks and not self._shared
+
+    @property
+    def gathers(self) -> bool:
+        """Whether who is out of line is said where all of a tenant meet, beside the others (see
+        crowd), and not here.
+        """
+        return self._saying.gathers
+
+    @gathers.setter
+    def gathers(self, gathers: bool) -> None:
+        self._saying.gathers = gathers
 
     def _part_of(self, part: str, limits: Limits) -> "Behaviour":
         limits = of_parts(limits)
@@ -214,28 +224,18 @@ class Behaviour:
         rows = self._pending[0].take({trace for _, _, trace in links})
         if rows is None:
             return Outcome()
-        moved = [
-            self._moved(slot, trace, links)
+        now = [
+            moved(self._agents.who(slot), trace, links)
             for slot, trace in zip(rows["slot"].to_list(), rows["trace"].to_list(), strict=True)
         ]
         columns = {
-            name: [values[place] for values in moved] for place, name in enumerate((*KEY, "trace"))
+            name: [values[place] for values in now] for place, name in enumerate((*KEY, "trace"))
         }
         renewed = rows.with_columns(pl.Series(name, of, pl.String) for name, of in columns.items())
         slots = pl.Series("slot", self._slots(renewed))
         placed = renewed.drop(KEY).with_columns(slots).filter(pl.col("slot") != NOBODY)
         self._pending[0].add(merged(placed.select(rows.columns), UNLINKED))
         return Outcome()
-
-    def _moved(self, slot: int, trace: str, links: Mapping[Trace, Linked]) -> tuple[str, ...]:
-        """KEY and trace of a row, as they are now."""
-        who = self._agents.who(slot)
-        link = links.get((who.tenant, who.partition_key, trace))
-        if link is None:
-            return *msgspec.structs.astuple(who), trace
-        now = who.linked(trace, link)
-        known = now.agent_id and now.hand != trace
-        return *msgspec.structs.astuple(now), "" if known else trace
 
     def _slots(self, rows: pl.DataFrame) -> Ints:
         settled = self._baselines.settled()
@@ -265,8 +265,10 @@ class Behaviour:
         measured, self._observed = self._observed, []
         measured += self._parts.advance(watermark_us, revision)
         sending, self._sending = self._sending, []
+        sending += self._saying.sending()
         flows = [rows for rows in (self._sender.close(until), *sending) if not rows.is_empty()]
-        return Outcome(said if self.speaks else [], flows=flows, measured=measured)
+        held = self._saying.held()
+        return Outcome(said if self.speaks else [], flows=flows, measured=measured, held=held)
 
     def _step(self, until: int) -> int | None:
         """The base pane before which to judge next, of those before `until`; None: all is judged.
@@ -309,7 +311,11 @@ class Behaviour:
             self._observed.append(observed(parts, self.agents, subject))
         self._to_tell = {}
         crossings.sort(key=lambda one: (one.end, one.judgement, one.slot, one.feature))
-        return [signal for one in crossings for signal in self._say(one, revision)]
+        return [
+            signal
+            for one in crossings
+            for signal in self._saying.say(one, self._agents.who(one.slot), revision)
+        ]
 
     def _judged(self, closed: Closed, epoch: int) -> list[Crossing]:
         """Judge agents' windows of an epoch, and learn from them."""
@@ -330,6 +336,7 @@ class Behaviour:
         if self.speaks and not self._shared:
             self._sending += may_be_part(closed, own, before, self._baselines, self.agents)
             self._sending += unknown_now(judged, self.agents, self._peers)
+            self._sending += risen_now(judged, self.agents) if self.gathers else []
         if self._shared:
             several = used_by_several(closed.words, before)
             judged = judged._replace(scores=np.where(several[:, None], scores, NO_SCORE))
@@ -399,36 +406,18 @@ class Behaviour:
             *crossings_of(judged, clocked, np.full(len(clocked), CLOCK)),
         ]
 
-    def _say(self, crossing: Crossing, revision: int) -> list[Signal]:
-        """Once in a bucket: of each agent and feature the first window."""
-        judged, place, slot = crossing.judged, crossing.place, crossing.slot
-        bucket = int(judged.row(place)["last_us"]) // BUCKET_US
-        if self._said[slot, crossing.feature] >= bucket:
-            return []
-        self._said[slot, crossing.feature] = bucket
-        who = self._agents.who(slot)
-        if crossing.feature == HAND:
-            return [self._reporter.too_fast(who, judged, place, revision)]
-        if crossing.feature == CLOCK:
-            return [self._reporter.too_regular(who, judged, place, revision)]
-        if crossing.model is not None:
-            shadow = crossing.feature == SHADOW
-            return [unlike(who, judged, place, crossing.model, revision, shadow=shadow)]
-        return [self._reporter.out_of_line(who, crossing, revision)]
+    @property
+    def _by_slot(self) -> Sequence[BySlot]:
+        return self._baselines, self._met, self._peers, self._course, self._saying
 
     def _grow(self, size: int) -> None:
-        for part in (self._baselines, self._met, self._peers, self._course):
+        for part in self._by_slot:
             part.grow(size)
-        if (more := size - len(self._said)) <= 0:
-            return
-        more = max(more, len(self._said))
-        self._said = np.concatenate([self._said, np.zeros((more, WAYS), np.int64)])
 
     def _forget(self, slots: list[int]) -> None:
         if not slots:
             return
-        self._said[slots] = 0
-        for part in (self._baselines, self._met, self._peers, self._course):
+        for part in self._by_slot:
             part.forget(slots)
         self._daily.forget(slots)
         for pending in self._pending:
@@ -461,7 +450,7 @@ class Behaviour:
                 [pending.dump() for pending in self._pending],
                 self._baselines.state(size),
                 self._met.state(size),
-                self._said[:size].astype("<i8").tobytes(),
+                self._saying.state(size),
                 self._closed,
                 self._epoch,
                 self._course.state(size),
@@ -490,7 +479,7 @@ class Behaviour:
         self._baselines.restore(kept.baselines)
         size = self._agents.size
         self._met.restore(kept.met, size)
-        self._said = np.frombuffer(kept.said, "<i8").astype(np.int64).reshape(size, WAYS)
+        self._saying.restore(kept.said, size)
         self._closed, self._epoch = kept.closed, kept.epoch
         self._course.restore(kept.course)
         self._sender.restore(kept.sender)

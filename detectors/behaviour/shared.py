@@ -37,6 +37,9 @@ SWARM_PREFIX: Final = "swarm_"
 # What is sent of agents that are known, and of those that are not (see company).
 COMPANY: Final = "behaviour.company"
 COMPANY_ROW: Final = "company_row"
+# What is sent of agents that may be many at once (see crowd).
+CROWD: Final = "behaviour.crowd"
+CROWD_ROW: Final = "crowd_row"
 # Columns of panes and of whose they are, as they travel.
 _PREFIX: Final = "pane_"
 # Sketches of services add up over places: the seed is nobody's secret.
@@ -188,10 +191,10 @@ def shared_apart(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Match rows of others, and those of behaviour."""
     if rows.is_empty():
         return rows, rows
-    mine = rows.get_column(RULE).is_in([SHARED, SWARM, COMPANY])
+    mine = rows.get_column(RULE).is_in([SHARED, SWARM, COMPANY, CROWD])
     if not mine.any():
         return rows, rows.clear()
-    prefixes = (_PREFIX, SWARM_PREFIX, COMPANY_ROW)
+    prefixes = (_PREFIX, SWARM_PREFIX, COMPANY_ROW, CROWD_ROW)
     foreign = [name for name in rows.columns if not name.startswith(prefixes)]
     return rows.filter(~mine).select(foreign), rows.filter(mine)
 

@@ -60,12 +60,14 @@ class Floors(NamedTuple):
 class Outcome(msgspec.Struct):
     """What came of one call: signals, events of rules that are judged elsewhere, and match rows
     of flows (detectors/intent) that are. `measured`: rows of behaviour that rules are asked of.
+    `held`: signals that may be said elsewhere, of what is seen here.
     """
 
     signals: list[Signal] = []
     matches: list[Matches] = []
     flows: list[pl.DataFrame] = []
     measured: list[pl.DataFrame] = []
+    held: list[Signal] = []
 
 
 class _State(msgspec.Struct, frozen=True):

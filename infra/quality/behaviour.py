@@ -65,6 +65,7 @@ class Judged(NamedTuple):
 def detector_hits(fleet: Fleet) -> list[Hit]:
     """When and of whom the detector says something."""
     judge, meeting = Behaviour(), Behaviour(shared=True)
+    judge.gathers = True
     for start in range(0, fleet.frame.height, BATCH):
         judge.judge(fleet.frame[start : start + BATCH], start)
     found = judge.close(0)

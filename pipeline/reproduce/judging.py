@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.across import WholeDetector
-from tachograph.detectors.behaviour import calibration, hands, swarm
+from tachograph.detectors.behaviour import calibration, crowd, hands, swarm
 from tachograph.detectors.behaviour.features import FEATURES, JUDGEMENTS, NAMES, SCALES
 from tachograph.detectors.behaviour.levels import OCTAVE, level_of
 from tachograph.detectors.facts import MAX_SAID_CHARS
@@ -253,6 +253,9 @@ def _behaviour(signal: Signal) -> Verdict:
     honest = calibration.shipped()
     if signal.rule_id == swarm.FINDING.rule_id:
         why = "a swarm needs the windows of all its agents, which one witness does not hold"
+        return _verdict(signal, "partial", "witness", why)
+    if signal.rule_id == crowd.CROWD_RULE:
+        why = "a crowd needs the windows of all its agents, which one witness does not hold"
         return _verdict(signal, "partial", "witness", why)
     if "calibration" not in signal.witness.versions:
         why = "a model of behaviour needs the whole window, which the witness does not hold"

@@ -3,7 +3,6 @@
 from typing import Any
 
 from tachograph.detectors.across import WholeDetector
-from tachograph.detectors.partition import PartitionDetector
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
 from tests.detectors.made import SECOND_US, at, frame, shipped_rules
@@ -43,13 +42,13 @@ def anomalies(signals: list[Signal]) -> list[tuple[str, str, str]]:
 def test_a_file_and_a_stream_with_a_restart_say_the_same_of_an_agent() -> None:
     whole = WholeDetector(RULES)
     file = anomalies([*whole.process(frame(STORY), [], 1).signals, *whole.close(2).signals])
-    place, stream = PartitionDetector(RULES), []
+    place, stream = WholeDetector(RULES), []
     for start in range(0, len(STORY), 100):
         part = STORY[start : start + 100]
         stream += place.process(frame(part), [], start).signals
         reached = int(part[-1]["event_time"] * SECOND_US)
         stream += place.tick(reached, start).signals
-        state, place = place.dump(), PartitionDetector(RULES)
+        state, place = place.dump(), WholeDetector(RULES)
         place.load(state)
     stream += place.close(len(STORY)).signals
     assert [feature for _, _, feature in file] == ["acts"]

@@ -155,8 +155,9 @@ def test_panes_travel_as_match_rows_to_where_across_is_judged() -> None:
     meeting.load(state)
     told = meeting.tick((START_S + 20_000) * SECOND_US, 4)
     found += told.signals
-    assert {(one.entity, one.group["credential.id"]) for one in found} == {("k", "k")}
-    assert {group.entity for group in told.groups} == {"k"}
+    shared = {(one.entity, *one.group.values()) for one in found if one.group}
+    assert shared == {("k", "k")}
+    assert {group.entity for group in told.groups} == {one.entity for one in found}
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tachograph.detectors.across import WholeDetector
 from tachograph.detectors.behaviour.detector import Behaviour
-from tachograph.detectors.partition import PartitionDetector
 from tachograph.schemas.alert import Signal
 from tests.detectors.behaviour.test_behaviour_oracle import BURSTS, START_S, Burst, story
 from tests.detectors.made import SECOND_US, at, frame, rules, stateless
@@ -75,7 +75,7 @@ def test_a_source_that_is_far_behind_makes_nothing_count_twice(
     rows = story(bursts, seed)
     left = reports(rows, chance)
     reached = [0.0] * SOURCES
-    place, found = PartitionDetector(RULES), []
+    place, found = WholeDetector(RULES), []
     while any(left):
         # Mostly of one source, so that it comes far ahead of the others.
         source = chance.choice([n for n, one in enumerate(left) if one])
@@ -86,8 +86,8 @@ def test_a_source_that_is_far_behind_makes_nothing_count_twice(
         if chance.random() < 0.5:
             found += place.tick(int(min(reached) * SECOND_US), 2).signals
         if chance.random() < 0.3:
-            state, place = place.dump(), PartitionDetector(RULES)
+            state, place = place.dump(), WholeDetector(RULES)
             place.load(state)
     found += place.close(3).signals
     assert said(found) == told_once(rows)
-    assert not place.seen.evicted
+    assert not place.evicted()["event_ids"]
