@@ -292,6 +292,10 @@ class FactTable:
         facts = self._facts
         return [facts_of(facts[place], _said(sayings, place), ()) for place in places]
 
+    def all(self) -> list[Facts]:
+        """Facts of all its rows, without what they say in any field."""
+        return [facts_of(row, {}, ()) for row in self._facts]
+
     def _values(self, name: str) -> list[str | None]:
         values = self._said.get(name)
         if values is None:

@@ -50,7 +50,7 @@ _POINTS_BACK = re.compile(
 _ENDS = (".", "!", "?", *"。！？")
 _AFTER_SIGN = re.compile(r"[:=] ?(\S{4,40})")
 MAX_SECRETS = 200
-# Texts that are kept cut up, and how long they may be: some 20 MB at most.
+# Texts that are kept cut up, and how long they may be.
 MAX_KEPT = 1_024
 MAX_KEPT_CHARS = 4_000
 
@@ -99,6 +99,13 @@ class Sentence(msgspec.Struct, frozen=True, gc=False):
     # It asks for nothing else than calls of these tools.
     calls: frozenset[str] = frozenset()
 
+    def by(self, source: Source) -> "Sentence":
+        """The same sentence, come from there."""
+        return msgspec.structs.replace(self, source=source)
+
+
+_NOWHERE = Source(event_id="", tool="", asked_for=False, tool_words=0)
+
 
 class Taken(msgspec.Struct, frozen=True):
     """What one text holds."""
@@ -112,12 +119,8 @@ class _Record(msgspec.Struct, frozen=True, gc=False):
     """One record of a text, as far as it is the same whoever asked for it."""
 
     low: str
-    split: list[str]
-    # By unit: the verbs that it asks for, and those that it at least points with.
-    asked: list[frozenset[str]]
-    points: list[frozenset[str]]
-    # Tools that it names; it asks for nothing in words.
-    calls: list[frozenset[str]]
+    # Come from nowhere yet.
+    sentences: list[Sentence]
     secrets: list[str]
 
 
@@ -130,11 +133,11 @@ def take(text: str, source: Callable[[], Source], wish: Wish) -> Taken:
     texts, secrets = [], []
     for record in _kept(text) if len(text) <= MAX_KEPT_CHARS else _records(text):
         texts.append(record.low)
-        if any(record.points) or any(record.calls):
+        if record.sentences:
             known = known or source()
             if wish.handed_to(record.low, known.asked):
                 wish.adopt(record.low)
-            found += _of_record(record, known)
+            found += [sentence.by(known) for sentence in record.sentences]
         secrets += record.secrets
     return Taken(texts, found, secrets[:MAX_SECRETS])
 
@@ -156,7 +159,8 @@ def _record(record: str) -> _Record:
         verbs or sentences.pointing_verbs(unit) for unit, verbs in zip(split, asked, strict=True)
     ]
     secrets = _secrets(split) if _speaks_of_secrets(low) else []
-    return _Record(low, split, asked, points, _calls(split, points), secrets)
+    calls = _calls(split, points)
+    return _Record(low, _sentences(low, split, asked, points, calls), secrets)
 
 
 def _calls(split: Sequence[str], points: Sequence[frozenset[str]]) -> list[frozenset[str]]:
@@ -171,21 +175,33 @@ def _calls(split: Sequence[str], points: Sequence[frozenset[str]]) -> list[froze
     return found
 
 
-def _of_record(record: _Record, source: Source) -> list[Sentence]:
-    split, words = record.split, [word_set(unit) for unit in record.split]
+def _sentences(
+    low: str,
+    split: Sequence[str],
+    asked: Sequence[frozenset[str]],
+    points: Sequence[frozenset[str]],
+    calls: Sequence[frozenset[str]],
+) -> list[Sentence]:
+    """The sentences of a record. By unit of it, `asked`: the verbs that it asks for, `points`:
+    those that it at least points with, `calls`: tools that it names, where it asks for nothing in
+    words.
+    """
+    if not any(points) and not any(calls):
+        return []
+    words = [word_set(unit) for unit in split]
     found = []
-    for at, (said, calls) in enumerate(zip(record.points, record.calls, strict=True)):
-        if not said and not calls:
+    for at, (said, named) in enumerate(zip(points, calls, strict=True)):
+        if not said and not named:
             continue
         verbs = said or words[at] & CLASSES.keys()
         # The values of a call stand behind its name, each by itself.
-        end = at + (_CALL_UNITS if calls else 2)
+        end = at + (_CALL_UNITS if named else 2)
         near = frozenset().union(*words[max(0, at - 1) : end])
-        own_end = end if calls else at + 1 + (not split[at].endswith(_ENDS))
+        own_end = end if named else at + 1 + (not split[at].endswith(_ENDS))
         own = max(0, at - (_POINTS_BACK.search(split[at]) is not None))
         found.append(
             Sentence(
-                source=source,
+                source=_NOWHERE,
                 quote=split[at][:MAX_QUOTE_CHARS],
                 words=words[at],
                 near=near - STOP,
@@ -196,9 +212,9 @@ def _of_record(record: _Record, source: Source) -> list[Sentence]:
                 classes=classes_of(verbs),
                 key=content_words(words[at]),
                 around=" ".join(split[max(0, at - 2) : at + 3]),
-                record=record.low,
-                asks=bool(record.asked[at] or calls),
-                calls=calls,
+                record=low,
+                asks=bool(asked[at] or named),
+                calls=named,
             )
         )
     return found

@@ -180,8 +180,7 @@ def _rows(frame: pl.DataFrame, names: Sequence[str]) -> Iterator[tuple[Any, ...]
 
 
 def _facts(frame: pl.DataFrame) -> list[Facts]:
-    rows = np.arange(frame.height)
-    return FactTable(frame, rows, ACTIONS).at(rows, [])
+    return FactTable(frame, np.arange(frame.height), ACTIONS).all()
 
 
 def _parts(row: _Row) -> Iterator[Part]:

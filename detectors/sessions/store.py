@@ -15,8 +15,8 @@ from tachograph.detectors.sessions.followed import Followed, StepT
 from tachograph.detectors.sessions.keys import Key, key_of, linked_facts
 from tachograph.detectors.sessions.waiting import key_text
 
-# Sessions whose reading is at hand; the others are read again when something comes.
-MAX_READ = 256
+# What the sessions weigh whose reading is at hand; the others are read again when something comes.
+MAX_READ_CHARS = 20_000_000
 MAX_FORGOTTEN = 100_000
 LiveT = TypeVar("LiveT", bound=Followed[Any])
 
@@ -29,7 +29,9 @@ class Store(Generic[LiveT, StepT]):
         self._limits, self._made = limits, made
         self._kept: OrderedDict[Key, LiveT] = OrderedDict()
         self.names: dict[str, Key] = {}
-        self._read: OrderedDict[Key, None] = OrderedDict()
+        # Sessions that were read, and what they weighed then; the one read last is the last.
+        self._read: OrderedDict[Key, int] = OrderedDict()
+        self._read_chars = 0
         # Sessions with steps whose session or agent may still become known, by trace.
         self._waiting: dict[Trace, set[Key]] = {}
         # Sessions that were given up; they may come back.
@@ -112,14 +114,19 @@ class Store(Generic[LiveT, StepT]):
 
     def was_read(self, key: Key) -> None:
         """A session was read just now."""
-        self._read[key] = None
-        self._read.move_to_end(key)
+        self._unread(key)
+        self._read[key] = chars = self._kept[key].chars
+        self._read_chars += chars
+
+    def _unread(self, key: Key) -> None:
+        self._read_chars -= self._read.pop(key, 0)
 
     def hold_to_limits(self) -> list[Key]:
         """Give up what is too much; the sessions that are no longer kept."""
         limits, gone = self._limits, list[Key]()
-        while len(self._read) > MAX_READ:
-            key, _ = self._read.popitem(last=False)
+        while self._read_chars > MAX_READ_CHARS:
+            key = next(iter(self._read))
+            self._unread(key)
             self._kept[key].reread()
         while self._kept and (
             len(self._kept) > limits.live_sessions or self._chars > limits.session_chars
@@ -144,7 +151,7 @@ class Store(Generic[LiveT, StepT]):
         """Keep a session no longer."""
         live = self._kept.pop(key)
         del self.names[key_text(key)]
-        self._read.pop(key, None)
+        self._unread(key)
         self._chars -= live.chars
         for step in live.steps:
             trace = (*key[:2], step.facts.trace_id or "")
