@@ -8,7 +8,6 @@ import numpy as np
 
 from tachograph.detectors.correlation.arrays import Array, spans
 from tachograph.detectors.correlation.blocks import Blocks, Columns
-from tachograph.detectors.correlation.hashmap import HashMap
 from tachograph.detectors.correlation.stretch import FOREVER
 from tachograph.detectors.language.bounds import satisfies
 from tachograph.detectors.language.rule import Correlation, Ordered, Together
@@ -42,8 +41,9 @@ class Lacking:
         """`needed`: see `needed`."""
         self._needed = tuple(needed)
         self._max_rows = max_rows
-        # The steps that a group has had, as far as something of them is held; or more.
-        self._had = HashMap()
+        # The steps that a group has had, as far as something of them is held; or more. Mostly few
+        # events come at once, for which arrays cost ten times what this does.
+        self._had: dict[int, int] = {}
         self._waiting: list[Columns] = []
         self._rows = 0
         # No event that waits is older.
@@ -69,11 +69,13 @@ class Lacking:
         """Note which steps groups have had; whether each of these is known to lack one still."""
         if not self._needed:
             return False
-        gids, owner = np.unique(columns["gid"], return_inverse=True)
-        had = np.maximum(self._had.get(gids), 0)
-        np.bitwise_or.at(had, owner, columns["steps"])
-        self._had.put(gids, had)
-        return not any(((had & mask) == mask).any() for mask in self._needed)
+        all_had, needed, lack = self._had, self._needed, True
+        for gid, steps in zip(columns["gid"].tolist(), columns["steps"].tolist(), strict=True):
+            all_had[gid] = had = all_had.get(gid, 0) | steps
+            for mask in needed:
+                if had & mask == mask:
+                    lack = False
+        return lack
 
     def take(self) -> list[Columns]:
         """Those that wait, which then wait no longer."""
@@ -90,7 +92,8 @@ class Lacking:
         if len(slots):
             whole = spans(*blocks.bounds(slots))
             had = np.bitwise_or.reduceat(blocks.rows["steps"][whole.places], whole.starts)
-            self._had.put(blocks.groups["gid"][slots], had)
+            gids = blocks.groups["gid"][slots]
+            self._had.update(zip(gids.tolist(), had.tolist(), strict=True))
 
 
 def stacked(parts: Sequence[Columns]) -> dict[str, Array]:
