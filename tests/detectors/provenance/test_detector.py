@@ -15,6 +15,7 @@ from tachograph.detectors.provenance.call import MAX_SENTENCES, Known
 from tachograph.detectors.provenance.content import Source, take
 from tachograph.detectors.provenance.detector import ProvenanceDetector
 from tachograph.detectors.provenance.wish import Wish
+from tachograph.detectors.sessions import store
 from tachograph.schemas.alert import Signal
 from tests.detectors.made import SECOND_US, Standing, frame
 from tests.detectors.provenance.sessions import HIJACKED, OBEYED, Row, Told, many, on
@@ -202,6 +203,18 @@ def test_what_stands_is_a_function_of_the_set_of_actions(rng: random.Random, cut
         other = detector()
         other.load(one.dump())
         one = other
+    assert plain(list(standing.signals.values())) == want
+
+
+def test_a_session_that_was_put_aside_is_read_anew_and_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = list(many(3))
+    want = plain(judged(rows))
+    monkeypatch.setattr(store, "MAX_READ_CHARS", 0)
+    standing, one = Standing(), detector()
+    for number, row in enumerate(rows):
+        standing.take(one.judge(frame([row]), number + 1).signals)
     assert plain(list(standing.signals.values())) == want
 
 

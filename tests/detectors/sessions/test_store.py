@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tachograph.detectors.facts import Facts
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked
+from tachograph.detectors.sessions import store as sessions_store
 from tachograph.detectors.sessions.followed import Followed
 from tachograph.detectors.sessions.keys import Key
 from tachograph.detectors.sessions.store import Store
@@ -29,6 +31,13 @@ class Live(Followed[Step]):
     def _held(self, step: Step) -> Step:
         self.chars += step.chars
         return step
+
+    def reread(self) -> None:
+        super().reread()
+        self.at_hand = False
+
+    def read(self) -> None:
+        self.at_hand = True
 
     def _lighten(self) -> None:
         self._refill(self.steps[len(self.steps) // 2 :])
@@ -89,6 +98,26 @@ def test_characters_of_all_sessions_are_bounded() -> None:
     kept.put([step("x", 1, chars=6), step("y", 2, chars=6)])
     assert kept.hold_to_limits() == [key("x")]
     assert kept.hold_to_limits() == []
+
+
+@given(st.lists(STEPS, max_size=20), st.integers(1, 12))
+def test_the_sessions_read_last_stay_at_hand_as_far_as_they_weigh_less_than_may_be(
+    steps: Sequence[Step], most: int
+) -> None:
+    kept, last = store(), list[str]()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sessions_store, "MAX_READ_CHARS", most)
+        for one in steps:
+            kept.put([one])
+            session = one.facts.session_id or ""
+            kept[key(session)].read()
+            kept.was_read(key(session))
+            kept.hold_to_limits()
+            last = [*(name for name in last if name != session), session]
+            while sum(kept[key(name)].chars for name in last) > most:
+                del last[0]
+            at_hand = {found for found, live in kept.items() if live.at_hand}
+            assert at_hand == {key(name) for name in last}
 
 
 def test_a_session_that_was_given_up_says_so_when_it_comes_back() -> None:
