@@ -236,15 +236,22 @@ def _texts(
 
 
 def _numbers(frame: pl.DataFrame, fields: FieldMap, wanted: Sequence[str]) -> list[pl.Series]:
-    """Fields as numbers; null where one is none."""
+    """Fields as numbers; null where one is none, or several."""
     names = {field: number_column(field) for field in wanted}
     asked: list[pl.Expr] = []
     have = frame.schema if wanted else {}
     for field, name in names.items():
         source = fields.source(field)
         kind = have.get(source.column)
-        if kind is not None and (not source.whole or _numeral(kind)):
-            asked.append(value_of(source).cast(pl.Float64, strict=False).alias(name))
+        if kind is None:
+            continue
+        value = value_of(source)
+        listed = source.whole and isinstance(kind, pl.List)
+        if listed:
+            # Where any event has several values, one value is a list of one.
+            value = pl.when(value.list.len() == 1).then(value.list.first())
+        if listed or not source.whole or _numeral(kind):
+            asked.append(value.cast(pl.Float64, strict=False).alias(name))
     found = {column.name: column for column in frame.select(asked)} if asked else {}
     none = dict.fromkeys((name for name in names.values() if name not in found), pl.Float64())
     return [*found.values(), *nulls(none, frame.height)]

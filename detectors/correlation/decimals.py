@@ -21,12 +21,13 @@ def decimal(number: float) -> Decimal:
 
 
 def decimals(numbers: pl.Series) -> tuple[Ints, Ints, Bools]:
-    """Floors and billionths of a column of floats; and which of them are numbers that can be
-    summed: not null, not NaN, within ±MAX_FIGURE.
+    """Floors and billionths of a column of floats; and which of them are numbers: not null, not
+    NaN. Beyond ±MAX_FIGURE they count as that, so that sums stay whole numbers, and so that nobody
+    stays below a threshold by exceeding it beyond measure.
     """
     values = numbers.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    usable = np.abs(values) <= MAX_FIGURE
-    values = np.where(usable, values, 0.0)
+    usable = ~np.isnan(values)
+    values = np.clip(np.where(usable, values, 0.0), -MAX_FIGURE, MAX_FIGURE)
     whole = np.floor(values)
     part = np.rint((values - whole) * PLACES).astype(np.int64)
     return whole.astype(np.int64) + part // PLACES, part % PLACES, usable

@@ -35,6 +35,8 @@ class Finding(msgspec.Struct, kw_only=True):
     tool_name: str | None
     frameworks: list[str]
     fields: dict[str, str]
+    # What a rule over several events groups by.
+    group: dict[str, str]
     blind_spots: list[str]
 
 
@@ -96,5 +98,6 @@ class Findings:
             tool_name=signal.tool_name,
             frameworks=signal.frameworks,
             fields=signal.reason.fields,
+            group=signal.group,
             blind_spots=signal.blind_spots,
         )
