@@ -135,7 +135,7 @@ def rolled_at_rest(reader: Reader) -> int:
     [row] = reader.rows(
         "SELECT sum(data_compressed_bytes) AS bytes FROM system.parts WHERE active AND"
         " database = 'tacho' AND table IN ('touched_data', 'minutes_data', 'hours_data',"
-        " 'denials_data', 'delegated_data', 'destinations_data')"
+        " 'denials_data', 'delegated_data', 'destinations_data', 'texts_data')"
     )
     return int(row["bytes"])
 
@@ -169,7 +169,7 @@ def figures(total: int, kept: Path | None = None, *, ask: bool = True) -> Iterat
                 name="rolled up", per_s=total / (time.perf_counter() - began_s),
                 bytes_each=rolled_at_rest(reader) / total,
                 core_us=(cpu_s(server.pid) - began_cpu_s) / total * 1e6,
-                note="touches by hour, minutes of agents, denials",
+                note="touches and texts by hour, minutes of agents, denials",
             )  # fmt: skip
             if not ask:
                 return

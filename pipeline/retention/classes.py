@@ -25,6 +25,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "denials_data",
             "delegated_data",
             "destinations_data",
+            "texts_data",
         ),
         "signals": ("signals_data",),
         "alerts": ("alerts_data", "incidents_data", "incident_members_data"),

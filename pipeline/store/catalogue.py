@@ -25,6 +25,7 @@ from tachograph.pipeline.store import tables_incidents as inc
 from tachograph.pipeline.store import tables_questions as ask
 from tachograph.pipeline.store import tables_rollups as roll
 from tachograph.pipeline.store import tables_soc as soc
+from tachograph.pipeline.store import tables_texts as text
 from tachograph.pipeline.store.ddl import Feed, Table, View, addition
 
 TABLES: dict[str, Table] = {
@@ -39,7 +40,7 @@ TABLES: dict[str, Table] = {
         inc.INCIDENTS_DATA, inc.INCIDENT_MEMBERS_DATA,
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
         roll.HOURS_DATA, roll.TOUCHED_DATA, roll.MINUTES_DATA, no.DENIALS_DATA,
-        given.DELEGATED_DATA, dest.DESTINATIONS_DATA,
+        given.DELEGATED_DATA, dest.DESTINATIONS_DATA, text.TEXTS_DATA,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -51,6 +52,7 @@ VIEWS: dict[str, View] = {
         inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
         roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES, no.DENIALS, dest.DESTINATIONS,
+        text.TEXTS_BY_HOUR,
     )
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store import tables_rollups as tables
+from tachograph.pipeline.store import tables_texts as texts
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.pending import STAGE
 from tachograph.pipeline.store.records import ACTIONS_TOPIC
@@ -40,7 +41,11 @@ _MODEST = (
     f"SETTINGS max_execution_time = {ANSWER_TIMEOUT_S - 20}, max_threads = 1,"
     " max_bytes_before_external_group_by = 268435456"
 )
-_SELECTED = ((tables.TOUCHED_DATA, tables.touches), (tables.MINUTES_DATA, tables.minutes))
+# How it is noted of an hour that it is rolled up → into which tables, by which query.
+_SELECTED = {
+    tables.NOTED: ((tables.TOUCHED_DATA, tables.touches), (tables.MINUTES_DATA, tables.minutes)),
+    texts.NOTED: ((texts.TEXTS_DATA, texts.texts),),
+}
 _UTC = "'UTC'"
 
 
@@ -50,20 +55,30 @@ def roll_up(
     """Roll up what has settled, the newest hours first; how many hours. `share`: (which, of how
     many) where several do it at a time, each every so many hours. Raises RetryLater, Refused.
     """
+    done: set[int] = set()
+    for noted in _SELECTED:
+        hours, rolled_to_us = _settled(connection, noted, settled_s, share)
+        together = _together(connection) if hours else 1
+        for begin in range(0, len(hours), together):
+            _roll(connection, noted, hours[begin : begin + together], rolled_to_us)
+        done.update(hours)
+    return len(done)
+
+
+def _settled(
+    connection: Connection, noted: str, settled_s: float, share: tuple[int, int]
+) -> tuple[list[int], int]:
+    """Hours that have settled and are not in the roll-up [s], and until when they have [µs]."""
     which, of = share
     found = connection.rows(
         f"""SELECT toUnixTimestamp(hour) AS at, toUnixTimestamp64Micro(settled)
-FROM (SELECT hour, maxIf(at, what = 'rolled') AS rolled, maxIf(at, what = 'changed') AS changed,
+FROM (SELECT hour, maxIf(at, what = '{noted}') AS rolled, maxIf(at, what = 'changed') AS changed,
     now64(6, 'UTC') - toIntervalMicrosecond({round(settled_s * 1e6)}) AS settled
     FROM tacho.hours_data GROUP BY hour)
 WHERE rolled < changed AND changed <= settled AND intDiv(at, 3600) % {of} = {which}
 ORDER BY hour DESC LIMIT {HOURS_A_ROUND}"""
     )
-    hours = [int(row[0]) for row in found]
-    together = _together(connection) if hours else 1
-    for begin in range(0, len(hours), together):
-        _roll(connection, hours[begin : begin + together], int(found[0][1]))
-    return len(hours)
+    return [int(row[0]) for row in found], int(found[0][1]) if found else 0
 
 
 def _together(connection: Connection) -> int:
@@ -74,10 +89,10 @@ def _together(connection: Connection) -> int:
     return max(1, ACTIONS_A_STATEMENT * int(hours) // max(1, int(actions)))
 
 
-def _roll(connection: Connection, hours: Sequence[int], rolled_to_us: int) -> None:
+def _roll(connection: Connection, noted: str, hours: Sequence[int], rolled_to_us: int) -> None:
     among = f"IN ({', '.join(f'toDateTime({hour}, {_UTC})' for hour in hours)})"
     rolled_to = f"fromUnixTimestamp64Micro({rolled_to_us}, {_UTC})"
-    for table, selected in _SELECTED:
+    for table, selected in _SELECTED[noted]:
         columns = list(table.columns)
         # Rows expire when the last of what they count does.
         more = {"rolled_to": rolled_to, "stored_at": "max(a.stored_at)"}
@@ -86,7 +101,7 @@ def _roll(connection: Connection, hours: Sequence[int], rolled_to_us: int) -> No
         connection.command(f"INSERT INTO tacho.{table.name} ({names})\n{query}\n{_MODEST}")
     connection.command(
         f"INSERT INTO tacho.{tables.HOURS_DATA.name} (tenant, hour, what, at)"
-        f" SELECT DISTINCT tenant, hour, 'rolled', {rolled_to}"
+        f" SELECT DISTINCT tenant, hour, '{noted}', {rolled_to}"
         f" FROM tacho.{tables.HOURS_DATA.name} WHERE hour {among}"
     )
 

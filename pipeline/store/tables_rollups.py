@@ -22,7 +22,8 @@ FEW = "LowCardinality(String)"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def _column(name: str, kind: str, comment: str, codec: str = PLAIN) -> Column:
+def column(name: str, kind: str, comment: str, codec: str = PLAIN) -> Column:
+    """A column of what is made from other columns, and sent by nobody."""
     return Column(name, kind, pa.null(), codec, comment)
 
 
@@ -30,10 +31,12 @@ def _time(name: str, comment: str, codec: str = _TIMES) -> Column:
     return Column(name, TIME_TYPE, TIME_ARROW, codec, f"{comment} [UTC]")
 
 
-TENANT = _column("tenant", FEW, "whose data this is")
-HOUR = _column("hour", "DateTime('UTC')", "the hour of the actions [UTC]", "Delta(4), ZSTD(1)")
+TENANT = column("tenant", FEW, "whose data this is")
+HOUR = column("hour", "DateTime('UTC')", "the hour of the actions [UTC]", "Delta(4), ZSTD(1)")
 ROLLED_TO = _time("rolled_to", "all that was stored until then is counted")
-WHAT = _column("what", FEW, "changed: an action was stored; rolled: all until then are counted")
+WHAT = column(
+    "what", FEW, "changed: an action was stored; rolled, texts: all until then are counted"
+)
 AT = _time("at", "when")
 
 HOURS_DATA = Table(
@@ -58,27 +61,27 @@ HOURS_CHANGED = Feed(
 
 _HOUR_US = "toUnixTimestamp(hour) * 1000000"
 COUNTED = [
-    _column("actions", "UInt64", "actions", _CROPPED),
-    _column("not_done", "UInt64", "of these, failed or denied", _CROPPED),
-    _column("bytes_out", "Int64", "data sent out by these actions [bytes]", _CROPPED),
+    column("actions", "UInt64", "actions", _CROPPED),
+    column("not_done", "UInt64", "of these, failed or denied", _CROPPED),
+    column("bytes_out", "Int64", "data sent out by these actions [bytes]", _CROPPED),
 ]
 TOUCHED = [
     TENANT,
-    _column("touched_type", FEW, "what kind of thing it is: tool, host, file …"),
-    _column("touched", "String", "what was touched; a secret by its fingerprint"),
-    _column("agent_id", "String", "agent"),
+    column("touched_type", FEW, "what kind of thing it is: tool, host, file …"),
+    column("touched", "String", "what was touched; a secret by its fingerprint"),
+    column("agent_id", "String", "agent"),
     HOUR, *COUNTED,
     _time("first_seen", "first of these actions"),
     _time("last_seen", "last of these actions"),
-    _column("first_tool", FEW, "tool of the first of these actions"),
-    _column("principal_ids", "Array(String)", "for whom, at most ten"),
-    _column("sessions", "Array(UInt64)", "the sessions, each as a number of 40 bits", _CROPPED),
+    column("first_tool", FEW, "tool of the first of these actions"),
+    column("principal_ids", "Array(String)", "for whom, at most ten"),
+    column("sessions", "Array(UInt64)", "the sessions, each as a number of 40 bits", _CROPPED),
 ]  # fmt: skip
 _TIMES_SEEN = ("first_seen", "last_seen")
 # Times as they are stored: the hour says most of them already, and an hour of one action has one.
 _AFTER = [
-    _column("began_us", "Int64", "first of these actions, after the hour began [µs]", _CROPPED),
-    _column("took_us", "Int64", "from the first of these actions to the last [µs]"),
+    column("began_us", "Int64", "first of these actions, after the hour began [µs]", _CROPPED),
+    column("took_us", "Int64", "from the first of these actions to the last [µs]"),
 ]
 # Enough to tell ten thousand sessions of one thing apart; hours that were rolled up earlier have
 # numbers of 48 bits, which end alike.
@@ -89,8 +92,8 @@ SEEN = {
     "last_seen": f"fromUnixTimestamp64Micro({_HOUR_US} + began_us + took_us, 'UTC')",
 }
 _FEW_OF = {
-    "agent_id": _column("agent_id", FEW, "agent"),
-    "principal_ids": _column("principal_ids", f"Array({FEW})", "for whom, at most ten"),
+    "agent_id": column("agent_id", FEW, "agent"),
+    "principal_ids": column("principal_ids", f"Array({FEW})", "for whom, at most ten"),
     "hour": HOUR._replace(codec="GCD, T64, ZSTD(1)"),
 }
 TOUCHED_DATA = Table(
@@ -109,17 +112,17 @@ few actions: no ids, and no more of times and sessions than tells them apart."""
 )
 MINUTE = [
     TENANT,
-    _column("agent_id", "String", "agent"),
+    column("agent_id", "String", "agent"),
     HOUR,
-    _column("minute", "DateTime('UTC')", "the minute [UTC]", "Delta(4), ZSTD(1)"),
+    column("minute", "DateTime('UTC')", "the minute [UTC]", "Delta(4), ZSTD(1)"),
     *COUNTED,
-    _column("tools", "UInt64", "different tools", _CROPPED),
-    _column("sessions", "UInt64", "different sessions", _CROPPED),
-    _column("model_calls", "UInt64", "actions that tell of tokens", _CROPPED),
-    _column("tokens_in", "Int64", "tokens read [tokens]", _CROPPED),
-    _column("tokens_out", "Int64", "tokens written [tokens]", _CROPPED),
-    _column("cost_usd", "Float64", "what they cost [USD]"),
-    _column("model_name", FEW, "a model of these calls"),
+    column("tools", "UInt64", "different tools", _CROPPED),
+    column("sessions", "UInt64", "different sessions", _CROPPED),
+    column("model_calls", "UInt64", "actions that tell of tokens", _CROPPED),
+    column("tokens_in", "Int64", "tokens read [tokens]", _CROPPED),
+    column("tokens_out", "Int64", "tokens written [tokens]", _CROPPED),
+    column("cost_usd", "Float64", "what they cost [USD]"),
+    column("model_name", FEW, "a model of these calls"),
 ]
 MINUTES_DATA = Table(
     "minutes_data",
@@ -160,14 +163,28 @@ _MINUTE_BY = {
     "cost_usd": f"sumIf(ifNull(usage_cost_usd, 0), {_OWN_TOKENS})",
     "model_name": f"maxIf(model_name, {_OWN_TOKENS})",
 }
-# (hours that are rolled up, each with its rolled_to; hours that are not): one value a question.
-STATE = """(SELECT (groupArrayIf((hour, rolled_to), rolled_to >= changed_at),
+NOTED = "rolled"
+
+
+def state(noted: str) -> str:
+    """(hours of which roll-ups are `noted`, each with its rolled_to; hours that are not): one value
+    a question.
+    """
+    return f"""(SELECT (groupArrayIf((hour, rolled_to), rolled_to >= changed_at),
         groupArrayIf(hour, rolled_to < changed_at))
-    FROM (SELECT hour, maxIf(at, what = 'rolled') AS rolled_to,
+    FROM (SELECT hour, maxIf(at, what = '{noted}') AS rolled_to,
         maxIf(at, what = 'changed') AS changed_at
-        FROM tacho.hours_data GROUP BY hour))"""
+        FROM tacho.hours_data GROUP BY hour))"""  # noqa: S608 - our own text
+
+
+def others(noted: str) -> str:
+    """The condition on hours that are in no roll-up of what is `noted`."""
+    return f"IN (SELECT arrayJoin(tupleElement({state(noted)}, 2)))"
+
+
+STATE = state(NOTED)
 _ROLLED = f"(hour, rolled_to) IN (SELECT arrayJoin(tupleElement({STATE}, 1)))"
-OTHERS = f"IN (SELECT arrayJoin(tupleElement({STATE}, 2)))"
+OTHERS = others(NOTED)
 
 
 def touches(

@@ -129,7 +129,9 @@ def test_actions_from_before_the_roll_ups_are_counted_too(course: Course) -> Non
 
 
 def test_what_was_stored_and_rolled_up_before_their_feeds_is_in_them(empty: Connection) -> None:
-    apply(empty, Layout(), migrations()[:27])
+    known = migrations()
+    # Who rolls up needs the table of texts too, which has no feed.
+    apply(empty, Layout(), [*known[:27], known[29]])
     empty.command(
         "INSERT INTO tacho.actions_data (event_id, tenant, partition_key, event_time,"
         " observed_time, agent_id, parent_agent_id, target_domain)"

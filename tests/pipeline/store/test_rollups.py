@@ -13,6 +13,7 @@ from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store import tables_rollups as tables
+from tachograph.pipeline.store import tables_texts as texts
 from tachograph.pipeline.store.clickhouse import Connection
 from tachograph.pipeline.store.rollups import Rolling, roll_up
 from tachograph.pipeline.store.sink import Sink
@@ -117,7 +118,24 @@ def begun_told(ask: Ask, tenant: str) -> list[Row]:
     )
 
 
+def came(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT DISTINCT hour, day, text, agent_id, partition_key FROM tacho.texts_by_hour"
+        f" WHERE tenant = '{tenant}' ORDER BY ALL"
+    )
+
+
+def came_told(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT DISTINCT toStartOfHour(event_time) AS hour, toStartOfDay(hour),"
+        " bitShiftRight(cityHash64(tenant, tool_result_hash), 20), agent_id, partition_key"
+        f" FROM tacho.actions WHERE tenant = '{tenant}' AND tool_result_hash != ''"
+        " AND ifNull(tool_result_bytes, 41) > 40 ORDER BY ALL"
+    )
+
+
 def agree(ask: Ask, tenant: str) -> None:
+    assert came(ask, tenant) == came_told(ask, tenant)
     assert delegated(ask, tenant) == delegated_told(ask, tenant)
     assert begun(ask, tenant) == begun_told(ask, tenant)
     assert denied(ask, tenant) == denied_told(ask, tenant)
@@ -142,6 +160,8 @@ _ACTIONS = st.lists(
             "delegation_chain": list(AGENTS[: number % 4]) + ["d"] * (number % 2),
             "target_domain": f"host{number % 2}.example" if tool else None,
             "recipients": [AGENTS[number % 3]] * (number % 3),
+            "tool_result_hash": f"text-{number % 3}" if number % 4 else None,
+            "tool_result_bytes": tokens and tokens * 10,
         },
         st.integers(0, 9), st.integers(0, 5), st.integers(0, 2), st.integers(0, 2),
         st.sampled_from(["succeeded", "failed", "denied"]),
@@ -223,6 +243,28 @@ def test_what_was_cut_off_before_it_was_noted_counts_nothing(
     agree(ask, tenant)
 
 
+def test_names_of_agents_and_keys_come_back_from_the_roll_up_as_they_are(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    rows = [
+        action(
+            tenant, f"{tenant}-{at}", tool_result_hash="one", agent_id=name,
+            partition_key=name[::-1],
+        )
+        for at, name in enumerate(("a b", " 7F", "A\n\nb ", "é\0", "00 "))
+    ]  # fmt: skip
+    sink.store(Feed(tenant).batch(rows))
+    agree(ask, tenant)
+    roll_up(connection, settled_s=0)
+    connection.command(
+        f"ALTER TABLE tacho.actions_data DELETE WHERE tenant = '{tenant}'"
+        " SETTINGS mutations_sync = 2"
+    )
+    assert {(row[3], row[4]) for row in came(ask, tenant)} == {
+        (row["agent_id"], row["partition_key"]) for row in rows
+    }
+
+
 def test_a_roll_up_made_twice_counts_once(
     sink: Sink, ask: Ask, connection: Connection, tenant: str
 ) -> None:
@@ -255,6 +297,7 @@ def test_a_question_asks_once_which_hours_are_rolled_up(ask: Ask) -> None:
     assert ask(f"SELECT {once} AS one WHERE one IN (SELECT arrayJoin([{once}]))") != []
     for view in (tables.TOUCHES_BY_HOUR, tables.AGENT_MINUTES):
         assert view.source.count(tables.STATE) == 2
+    assert texts.TEXTS_BY_HOUR.source.count(tables.state(texts.NOTED)) == 2
 
 
 class Refusing:
