@@ -23,16 +23,19 @@ SHOWN_ALERTS = 60
 SHOWN_JOINS = 30
 SHOWN_INCIDENTS = 1_000
 
-# Kind of a join → where an action says it.
+# Kind of a join → where an action says it; beside those of roll-ups only what they say otherwise: a
+# credential that has an id, an address that has a name.
 _SHARED: Final = {
-    "content": ("tool_result_hash", "content_hash"),
-    "delegation": ("if(length(delegation_chain) > 1, delegation_chain[1], '')",),
-    "principal": ("principal_id",),
+    "delegation": "if(length(delegation_chain) > 1, delegation_chain[1], '')",
+    "principal": "principal_id",
+    "credential": "credential_fingerprint",
+    "target": "target_ip",
 }
 # Kind of a join → as what it was touched.
-_ROLLED: Final = {"credential": "credential", "target": "host"}
+_ROLLED: Final = {"credential": ("credential",), "target": ("host", "package")}
 _BEGIN: Final = "{begin:DateTime64(6, 'UTC')} - 86400"
 _END: Final = "{end:DateTime64(6, 'UTC')} + 86400"
+_HOURS: Final = f"hour >= toStartOfHour({_BEGIN}) AND hour <= {_END}"
 # Of its alerts, in which a text that joins them is looked for.
 MAX_EVENTS = 2_000
 _TOUCHED: Final = Table(
@@ -180,16 +183,25 @@ def _agents_of(
         f"SELECT '{kind}' AS kind, {column} AS value, agent_id FROM tacho.actions_data"  # noqa: S608 - our text
         f" WHERE {when} AND value IN {{values:Array(String)}} AND agent_id != ''"
         " AND tenant = {tenant:String}"
-        for kind in sorted(kinds & _SHARED.keys())
-        for column in _SHARED[kind]
+        for kind, column in _SHARED.items()
+        if kind in kinds
     ]
     parts += [
         f"SELECT '{kind}' AS kind, touched AS value, agent_id FROM tacho.touches_by_hour"  # noqa: S608 - our text
         f" WHERE touched IN {{values:Array(String)}} AND touched_type = '{touched_type}'"
-        f" AND hour >= toStartOfHour({_BEGIN}) AND hour <= {_END} AND tenant = {{tenant:String}}"
-        for kind, touched_type in _ROLLED.items()
-        if kind in kinds
+        f" AND {_HOURS} AND tenant = {{tenant:String}}"
+        for kind in sorted(kinds & _ROLLED.keys())
+        for touched_type in _ROLLED[kind]
     ]
+    if "content" in kinds:
+        parts.append(
+            "SELECT 'content' AS kind, arrayFirst(one -> bitShiftRight(cityHash64("  # noqa: S608 - our text
+            "{tenant:String}, one), 20) = text, {values:Array(String)}) AS value, agent_id"
+            " FROM tacho.texts_by_hour WHERE text IN (SELECT bitShiftRight(cityHash64("
+            "{tenant:String}, arrayJoin({values:Array(String)})), 20))"
+            f" AND day >= toStartOfDay({_BEGIN}) AND day <= {_END} AND {_HOURS}"
+            " AND tenant = {tenant:String}"
+        )
     if not parts:
         return {}
     rows = reader.rows(

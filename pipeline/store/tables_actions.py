@@ -70,8 +70,8 @@ record always meets its copy and FINAL may work in each partition by itself. Par
 modulo 32, so that events dated 1970 or 2099 cannot make thousands of partitions; each partition
 still knows its least and greatest time, so a time range reads only its weeks. Sort: an agent's
 actions lie together in time. Skip indexes for what analysts pivot on: agent, session, trace, tool,
-event id; word indexes (lower case) for arguments, results, content and command lines. Retention
-goes by stored_at, which no agent can choose.""",
+event id, principal, credential, address; word indexes (lower case) for arguments, results, content
+and command lines. Retention goes by stored_at, which no agent can choose.""",
     [*ACTION, *FOLDED, *INNER, STORED_AT],
     "ReplacingMergeTree(row_version)",
     "(tenant, partition_key, event_time, event_id)",
@@ -81,6 +81,7 @@ goes by stored_at, which no agent can choose.""",
         "by_stored_at stored_at TYPE minmax GRANULARITY 1",
         *map(_words, ("tool_args", "tool_result", "content_text", "process_command_line")),
         *map(_bloom, ("event_id", "agent_id", "session_id", "trace_id", "twin_key", "tool_name")),
+        *map(_bloom, ("principal_id", "credential_id", "credential_fingerprint", "target_ip")),
     ),
     settings=(
         "min_bytes_for_wide_part = 134217728",

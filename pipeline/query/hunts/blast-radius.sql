@@ -28,7 +28,18 @@ first_seen = "2026-11-26 03:11:02.000000"
 last_seen = "2026-11-26 03:11:02.000000"
 */
 WITH if({agent:String} != '' OR {principal:String} != '' OR {credential:String} != '', {agent:String},
-    (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)) AS sought
+    (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)) AS sought,
+-- All their actions have one of these, and telling copies apart reads whole services otherwise.
+keys AS
+(
+    SELECT partition_key FROM tacho.actions_data WHERE sought != '' AND agent_id = sought
+    UNION ALL
+    SELECT partition_key FROM tacho.actions_data WHERE {principal:String} != '' AND principal_id = {principal:String}
+    UNION ALL
+    SELECT partition_key FROM tacho.actions_data WHERE {credential:String} != '' AND credential_id = {credential:String}
+    UNION ALL
+    SELECT partition_key FROM tacho.actions_data WHERE {credential:String} != '' AND credential_fingerprint = {credential:String}
+)
 SELECT
     touched_type,
     touched,
@@ -41,8 +52,8 @@ SELECT
 FROM tacho.blast_radius
 WHERE ({principal:String} = '' OR principal_id = {principal:String})
     AND ({credential:String} = '' OR credential = {credential:String})
-    AND (sought = '' OR (agent_id = sought
-        AND (partition_key = '' OR partition_key IN (SELECT partition_key FROM tacho.actions_data WHERE agent_id = sought))))
+    AND (sought = '' OR agent_id = sought)
+    AND (partition_key = '' OR partition_key IN keys)
 GROUP BY touched_type, touched
 ORDER BY touched_type, actions DESC, touched
 LIMIT 1000

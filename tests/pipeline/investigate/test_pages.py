@@ -253,6 +253,22 @@ def test_agents_of_other_tenants_are_not_counted_among_those_that_touched_it(
     assert "agents that touched it" not in joins.columns
 
 
+def test_what_an_action_says_beside_what_it_is_counted_by_is_counted_too(reader: Reader) -> None:
+    """A credential that has an id is joined by its fingerprint too, a host by its address."""
+    joins = [
+        {"kind": kind, "value": value, "rule_id": "r", "alerts": 2, "agents": 2, "refused": ""}
+        for kind, value in (
+            ("credential", "key-billing"), ("credential", "f00dfeed"),
+            ("target", "paste.example"), ("target", "198.51.100.7"),
+        )
+    ]  # fmt: skip
+    [shown] = section(
+        incident.page(reader, incident.one(reader, ALERT) | {"joins": joins}), "What joins them"
+    )
+    touched = [row[shown.columns.index("agents that touched it")] for row in shown.rows]
+    assert touched == ["2", "1", "1", "1"]
+
+
 def test_the_incident_of_any_of_its_alerts_is_the_same_page(tacho: Tacho, tmp_path: Path) -> None:
     one, other = (tmp_path / name for name in ("one.html", "other.html"))
     tacho("incident", ALERT, "--html", str(one))

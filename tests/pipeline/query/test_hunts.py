@@ -80,6 +80,23 @@ def test_naming_the_keys_of_an_agent_changes_no_answer(reader: Reader, hunt: Hun
     assert answers
 
 
+@pytest.mark.parametrize("whose", ["principal", "credential"])
+def test_naming_the_keys_of_a_principal_or_credential_changes_no_answer(
+    reader: Reader, whose: str
+) -> None:
+    hunt = found("blast-radius")
+    wide = hunt.sql.replace("AND (partition_key = '' OR partition_key IN keys)", "")
+    assert wide != hunt.sql
+    column = {"principal": "principal_id"}.get(whose, whose)
+    some = reader.rows(f"SELECT DISTINCT {column} AS one FROM tacho.blast_radius WHERE one != ''")
+    assert some
+    for row in some:
+        given = {"agent": "", "principal": "", "credential": ""} | {whose: row["one"]}
+        rows = reader.rows(hunt.sql, given)
+        assert rows
+        assert rows == reader.rows(wide, given)
+
+
 def test_a_conversation_is_all_that_was_said_in_the_session(reader: Reader) -> None:
     hunt = found("conversation")
     sessions = reader.rows("SELECT DISTINCT session_id FROM tacho.session_conversation")
