@@ -2,6 +2,8 @@
 has.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tachograph.detectors.correlation.arrays import Bools, Ints, firsts
@@ -108,27 +110,34 @@ class Chains:
         if self.graph.bounds:
             longest = max(nodes[node].length for node in whole)
             whole = [node for node in whole if nodes[node].length == longest]
-        node = max(whole, key=lambda one: int(starts[one][row]))
-        wanted, chain = int(starts[node][row]), [row]
-        while nodes[node].after:
-            row, node = self._before(course, node, wanted, slice(first, row))
+        wanted, chain = max(int(starts[node][row]) for node in whole), [row]
+        # Ways that are alike so far go on together: one of them may have a later event before.
+        ways = [node for node in whole if starts[node][row] == wanted]
+        while any(nodes[node].after for node in ways):
+            row, ways = self._before(course, ways, wanted, slice(first, row))
             chain.append(row)
         found: list[int] = course.places[chain[::-1]].tolist()
         return found
 
-    def _before(self, course: Course, node: int, wanted: int, earlier: slice) -> tuple[int, int]:
-        """The latest of some events, and its node, that a chain which began at the wanted time and
-        goes on with the node at the event after them can have.
+    def _before(
+        self, course: Course, ways: Sequence[int], wanted: int, earlier: slice
+    ) -> tuple[int, list[int]]:
+        """The latest of some events, and its nodes, that a chain which began at the wanted time and
+        goes on with any of these nodes at the event after them can have.
         """
-        begin, without = earlier.start, self.graph.nodes[node].without
-        if without:
-            bad = np.flatnonzero(course.has(without, earlier))
-            begin += int(bad[-1]) if len(bad) else 0
-        window = slice(begin, earlier.stop)
-        other = ~course.one_action(window, earlier.stop)
-        found = (-1, -1)
-        for after in self.graph.nodes[node].after:
-            (fits,) = ((course.starts[after][window] == wanted) & other).nonzero()
-            if len(fits):
-                found = max(found, (begin + int(fits[-1]), after))
-        return found
+        row, found = -1, set[int]()
+        for node in ways:
+            begin, without = earlier.start, self.graph.nodes[node].without
+            if without:
+                bad = np.flatnonzero(course.has(without, earlier))
+                begin += int(bad[-1]) if len(bad) else 0
+            window = slice(begin, earlier.stop)
+            other = ~course.one_action(window, earlier.stop)
+            for after in self.graph.nodes[node].after:
+                (fits,) = ((course.starts[after][window] == wanted) & other).nonzero()
+                last = begin + int(fits[-1]) if len(fits) else -1
+                if last > row:
+                    row, found = last, {after}
+                elif last == row >= 0:
+                    found.add(after)
+        return row, sorted(found)

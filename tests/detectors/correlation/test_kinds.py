@@ -72,3 +72,18 @@ def test_late_actions_of_the_moment_are_counted_wherever_their_ids_put_them(
     player.judge(stream, {})
     player.close()
     check(player, kinds, stream, {})
+
+
+def test_of_two_ways_that_begin_at_one_moment_the_one_with_the_latest_events_is_shown(
+    made: tuple[Kinds, RuleSet, Any],
+) -> None:
+    kinds, found, matcher = made
+    marked = [("6", 2, "ab"), ("7", 2, "ab"), ("8", 4, "c"), ("9", 5, "a")]
+    stream = [
+        Event(time=time, id=first * 32, tool=tool, trace="T1", session=None)
+        for first, time, tool in marked
+    ]
+    player = Player(found, matcher)
+    player.judge(stream, {})
+    player.close()
+    check(player, kinds, stream, {})
