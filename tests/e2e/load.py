@@ -24,7 +24,7 @@ DISORDER_S = 30.0
 LATE_S = 240.0
 # Past the end of every bucket that the load touches, and the allowed lateness.
 CLOSING_S = 2 * 3600
-BEAT_EVERY_S = 3
+BEAT_EVERY_S = 10
 TENANT = "default"
 
 

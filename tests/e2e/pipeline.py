@@ -42,7 +42,12 @@ SESSION_S = 5
 SETTLE_S = 600.0
 # Ticks go out once a second: whoever has nothing to read for longer has nothing under way.
 QUIET_S = 2.0
+# To ask how far everybody is costs the broker as much as a second of the whole pipeline at rest.
+ASK_AGAIN_S = 1.0
 CLOCK_STEP_US = 10_000_000
+# What is sent at once costs every process a round and the broker a dozen requests, however little
+# it is.
+STEP_S = 0.4
 NO_LIMIT = str(2**63 - 1)
 
 # As `tacho up` starts them, save that the clock of `normalize` is the load's.
@@ -67,11 +72,13 @@ class Stage:
         self._program = program or (*CLI, name)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
 
     def start(self) -> None:
         """Start it; it must not run."""
         assert not self.running, f"{self.name} runs already"
         with self.log.open("ab") as sink:
+            self._said_before = sink.tell()
             self._process = subprocess.Popen(
                 self._program,
                 env={**self._environment, "TACHO_PARENT_PID": str(os.getpid())},
@@ -119,6 +126,10 @@ class Stage:
         if self.running and self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def said(self) -> str:
+        """What it has logged since its last start."""
+        return self.log.read_bytes()[self._said_before :].decode("utf-8", errors="replace")
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -240,7 +251,7 @@ class Pipeline:
                 quiet_since, moved = None, True
             for stage in self.stages.values():
                 assert stage.running, f"{stage.name} ended: {stage.last_words()}"
-            time.sleep(0.3)
+            time.sleep(ASK_AGAIN_S)
         words = "\n".join(f"--- {s.name}\n{s.last_words()}" for s in self.stages.values())
         raise AssertionError(f"not settled within {within_s} s; unread: {left}\n{words}")
 
@@ -336,11 +347,11 @@ class Feed:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Send in the order given, spread evenly over `wall_s` seconds."""
-        steps = max(1, int(wall_s / 0.2))
+        steps = max(1, int(wall_s / STEP_S))
         size = -(-len(posts) // steps)
         for begin in range(0, len(posts), size):
             self.send(posts[begin : begin + size])
-            sleep(0.2)
+            sleep(STEP_S)
 
 
 # What two runs over the same posts must agree on. What tells of alerts without state goes by the

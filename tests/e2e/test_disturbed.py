@@ -42,10 +42,11 @@ BETWEEN_KILLS_S = (1.5, 3.5)
 DOWN_S = (0.0, 1.5)
 AWAY_S = 8.0
 BROKER_AWAY_S = 4.0
+PARTITIONS = 6
 MORE_PARTITIONS = 7
 # Longer than the broker waits for a member.
 ASLEEP_S = SESSION_S + 3.0
-COMING_AND_GOING_S = 40.0
+COMING_AND_GOING_S = 30.0
 
 
 class Undisturbed:
@@ -87,7 +88,7 @@ def _sending(feed: Feed, load: list[Post], wall_s: float) -> threading.Thread:
 def _assigned(stage: Stage) -> None:
     """Wait until it has been given partitions, or none because others have them all."""
     end = time.monotonic() + WAIT_S
-    while '"event": "assigned"' not in stage.log.read_text("utf-8", errors="replace"):
+    while '"event": "assigned"' not in stage.said():
         assert stage.running, stage.last_words()
         assert time.monotonic() < end, stage.last_words()
         time.sleep(0.2)
@@ -129,16 +130,16 @@ def test_twenty_kills_under_load_lose_no_alert_double_none_and_invent_none(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_servers_that_come_back_more_partitions_and_a_rebalance_change_nothing(
+def test_servers_that_come_back_more_partitions_and_processes_that_come_and_go_change_nothing(
     undisturbed: Undisturbed, private_kafka: Callable[..., KafkaBroker], tmp_path: Path
 ) -> None:
-    """ClickHouse away, windows half full when their agents move to other partitions, a second
-    process that comes and goes, the broker killed.
+    """ClickHouse away, windows half full when their agents move to other partitions, three
+    processes of detection that come, sleep and go, the broker killed while two of them are left.
     """
     load = undisturbed.load
     third = len(load) // 3
     broker = private_kafka()
-    with Pipeline(broker, tmp_path / "disturbed") as pipeline:
+    with Pipeline(broker, tmp_path / "disturbed", partitions=PARTITIONS) as pipeline:
         feed = Feed(pipeline, undisturbed.start)
         pipeline.start()
         # The load's clock goes some twenty times as fast: a stage that starts must not fall
@@ -155,24 +156,26 @@ def test_servers_that_come_back_more_partitions_and_a_rebalance_change_nothing(
 
         _repartitioned(pipeline, MORE_PARTITIONS)
 
-        second = pipeline.stage("detect", "detect-2")
-        second.start()
+        others = [pipeline.stage("detect", f"detect-{n}") for n in (2, 3)]
+        sending = _sending(feed, load[third : 2 * third], COMING_AND_GOING_S)
         try:
-            _assigned(second)
-            feed.send_over(load[third : 2 * third], 12.0)
-            second.stop()
-        finally:
-            second.abandon()
+            _come_and_go(pipeline.stages["detect"], *others)
+            sending.join()
 
-        sending = _sending(feed, load[2 * third :], 15.0)
-        time.sleep(3.0)
-        broker.kill()
-        time.sleep(BROKER_AWAY_S)
-        broker.start()
-        sending.join()
-        feed.send(closing(undisturbed.start))
-        pipeline.settle()
-        pipeline.stop()
+            sending = _sending(feed, load[2 * third :], 15.0)
+            time.sleep(3.0)
+            others[0].stop()
+            broker.kill()
+            time.sleep(BROKER_AWAY_S)
+            broker.start()
+            sending.join()
+            feed.send(closing(undisturbed.start))
+            pipeline.settle()
+            others[1].stop()
+            pipeline.stop()
+        finally:
+            for other in others:
+                other.abandon()
         assert_same(undisturbed.outcome, Outcome.of(pipeline))
 
 
@@ -193,43 +196,23 @@ def _repartitioned(pipeline: Pipeline, partitions: int) -> None:
         stage.start()
 
 
+def _come_and_go(first: Stage, second: Stage, third: Stage) -> None:
+    """Two come beside the first, two sleep through their sessions, two are killed."""
+    _assigned(first)
+    second.start()
+    third.start()
+    _assigned(third)
+    _sleeps(first)
+    third.kill()
+    time.sleep(3.0)
+    third.start()
+    _sleeps(second)
+    first.kill()
+    first.start()
+
+
 def _sleeps(stage: Stage) -> None:
     """It stops in the middle of what it does, loses its partitions, and goes on."""
     os.kill(stage.pid, signal.SIGSTOP)
     time.sleep(ASLEEP_S)
     os.kill(stage.pid, signal.SIGCONT)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_six_partitions_and_three_processes_that_come_and_go_say_what_one_of_each_says(
-    undisturbed: Undisturbed, private_kafka: Callable[..., KafkaBroker], tmp_path: Path
-) -> None:
-    with Pipeline(private_kafka(), tmp_path / "many", partitions=6) as pipeline:
-        first = pipeline.stages["detect"]
-        second, third = (pipeline.stage("detect", f"detect-{n}") for n in (2, 3))
-        feed = Feed(pipeline, undisturbed.start)
-        pipeline.start()
-        sending = _sending(feed, undisturbed.load, COMING_AND_GOING_S)
-        try:
-            _assigned(first)
-            second.start()
-            third.start()
-            _assigned(third)
-            _sleeps(first)
-            third.kill()
-            time.sleep(3.0)
-            third.start()
-            _sleeps(second)
-            first.kill()
-            first.start()
-            sending.join()
-            second.stop()
-            feed.send(closing(undisturbed.start))
-            pipeline.settle()
-            third.stop()
-            pipeline.stop()
-            assert_same(undisturbed.outcome, Outcome.of(pipeline))
-        finally:
-            second.abandon()
-            third.abandon()
