@@ -211,7 +211,7 @@ def wait_until_told(settings: Settings, process: "Process", beyond: int = 0) -> 
         while _written(consumer, ALERTS_TOPIC) <= beyond:
             assert process.running()
             assert time.monotonic() < deadline, "triage says nothing"
-            time.sleep(0.1)
+            time.sleep(0.3)
     finally:
         consumer.close()
 
@@ -278,4 +278,4 @@ def wait_until_read(settings: Settings, process: Process) -> None:
     while lag(settings):
         assert process.running()
         assert time.monotonic() < deadline, f"{lag(settings)} records are not judged"
-        time.sleep(0.3)
+        time.sleep(1.0)

@@ -68,7 +68,7 @@ class Running:
         while kafka.lag(self._settings):
             assert self._thread.is_alive(), self.error
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def until_failed(self) -> None:
         """Wait until the stage gives up."""
