@@ -53,6 +53,7 @@ def figures(rig: Rig, names: Sequence[str], sizes: Sizes) -> Iterator[Figure]:
         yield alone.limit()
     if "detect" in names:
         yield alone.detect()
+        yield alone.detect_twice()
     if "store" in names:
         yield alone.store()
     if "normalize" in names:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -101,6 +102,16 @@ class Alone:
         note = f"{signals:.1f} signals per 1,000 actions"
         return msgspec.structs.replace(figure, rules=len(self._rules.rules), note=note)
 
+    def detect_twice(self) -> Figure:
+        """The same by two processes, which share the partitions: one a core."""
+        self._empty()
+        fill = self._filled_actions()
+        # From a quarter on both are at work: the second joins while the first has begun.
+        figure = self._stage(
+            "detect, two processes", "detect", fill, warm=fill.events // 4, processes=2
+        )
+        return msgspec.structs.replace(figure, rules=len(self._rules.rules), note="on two cores")
+
     def store(self) -> Figure:
         """Actions into the embedded ClickHouse, whose CPU time counts."""
         fill = self._filled_actions()
@@ -170,15 +181,29 @@ class Alone:
         self._actions = None
         self._rig.reset()
 
-    def _stage(self, title: str, name: str, fill: Fill, *more_pids: int, warm: int = 1) -> Figure:
+    def _stage(
+        self,
+        title: str,
+        name: str,
+        fill: Fill,
+        *more_pids: int,
+        warm: int = 1,
+        processes: int = 1,
+    ) -> Figure:
         self._say(f"{title}: {fill.events:,} events")
         group = f"tacho.{name}"
-        with self._rig.stage(name) as stage:
+        with ExitStack() as stack:
+            stages = [stack.enter_context(self._rig.stage(name)) for _ in range(processes)]
+
+            def check() -> None:
+                for stage in stages:
+                    stage.check()
+
             measured = follow(
                 lambda: fill.reached(committed(self._rig.admin, group, fill.places)),
                 fill.events,
-                (stage.pid, *more_pids),
-                check=stage.check,
+                (*(stage.pid for stage in stages), *more_pids),
+                check=check,
                 timeout_s=TIMEOUT_S,
                 warm=warm,
             )
