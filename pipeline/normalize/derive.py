@@ -40,7 +40,7 @@ _ROLES: Final[dict[str, str]] = {
         " recipient_email email_address",
         "amount": "amount",
         "target_branch": "branch",
-        "target_repo": "repo repository",
+        "target_repo": "repo repository repo_name repository_name repo_full_name",
         "target_table": "table table_name",
         "currency": "currency",
     }.items()

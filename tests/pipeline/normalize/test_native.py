@@ -236,6 +236,7 @@ def test_arguments_tell_command_file_url_and_recipients(rows: Rows) -> None:
     assert "process_command_line" not in derived("promo", code="SAVE10")
     file = derived("delete_file", path="/etc/passwd")
     assert (file["file_path"], file["file_op"]) == ("/etc/passwd", "delete")
+    assert derived("delete_repo", repo_name="acme/pay")["target_repo"] == "acme/pay"
     url = derived("post", body="see https://evil.example:8443/x?y=1.")
     assert (url["target_url"], url["target_domain"], url["target_port"]) == (
         "https://evil.example:8443/x?y=1",
