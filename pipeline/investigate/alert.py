@@ -57,7 +57,7 @@ def page(reader: Reader, alert_id: str) -> Page:
         sections=[
             Section("What happened", [_happened(row)]),
             Section("Why it fired", _why(row)),
-            Section("Timeline", [_timeline(reader, row)], "no stored action of it: see below"),
+            Section("Timeline", [timeline(reader, row)], "no stored action of it: see below"),
             Section("Where values came from", [_origins(came)], "no call with a value"),
             Section("Captured state", [_state(row)], row["state_missing"]),
             Section("Who else", _else(reader, row, came), "nothing of it was seen elsewhere"),
@@ -111,16 +111,19 @@ def _why(row: Row) -> list[Block]:
     return [*said, facts([("scores", scores)])]
 
 
-def _timeline(reader: Reader, row: Row) -> Grid:
-    """What its sessions, else its agent, did around it; evidence is marked and never left out."""
+def timeline(reader: Reader, row: Row) -> Grid:
+    """What its sessions, else its agent, did around it; evidence is marked and never left out.
+    Raises Refused, RetryLater.
+    """
     sessions = "session_id IN {sessions:Array(String)}"
     rows = ask.timeline(
         reader,
-        f"{sessions if row['session_ids'] else 'agent_id = {agent:String}'}"
+        f"tenant = {{tenant:String}} AND"
+        f" {sessions if row['session_ids'] else 'agent_id = {agent:String}'}"
         f" AND time >= {{begin:DateTime64(6, 'UTC')}} - {AROUND_S}"
         f" AND time <= {{end:DateTime64(6, 'UTC')}} + {AROUND_S}"
         " AND what IN ('action', 'signal', 'directive')",
-        {"begin": row["first_seen"], "end": row["last_seen"]}
+        {"tenant": row["tenant"], "begin": row["first_seen"], "end": row["last_seen"]}
         | ({"sessions": row["session_ids"]} if row["session_ids"]
            else {"agent": row["agent_id"]}),
     )  # fmt: skip

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.investigate import incident
+from tachograph.pipeline.investigate import ask, incident
+from tachograph.pipeline.investigate.alert import timeline
 from tachograph.pipeline.investigate.command import page_of
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
 from tachograph.pipeline.investigate.usual import sparkline
@@ -57,6 +58,12 @@ def test_its_timeline_marks_the_evidence_among_what_stood_around_it(alert: Page)
     assert {ids[at] for at in block.marked} == evidence
     assert plain_id("ask")[:12] in ids
     assert [row[0] for row in block.rows] == sorted(row[0] for row in block.rows)
+
+
+def test_its_timeline_shows_no_session_of_that_name_of_another_tenant(reader: Reader) -> None:
+    row = ask.alert(reader, ALERT)
+    assert timeline(reader, row).rows
+    assert timeline(reader, row | {"tenant": "another"}).rows == []
 
 
 def test_its_values_are_traced_to_the_answer_that_brought_them(alert: Page) -> None:
