@@ -104,7 +104,8 @@ class Alone:
 
     def detect_twice(self) -> Figure:
         """The same by two processes, which share the partitions: one a core."""
-        self._empty()
+        # Filled anew: the group of the first has read this.
+        self._actions = None
         fill = self._filled_actions()
         # From a quarter on both are at work: the second joins while the first has begun.
         figure = self._stage(
