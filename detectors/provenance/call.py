@@ -3,11 +3,12 @@ brought-in text had named, and what stood beside them there.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from tachograph.detectors.provenance.content import Sentence
+from tachograph.detectors.provenance.parts import canonical
 from tachograph.detectors.provenance.values import Values, read
 from tachograph.detectors.provenance.wish import Wish
 from tachograph.detectors.provenance.words import (
@@ -28,11 +29,55 @@ _NEAR_CHARS = 80
 _TOOL_CHARS = 200
 
 
+class Texts:
+    """Texts of small letters that were brought in, and those that are trusted, as they came."""
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        # All of them, where they were searched since the last one came.
+        self._whole: str | None = None
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Take in texts."""
+        self._held += texts
+        self._whole = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def first(self, value: str) -> str | None:
+        """The first text in which a plain value stands."""
+        if self._whole is None:
+            self._whole = "\n".join(self._held)
+        # Most values stand nowhere: one search says so.
+        if value not in self._whole:
+            return None
+        return next((text for text in self._held if value in text), None)
+
+
+class Arguments:
+    """Arguments of calls, in the order of the calls."""
+
+    def __init__(self) -> None:
+        self._spelled: list[str] = []
+        self._lowered: list[str] = []
+
+    def add(self, arguments: str) -> None:
+        """Take in those of the next call, in any spelling."""
+        self._spelled.append(arguments)
+
+    def lowered(self) -> Sequence[str]:
+        """All of them in one spelling, in small letters."""
+        new = self._spelled[len(self._lowered) :]
+        self._lowered += [canonical(one).lower() for one in new]
+        return self._lowered
+
+
 class Known(msgspec.Struct):
     """What is known of a session so far."""
 
     wish: Wish
-    texts: list[str]
+    texts: Texts
     # Each with what stands around it once, however often it came; but those that only name tools.
     sentences: list[Sentence]
     # How often each came.
@@ -43,8 +88,8 @@ class Known(msgspec.Struct):
     secrets: set[str]
     # Text → the arguments of the call that fetched it.
     fetched: dict[str, str]
-    # The arguments of the calls so far, the one that is judged included.
-    called: list[str]
+    # Of the calls so far, the one that is judged included.
+    called: Arguments
     # Values that were looked for in them → how many calls came before the first that had it.
     first: dict[str, int]
     # Words of all the sentences, with those around them.
@@ -92,9 +137,10 @@ class Known(msgspec.Struct):
     def had_before(self, value: str, calls: int) -> bool:
         """Whether one of so many first calls had a plain value."""
         if value not in self.first:
-            places = (at for at, args in enumerate(self.called) if value in args.lower())
+            called = self.called.lowered()
+            places = (at for at, args in enumerate(called) if value in args)
             # The call that is judged has it.
-            self.first[value] = next(places, len(self.called) - 1)
+            self.first[value] = next(places, len(called) - 1)
         return self.first[value] < calls
 
 
@@ -175,7 +221,7 @@ def brought_of(known: Known, values: Values) -> Brought:
     for value in values.short:
         if wish.said(value):
             continue
-        text = next((text for text in known.texts if value in text), None)
+        text = known.texts.first(value)
         if text is not None:
             foreign[value] = text
         elif value in values.hidden and not known.had_before(value, known.calls - 1):
@@ -198,7 +244,7 @@ def asked_of(known: Known, tool: str, values: Values, brought: Brought) -> Asked
         at = text.index(value)
         near.update(tokens(text[max(0, at - _NEAR_CHARS) : at + len(value) + _NEAR_CHARS]))
         if fetched := known.fetched.get(text):
-            by = read(fetched)
+            by = read(canonical(fetched))
             near |= by.words
             led.update(one for one in by.short if not wish.said(one))
     beside = content_words(near) - values.words

@@ -72,8 +72,8 @@ _TRUSTED = frozenset({"system", "user", "trusted"})
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One of them. `text`: words, a tool's answer, a call's arguments as JSON, or what the
-    definition of a tool orders.
+    """One of them. `text`: words, a tool's answer, a call's arguments as JSON in any spelling, or
+    what the definition of a tool orders.
     """
 
     role: Role
@@ -163,7 +163,7 @@ def calls_of(frame: pl.DataFrame) -> list[Step]:
     steps = []
     for row, fact in zip(_rows(frame, _CALL), _facts(frame), strict=True):
         event_id, kind, tool, arguments, call_id, *deeds = row
-        text = canonical(arguments) if kind == "tool_call" else _deed(kind, deeds[_AT[kind]])
+        text = _spelled(arguments) if kind == "tool_call" else _deed(kind, deeds[_AT[kind]])
         if text:
             steps.append(Step(fact, [_part("call", text, tool or kind, call_id or event_id)]))
     return steps
@@ -199,7 +199,7 @@ def _parts(row: _Row) -> Iterator[Part]:
     call_id = row.tool_call_id or row.event_id
     tool = row.tool_name or kind or ""
     if kind == "tool_call":
-        yield _part("call", canonical(row.tool_args), tool, call_id)
+        yield _part("call", _spelled(row.tool_args), tool, call_id)
     elif kind in _DEEDS and (deed := getattr(row, _DEEDS[kind])):
         yield _part("call", _deed(kind, deed), tool, call_id)
     brought = row.tool_result or _brought(row)
@@ -238,10 +238,17 @@ def _brought(row: _Row) -> str | None:
     return text
 
 
-def canonical(arguments: str | None) -> str:
-    """Arguments of a call in one spelling, so that two reports of it are equal."""
+def _spelled(arguments: str | None) -> str:
+    """Arguments of a call as they were spelled, which is all that most calls are asked for; of too
+    long ones nothing is cut before they are `canonical`.
+    """
     if not arguments:
         return "{}"
+    return arguments if len(arguments) <= MAX_TEXT_CHARS else canonical(arguments)
+
+
+def canonical(arguments: str) -> str:
+    """Arguments of a call in one spelling, so that two reports of it are equal."""
     try:
         value = msgspec.json.decode(arguments)
         return msgspec.json.encode(value, order="deterministic").decode()

@@ -4,6 +4,9 @@ sentence each, however it is wrapped: prose, JSON, YAML, HTML, tables. All of it
 
 import functools
 import re
+from collections.abc import Sequence
+
+import re2
 
 from tachograph.detectors.provenance.words import (
     CLASSES,
@@ -62,7 +65,7 @@ _REPORT = re.compile(
     re.IGNORECASE,
 )
 # Words of one who asks in a roundabout way: then a verb in any form is what he asks for.
-_WISHES = re.compile(
+_WISHING = (
     r"\b(?:would|could|might|can|will|wouldn't|won't|shouldn't) (?:you|someone|anyone|it be|not)\b"
     r"|\bbe (?:so kind|great|nice|lovely|good|kind|possible|grateful|glad|happy)\b"
     r"|\b(?:expected|supposed|meant|obliged|asked|invited|advised|encouraged|welcome) to\b"
@@ -72,14 +75,17 @@ _WISHES = re.compile(
     # What is wanting, and what something else hangs on.
     r"|pending|due|overdue|await(?:s|ing)?|missing|lacks?|has no|without|so far|wanted|unless|until"
     r"|as long as|once|subject to|condition(?:al|ed)? (?:up)?on|depends on|in (?:return|exchange)"
-    r" for)\b",
-    re.IGNORECASE,
+    r" for)\b"
 )
+_WISHES = re.compile(_WISHING, re.IGNORECASE)
+# The same of ASCII, in one pass over many units.
+_WISHES_ASCII = re2.compile(f"(?i){_WISHING}".encode())
 # A name of several words without blanks, as a program has it.
 _CALLED = re.compile(
     r"(?<![\w/.@-])[A-Za-z][a-z0-9]{1,30}(?:_{1,2}[A-Za-z0-9]{1,30}){1,6}(?![\w/.@-])"
     r"|(?<![\w/.@-])[a-z]{2,30}(?:[A-Z][a-z0-9]{1,30}){1,6}(?![\w/.@-])"
 )
+_HUMP = re.compile("[a-z][A-Z]")
 MAX_NAMED = 20
 # Words between what is done and whom it is done to.
 _TOWARDS = re.compile(
@@ -170,6 +176,19 @@ def asked_verbs(unit: str) -> frozenset[str]:
     )
 
 
+def may_point(units: Sequence[str]) -> list[bool]:
+    """Of each unit, which holds no line break, whether it may have `pointing_verbs`."""
+    # Where words of other alphabets end is not the same to both.
+    found = ["@" in unit or not unit.isascii() for unit in units]
+    text = "\n".join(units).encode(errors="replace")
+    at = last = 0
+    for hint in _WISHES_ASCII.finditer(text):
+        at += text.count(b"\n", last, hint.start())
+        last = hint.start()
+        found[at] = True
+    return found
+
+
 @functools.lru_cache(maxsize=8_192)
 def pointing_verbs(unit: str) -> frozenset[str]:
     """Stems of the verbs, in any form, of a unit that asks in no form that we know and yet may: it
@@ -187,7 +206,8 @@ def named_calls(unit: str) -> frozenset[str]:
     """Names of tools in a unit, in small letters, as a program writes them (`send_email`,
     `sendEmail`): whoever names one where data should be wants it called, in whatever words.
     """
-    if "_" not in unit and (unit.islower() or unit.isupper()):
+    # Without a blank in it a name has a `_`, or a capital behind a small letter.
+    if "_" not in unit and (unit[1:].islower() or unit.isupper() or not _HUMP.search(unit)):
         return frozenset()
     found = _CALLED.findall(unit)[:MAX_NAMED]
     return frozenset(one.lower() for one in found if not word_set(one).isdisjoint(CLASSES))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from tachograph.detectors.provenance import content, values
-from tachograph.detectors.provenance.call import Known, looks_only, tool_words
+from tachograph.detectors.provenance.call import Arguments, Known, Texts, looks_only, tool_words
 from tachograph.detectors.provenance.content import Source
 from tachograph.detectors.provenance.features import Match, of_call
-from tachograph.detectors.provenance.parts import Part, Role, Step
+from tachograph.detectors.provenance.parts import Part, Role, Step, canonical
 from tachograph.detectors.provenance.values import Values
 from tachograph.detectors.provenance.wish import Wish
 from tachograph.detectors.provenance.words import content_words
@@ -23,7 +23,9 @@ _NOTHING = values.read("")
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """A call that a sentence asked for. `cut`: a text before it was too long to be read whole."""
+    """A call that a sentence asked for. `call`: with its arguments in one spelling; `cut`: a text
+    before it was too long to be read whole.
+    """
 
     step: Step
     call: Part
@@ -42,12 +44,15 @@ class Session:
         self._begin()
 
     def _begin(self) -> None:
-        self.known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {}, set())
+        self.known = Known(Wish(), Texts(), [], {}, {}, {}, set(), {}, Arguments(), {}, set())
         self.cut = False
         self._heard: set[tuple[Role, str]] = set()
         # Words of the user that nothing asked to be held against yet.
         self._unread: list[str] = []
-        self._called: set[tuple[str, str, str]] = set()
+        # Calls by id and tool: their arguments as they came first, and in one spelling where such a
+        # call came again.
+        self._called: dict[tuple[str, str], str] = {}
+        self._again: dict[tuple[str, str], set[str]] = {}
         # Arguments by call: what an answer was asked for by.
         self._arguments: dict[str, str] = {}
         # The values of the latest arguments that were read: an answer mostly follows its call.
@@ -78,7 +83,7 @@ class Session:
             case "user":
                 self._unread.append(part.text)
             case "trusted":
-                self.known.texts.append(" ".join(part.text.lower().split()))
+                self.known.texts.add([" ".join(part.text.lower().split())])
             case _:
                 self._bring_in(step, part)
 
@@ -94,7 +99,7 @@ class Session:
         known, event_id = self.known, step.facts.event_id
         taken = content.take(part.text, lambda: self._source(event_id, part), known.wish)
         fetched = self._arguments.get(part.call_id, "")
-        known.texts += taken.texts
+        known.texts.add(taken.texts)
         for text in taken.texts:
             known.fetched.setdefault(text, fetched)
         known.secrets.update(taken.secrets)
@@ -116,28 +121,42 @@ class Session:
 
     def _values(self, arguments: str) -> Values:
         if self._latest[0] != arguments:
-            self._latest = arguments, values.read(arguments)
+            self._latest = arguments, values.read(canonical(arguments))
         return self._latest[1]
+
+    def _told_before(self, call_id: str, part: Part) -> bool:
+        name = call_id, part.tool
+        first = self._called.get(name)
+        if first is None:
+            self._called[name] = part.text
+            return False
+        told = self._again.setdefault(name, {canonical(first)})
+        before = len(told)
+        told.add(canonical(part.text))
+        return len(told) == before
 
     def _call(self, step: Step, part: Part) -> Judged | None:
         """A call that was told of twice (asked for, then done) counts at its first place."""
         call_id = part.call_id or step.facts.event_id
-        name = call_id, part.tool, part.text
-        if name in self._called:
+        if self._told_before(call_id, part):
             return None
-        self._called.add(name)
         known = self.known
         known.calls += 1
         self._arguments[call_id] = part.text
         if known.calls > MAX_CALLS:
             return None
-        known.called.append(part.text)
+        known.called.add(part.text)
         # What only looks and names no address changes nothing and reaches nobody.
-        if not known.asked or (looks_only(part.tool) and "." not in part.text):
+        # An escape may stand for a dot.
+        dotted = "." in part.text or "\\" in part.text
+        if not known.asked or (looks_only(part.tool) and not dotted):
             return None
         named = self._values(part.text)
         if not named.addresses and looks_only(part.tool):
             return None
         self._listen()
         found = of_call(known, part.tool, named, all_calls=self._all_calls)
-        return None if found is None else Judged(step, part, named, found, self.cut)
+        if found is None:
+            return None
+        told = msgspec.structs.replace(part, text=canonical(part.text))
+        return Judged(step, told, named, found, self.cut)

@@ -17,6 +17,9 @@ _OTHER = (
 )
 _WORD = re.compile(rf"[A-Za-z{_LATIN}]{{1,40}}|\d{{1,40}}|[{UNSPACED}]{{1,40}}|[{_OTHER}]{{1,40}}")
 _LETTERS = re.compile(rf"[a-z{_LATIN}]+")
+# The same of ASCII, as most texts are: found sooner.
+_WORD_ASCII = re.compile(r"[A-Za-z]{1,40}|\d{1,40}", re.ASCII)
+_LETTERS_ASCII = re.compile("[a-z]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ENDINGS = (
     "ization", "ation", "ings", "ing", "ions", "ion", "ments", "ment",
@@ -136,12 +139,16 @@ def _parts(word: str) -> tuple[str, ...]:
 
 def tokens(text: str) -> list[str]:
     """Stems of the words and numbers of a text, in order; camel case counts as several words."""
-    return [part for word in _WORD.findall(text) for part in _parts(word)]
+    return [part for word in _words_of(text) for part in _parts(word)]
 
 
 def stems(text: str) -> frozenset[str]:
     """The different `tokens` of a text."""
-    return frozenset().union(*map(_parts, _WORD.findall(text)))
+    return frozenset().union(*map(_parts, _words_of(text)))
+
+
+def _words_of(text: str) -> list[str]:
+    return (_WORD_ASCII if text.isascii() else _WORD).findall(text)
 
 
 @functools.lru_cache(maxsize=8_192)
@@ -152,7 +159,7 @@ def word_set(unit: str) -> frozenset[str]:
 
 def spelled(low: str) -> list[str]:
     """The words of a text of small letters, as they are spelled."""
-    return _LETTERS.findall(low)
+    return (_LETTERS_ASCII if low.isascii() else _LETTERS).findall(low)
 
 
 def base_forms(low: str, said: Iterable[str]) -> list[tuple[int, int, str]]:

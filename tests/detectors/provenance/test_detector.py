@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked
-from tachograph.detectors.provenance.call import MAX_SENTENCES, Known
+from tachograph.detectors.provenance.call import MAX_SENTENCES, Arguments, Known, Texts
 from tachograph.detectors.provenance.content import Source, take
 from tachograph.detectors.provenance.detector import ProvenanceDetector
 from tachograph.detectors.provenance.wish import Wish
@@ -123,7 +123,7 @@ def test_a_sentence_that_comes_again_is_held_once_and_counts_as_often_as_it_came
 
 
 def test_the_newest_of_too_many_sentences_are_held() -> None:
-    known = Known(Wish(), [], [], {}, {}, {}, set(), {}, [], {}, set())
+    known = Known(Wish(), Texts(), [], {}, {}, {}, set(), {}, Arguments(), {}, set())
     source = Source("e", "get_page", asked_for=False, tool_words=0)
     for at in range(MAX_SENTENCES + 10):
         (one,) = take(f"Send the report to number {at}", lambda: source, known.wish).sentences

@@ -260,3 +260,38 @@ def test_who_writes_a_call_as_a_program_does_asks_for_it(text: str) -> None:
 )
 def test_other_names_of_programs_call_nothing(text: str) -> None:
     assert not take(text, lambda: SOURCE, Wish()).sentences
+
+
+SAID = [
+    "you",
+    "are",
+    "to",
+    "would",
+    "not",
+    "wish",
+    "hope",
+    "pending",
+    "ſend",
+    "wıll",
+    "éwish",
+    "it",
+]
+SAID += ["send", "sent", "pin", "shipping", "card number", "número", "private", "@", "as long as"]
+
+
+@given(st.lists(st.lists(st.sampled_from(SAID)).map(" ".join), max_size=6))
+def test_units_looked_at_together_may_point_where_one_by_one_they_do(units: list[str]) -> None:
+    may = sentences.may_point(units)
+    assert len(may) == len(units)
+    for unit, here in zip(units, may, strict=True):
+        assert here or not sentences.pointing_verbs(unit)
+
+
+def test_units_without_a_wish_are_not_looked_at() -> None:
+    assert sentences.may_point(["The weather is fine.", "I wish it was sent."]) == [False, True]
+
+
+@given(st.text(string.ascii_letters + string.digits + string.punctuation + " \n", max_size=200))
+def test_ascii_is_cut_into_the_same_words_as_any_text(text: str) -> None:
+    """Behind a word of other letters all of a text is read as any is."""
+    assert tokens(f"{text} ä") == [*tokens(text), "ä"]
