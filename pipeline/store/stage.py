@@ -37,6 +37,9 @@ from tachograph.schemas.contracts import RECORD_HEADER
 log = get("store")
 
 GROUP = "tacho.store"
+# What others write piece by piece is gathered for seconds anyway: each piece is not to cost the
+# broker an answer.
+FETCHES = {"fetch.min.bytes": 262_144, "fetch.wait.max.ms": 250}
 # Topics whose records have their place by a key: links are looked for where their actions are.
 PLACED = ("agent.actions",)
 # Few at a time: a record may hold a thousand actions, and what was read must fit in memory.
@@ -104,7 +107,12 @@ class Store:
         self._stored_ms = 0  # Kafka's time of the newest record that is stored
         self._health = HealthReporter(settings, STAGE)
         self._reader = Reader(
-            settings, GROUP, TOPICS, on_assign=self._assigned, on_revoke=self._revoked
+            settings,
+            GROUP,
+            TOPICS,
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            overrides=FETCHES,
         )
 
     def _stopping(self) -> bool:
