@@ -4,6 +4,9 @@ Python's numbers are as long as they need to be, and one `and` of two of them as
 in a tenth of a microsecond: cheaper than any call into an array library.
 """
 
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +28,29 @@ def mask_of(bits: int, height: int) -> Mask:
 def rows_of(bits: int, height: int) -> Rows:
     """Row numbers, ascending, out of so many rows."""
     return np.flatnonzero(mask_of(bits, height))
+
+
+class Runs(NamedTuple):
+    """Numbers that ascend, as runs of the same: each number once, and where its run begins."""
+
+    numbers: Rows
+    first: Rows
+
+    @classmethod
+    def of(cls, ascending: Rows) -> Self:
+        """The runs of some numbers. (NumPy's `unique` loads its masked arrays first.)"""
+        begins = np.ones(len(ascending), np.bool_)
+        np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])
+        first = np.flatnonzero(begins)
+        return cls(ascending[first], first)
+
+    def slices(self, stop: int) -> Iterator[tuple[int, slice]]:
+        """Each number and where it stands; `stop`: how many there are in all."""
+        ends = [*self.first.tolist(), stop][1:] if len(self.first) else []
+        for number, begin, end in zip(
+            self.numbers.tolist(), self.first.tolist(), ends, strict=True
+        ):
+            yield number, slice(begin, end)
 
 
 def everything(height: int) -> int:

@@ -176,6 +176,11 @@ class AskedColumn:
         # The rows that were asked for last, and their values.
         self._last: tuple[Rows, Rows, Rows, int] | None = None
 
+    @property
+    def distinct(self) -> Distinct:
+        """The values of the column."""
+        return self._distinct
+
     def look(self) -> list[int]:
         """The tests answered by words or by whole values that some value may pass."""
         tests, distinct = self._tests, self._distinct

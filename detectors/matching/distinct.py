@@ -106,6 +106,12 @@ class Distinct:
         there = codes != self._missing
         return codes[there], rows[there]
 
+    def codes(self, rows: Rows) -> Codes | None:
+        """The places in `values` of what stands in these rows; None where lists were taken apart,
+        and several may.
+        """
+        return self._codes[rows] if self._rows is None else None
+
     def among(self, rows: Rows) -> int:
         """Rows as a set of all rows."""
         if not len(rows):

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 import polars as pl
 
@@ -29,6 +30,13 @@ def valued_of(frame: pl.DataFrame) -> frozenset[str]:
     return frozenset(c.name for c in frame.get_columns() if c.null_count() < frame.height)
 
 
+class Asked(NamedTuple):
+    """The rows that match each condition, and the frame's run; None where nothing was asked."""
+
+    rows: dict[int, Rows]
+    run: Run | None
+
+
 class Matcher:
     """Conditions, asked of frames of any schema. `match` is pure but for its counters."""
 
@@ -46,8 +54,12 @@ class Matcher:
 
     def match(self, frame: pl.DataFrame) -> dict[int, Rows]:
         """Row numbers, ascending, that match each condition (by its place in the list)."""
+        return self.ask(frame).rows
+
+    def ask(self, frame: pl.DataFrame) -> "Asked":
+        """As `match`, with what was learned of the frame on the way."""
         if frame.is_empty() or not self._conditions:
-            return {}
+            return Asked({}, None)
         valued = valued_of(frame)
         self.carries(valued)
         run = self._run(frame, valued)
@@ -63,7 +75,7 @@ class Matcher:
             now_ns = time.perf_counter_ns()
             self._spent_ns[at] += now_ns - before_ns
             before_ns = now_ns
-        return matched
+        return Asked(matched, run)
 
     def carries(self, columns: AbstractSet[str]) -> None:
         """Events carry values in these columns: those that `match` is given, or others asked."""

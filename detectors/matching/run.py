@@ -65,6 +65,11 @@ class Run:
             self._told_by.setdefault(number, []).append(asked)
         return asked
 
+    def distinct(self, column: str) -> Distinct | None:
+        """The values of a column that tests were asked of."""
+        found = self._columns.get(column)
+        return None if found is None else found.distinct
+
     def told(self, number: int) -> int:
         """Rows that pass a test that words tell."""
         found = self._told.get(number, 0)

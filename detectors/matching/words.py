@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from tachograph.detectors.matching.bits import Runs
+
 Places = npt.NDArray[np.int64]
 # From so many words on the faster automaton takes longer to build than most files to scan.
 MANY_WORDS = 20_000
@@ -52,9 +54,7 @@ def _by_word(found: Places, lengths: Places) -> dict[int, Hits]:
     whole = found[:, 2] <= stop[text]
     found, text = found[whole], text[whole]
     begins, ends = found[:, 1] == begin[text], found[:, 2] == stop[text]
-    words, first = np.unique(found[:, 0], return_index=True)
-    last = [*first[1:].tolist(), len(found)]
     return {
-        word: Hits(text[at:to], begins[at:to], ends[at:to])
-        for word, at, to in zip(words.tolist(), first.tolist(), last, strict=True)
+        word: Hits(text[run], begins[run], ends[run])
+        for word, run in Runs.of(found[:, 0]).slices(len(found))
     }

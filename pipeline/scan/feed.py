@@ -52,7 +52,7 @@ class RawFeeder:
 
     def feed(self, chunk: Chunk) -> Fed:
         """See Feeder."""
-        frame = self._lines.frame(chunk.blocks, chunk.first)
+        frame = self._lines.frame(chunk.blocks, chunk.first, chunk.ends or None)
         # An oversized line comes empty and is none of the broken ones.
         faults = [Fault(line, "no JSON object") for line in self._lines.broken]
         faults += [Fault(line, "line too long") for line in chunk.oversized]

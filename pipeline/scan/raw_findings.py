@@ -14,10 +14,12 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.facts import MAX_SAID_FIELDS, Facts, said_text
+from tachograph.detectors.frames import rows_at
 from tachograph.detectors.language.compiled import RuleSet
 from tachograph.detectors.language.fields import RAW
 from tachograph.detectors.language.rule import Stateless
-from tachograph.detectors.matching.bits import Rows
+from tachograph.detectors.matching.bits import Rows, Runs
+from tachograph.detectors.matching.run import Run
 from tachograph.detectors.prepare import DEFAULT_TENANT
 from tachograph.detectors.signals import SignalMaker
 from tachograph.pipeline.scan.findings import Findings
@@ -53,18 +55,20 @@ class _Pieces(NamedTuple):
 class Events:
     """Some rows of a frame, as the JSON that findings hold of them."""
 
-    def __init__(self, frame: pl.DataFrame, rows: Rows) -> None:
-        self._frame, self._rows = frame, rows
-        self._named = frame["~event_id"][rows]
+    def __init__(self, frame: pl.DataFrame, rows: Rows, run: Run | None = None) -> None:
+        """`run`: what rules asked of the frame."""
+        self._frame, self._rows, self._run = frame, rows, run
+        self._named = rows_at(frame["~event_id"], rows)
         self.ids: list[str] = self._named.to_list()
 
     @cached_property
     def where(self) -> list[str]:
         """When each was, which it is, and the number of its line."""
-        times = self._frame["~event_time"][self._rows].dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
-        times = times.str.replace(".000000Z", "Z", literal=True)
+        times = rows_at(self._frame["~event_time"], self._rows)
+        texts = times.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ")
+        texts = texts.str.replace(".000000Z", "Z", literal=True)
         cut = _where(f'"{_CUT}"', f'"{_CUT}"', _CUT).split(_CUT)
-        told = zip(times.to_list(), self.ids, lines_of(self._named).to_list(), strict=True)
+        told = zip(texts.to_list(), self.ids, lines_of(self._named).to_list(), strict=True)
         time, event, line, _ = cut
         return [f"{time}{at}{event}{name}{line}{number}" for at, name, number in told]
 
@@ -72,13 +76,25 @@ class Events:
         """What the events at these places say in a field, each event once, as members of objects;
         and for each place where among them. None where no event says anything.
         """
-        asked = np.zeros(len(self.ids), bool)
-        asked[places] = True
-        said = said_text(self._frame, self._rows[asked], name, RAW)
+        column = RAW.source(name).column
+        values, at = self._values(column, self._rows[places])
+        asked = np.zeros(values.height, np.bool_)
+        asked[at] = True
+        said = said_text(values, np.flatnonzero(asked), name, RAW)
         if said is None:
             return None
         members = said.to_frame().select(_MEMBER).to_series()
-        return members, (np.cumsum(asked) - 1)[places]
+        return members, (np.cumsum(asked) - 1)[at]
+
+    def _values(self, column: str, rows: Rows) -> tuple[pl.DataFrame, Rows]:
+        """A frame with the values of a column, and where in it those of the rows stand: the values
+        that differ where they are known, so that each is written once.
+        """
+        known = None if self._run is None else self._run.distinct(column)
+        codes = None if known is None else known.codes(rows)
+        if known is None or codes is None:
+            return self._frame, rows
+        return known.values.alias(column).to_frame(), codes
 
 
 class FindingLines:
@@ -99,7 +115,7 @@ class FindingLines:
         `rules`: ascending.
         """
         said = self._said(events, rules, places)
-        for number, run in _runs(rules):
+        for number, run in Runs.of(rules).slices(len(rules)):
             for start in range(run.start, run.stop, TOGETHER):
                 some = slice(start, min(start + TOGETHER, run.stop))
                 yield self._written(events, number, places[some].tolist(), said[some])
@@ -130,7 +146,7 @@ class FindingLines:
         that a field may be shown in.
         """
         shown: dict[int, list[tuple[int, slice]]] = {}
-        for number, lines in _runs(rules):
+        for number, lines in Runs.of(rules).slices(len(rules)):
             for column, field in enumerate(self._shown[number]):
                 shown.setdefault(field, []).append((column, lines))
         found = np.full((MAX_SAID_FIELDS, len(rules)), _NONE)
@@ -159,14 +175,6 @@ class FindingLines:
             for column, of_column in enumerate(found)
             if (of_column != _NONE).any()
         ]
-
-
-def _runs(rules: Rows) -> Iterator[tuple[int, slice]]:
-    """Each of the rules, which ascend, with its lines."""
-    numbers, first = np.unique(rules, return_index=True)
-    ends = [*first[1:].tolist(), len(rules)]
-    for number, start, stop in zip(numbers.tolist(), first.tolist(), ends, strict=True):
-        yield number, slice(start, stop)
 
 
 def _cut(rule: Stateless, maker: SignalMaker) -> _Pieces:

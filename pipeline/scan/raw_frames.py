@@ -30,9 +30,12 @@ _CLOSED = frozenset({dict, list})
 class RawColumns:
     """Collects objects, block by block, as columns. `dropped` counts values beyond the limits."""
 
-    def __init__(self, asked: Collection[str] | None) -> None:
-        """`asked`: names of the columns to make; None: all."""
+    def __init__(self, asked: Collection[str] | None, mixed: set[str]) -> None:
+        """`asked`: names of the columns to make; None: all. `mixed`: names that held more than
+        texts before; those that do are added.
+        """
         self._asked = None if asked is None else frozenset(asked)
+        self._mixed = mixed
         # What has to be looked into for them.
         self._heads = frozenset(name[:at] for name in asked or () for at in _dots(name))
         # By name, texts of blocks as columns; where any block holds something else, the values.
@@ -73,7 +76,8 @@ class RawColumns:
 
     def _only_texts(self, held: Mapping[str, Sequence[Any]], count: int) -> dict[str, pl.Series]:
         """Those of some columns of a block that are wanted as texts and hold nothing else."""
-        names = [name for name in held if name not in self._values and self._wanted(name)]
+        held_open = self._values.keys() | self._mixed
+        names = [name for name in held if name not in held_open and self._wanted(name)]
         # Making a column costs more than what is in it: all of them are made as one.
         whole = _only_texts("", list(chain.from_iterable(held[name] for name in names)))
         if whole is not None:
@@ -81,7 +85,10 @@ class RawColumns:
                 name: whole.slice(at * count, count).alias(name) for at, name in enumerate(names)
             }
         found = ((name, _only_texts(name, held[name])) for name in names)
-        return {name: made for name, made in found if made is not None}
+        texts = {name: made for name, made in found if made is not None}
+        if len(self._mixed) < MAX_COLUMNS:
+            self._mixed.update(name for name in names if name not in texts)
+        return texts
 
     def _hold(self, name: str, values: Sequence[Any], texts: pl.Series | None) -> None:
         """Keep values: texts as a column at once, while they are still in the cache."""
@@ -163,6 +170,7 @@ class RawFrames:
     def __init__(self, asked: Collection[str] | None = None) -> None:
         """`asked`: names of the columns to make; None: all."""
         self._asked = asked
+        self._mixed: set[str] = set()
         self.dropped = 0
 
     @property
@@ -185,7 +193,7 @@ class RawFrames:
 
     def collecting(self) -> RawColumns:
         """Begin a frame."""
-        return RawColumns(self._asked)
+        return RawColumns(self._asked, self._mixed)
 
     def collected(
         self, columns: RawColumns, ids: Sequence[str], times: Sequence[str]
@@ -246,7 +254,7 @@ def _both(one: Any, other: Any) -> list[Any]:
 
 
 def _says_nothing(values: Sequence[Any]) -> bool:
-    return not any(values) and all(value is None for value in values)
+    return not any(values) and values.count(None) == len(values)
 
 
 def _only_texts(name: str, values: Sequence[Any]) -> pl.Series | None:

@@ -43,7 +43,7 @@ class RawJudge:
 
     def judge(self, frame: pl.DataFrame) -> Iterator[Judged]:
         """The findings of a frame, rule by rule."""
-        matched = self._matcher.match(frame)
+        matched, run = self._matcher.ask(frame)
         found = [
             (number, rows)
             for number, rule in enumerate(self._rules)
@@ -52,8 +52,11 @@ class RawJudge:
         if not found:
             return
         rules = np.repeat([number for number, _ in found], [len(rows) for _, rows in found])
-        used, places = np.unique(np.concatenate([rows for _, rows in found]), return_inverse=True)
-        events = Events(frame, used)
+        rows = np.concatenate([rows for _, rows in found])
+        used = np.zeros(frame.height, np.bool_)
+        used[rows] = True
+        events = Events(frame, np.flatnonzero(used), run)
+        places = (np.cumsum(used) - 1)[rows]
         for start in range(0, len(rules), MAX_LINES):
             some = rules[start : start + MAX_LINES]
             lines = self._lines.lines(events, some, places[start : start + MAX_LINES])

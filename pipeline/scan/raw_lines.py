@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tachograph.detectors.collector import resting
-from tachograph.pipeline.scan.inputs import END
+from tachograph.pipeline.scan.inputs import ends_of
 from tachograph.pipeline.scan.raw_decode import Decoder
 from tachograph.pipeline.scan.raw_frames import RawFrames
 
@@ -57,15 +57,19 @@ class RawLines:
         self._decoder = Decoder(self._frames.read)
         self.broken: list[int] = []
 
-    def frame(self, blocks: Sequence[bytes], first: int) -> pl.DataFrame:
+    def frame(
+        self, blocks: Sequence[bytes], first: int, ends: Sequence[Sequence[int]] | None = None
+    ) -> pl.DataFrame:
         """A row for each line that holds a JSON object, in order. `blocks`: lines, without the end
-        of the last; `first`: the number of the first line.
+        of the last; `first`: the number of the first line; `ends`: of each block where its lines
+        end, if that is known.
         """
         self.broken = []
         ids: list[str] = []
         columns = self._frames.collecting()
         with resting():
-            for part in chain.from_iterable(map(_parts, blocks)):
+            known = ends or map(ends_of, blocks)
+            for part in chain.from_iterable(map(_parts, blocks, known)):
                 names = self._decoder.ready(part.text)
                 numbers, objects = self._objects(part, first)
                 first += part.lines
@@ -103,10 +107,10 @@ class _Part(NamedTuple):
     whole: bool
 
 
-def _parts(block: bytes) -> Iterator[_Part]:
-    """The lines of a block, some at a time."""
+def _parts(block: bytes, ends: Sequence[int]) -> Iterator[_Part]:
+    """The lines of a block, some at a time. `ends`: where they end, the last excepted."""
     text, view = np.frombuffer(block, np.uint8), memoryview(block)
-    found = np.flatnonzero(text == END)
+    found = np.array(ends, np.int64)
     closed = text[found - 1] == _CLOSE
     opened = text[np.minimum(found + 1, len(text) - 1)] == _OPEN
     odd = np.flatnonzero(~(closed & opened))

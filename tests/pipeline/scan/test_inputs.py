@@ -2,6 +2,7 @@ import codecs
 import gzip
 import io
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,32 @@ def test_lines_are_those_of_split_whatever_the_bytes(data: bytes) -> None:
         expected.pop()
     found = [line for block, _ in _blocks(io.BytesIO(data)) for line in block.split(b"\n")]
     assert found == expected
+
+
+@given(st.lists(st.integers(0, 20)), st.booleans(), st.sampled_from([bytes, gzip.compress]))
+def test_lines_that_end_in_the_next_block_or_beyond_the_limit_keep_their_numbers(
+    sizes: list[int], ended: bool, pack: Callable[[bytes], bytes]
+) -> None:
+    lines = [bytes([ord("a") + n % 26]) * size for n, size in enumerate(sizes)]
+    data = b"\n".join(lines) + (b"\n" if ended else b"")
+    expected = data.split(b"\n")
+    if expected[-1] == b"":
+        expected.pop()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as small:
+        path = Path(folder) / "events"
+        path.write_bytes(pack(data))
+        small.setattr(inputs, "BLOCK_BYTES", 7)
+        small.setattr(inputs, "MAX_LINE_BYTES", 11)
+        small.setattr(inputs, "CHUNK_LINES", 3)
+        found = list(chunks(path))
+    assert [line for one in found for line in one.lines] == [
+        line if len(line) <= 11 else b"" for line in expected
+    ]
+    assert [number for one in found for number in one.oversized] == [
+        number for number, line in enumerate(expected) if len(line) > 11
+    ]
+    for one in found:
+        assert [len(ends) + 1 for ends in one.ends] == [b.count(b"\n") + 1 for b in one.blocks]
 
 
 def test_a_line_that_is_too_long_is_passed_over_and_the_rest_is_read(
