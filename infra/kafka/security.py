@@ -1,13 +1,31 @@
 """Keys and passwords of a broker's SASL_SSL listener, made for one data folder."""
 
-import os
 import secrets
-import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
+
 USERNAME = "tacho"
-_VALID_DAYS = "30"
+_VALID = timedelta(days=30)
+# A key that signs its own certificate, too.
+_SIGNS = x509.KeyUsage(
+    digital_signature=True, key_cert_sign=True, crl_sign=False, content_commitment=False,
+    key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+    decipher_only=False,
+)  # fmt: skip
+# A client's clock may be a little behind.
+_BACK = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,7 @@ class Credentials:
 def keep_credentials(folder: Path) -> Credentials:
     """Return the certificate and password kept below `folder`, made there the first time.
 
-    The certificate is for 127.0.0.1 and localhost. keytool makes it: it comes with every Java.
+    The certificate is for 127.0.0.1 and localhost.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = Credentials(
@@ -63,13 +81,28 @@ def keep_credentials(folder: Path) -> Credentials:
 
 
 def _make_key(kept: Credentials) -> None:
-    # The password goes by environment: an argument could be read by every user of the machine.
-    environment = {"STORE_PASSWORD": kept.keystore_password, "PATH": os.environ["PATH"]}
-    store = ["-keystore", str(kept.keystore_path), "-storepass:env", "STORE_PASSWORD"]
-    key = ["-alias", "broker", "-keyalg", "EC", "-groupname", "secp256r1", "-dname", "CN=localhost"]
-    names = ["-ext", "SAN=dns:localhost,ip:127.0.0.1", "-ext", "bc:c", "-validity", _VALID_DAYS]
-    export = ["-exportcert", "-rfc", "-alias", "broker", "-file", str(kept.ca_path)]
-    for arguments in (["-genkeypair", "-storetype", "PKCS12", *key, *names], export):
-        subprocess.run(
-            ["keytool", *arguments, *store], check=True, capture_output=True, env=environment
-        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+    began = datetime.now(UTC) - _BACK
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(began)
+        .not_valid_after(began + _VALID)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_SIGNS, critical=True)
+        .sign(key, SHA256())
+    )
+    locked = BestAvailableEncryption(kept.keystore_password.encode())
+    kept.keystore_path.touch(mode=0o600)
+    kept.keystore_path.write_bytes(
+        pkcs12.serialize_key_and_certificates(b"broker", key, certificate, None, locked)
+    )
+    # Last: where it is, all is made.
+    kept.ca_path.write_bytes(certificate.public_bytes(Encoding.PEM))
