@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 HOURS = 24
 
 
-def work(hours: int = HOURS, agents: int = 8) -> list[dict[str, Any]]:
+def work(hours: int = HOURS, agents: int = 4) -> list[dict[str, Any]]:
     """Calls of agents that do something in every ten minutes of every hour."""
     rng = np.random.default_rng(3)
     found = []
@@ -68,8 +68,8 @@ def test_a_file_with_repeats_and_shuffled_parts_of_it_make_the_same_model(tmp_pa
     order = np.random.default_rng(1).permutation(len(actions))
     mixed = [actions[at] for at in order]
     parts = [
-        written(tmp_path / "one.ndjson", mixed[:3000]),
-        written(tmp_path / "two.ndjson", mixed[3000:]),
+        written(tmp_path / "one.ndjson", mixed[:1500]),
+        written(tmp_path / "two.ndjson", mixed[1500:]),
     ]
     trained(parts, tmp_path / "b.skops")
     first, second = (decode((tmp_path / name).read_bytes()) for name in ("a.skops", "b.skops"))
