@@ -21,7 +21,7 @@ from xdist.scheduler import LoadFileScheduling
 from infra.kafka.broker import KafkaBroker
 from infra.kafka.jars import BrokerUnavailableError
 from infra.kafka.shared import shared_broker, stop_shared_broker
-from tests import alone, hung
+from tests import alone, compiled, hung
 from tests.hung import BEGAN, SHARED_FOLDER
 
 # In CI each run asks the same, so that none fails by chance: half as much says as much. Who works
@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make a folder that all workers of this run share, and name its owner."""
     config.pluginmanager.register(hung)
     config.pluginmanager.register(alone)
+    config.pluginmanager.register(compiled)
     if hasattr(config, "workerinput"):
         _keep_to_one_thread()
         return
