@@ -31,7 +31,7 @@ from tests.e2e.pipeline import RULES, Feed, Outcome, Pipeline
 SEED = 20261127
 # A file has no first hop that could see a record come late.
 LOAD = Volume(agents=25, ordinary=4_000, stories=96, late=False)
-WALL_S = 60.0
+WALL_S = 40.0
 # The second change is said when much of what it holds for was judged already.
 FIRST_S, SECOND_S = 450, 600
 FIRST_SAID_S, SECOND_SAID_S = 250, 720
