@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from infra.kafka import jars
 from infra.kafka.broker import KafkaBroker, free_ports, has_ended
 from infra.kafka.formatted import lay_formatted
 from infra.kafka.shared import shared_broker
+from tests.conftest import started
 from tests.infra.kafka_client import Config, produce, read_all
 from tests.waiting import WAIT_S
 
@@ -64,34 +65,43 @@ def test_a_folder_is_formatted_once_and_every_node_is_a_cluster_of_its_own(tmp_p
     assert len({one[key] for one in said for key in ("cluster.id", "directory.id")}) == 4
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One that asks who comes, and goes by its own clock."""
+    folder = tmp_path_factory.mktemp("guarded")
+    broker = started(KafkaBroker(folder, secure=True, timestamp_type="LogAppendTime"))
+    yield broker
+    broker.kill()
+
+
+@pytest.mark.kafka
 def test_a_secure_listener_lets_in_the_right_password_only(
-    private_kafka: Start, topic_name: str
+    guarded: KafkaBroker, topic_name: str
 ) -> None:
-    broker = private_kafka(secure=True)
-    servers = broker.secure_bootstrap_servers
+    servers = guarded.secure_bootstrap_servers
 
     for mechanism in ("SCRAM-SHA-512", "PLAIN"):
-        right = broker.credentials.client_config(mechanism)
+        right = guarded.credentials.client_config(mechanism)
         produce(servers, topic_name, [mechanism.encode()], config=right)
 
         wrong: Config = {**right, "sasl.password": "wrong", "message.timeout.ms": 3_000}
         with pytest.raises(KafkaException):
             produce(servers, topic_name, [b"intruder"], config=wrong)
 
-    login = broker.credentials.client_config()
+    login = guarded.credentials.client_config()
     del login["ssl.ca.location"]
     unverified: Config = {**login, "message.timeout.ms": 3_000}
     with pytest.raises(KafkaException):
         produce(servers, topic_name, [b"to a stranger"], config=unverified)
 
-    kept = read_all(servers, topic_name, 2, config=broker.credentials.client_config())
+    kept = read_all(servers, topic_name, 2, config=guarded.credentials.client_config())
     assert [m.value() for m in kept] == [b"SCRAM-SHA-512", b"PLAIN"]
 
 
-def test_the_broker_can_stamp_its_own_time(private_kafka: Start, topic_name: str) -> None:
-    broker = private_kafka(timestamp_type="LogAppendTime")
-    produce(broker.bootstrap_servers, topic_name, [b"x"])
-    (message,) = read_all(broker.bootstrap_servers, topic_name, 1)
+@pytest.mark.kafka
+def test_the_broker_can_stamp_its_own_time(guarded: KafkaBroker, topic_name: str) -> None:
+    produce(guarded.bootstrap_servers, topic_name, [b"x"])
+    (message,) = read_all(guarded.bootstrap_servers, topic_name, 1)
     kind, _ = message.timestamp()
     assert kind == 2  # TIMESTAMP_LOG_APPEND_TIME
 
@@ -167,7 +177,8 @@ def test_a_shared_broker_ends_with_its_owner_even_a_killed_one(tmp_path: Path) -
 def test_without_java_a_test_is_skipped_with_the_reason_but_fails_in_ci(
     ci: str, outcome: str, tmp_path: Path
 ) -> None:
-    test = "tests/infra/test_kafka_broker.py::test_the_broker_can_stamp_its_own_time"
+    named = test_what_was_acknowledged_survives_kill_9_and_a_clean_stop_on_the_same_port.__name__
+    test = f"tests/infra/test_kafka_broker.py::{named}"
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
         cwd=ROOT,
