@@ -120,7 +120,8 @@ def _proxy(litellm: Path, port: int, door: str, out: Path) -> Iterator[str]:
 
 def _open(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        # To load certificates, five times a second, would keep a core from what is waited for.
+        return httpx.get(url, timeout=5, verify=False).status_code == 200  # noqa: S501 - plain HTTP
     except httpx.HTTPError:
         return False
 
