@@ -54,6 +54,10 @@ class Texts:
             return None
         return next((text for text in self._held if value in text), None)
 
+    def rest(self) -> None:
+        """Nothing is searched for now: they are held once."""
+        self._whole = None
+
 
 class Arguments:
     """Arguments of calls, in the order of the calls."""

@@ -71,6 +71,7 @@ class Session:
                     self._hear(step, part)
                 elif (judged := self._call(step, part)) is not None:
                     found.append(judged)
+        self.known.texts.rest()
         return found
 
     def _hear(self, step: Step, part: Part) -> None:
