@@ -16,6 +16,9 @@ Ids = Annotated[list[str], typer.Argument(help="ids, or beginnings that fit only
 Note = Annotated[str | None, typer.Option(help="why", show_default=False)]
 By = Annotated[str | None, typer.Option(help="who says so; else you", show_default=False)]
 Days = Annotated[int, typer.Option(min=1, max=365, help="incidents of so many days")]
+Whose = Annotated[
+    str, typer.Option("--tenant", help="whose, where several have the id", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="the page as JSON, for a program")]
 
 
@@ -128,17 +131,17 @@ def list_incidents(*, days: Days = 7, as_json: AsJson = False) -> None:
     run_incidents(days, as_json=as_json, sink=sys.stdout)
 
 
-def session(id_: Id, *, html: Html = None, as_json: AsJson = False) -> None:
+def session(id_: Id, *, tenant: Whose = "", html: Html = None, as_json: AsJson = False) -> None:
     """One session on one page: the conversation, its alerts and signals, what it touched."""
-    _show("session", id_, html, as_json=as_json)
+    _show("session", id_, html, tenant, as_json=as_json)
 
 
-def agent(id_: Id, *, html: Html = None, as_json: AsJson = False) -> None:
+def agent(id_: Id, *, tenant: Whose = "", html: Html = None, as_json: AsJson = False) -> None:
     """One agent on one page: who it is, what it does and touches, its pace, state and alerts."""
-    _show("agent", id_, html, as_json=as_json)
+    _show("agent", id_, html, tenant, as_json=as_json)
 
 
-def _show(kind: Any, id_: str, html: Path | None, *, as_json: bool) -> None:
+def _show(kind: Any, id_: str, html: Path | None, tenant: str = "", *, as_json: bool) -> None:
     from tachograph.pipeline.investigate.command import run_show
 
-    run_show(kind, id_, to_html=html, as_json=as_json, sink=sys.stdout)
+    run_show(kind, id_, tenant, to_html=html, as_json=as_json, sink=sys.stdout)

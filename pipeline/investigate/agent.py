@@ -2,30 +2,30 @@
 
 from typing import Final
 
-from tachograph.pipeline.investigate.ask import OF_AGENT, OF_AGENT_OR_NONE, Row
-from tachograph.pipeline.investigate.page import Facts, Page, Section, facts, period
+from tachograph.pipeline.investigate.ask import OF_AGENT, OF_TENANT, Row
+from tachograph.pipeline.investigate.page import Facts, Grid, Page, Section, facts, grid, period
 from tachograph.pipeline.investigate.tables import Table, alerts
 from tachograph.pipeline.investigate.usual import beside_its_usual
-from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.query.hunts import found
+from tachograph.pipeline.query.reader import Reader, Values
 
-_TOUCHED: Final = Table(
-    "SELECT touched_type, touched, sum(actions) AS n, sum(not_done) AS no,"  # noqa: S608 - our own names
-    " min(first_seen) AS since, max(last_seen) AS until FROM tacho.blast_radius"
-    f" WHERE {OF_AGENT_OR_NONE} GROUP BY touched_type, touched"
-    " ORDER BY touched_type, n DESC, touched LIMIT 80",
-    {"touched_type": "kind", "touched": "what", "n": "actions", "no": "not done",
-     "since": "first", "until": "last"},
-)  # fmt: skip
+# Of each kind, those touched most.
+SHOWN_TOUCHED: Final = 12
+_TOUCHED: Final = {
+    "touched_type": "kind", "touched": "what", "actions": "actions", "not_done": "not done",
+    "first_seen": "first", "last_seen": "last",
+}  # fmt: skip
 _RATES: Final = Table(
-    "SELECT minute, actions, usual, times_usual, not_done, tools, tokens, bytes_out"
-    " FROM tacho.agent_rates WHERE agent_id = {id:String}"
+    "SELECT minute, actions, usual, times_usual, not_done, tools, tokens, bytes_out"  # noqa: S608 - our own names
+    f" FROM tacho.agent_rates WHERE {OF_TENANT} AND agent_id = {{id:String}}"
     " ORDER BY actions DESC, minute LIMIT 5",
     {"minute": "minute", "actions": "actions", "usual": "usual", "times_usual": "times usual",
      "not_done": "not done", "tools": "tools", "tokens": "tokens", "bytes_out": "bytes out"},
 )  # fmt: skip
 _DIRECTIVES: Final = Table(
-    "SELECT issued_at, kind, if(answer = '', 'none yet', answer) AS answer, reason, alert_id"
-    " FROM tacho.directives WHERE agent_id = {id:String} ORDER BY issued_at DESC LIMIT 10",
+    "SELECT issued_at, kind, if(answer = '', 'none yet', answer) AS answer, reason, alert_id"  # noqa: S608 - our own names
+    f" FROM tacho.directives WHERE {OF_TENANT} AND agent_id = {{id:String}}"
+    " ORDER BY issued_at DESC LIMIT 10",
     {"issued_at": "told at", "kind": "what", "answer": "answer", "reason": "why",
      "alert_id": "alert"},
 )  # fmt: skip
@@ -40,10 +40,11 @@ _SESSIONS: Final = Table(
 )  # fmt: skip
 
 
-def page(reader: Reader, agent_id: str) -> Page:
+def page(reader: Reader, agent_id: str, tenant: str) -> Page:
     """The page. Raises Refused, RetryLater."""
-    row = _about(reader, agent_id)
-    alerted = alerts(reader, "agent_id = {id:String}", id=agent_id)
+    of = {"id": agent_id, "tenant": tenant}
+    row = _about(reader, of)
+    alerted = alerts(reader, f"{OF_TENANT} AND agent_id = {{id:String}}", **of)
     return Page(
         kind="agent",
         id=agent_id,
@@ -52,17 +53,35 @@ def page(reader: Reader, agent_id: str) -> Page:
         sections=[
             Section("Who it is", [_facts(row)]),
             Section("Alerts", [alerted.grid], "none"),
-            Section("What it touches", [_TOUCHED.of(reader, id=agent_id)], "nothing with a name"),
-            Section("Beside its usual", [*beside_its_usual(reader, agent_id)], "not known yet"),
-            Section("Busiest minutes", [_RATES.of(reader, id=agent_id)]),
-            Section("Newest state", [_state(reader, agent_id)], "none was captured or published"),
-            Section("Directives", [_DIRECTIVES.of(reader, id=agent_id)], "it was told nothing"),
-            Section("Newest sessions", [_SESSIONS.of(reader, id=agent_id)]),
+            Section("What it touches", [_touched(reader, of)], "nothing with a name"),
+            Section(
+                "Beside its usual", [*beside_its_usual(reader, agent_id, tenant)], "not known yet"
+            ),
+            Section("Busiest minutes", [_RATES.of(reader, **of)]),
+            Section("Newest state", [_state(reader, of)], "none was captured or published"),
+            Section("Directives", [_DIRECTIVES.of(reader, **of)], "it was told nothing"),
+            Section("Newest sessions", [_SESSIONS.of(reader, **of)]),
         ],
     )
 
 
-def _about(reader: Reader, agent_id: str) -> Row:
+def _touched(reader: Reader, of: dict[str, str]) -> Grid:
+    """What it touched most, of each kind; and of how many things, where there are more."""
+    hunt = found("blast-radius")
+    given = {one.name: one.default for one in hunt.parameters}
+    given |= {"agent": of["id"], "tenant": of["tenant"], "each": str(SHOWN_TOUCHED)}
+    rows = reader.rows(hunt.sql, given)
+    told: list[Row] = []
+    for at, row in enumerate(rows):
+        told.append(row)
+        last = at + 1 == len(rows) or rows[at + 1]["touched_type"] != row["touched_type"]
+        more = int(row["different"]) - SHOWN_TOUCHED
+        if last and more > 0:
+            told.append({"touched_type": row["touched_type"], "touched": f"… {more:,} more"})
+    return grid(_TOUCHED, [dict.fromkeys(_TOUCHED, "") | row for row in told])
+
+
+def _about(reader: Reader, of: Values) -> Row:
     newest = (
         "agent_name", "agent_version", "agent_framework", "agent_owner", "agent_purpose",
         "agent_privilege_tier", "service_name", "environment", "host_name", "parent_agent_id",
@@ -70,7 +89,7 @@ def _about(reader: Reader, agent_id: str) -> Row:
     )  # fmt: skip
     chosen = ", ".join(f"argMaxIf({one}, event_time, {one} != '') AS {one}" for one in newest)
     [row] = reader.rows(
-        f"SELECT {chosen}, any(tenant) AS tenant, min(event_time) AS began,"  # noqa: S608 - our names
+        f"SELECT {chosen}, min(event_time) AS began,"  # noqa: S608 - our names
         " max(event_time) AS ended, count() AS actions, uniqExact(session_id) AS sessions,"
         " countIf(outcome IN ('failed', 'denied')) AS not_done,"
         " groupUniqArray(5)(toString(assurance)) AS assurance,"
@@ -80,7 +99,7 @@ def _about(reader: Reader, agent_id: str) -> Row:
         " sum(ifNull(usage_input_tokens, 0) + ifNull(usage_output_tokens, 0)) AS tokens,"
         " countIf(late) AS late"
         f" FROM tacho.actions WHERE {OF_AGENT}",
-        {"id": agent_id},
+        of,
     )
     return row | {"name": row["agent_name"]}
 
@@ -110,11 +129,11 @@ def _facts(row: Row) -> Facts:
     )  # fmt: skip
 
 
-def _state(reader: Reader, agent_id: str) -> Facts:
+def _state(reader: Reader, of: Values) -> Facts:
     rows = reader.rows(
-        "SELECT * FROM tacho.agent_state WHERE agent_id = {id:String}"
+        f"SELECT * FROM tacho.agent_state WHERE {OF_TENANT} AND agent_id = {{id:String}}"  # noqa: S608 - our own names
         " ORDER BY taken_at DESC, completeness DESC LIMIT 1",
-        {"id": agent_id},
+        of,
     )
     elsewhere = {"tenant", "agent_id", "last_actions", "stored_at"}
     pairs = [(name.replace("_", " "), value) for row in rows for name, value in row.items()

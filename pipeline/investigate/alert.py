@@ -48,7 +48,7 @@ _SAID: Final = Table(
 def page(reader: Reader, alert_id: str) -> Page:
     """The page. Raises Refused, RetryLater."""
     row = ask.alert(reader, alert_id)
-    came = origins(ask.turns(reader, row["session_ids"]), _calls(reader, row))
+    came = origins(ask.turns(reader, row["session_ids"], row["tenant"]), _calls(reader, row))
     return Page(
         kind="alert",
         id=alert_id,

@@ -15,19 +15,17 @@ MAX_EVENTS = 400
 # Actions of one agent, and of one session, with the key and the times among which they are: else
 # telling copies apart reads whole services. Exact: all copies of an action have its key and time,
 # so a copy that was changed since only widens where is sought.
+OF_TENANT = "tenant = {tenant:String}"
+_AGENT = f"{OF_TENANT} AND agent_id = {{id:String}}"
+_SESSION = f"{OF_TENANT} AND session_id = {{id:String}}"
 OF_AGENT = (
-    "agent_id = {id:String} AND partition_key IN"
-    " (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {id:String})"
-)
-# Where beside actions stands what lies under no key.
-OF_AGENT_OR_NONE = (
-    "agent_id = {id:String} AND (partition_key = '' OR partition_key IN"
-    " (SELECT partition_key FROM tacho.actions_data WHERE agent_id = {id:String}))"
+    f"{_AGENT} AND partition_key IN"  # noqa: S608 - our own names
+    f" (SELECT partition_key FROM tacho.actions_data WHERE {_AGENT})"
 )
 OF_SESSION = (
-    "session_id = {id:String} AND event_time BETWEEN"
-    " (SELECT min(event_time) FROM tacho.actions_data WHERE session_id = {id:String})"
-    " AND (SELECT max(event_time) FROM tacho.actions_data WHERE session_id = {id:String})"
+    f"{_SESSION} AND event_time BETWEEN"  # noqa: S608 - our own names
+    f" (SELECT min(event_time) FROM tacho.actions_data WHERE {_SESSION})"
+    f" AND (SELECT max(event_time) FROM tacho.actions_data WHERE {_SESSION})"
 )
 
 Kind = Literal["alert", "session", "agent"]
@@ -39,19 +37,20 @@ PLACES = {
 }
 
 
-def one(reader: Reader, kind: Kind, prefix: str) -> str:
-    """The id that is this or begins so. Raises ConfigError when there is none, or more than one."""
+def one(reader: Reader, kind: Kind, prefix: str, tenant: str = "") -> str:
+    """The id that is this or begins so, of one tenant or of any. Raises ConfigError when there is
+    none, or more than one.
+    """
     table, column, shown = PLACES[kind]
-    whole = {"session": OF_SESSION, "agent": OF_AGENT}.get(kind)
     # A whole id is found by an index, its beginning only among all.
-    exactly = f"SELECT 1 FROM {table} WHERE {whole} LIMIT 1"  # noqa: S608 - our own names
-    if whole and prefix and reader.rows(exactly, {"id": prefix}):
+    if kind != "alert" and prefix and _tenants(reader, kind, prefix, tenant):
         return prefix
     rows = reader.rows(
         f"SELECT {column} AS id, any({shown}) AS shown FROM {table}"  # noqa: S608 - our own names
         f" WHERE startsWith({column}, {{prefix:String}}) AND {column} != ''"
+        f" AND {{tenant:String}} IN ('', tenant)"
         f" GROUP BY id ORDER BY id != {{prefix:String}}, id LIMIT 6",
-        {"prefix": prefix},
+        {"prefix": prefix, "tenant": tenant},
     )
     if not rows:
         raise ConfigError(_none(reader, kind, prefix))
@@ -59,6 +58,32 @@ def one(reader: Reader, kind: Kind, prefix: str) -> str:
         several = "\n".join(f"  {plain(row['id'])}  {plain(row['shown'])}" for row in rows[:5])
         raise ConfigError(f"{plain(prefix)} begins several ids; say more of the one:\n{several}")
     return str(rows[0]["id"])
+
+
+def whose(reader: Reader, kind: Kind, whole_id: str, tenant: str = "") -> str:
+    """The tenant that has this session or agent. Ids are their producers': raises ConfigError when
+    several have it, so that nothing of two is shown as one; and when none has it.
+    """
+    found = _tenants(reader, kind, whole_id, tenant)
+    if not found:
+        raise ConfigError(_none(reader, kind, whole_id))
+    if len(found) > 1:
+        several = "\n".join(f"  --tenant {plain(one)}" for one in found[:5])
+        raise ConfigError(
+            f"{plain(whole_id)} is the {kind} of several tenants; say whose:\n{several}"
+        )
+    return found[0]
+
+
+def _tenants(reader: Reader, kind: Kind, whole_id: str, tenant: str) -> list[str]:
+    """Tenants that have an action of this session or agent; of one tenant, whether it does."""
+    column = PLACES[kind][1]
+    rows = reader.rows(
+        f"SELECT DISTINCT tenant FROM tacho.actions_data WHERE {column} = {{id:String}}"  # noqa: S608 - our own names
+        f" AND {{tenant:String}} IN ('', tenant) ORDER BY tenant",
+        {"id": whole_id, "tenant": tenant},
+    )
+    return [str(row["tenant"]) for row in rows]
 
 
 def _none(reader: Reader, kind: Kind, prefix: str) -> str:
@@ -100,16 +125,15 @@ def timeline(reader: Reader, where: str, values: Values) -> list[Row]:
     )
 
 
-def turns(reader: Reader, session_ids: list[str]) -> list[Turn]:
-    """The conversation of some sessions, in order."""
+def turns(reader: Reader, session_ids: list[str], tenant: str) -> list[Turn]:
+    """The conversation of some sessions of a tenant, in order."""
+    of = f"{OF_TENANT} AND session_id IN {{ids:Array(String)}}"
     rows = reader.rows(
         "SELECT time, part, speaker, text, tool_name, event_id FROM tacho.session_conversation"  # noqa: S608
-        " WHERE session_id IN {ids:Array(String)} AND time BETWEEN"
-        " (SELECT min(event_time) FROM tacho.actions_data WHERE session_id IN {ids:Array(String)})"
-        " AND"
-        " (SELECT max(event_time) FROM tacho.actions_data WHERE session_id IN {ids:Array(String)})"
+        f" WHERE {of} AND time BETWEEN (SELECT min(event_time) FROM tacho.actions_data WHERE {of})"
+        f" AND (SELECT max(event_time) FROM tacho.actions_data WHERE {of})"
         f" ORDER BY time, part LIMIT {MAX_TURNS}",
-        {"ids": session_ids},
+        {"ids": session_ids, "tenant": tenant},
     )
     return msgspec.convert(rows, list[Turn])
 

@@ -19,18 +19,31 @@ from tachograph.pipeline.settings import Settings
 Answer = TypeVar("Answer", Page, Grid)
 
 
-def page_of(kind: Kind, reader: Reader, whole_id: str) -> Page:
-    """The page of one thing. Only its own module is loaded: that of agents brings the engine of
-    behaviour with it.
+def page_of(kind: Kind, reader: Reader, whole_id: str, tenant: str = "") -> Page:
+    """The page of one thing; of a session or an agent that of one tenant. Only its own module is
+    loaded: that of agents brings the engine of behaviour with it. Raises ConfigError.
     """
     module = import_module(f"tachograph.pipeline.investigate.{kind}")
-    page: Page = module.page(reader, whole_id)
+    whose = () if kind == "alert" else (ask.whose(reader, kind, whole_id, tenant),)
+    page: Page = module.page(reader, whole_id, *whose)
     return page
 
 
-def run_show(kind: Kind, prefix: str, *, to_html: Path | None, as_json: bool, sink: TextIO) -> None:
+def run_show(
+    kind: Kind,
+    prefix: str,
+    tenant: str = "",
+    *,
+    to_html: Path | None,
+    as_json: bool,
+    sink: TextIO,
+) -> None:
     """Show a page, or write it as one HTML file. Raises TachoError."""
-    page = _asked(lambda reader: page_of(kind, reader, ask.one(reader, kind, prefix)))
+
+    def asked(reader: Reader) -> Page:
+        return page_of(kind, reader, ask.one(reader, kind, prefix, tenant), tenant)
+
+    page = _asked(asked)
     write(page, to_html=to_html, as_json=as_json, sink=sink)
 
 

@@ -20,8 +20,8 @@ from tachograph.pipeline.query.reader import Reader
 
 SHOWN_TURNS = 200
 _SIGNALS: Final = Table(
-    "SELECT event_time, severity, title, kind, reason.text AS why, signal_id"
-    " FROM tacho.signals WHERE session_id = {id:String}"
+    "SELECT event_time, severity, title, kind, reason.text AS why, signal_id"  # noqa: S608 - our own names
+    f" FROM tacho.signals WHERE {ask.OF_TENANT} AND session_id = {{id:String}}"
     " ORDER BY event_time, signal_id LIMIT 50",
     {"event_time": "time", "severity": "severity", "title": "rule", "kind": "kind", "why": "why",
      "signal_id": "signal"},
@@ -39,11 +39,14 @@ _TOUCHED: Final = Table(
 )
 
 
-def page(reader: Reader, session_id: str) -> Page:
+def page(reader: Reader, session_id: str, tenant: str) -> Page:
     """The page. Raises Refused, RetryLater."""
-    row = _about(reader, session_id)
+    of = {"id": session_id, "tenant": tenant}
+    row = _about(reader, of)
     alerted = alerts(
-        reader, "has(session_ids, {id:String}) OR session_id = {id:String}", id=session_id
+        reader,
+        f"{ask.OF_TENANT} AND (has(session_ids, {{id:String}}) OR session_id = {{id:String}})",
+        **of,
     )
     return Page(
         kind="session",
@@ -53,18 +56,18 @@ def page(reader: Reader, session_id: str) -> Page:
         sections=[
             Section("What it was", [_facts(row)]),
             Section("Alerts", [alerted.grid], "none"),
-            Section("Conversation", [_talk(reader, session_id)], "no words were recorded"),
-            Section("Signals", [_SIGNALS.of(reader, id=session_id)], "none"),
-            Section("What it touched", [_TOUCHED.of(reader, id=session_id)], "nothing with a name"),
+            Section("Conversation", [_talk(reader, of)], "no words were recorded"),
+            Section("Signals", [_SIGNALS.of(reader, **of)], "none"),
+            Section("What it touched", [_TOUCHED.of(reader, **of)], "nothing with a name"),
             Section("What was not seen", [Lines(_unseen(reader, row))],
                     "nothing is known to be missing"),
         ],
     )  # fmt: skip
 
 
-def _about(reader: Reader, session_id: str) -> Row:
+def _about(reader: Reader, of: dict[str, str]) -> Row:
     [row] = reader.rows(
-        "SELECT any(tenant) AS tenant, groupUniqArray(10)(agent_id) AS agents,"  # noqa: S608 - our own names
+        "SELECT groupUniqArray(10)(agent_id) AS agents,"  # noqa: S608 - our own names
         " arrayFilter(p -> p != '', groupUniqArray(10)(principal_id)) AS principals,"
         " min(event_time) AS began, max(event_time) AS ended, count() AS actions,"
         " countIf(outcome IN ('failed', 'denied')) AS not_done, uniqExact(trace_id) AS traces,"
@@ -76,9 +79,9 @@ def _about(reader: Reader, session_id: str) -> Row:
         " arrayDistinct(arrayFlatten(groupArray(redactions))) AS redacted,"
         " any(environment) AS environment"
         f" FROM tacho.actions WHERE {ask.OF_SESSION}",
-        {"id": session_id},
+        of,
     )
-    return row
+    return row | {"tenant": of["tenant"]}
 
 
 def _facts(row: Row) -> Facts:
@@ -97,14 +100,14 @@ def _facts(row: Row) -> Facts:
     )
 
 
-def _talk(reader: Reader, session_id: str) -> Talk:
-    turns = ask.turns(reader, [session_id])
+def _talk(reader: Reader, of: dict[str, str]) -> Talk:
+    turns = ask.turns(reader, [of["id"]], of["tenant"])
     evidence = {
         str(row["id"])
         for row in reader.rows(
-            "SELECT DISTINCT arrayJoin(event_ids) AS id FROM tacho.signals"
-            " WHERE session_id = {id:String} LIMIT 1000",
-            {"id": session_id},
+            "SELECT DISTINCT arrayJoin(event_ids) AS id FROM tacho.signals"  # noqa: S608 - our own names
+            f" WHERE {ask.OF_TENANT} AND session_id = {{id:String}} LIMIT 1000",
+            of,
         )
     }
     turns = _news(turns)

@@ -29,13 +29,13 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _LEFT_OUT: Final = {"content_text"}
 
 
-def beside_its_usual(reader: Reader, agent_id: str) -> list[Grid | Plot]:
+def beside_its_usual(reader: Reader, agent_id: str, tenant: str) -> list[Grid | Plot]:
     """For each feature the newest hour, what was usual before it, and the course of hours: as a
     table, and as plots. Raises Refused, RetryLater.
     """
     heard: list[Judged] = []
     behaviour = Behaviour(listener=heard.append)
-    actions = _actions(reader, agent_id)
+    actions = _actions(reader, agent_id, tenant)
     if actions.is_empty():
         return []
     behaviour.judge(actions, 0)
@@ -44,7 +44,7 @@ def beside_its_usual(reader: Reader, agent_id: str) -> list[Grid | Plot]:
     return [_grid(courses), *(one.plot for one in courses)]
 
 
-def _actions(reader: Reader, agent_id: str) -> pl.DataFrame:
+def _actions(reader: Reader, agent_id: str, tenant: str) -> pl.DataFrame:
     names = sorted(set(ASKED) - _LEFT_OUT)
     chosen = ", ".join(f"`{name}`" for name in names)
     packed = b"".join(
@@ -53,7 +53,7 @@ def _actions(reader: Reader, agent_id: str) -> pl.DataFrame:
             " AND event_time > (SELECT max(event_time) FROM tacho.actions"
             f" WHERE {OF_AGENT}) - INTERVAL {DAYS} DAY"
             f" ORDER BY event_time DESC, event_id LIMIT {MAX_ACTIONS}",
-            {"id": agent_id},
+            {"id": agent_id, "tenant": tenant},
             "ArrowStream",
         )
     )

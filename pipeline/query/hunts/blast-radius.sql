@@ -17,6 +17,16 @@ type = "String"
 default = ""
 description = "a credential, instead of an agent"
 
+[parameters.tenant]
+type = "String"
+default = ""
+description = "whose data; empty: all"
+
+[parameters.each]
+type = "UInt32"
+default = "100"
+description = "of each type at most so many, those touched most; `different` says how many there are"
+
 [example]
 touched_type = "credential"
 touched = "key-billing"
@@ -26,9 +36,10 @@ bytes_out = 0
 agents = ["billing-helper"]
 first_seen = "2026-11-26 03:11:02.000000"
 last_seen = "2026-11-26 03:11:02.000000"
+different = 1
 */
 WITH if({agent:String} != '' OR {principal:String} != '' OR {credential:String} != '', {agent:String},
-    (SELECT agent_id FROM tacho.alerts ORDER BY risk DESC, alert_id LIMIT 1)) AS sought,
+    (SELECT agent_id FROM tacho.alerts WHERE {tenant:String} IN ('', tenant) ORDER BY risk DESC, alert_id LIMIT 1)) AS sought,
 -- All their actions have one of these, and telling copies apart reads whole services otherwise.
 keys AS
 (
@@ -39,21 +50,76 @@ keys AS
     SELECT partition_key FROM tacho.actions_data WHERE {credential:String} != '' AND credential_id = {credential:String}
     UNION ALL
     SELECT partition_key FROM tacho.actions_data WHERE {credential:String} != '' AND credential_fingerprint = {credential:String}
+),
+done AS
+(
+    SELECT
+        agent_id, event_time, outcome IN ('failed', 'denied') AS was_not_done, ifNull(tool_bytes_out, 0) AS sent,
+        if(target_domain != '', target_domain, if(target_host != '', target_host, target_ip)) AS host,
+        if(credential_id != '', credential_id, credential_fingerprint) AS credential,
+        tool_name, tool_server, file_path, target_resource, target_account, target_table, target_repo,
+        memory_key, model_name, artifact_name, peer_agent_id, recipients, secret_fingerprints, retrieval_doc_ids
+    FROM tacho.actions
+    WHERE ({tenant:String} = '' OR tenant = {tenant:String})
+        AND ({principal:String} = '' OR principal_id = {principal:String})
+        AND ({credential:String} = '' OR credential = {credential:String})
+        AND (sought = '' OR agent_id = sought)
+        AND partition_key IN keys
+),
+-- The same as tacho.blast_radius, cheaper: counted by what was touched, and pairs made of that alone. What has
+-- many values is counted alone; in a row of one set the columns of all others are empty.
+counted AS
+(
+    SELECT
+        multiIf(
+            host != '', [('host', host)],
+            file_path != '', [('file', file_path)],
+            target_resource != '', [('resource', target_resource)],
+            arrayFilter(one -> one.2 != '', arrayConcat(
+                [('tool', tool_name), ('tool_server', tool_server), ('model', model_name), ('credential', credential),
+                    ('agent', peer_agent_id), ('account', target_account), ('table', target_table),
+                    ('repo', target_repo), ('memory', memory_key), ('package', artifact_name)],
+                arrayMap(one -> ('recipient', one), recipients),
+                arrayMap(one -> ('secret', one), secret_fingerprints),
+                arrayMap(one -> ('document', one), retrieval_doc_ids)))) AS touches,
+        count() AS actions,
+        countIf(was_not_done) AS not_done,
+        sum(sent) AS bytes_out,
+        -- Of one agent there is nothing to gather.
+        groupUniqArrayIf(5)(agent_id, sought = '') AS agents,
+        min(event_time) AS first_seen,
+        max(event_time) AS last_seen
+    FROM done
+    GROUP BY GROUPING SETS ((host), (file_path), (target_resource),
+        (tool_name, tool_server, model_name, credential, peer_agent_id),
+        (target_account, target_table, target_repo, memory_key, artifact_name),
+        (recipients, secret_fingerprints, retrieval_doc_ids))
+),
+delegated AS
+(
+    SELECT
+        [(touched_type, touched)] AS touches, actions, not_done, bytes_out,
+        if(sought = '', [agent_id], []) AS agents, first_seen, last_seen
+    FROM tacho.blast_radius
+    WHERE touched_type = 'delegated_to'
+        AND partition_key = ''
+        AND ({tenant:String} = '' OR tenant = {tenant:String})
+        AND ({principal:String} = '' OR principal_id = {principal:String})
+        AND ({credential:String} = '' OR credential = {credential:String})
+        AND (sought = '' OR agent_id = sought)
 )
 SELECT
-    touched_type,
-    touched,
-    sum(actions) AS actions,
-    sum(not_done) AS not_done,
-    sum(bytes_out) AS bytes_out,
-    groupUniqArray(5)(agent_id) AS agents,
-    min(first_seen) AS first_seen,
-    max(last_seen) AS last_seen
-FROM tacho.blast_radius
-WHERE ({principal:String} = '' OR principal_id = {principal:String})
-    AND ({credential:String} = '' OR credential = {credential:String})
-    AND (sought = '' OR agent_id = sought)
-    AND (partition_key = '' OR partition_key IN keys)
-GROUP BY touched_type, touched
+    touch.1 AS touched_type,
+    touch.2 AS touched,
+    sum(c.actions) AS actions,
+    sum(c.not_done) AS not_done,
+    sum(c.bytes_out) AS bytes_out,
+    if(sought != '', [sought], arraySlice(arrayDistinct(groupArrayArrayIf(100)(c.agents, sought = '')), 1, 5)) AS agents,
+    min(c.first_seen) AS first_seen,
+    max(c.last_seen) AS last_seen,
+    count() OVER (PARTITION BY touch.1) AS different
+FROM (SELECT * FROM counted UNION ALL SELECT * FROM delegated) AS c
+ARRAY JOIN arrayFilter(one -> one.2 != '', touches) AS touch
+GROUP BY touch
 ORDER BY touched_type, actions DESC, touched
-LIMIT 1000
+LIMIT {each:UInt32} BY touched_type

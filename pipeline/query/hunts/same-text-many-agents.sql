@@ -4,7 +4,7 @@ risk_categories = ["prompt_misuse", "ai_supply_chain"]
 
 [parameters.hours]
 type = "UInt32"
-default = "24"
+default = "12"
 description = "so many hours back from now; a week of a large fleet is too much to ask at once"
 
 [parameters.agents]
@@ -20,6 +20,8 @@ agents = 2
 agents_with_alerts = 1
 first_hour = "2026-11-26 03:00:00"
 last_hour = "2026-11-26 03:00:00"
+others_with_alerts_at_most = 0
+others_at_most = 0
 */
 WITH
 came AS
@@ -31,16 +33,24 @@ came AS
     WHERE hour >= toStartOfHour(now('UTC') - toIntervalHour({hours:UInt32}))
         AND day >= toStartOfDay(now('UTC') - toIntervalHour({hours:UInt32}))
 ),
--- Agents are told apart for these alone: they came most often to agents with alerts, then to any.
-likely AS
+-- Agents are told apart for these alone: what came most often to agents with alerts, and what came most often,
+-- once for each agent and hour. How often and what, in one number of 20 and 44 bits: the least come first.
 (
-    SELECT text
-    FROM came
-    GROUP BY text
-    HAVING count() >= {agents:UInt32}
-    ORDER BY countIf(alerted) DESC, count() DESC, text
-    LIMIT 5000
-),
+    SELECT
+    (
+        groupArraySortedIf(250)(bitOr(bitShiftLeft(toUInt64(1048575 - least(times_alerted, 1048575)), 44), text), times_alerted > 0),
+        groupArraySorted(250)(bitOr(bitShiftLeft(toUInt64(1048575 - least(times, 1048575)), 44), text))
+    )
+    FROM
+    (
+        SELECT text, countIf(alerted) AS times_alerted, count() AS times
+        FROM came
+        GROUP BY text
+        HAVING times >= {agents:UInt32}
+    )
+) AS likely,
+-- Of a list that is full, how often the last came: no other text came to more agents.
+arrayMap(one -> if(length(one) < 250, 0, 1048575 - bitShiftRight(one[-1], 44)), [likely.1, likely.2]) AS most,
 (
     SELECT groupArray((text, agents, agents_with_alerts, first_hour, last_hour, place))
     FROM
@@ -53,7 +63,7 @@ likely AS
             max(hour) AS last_hour,
             argMin((tenant, partition_key, hour), hour) AS place
         FROM came
-        WHERE text IN likely
+        WHERE text IN (SELECT bitAnd(arrayJoin(arrayConcat(likely.1, likely.2)), 17592186044415))
         GROUP BY text
         HAVING agents >= {agents:UInt32}
         ORDER BY agents_with_alerts DESC, agents DESC, text
@@ -67,7 +77,9 @@ SELECT
     known.2 AS agents,
     known.3 AS agents_with_alerts,
     known.4 AS first_hour,
-    known.5 AS last_hour
+    known.5 AS last_hour,
+    most[1] AS others_with_alerts_at_most,
+    most[2] AS others_at_most
 FROM
 (
     SELECT

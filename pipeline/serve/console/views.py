@@ -43,8 +43,8 @@ _TRAIL: Final = (
     " ORDER BY at DESC, log_offset DESC LIMIT 300"
 )
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_PAGES: Final[Mapping[str, Callable[[Reader, str], Page]]] = {
-    "alert": alert.page,
+_PAGES: Final[Mapping[str, Callable[[Reader, str, str], Page]]] = {
+    "alert": lambda reader, known, _tenant: alert.page(reader, known),
     "session": session.page,
     "agent": agent.page,
 }
@@ -138,9 +138,9 @@ class Console:
     def _page_of(self, kind: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             person = await self._entrance.admit(request, "viewer")
-            name = request.path_params["id"]
+            name, whose = request.path_params["id"], request.query_params.get("tenant", "")
             tenant, page = await self._asking.ask(
-                person.caller.tenant, lambda reader: _page(reader, kind, name)
+                person.caller.tenant, lambda reader: _page(reader, kind, name, whose)
             )
             await self._audit.note(request, person.caller, "view", kind, [page.id], tenant=tenant)
             said = request.query_params.get("said", "")
@@ -239,22 +239,25 @@ def _named(found: Grid) -> list[dict[str, str]]:
     return [{**row, "id": row["incident"]} for row in rows]
 
 
-def _page(reader: Reader, kind: str, name: str) -> tuple[str, Page]:
-    known, tenant = _known(reader, kind, name)
-    return tenant, _PAGES[kind](reader, known)
+def _page(reader: Reader, kind: str, name: str, whose: str) -> tuple[str, Page]:
+    known, tenant = _known(reader, kind, name, whose)
+    return tenant, _PAGES[kind](reader, known, tenant)
 
 
-def _known(reader: Reader, kind: str, name: str) -> tuple[str, str]:
+def _known(reader: Reader, kind: str, name: str, whose: str) -> tuple[str, str]:
     """The id that is this or begins so alone, and whose it is. Raises RequestError 404."""
     table, column = ask.PLACES[kind][:2]
     found = reader.rows(
-        f"SELECT {column} AS id, min(tenant) AS tenant FROM {table}"  # noqa: S608 - our own names
-        f" WHERE startsWith({column}, {{name:String}}) AND {column} != '' GROUP BY id"
+        f"SELECT {column} AS id, any(t.tenant) AS tenant, uniqExact(t.tenant) AS tenants"  # noqa: S608 - our own names
+        f" FROM {table} AS t WHERE startsWith({column}, {{name:String}}) AND {column} != ''"
+        " AND {tenant:String} IN ('', t.tenant) GROUP BY id"
         " ORDER BY id != {name:String}, id LIMIT 2",
-        {"name": name},
+        {"name": name, "tenant": whose},
     )
     if not found or (len(found) > 1 and found[0]["id"] != name):
         raise RequestError(404, f"no {kind} of that id; a retracted alert is not shown")
+    if int(found[0]["tenants"]) > 1:
+        raise RequestError(404, f"several tenants have a {kind} of that id: add ?tenant=…")
     return str(found[0]["id"]), str(found[0]["tenant"])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.investigate import ask, incident
+from tachograph.pipeline.investigate import agent, ask, incident
 from tachograph.pipeline.investigate.alert import timeline
 from tachograph.pipeline.investigate.command import page_of
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
@@ -134,6 +134,55 @@ def test_an_agents_page_shows_its_newest_hour_beside_what_was_usual(reader: Read
     assert told["failures (actions)"]["newest hour"] == "1"
     assert told["bytes_out (bytes)"]["newest hour"] == "1,184"
     assert told["acts (actions)"]["usual"] == "not known yet"
+
+
+class _OfTwo:
+    """A reader of a store in which a second tenant has whatever the first has."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def rows(self, sql: str, values: Any = None) -> list[dict[str, Any]]:
+        found = self._reader.rows(sql, values)
+        if sql.startswith("SELECT DISTINCT tenant") and not values["tenant"]:
+            return [*found, {"tenant": "another"}]
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("agent", HELPER), ("session", ATTACK)])
+def test_an_id_of_two_tenants_is_asked_for_and_never_shown_as_one(
+    reader: Reader, kind: Any, name: str
+) -> None:
+    of_two: Any = _OfTwo(reader)
+    with pytest.raises(
+        ConfigError, match=r"several tenants.*\n  --tenant acme\n  --tenant another"
+    ):
+        page_of(kind, of_two, name)
+    assert page_of(kind, of_two, name, "acme") == page_of(kind, reader, name)
+
+
+@pytest.mark.parametrize(("verb", "name"), [("agent", HELPER), ("session", ATTACK)])
+def test_a_page_of_a_tenant_shows_nothing_of_another(tacho: Tacho, verb: str, name: str) -> None:
+    assert tacho(verb, name, "--tenant", "acme").exit_code == 0
+    elsewhere = tacho(verb, name, "--tenant", "another")
+    assert elsewhere.exit_code
+    assert f"no {verb} begins with" in str(elsewhere.exception or elsewhere.output)
+
+
+def test_what_an_agent_touched_is_cut_kind_by_kind_and_says_so(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rows(page_of("agent", reader, HELPER), "What it touches")
+    monkeypatch.setattr(agent, "SHOWN_TOUCHED", 1)
+    cut = rows(page_of("agent", reader, HELPER), "What it touches")
+    kinds = [row["kind"] for row in whole]
+    assert [row["what"] for row in cut if row["what"].startswith("…")] == [
+        f"… {kinds.count(kind) - 1} more" for kind in sorted(set(kinds)) if kinds.count(kind) > 1
+    ]
+    assert {row["kind"] for row in cut} == set(kinds)
 
 
 def test_a_course_of_hours_is_a_bar_for_each() -> None:

@@ -80,21 +80,62 @@ def test_naming_the_keys_of_an_agent_changes_no_answer(reader: Reader, hunt: Hun
     assert answers
 
 
-@pytest.mark.parametrize("whose", ["principal", "credential"])
-def test_naming_the_keys_of_a_principal_or_credential_changes_no_answer(
-    reader: Reader, whose: str
-) -> None:
+@pytest.mark.parametrize("whose", ["agent", "principal", "credential"])
+def test_a_blast_radius_is_all_that_its_view_knows(reader: Reader, whose: str) -> None:
     hunt = found("blast-radius")
-    wide = hunt.sql.replace("AND (partition_key = '' OR partition_key IN keys)", "")
-    assert wide != hunt.sql
-    column = {"principal": "principal_id"}.get(whose, whose)
+    column = {"credential": "credential"}.get(whose, f"{whose}_id")
     some = reader.rows(f"SELECT DISTINCT {column} AS one FROM tacho.blast_radius WHERE one != ''")
     assert some
+    defaults = {one.name: one.default for one in hunt.parameters}
     for row in some:
-        given = {"agent": "", "principal": "", "credential": ""} | {whose: row["one"]}
-        rows = reader.rows(hunt.sql, given)
-        assert rows
-        assert rows == reader.rows(wide, given)
+        rows = reader.rows(hunt.sql, {**defaults, whose: row["one"]})
+        agents = [set(row.pop("agents")) for row in rows]
+        told = reader.rows(
+            "SELECT touched_type, touched, sum(t.actions) AS actions, sum(t.not_done) AS not_done,"
+            " sum(t.bytes_out) AS bytes_out, groupUniqArray(agent_id) AS agents,"
+            " min(t.first_seen) AS first_seen, max(t.last_seen) AS last_seen,"
+            " count() OVER (PARTITION BY touched_type) AS different FROM tacho.blast_radius AS t"
+            f" WHERE {column} = {{one:String}} GROUP BY touched_type, touched"
+            " ORDER BY touched_type, actions DESC, touched",
+            row,
+        )
+        assert agents == [set(row.pop("agents")) for row in told]
+        assert rows == told
+
+
+def test_what_a_blast_radius_does_not_show_is_counted(reader: Reader) -> None:
+    hunt = found("blast-radius")
+    given = {one.name: one.default for one in hunt.parameters} | {"agent": "billing-helper"}
+    whole = Counter(row["touched_type"] for row in reader.rows(hunt.sql, given))
+    assert max(whole.values()) > 1
+    cut = reader.rows(hunt.sql, given | {"each": "1"})
+    assert {row["touched_type"]: int(row["different"]) for row in cut} == whole
+    assert len(cut) == len(whole)
+    assert reader.rows(hunt.sql, given | {"tenant": "nobody"}) == []
+
+
+def test_texts_that_are_not_counted_came_to_no_more_agents_than_is_said(reader: Reader) -> None:
+    # Text n came to n % 41 + 1 agents, of which three have alerts where n < 260.
+    came = """(
+        SELECT 'acme' AS tenant, toStartOfDay(now('UTC')) AS day, toStartOfHour(now('UTC')) AS hour,
+            cityHash64(number) % 17592186044416 AS text, agent_id, '' AS partition_key, number AS n
+        FROM numbers(1200)
+        ARRAY JOIN arrayMap(one -> concat('agent', toString(one)), range(n % 41 + 1)) AS agent_id
+    )"""
+    hunt = found("same-text-many-agents")
+    sql = hunt.sql[: hunt.sql.index("SELECT\n    if(tool_result_hash")]
+    sql = sql.replace("tacho.texts_by_hour", came)
+    sql = re.sub(r"agent_id IN \(SELECT agent_id.*\) AS alerted", "n < 260 AND agent_id IN"
+                 " ('agent0', 'agent1', 'agent2') AS alerted", sql)  # fmt: skip
+    [row] = reader.rows(f"{sql} SELECT shared, most", {"hours": "1", "agents": "2"})
+    counted = [(one[2], one[1]) for one in row["shared"]]
+    told = sorted(
+        ((min(n % 41 + 1, 3) if n < 260 else 0, n % 41 + 1) for n in range(1200) if n % 41),
+        reverse=True,
+    )
+    assert counted == told[:100]
+    most = [sorted(agents, reverse=True)[249] for agents in zip(*told, strict=True)]
+    assert row["most"] == most
 
 
 def test_a_conversation_is_all_that_was_said_in_the_session(reader: Reader) -> None:
