@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -47,9 +48,19 @@ class Child:
         if "error" in report:
             raise ConfigError(str(report["error"]))
         if not report:
-            text = f"the embedded {self._name} did not start; its reason is on standard error"
-            raise RetryLater(text)
+            raise RetryLater(f"the embedded {self._name} did not start: {self._unready()}")
         return report
+
+    def _unready(self) -> str:
+        """What is known of a child that said nothing."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # its output ends before it does
+            code = self._process.wait(1.0)
+            return f"it ended with code {code}; its reason is on standard error"
+        spent_s = _processor_s(self._process.pid)
+        return (
+            f"it was waited for {START_TIMEOUT_S:.0f} s and had {spent_s:.1f} s of a processor,"
+            " where some 5 are enough: is the machine too busy, or does something not answer?"
+        )
 
     @property
     def pid(self) -> int:
@@ -89,6 +100,15 @@ class Child:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _processor_s(pid: int) -> float:
+    """Processor time of a process so far; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _read_line(pipe: IO[bytes] | None, into: list[bytes]) -> None:

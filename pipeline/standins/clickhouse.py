@@ -5,6 +5,7 @@ a crash of the engine never takes the caller along.
 """
 
 import argparse
+import contextlib
 import os
 import secrets
 import socket
@@ -22,6 +23,7 @@ from tachograph.pipeline.standins import clickhouse_limits as bounds
 from tachograph.pipeline.standins.child import Child, report, set_at_end_of_input
 from tachograph.pipeline.standins.clickhouse_engine import Engine
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
+from tachograph.pipeline.standins.clickhouse_held import held, own_verb
 from tachograph.pipeline.standins.clickhouse_http import Interface, application
 from tachograph.pipeline.standins.clickhouse_limits import Limits, describe
 from tachograph.pipeline.standins.clickhouse_request import WRITER_NAME
@@ -46,12 +48,14 @@ def serve(  # noqa: PLR0913 - an argument for each option
     port_option: str = "--clickhouse-port",
     on_ready: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
+    held_by: str = "",
 ) -> None:
     """Serve the database under `path` until `stop` is set or SIGTERM or SIGINT comes.
 
     Owns the process: changes its working directory and time zone. `on_ready` is called once, with
-    the URL. Port 0 takes a free one. Raises ConfigError if the port is in use, another process has
-    the database open, or `tls` (of absolute paths) cannot be used."""
+    the URL. Port 0 takes a free one. `held_by` is the verb that another process is told of, else
+    that of this one. Raises ConfigError if the port is in use, another process has the database
+    open for longer than a question takes, or `tls` (of absolute paths) cannot be used."""
     tls.check()
     limits = limits or Limits()
     listener = _listen(host, port, port_option)
@@ -62,26 +66,31 @@ def serve(  # noqa: PLR0913 - an argument for each option
         "UTC"  # times of the record are UTC; the engine takes its time zone from here
     )
     time.tzset()
-    try:
-        engine = Engine(home, limits)
-    except ClickHouseError as error:
-        listener.close()
-        text = f"ClickHouse cannot open {home} (is another process using it?): {error.text}"
-        raise ConfigError(text) from error
-    interface = Interface(engine, limits, writer_password)
-    bound_host, bound_port = listener.getsockname()[:2]
-    hosts = (*LOOPBACK_NAMES, host, *limits.host_names)
-    if host not in LOOPBACK_NAMES and not limits.host_names:
-        hosts = ("*",)  # opened to a network on purpose, under names that we cannot know
     stop = stop or threading.Event()
-    url = _url(tls.scheme, bound_host, bound_port)
-    server = _Server(_server_config(interface, hosts, tls), url, on_ready, stop)
-    threading.Thread(target=_end, args=(stop, interface, server), daemon=True).start()
+    with (
+        contextlib.closing(listener),
+        held(home, held_by or own_verb()),
+        contextlib.closing(_opened(home, limits)) as engine,
+    ):
+        interface = Interface(engine, limits, writer_password)
+        bound_host, bound_port = listener.getsockname()[:2]
+        hosts = (*LOOPBACK_NAMES, host, *limits.host_names)
+        if host not in LOOPBACK_NAMES and not limits.host_names:
+            hosts = ("*",)  # opened to a network on purpose, under names that we cannot know
+        url = _url(tls.scheme, bound_host, bound_port)
+        server = _Server(_server_config(interface, hosts, tls), url, on_ready, stop)
+        threading.Thread(target=_end, args=(stop, interface, server), daemon=True).start()
+        try:
+            server.run(sockets=[listener])
+        finally:
+            interface.close()
+
+
+def _opened(home: Path, limits: Limits) -> Engine:
     try:
-        server.run(sockets=[listener])
-    finally:
-        interface.close()
-        engine.close()
+        return Engine(home, limits)
+    except ClickHouseError as error:
+        raise ConfigError(f"ClickHouse cannot open {home}: {error.text}") from error
 
 
 def _end(stop: threading.Event, interface: Interface, server: uvicorn.Server) -> None:
@@ -174,6 +183,7 @@ class EmbeddedClickHouse(Child):
             f"--host={host}",
             f"--port={port}",
             f"--port-option={port_option}",
+            f"--held-by={own_verb()}",
             "--parent-pipe",
             *(f"{name}={path.resolve()}" for name, path in tls.options().items()),
         ]
@@ -202,6 +212,7 @@ def main() -> int:
     parser.add_argument("--port-option", default="--port")
     for name in ("--tls-cert", "--tls-key", "--tls-client-ca"):
         parser.add_argument(name, type=Path, help="a PEM file")
+    parser.add_argument("--held-by", default="", help="whose child this is")
     parser.add_argument("--parent-pipe", action="store_true", help="end with standard input")
     options = parser.parse_args()
     stop = threading.Event()
@@ -219,6 +230,7 @@ def main() -> int:
             port_option=options.port_option,
             on_ready=lambda url: report(url=url),
             stop=stop,
+            held_by=options.held_by,
         )
     except ConfigError as error:
         report(error=str(error))

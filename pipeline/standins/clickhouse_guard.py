@@ -65,7 +65,7 @@ class MemoryGuard:
         with self._lock:
             if tag not in self._stopped:
                 return None
-        text = "Memory limit exceeded: the text of the result is too large for a reader."
+        text = "Memory limit exceeded: to answer it takes more memory than a reader may use."
         return ClickHouseError(MEMORY_LIMIT_EXCEEDED, text, "MEMORY_LIMIT_EXCEEDED")
 
     def _run(self) -> None:

@@ -1,5 +1,6 @@
 """The embedded ClickHouse as a process: start, stop, death, data, secrets."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,14 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tachograph.pipeline.errors import ConfigError
-from tachograph.pipeline.standins import clickhouse_errors
+from tachograph.pipeline.errors import ConfigError, RetryLater
+from tachograph.pipeline.standins import child, clickhouse_errors
+from tachograph.pipeline.standins.child import Child
 from tachograph.pipeline.standins.clickhouse import (
     SECRET_FILE,
     SECRET_VARIABLE,
     EmbeddedClickHouse,
     new_secret,
 )
+from tachograph.pipeline.standins.clickhouse_held import HELD_FILE, held, verb_of
 from tests.pipeline.standins.conftest import Door
 from tests.waiting import WAIT_S, eventually
 
@@ -65,13 +68,47 @@ def test_a_database_whose_default_is_empty_opens_again_and_again(tmp_path: Path)
             assert _do(server, "SELECT a FROM tacho.t") == "7\n"
 
 
-def test_a_second_process_on_the_same_path_is_told_so(tmp_path: Path) -> None:
-    with (
-        EmbeddedClickHouse(tmp_path / "ch") as server,
-        pytest.raises(ConfigError, match="another process"),
-    ):
-        EmbeddedClickHouse(tmp_path / "ch")
-    assert not server.alive()
+def test_a_second_process_on_the_same_path_is_told_who_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/tacho", "query", "SELECT 'secret'"])
+    with EmbeddedClickHouse(tmp_path / "ch") as server:
+        note = (tmp_path / "ch" / HELD_FILE).read_text()
+        assert note == f"tacho query, process {server.pid}"
+        second = held(tmp_path / "ch", "tacho clickhouse", wait_s=0)
+        with pytest.raises(ConfigError, match=f"open in another process .{note}.*after 0 s"):
+            second.__enter__()
+    with held(tmp_path / "ch", "tacho clickhouse", wait_s=0):
+        pass
+
+
+def test_who_comes_second_waits_for_a_question_that_ends(tmp_path: Path) -> None:
+    first = contextlib.ExitStack()
+    first.enter_context(held(tmp_path, "tacho query"))
+    looked: list[float] = []
+
+    def sleep(for_s: float) -> None:
+        looked.append(for_s)
+        if len(looked) == 3:
+            first.close()
+
+    with held(tmp_path, "tacho clickhouse", clock=lambda: sum(looked), sleep=sleep):
+        assert len(looked) == 3
+
+
+def test_a_question_in_its_way_is_named_by_its_verb_alone() -> None:
+    assert verb_of(["/venv/bin/tacho", "query", "SELECT 1"]) == "tacho query"
+    assert verb_of(["/venv/bin/tacho", "--help"]) == verb_of(["python", "x"]) == "another program"
+
+
+def test_a_child_that_says_nothing_is_told_of_with_what_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(RetryLater, match="it ended with code 0; its reason is on standard error"):
+        Child("colorsys", [], {})
+    monkeypatch.setattr(child, "START_TIMEOUT_S", 0.0)
+    with pytest.raises(RetryLater, match=r"waited for 0 s and had \d+\.\d s of a processor"):
+        Child("json.tool", [], {})  # waits for input
 
 
 def test_a_port_in_use_names_the_option(tmp_path: Path) -> None:
