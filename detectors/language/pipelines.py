@@ -10,15 +10,20 @@ import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.policy import default_policy
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
-from sigma.processing.transformations import ValueListPlaceholderTransformation
+from sigma.processing.transformations import (
+    NestedProcessingTransformation,
+    RegexTransformation,
+    ValueListPlaceholderTransformation,
+)
 from sigma.rule import SigmaRule
+from sigma.types import SigmaCasedString, SigmaString
 
 from tachograph.detectors.language.bounds import simplified
 from tachograph.detectors.language.rulefile import Document, Problem, Unreadable, read
@@ -32,6 +37,21 @@ _REFUSED = {
 }
 _NO_QUERIES = ("postprocessing", "finalizers")
 _WILDCARDS = re.compile(r"[*?\\]")
+
+
+class _AsText(RegexTransformation):
+    """What pySigma makes expressions for backends that mind case. Texts mind none here, so they
+    stay what they are; `plain` makes them mind it.
+    """
+
+    # Its parent reads which methods there are from the annotation of the class itself.
+    method: Literal["plain", "ignore_case_flag", "ignore_case_brackets"]
+
+    def apply_string_value(self, field: str | None, val: SigmaString) -> SigmaString:
+        """See pySigma."""
+        mind = self.method == "plain" and not isinstance(val, SigmaCasedString)
+        return SigmaCasedString.from_sigma_string(val) if mind else val
+
 
 Lists = Mapping[str, Sequence[str | int]]
 
@@ -143,10 +163,22 @@ def _pipeline(document: Document) -> ProcessingPipeline:
             reason = f"transformation {kind} is not supported: {_REFUSED[kind]}"
             raise Unreadable(document.problem(reason, "transformations"))
     try:
-        return ProcessingPipeline.from_dict(data, policy=default_policy)
+        made = ProcessingPipeline.from_dict(data, policy=default_policy)
+        _keep_ends(made)
+        return made
     except (SigmaError, TypeError, ValueError, AttributeError, KeyError) as error:
         reason = f"no processing pipeline: {error.args[0] if error.args else error!r}"
         raise Unreadable(document.problem(reason, "transformations")) from error
+
+
+def _keep_ends(pipeline: ProcessingPipeline) -> None:
+    """Let no text become an expression that is found anywhere in another, nested items too."""
+    for item in pipeline.items:
+        if isinstance(item.transformation, RegexTransformation):
+            item.transformation = _AsText(item.transformation.method)
+            item.transformation.set_processing_item(item)
+        elif isinstance(item.transformation, NestedProcessingTransformation):
+            _keep_ends(item.transformation._nested_pipeline)
 
 
 def _items(transformations: Any) -> Iterator[dict[str, Any]]:

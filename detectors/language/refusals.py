@@ -54,6 +54,10 @@ def _ended(_: re.Match[str]) -> str:
     return "the condition ends too early, or a parenthesis is left open"
 
 
+def _no_number(found: re.Match[str]) -> str:
+    return f"{found[1]!r} is no number, which transformation convert_type makes of it"
+
+
 def _aggregation(_: re.Match[str]) -> str:
     return "aggregations in conditions were taken out of Sigma: write a correlation"
 
@@ -63,5 +67,6 @@ _PLAINER: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ..
     (re.compile(r"Unsupported type: <class '(?:\w+\.)*(\w+)'>"), _kind),
     (re.compile(r".*, found end of text"), _ended),
     (re.compile(r"Expected .*, found '(.*?)'  \(at char", re.DOTALL), _condition),
+    (re.compile(r"Value '(.*)' can't be converted to number for", re.DOTALL), _no_number),
     (re.compile(r"The pipe syntax in Sigma conditions"), _aggregation),
 )

@@ -147,6 +147,10 @@ def _cased(value: Any) -> Any:
 
 def _node(tree: Any) -> Node:
     match tree:
+        case None:
+            raise UnsupportedRule("pipelines left nothing of a part of the condition")
+        case ConditionAND() | ConditionOR() if not tree.args:
+            return _node(None)
         case ConditionAND():
             return And(tuple(_node(part) for part in tree.args))
         case ConditionOR():

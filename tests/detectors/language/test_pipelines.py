@@ -56,6 +56,53 @@ def test_fields_are_mapped_to_one_or_several(tmp_path: Path) -> None:
     assert fired(found, {"CommandLine": "x whoami", "Image": r"C:\cmd.exe"}) == []
 
 
+AS_EXPRESSIONS = "transformations:\n  - {{type: regex, method: {}}}\n"
+NESTED_EXPRESSIONS = "transformations:\n  - {{type: nest, items: [{{type: regex, method: {}}}]}}\n"
+
+
+@pytest.mark.parametrize("pipeline", [AS_EXPRESSIONS, NESTED_EXPRESSIONS])
+@pytest.mark.parametrize("method", ["plain", "ignore_case_flag", "ignore_case_brackets"])
+def test_a_text_made_an_expression_begins_and_ends_where_it_did(
+    tmp_path: Path, pipeline: str, method: str
+) -> None:
+    rule = EXPAND.format("user: bob, tty|startswith: pts, home|endswith|cased: Bob, dir: 'a?c*'")
+    found = loaded(tmp_path, rule, pipeline.format(method))
+    event = {"user": "bob", "tty": "pts1", "home": "/Bob", "dir": "abcd"}
+    assert fired(found, event) == ["made"]
+    for other in ({"user": "bobby"}, {"tty": "a pts1"}, {"home": "/bob"}, {"dir": "xabc"}):
+        assert fired(found, event | other) == []
+    shouted = {**event, "user": "BOB"}
+    assert fired(found, shouted) == ([] if method == "plain" else ["made"])
+
+
+DROPPED = """
+title: made
+logsource: {product: linux}
+detection:
+  s: {user: bob}
+  t: [{other: 1}, {other: 2}]
+  condition: t
+"""
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "reason"),
+    [
+        (
+            "{type: drop_detection_item, field_name_conditions:"
+            " [{type: include_fields, fields: [other]}]}",
+            "nothing",
+        ),
+        ("{type: convert_type, target_type: num}", "'bob' is no number"),
+    ],
+)
+def test_a_rule_that_a_pipeline_spoils_is_refused_and_says_why(
+    tmp_path: Path, pipeline: str, reason: str
+) -> None:
+    with pytest.raises(RuleErrors, match=reason):
+        loaded(tmp_path, DROPPED, f"transformations: [{pipeline}]\n")
+
+
 def test_conditions_of_the_log_source_and_added_conditions(tmp_path: Path) -> None:
     pipeline = """
 transformations:
