@@ -47,7 +47,7 @@ class _AsText(RegexTransformation):
     # Its parent reads which methods there are from the annotation of the class itself.
     method: Literal["plain", "ignore_case_flag", "ignore_case_brackets"]
 
-    def apply_string_value(self, field: str | None, val: SigmaString) -> SigmaString:
+    def apply_string_value(self, field: str | None, val: SigmaString) -> SigmaString:  # noqa: ARG002
         """See pySigma."""
         mind = self.method == "plain" and not isinstance(val, SigmaCasedString)
         return SigmaCasedString.from_sigma_string(val) if mind else val
@@ -178,7 +178,7 @@ def _keep_ends(pipeline: ProcessingPipeline) -> None:
             item.transformation = _AsText(item.transformation.method)
             item.transformation.set_processing_item(item)
         elif isinstance(item.transformation, NestedProcessingTransformation):
-            _keep_ends(item.transformation._nested_pipeline)
+            _keep_ends(item.transformation._nested_pipeline)  # noqa: SLF001
 
 
 def _items(transformations: Any) -> Iterator[dict[str, Any]]:

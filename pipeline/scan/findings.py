@@ -21,6 +21,7 @@ class Finding(msgspec.Struct, kw_only=True):
     title: str
     severity: str
     kind: str
+    # The event that it is of; of several the one that made it true, and when that was.
     event_time: str
     event_id: str | None
     event_index: int | None
@@ -75,7 +76,7 @@ class Findings:
             yield self._finding(signal)
 
     def _finding(self, signal: Signal) -> Finding:
-        first = signal.event_ids[0] if signal.event_ids else None
+        event = _event_of(signal)
         session = signal.session_id
         if session is not None and session == signal.trace_id:
             session = self._sessions.get(session, session)
@@ -85,8 +86,8 @@ class Findings:
             severity=signal.severity,
             kind=signal.kind,
             event_time=signal.event_time.isoformat().replace("+00:00", "Z"),
-            event_id=first,
-            event_index=line_of(first) if self._raw and first else None,
+            event_id=event,
+            event_index=line_of(event) if self._raw and event else None,
             session_id=session,
             trace_id=signal.trace_id,
             agent_id=signal.agent_id,
@@ -101,3 +102,9 @@ class Findings:
             group=signal.group,
             blind_spots=signal.blind_spots,
         )
+
+
+def _event_of(signal: Signal) -> str | None:
+    """The event at the signal's time."""
+    first = signal.event_ids[0] if signal.event_ids else None
+    return signal.witness.window.get("last", first)

@@ -90,6 +90,42 @@ def test_raw_objects_are_matched_by_dotted_names_and_named_by_their_line(tmp_pat
     assert {f["rule_id"] for f in found} == {"2d9c1a34-60d6-4d0b-8a53-4f2a3f6a0001"}
 
 
+SHELLS = """
+---
+title: shells
+name: shells
+correlation:
+  type: {type}
+  rules: [2d9c1a34-60d6-4d0b-8a53-4f2a3f6a0001]
+  group-by: [host]
+  timespan: 5m
+  condition: {condition}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [("event_count", "{gte: 2}"), ("value_count", "{field: process.name, gte: 2}")],
+)
+def test_a_finding_of_several_events_is_of_the_one_that_made_it_true(
+    tmp_path: Path, kind: str, condition: str
+) -> None:
+    rule = tmp_path / "rule.yml"
+    rule.write_text(RULE + SHELLS.format(type=kind, condition=condition))
+    at = {line: f"2026-11-22T18:0{line}:00Z" for line in range(4)}
+    rows = [
+        {"host": host, "process": {"name": name}, "@timestamp": at[line]}
+        for line, (host, name) in enumerate(
+            [("a", "bash"), ("b", "zsh"), ("a", "dash"), ("a", "vim")]
+        )
+    ]
+    [found] = scan(written(tmp_path / "r.ndjson", rows), format="raw", rules=[rule], builtin=False)
+    assert (found["event_index"], found["event_time"]) == (2, at[2])
+    assert found["event_ids"] == [f"{0:032x}", f"{2:032x}"]
+    assert found["event_id"] == f"{2:032x}"
+    assert found["group"] == {"host": "a"}
+
+
 def test_fail_on_makes_it_a_gate(tmp_path: Path) -> None:
     path = written(tmp_path / "a.ndjson", deletes("swift", 8, 1.0))
     out = tmp_path / "o"
