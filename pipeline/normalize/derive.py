@@ -42,6 +42,7 @@ _ROLES: Final[dict[str, str]] = {
         "target_branch": "branch",
         "target_repo": "repo repository repo_name repository_name repo_full_name",
         "target_table": "table table_name",
+        "target_resource": "bucket bucket_name",
         "currency": "currency",
     }.items()
     for name in names.split()
@@ -118,14 +119,22 @@ def _filled(frame: pl.DataFrame, name: str, values: list[Any]) -> pl.Series:
     return frame[name].zip_with(frame[name].is_not_null(), made)
 
 
+# What is named beside a bucket: a thing in it.
+_IN_BUCKET: Final = ("key", "object", "object_key", "object_name", "blob", "blob_name")
+
+
 def _from_arguments(row: Row, args: Row) -> None:
     if len(args) > MAX_ARGUMENTS:
         args = dict(list(args.items())[:MAX_ARGUMENTS])
-    known = _known_roles
+    known, resource = _known_roles, row.get("target_resource")
     for name, value in args.items():
         role = known[name] if name in known else _role(name)
         if role is not None and value is not None and value != "":
             _take(row, role, value)
+    if resource is None and "target_resource" in row:
+        inside = next((args[name] for name in _IN_BUCKET if args.get(name)), None)
+        if inside.__class__ is str:
+            row["target_resource"] = f"{row['target_resource']}/{inside}"[:MAX_VALUE_CHARS]
     if "target_url" not in row:
         _url_inside(row, args)
 

@@ -237,6 +237,10 @@ def test_arguments_tell_command_file_url_and_recipients(rows: Rows) -> None:
     file = derived("delete_file", path="/etc/passwd")
     assert (file["file_path"], file["file_op"]) == ("/etc/passwd", "delete")
     assert derived("delete_repo", repo_name="acme/pay")["target_repo"] == "acme/pay"
+    thing = derived("delete_object", bucket="invoices", key="2026/0.pdf")
+    assert thing["target_resource"] == "invoices/2026/0.pdf"
+    assert derived("list", bucket="invoices", key=7)["target_resource"] == "invoices"
+    assert "target_resource" not in derived("press", key="Enter")
     url = derived("post", body="see https://evil.example:8443/x?y=1.")
     assert (url["target_url"], url["target_domain"], url["target_port"]) == (
         "https://evil.example:8443/x?y=1",
