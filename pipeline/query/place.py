@@ -38,7 +38,15 @@ def served(
     from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
     from tachograph.pipeline.store.clickhouse import Connection
 
-    with EmbeddedClickHouse(path) as engine:
+    with contextlib.ExitStack() as stack:
+        try:
+            engine = stack.enter_context(EmbeddedClickHouse(path))
+        except ConfigError:
+            # Another opened it a moment before, and answers by now.
+            if not noted.is_file() or not _listens(url := noted.read_text("ascii").strip()):
+                raise
+            yield msgspec.structs.replace(settings.clickhouse, url=url)
+            return
         writer = ClickHouseSettings(
             url=engine.url, user=engine.writer_user, password=engine.writer_password
         )

@@ -15,7 +15,8 @@ from tachograph.pipeline.query.command import FORMATS
 from tachograph.pipeline.query.hunts import hunts
 from tachograph.pipeline.query.place import served
 from tachograph.pipeline.query.reader import LIMITS, Reader
-from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.settings import CLICKHOUSE_FILE, ClickHouseSettings, Settings
+from tachograph.pipeline.standins import clickhouse
 from tachograph.pipeline.verbs import app
 
 Query = Callable[..., Result]
@@ -166,6 +167,21 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
         pass
     with served(settings, {"CLICKHOUSE_URL": "x"}) as place:
         assert place == settings.clickhouse
+
+
+def test_who_finds_the_store_open_asks_the_server_that_has_it(
+    tmp_path: Path, world: ClickHouseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clickhouse").mkdir()
+
+    def opened_meanwhile(_: Path) -> None:
+        (tmp_path / CLICKHOUSE_FILE).write_text(world.url, "ascii")
+        raise ConfigError("open in another process")
+
+    monkeypatch.setattr(clickhouse, "EmbeddedClickHouse", opened_meanwhile)
+    settings = Settings.from_env({"TACHO_HOME": str(tmp_path)})
+    with served(settings, {}) as place:
+        assert place.url == world.url
 
 
 def test_there_are_the_formats_that_the_help_names() -> None:
