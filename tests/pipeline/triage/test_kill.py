@@ -26,9 +26,10 @@ DEATHS = (False, True, False, True, False)
 # Of the records each start has a share of its own, so that there is always news to tell.
 SHARE = 500
 RECORDS = 4_000
-# So many that every other record is the last word of its group: one that is lost is missed.
-AGENTS = 100
-RULES = 20
+# So many that every third record is the last word about its agent: an alert that is lost is missed,
+# for no later one of the agent tells it all again.
+AGENTS = 1_000
+RULES = 2
 PARTITIONS = 3
 
 
@@ -101,7 +102,8 @@ class Story:
             if alert.alert_id not in final or alert.revision >= final[alert.alert_id].revision:
                 final[alert.alert_id] = alert
         expected = kafka.undisturbed(kafka.read_all(self.settings, GROUPS_TOPIC))
-        assert len({alert.entity for alert in expected.values()} - {incomplete.ENTITY}) == AGENTS
+        told_of = {alert.entity for alert in expected.values()} - {incomplete.ENTITY}
+        assert len(told_of) > AGENTS * 3 // 4
         assert _open(final) == _open(expected)
 
 
