@@ -37,7 +37,8 @@ _ROLES: Final[dict[str, str]] = {
         " absolute_path relative_path relative_workspace_path",
         "url": "url uri href endpoint link webhook webhook_url base_url web_url",
         "recipients": "to cc bcc recipient recipients participants email_to to_email to_emails"
-        " recipient_email email_address",
+        " recipient_email email_address attendee attendees invitee invitees guest_emails"
+        " collaborator collaborators",
         "amount": "amount",
         "target_branch": "branch",
         "target_repo": "repo repository repo_name repository_name repo_full_name",

@@ -252,6 +252,8 @@ def test_arguments_tell_command_file_url_and_recipients(rows: Rows) -> None:
         ["a@x.example", "b@x.example", "c@x.example"],
         3,
     )
+    invited = derived("add_event", attendees=["d@x.example"], collaborator="eve")
+    assert invited["recipients"] == ["d@x.example", "eve"]
     kept = only(rows(action(tool_args={"command": "ls"}, process_command_line="mine")))
     assert kept["process_command_line"] == "mine"
 
