@@ -11,7 +11,9 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 from hypothesis.internal.conjecture import providers
 
-# Of what a test asks by its own number, CI asks half, as of all others; but never fewer than these.
+# Of what a test asks by its own number, CI asks a third, as of all others; where that is little, it
+# asks half, and never fewer than these.
+LITTLE_EXAMPLES = 20
 FEWEST_EXAMPLES = 10
 _ASKED = "_hypothesis_internal_use_settings"
 
@@ -41,17 +43,19 @@ def _forget(metric: Any) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """In CI Hypothesis asks the same in every run."""
     if in_ci():
-        _ask_half(session.items)
+        _ask_fewer(session.items)
         _same_constants()
 
 
-def _ask_half(items: list[pytest.Item]) -> None:
+def _ask_fewer(items: list[pytest.Item]) -> None:
     """What the profile says holds for tests without a number of their own."""
     usual = settings.get_profile("ci").max_examples
     for test in {getattr(item, "function", None) for item in items}:
         asked = getattr(test, _ASKED, None) if is_hypothesis_test(test) else None
         if asked is not None and asked.max_examples != usual:
-            fewer = max(asked.max_examples // 2, min(asked.max_examples, FEWEST_EXAMPLES))
+            own = asked.max_examples
+            half = min(own // 2, LITTLE_EXAMPLES)
+            fewer = max(own // 3, half, min(own, FEWEST_EXAMPLES))
             setattr(test, _ASKED, settings(asked, max_examples=fewer))
 
 

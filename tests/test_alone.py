@@ -24,8 +24,10 @@ def test_whoever_counts_counts_from_nothing(time: str) -> None:
     assert REGISTRY.get_sample_value("tacho_evicted_total", evicted) == 1
 
 
-@pytest.mark.parametrize(("own", "in_ci"), [(400, 200), (15, 10), (6, 6), (None, None)])
-def test_ci_asks_half_of_what_a_test_asks_by_its_own_number(
+@pytest.mark.parametrize(
+    ("own", "in_ci"), [(400, 133), (60, 20), (30, 15), (15, 10), (6, 6), (None, None)]
+)
+def test_ci_asks_a_third_or_half_of_what_a_test_asks_by_its_own_number(
     own: int | None, in_ci: int | None
 ) -> None:
     usual = settings.get_profile("ci").max_examples
@@ -35,6 +37,6 @@ def test_ci_asks_half_of_what_a_test_asks_by_its_own_number(
     def asks(nothing: None) -> None: ...
 
     item = cast("pytest.Item", SimpleNamespace(function=asks))
-    alone._ask_half([item, item])
+    alone._ask_fewer([item, item])
     asked: Any = getattr(asks, alone._ASKED)
     assert asked.max_examples == (in_ci or usual)
