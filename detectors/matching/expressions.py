@@ -18,6 +18,8 @@ import re2
 MAX_READY = 16_384
 # Memory that one expression may take while it runs; a larger one for those that need it.
 _BUDGETS_BYTES = (1 << 20, 1 << 23)
+# The places in a set of one expression, and of what matches every text.
+_IT, _WHOLE = 0, 1
 _SET_SIZE = 32
 _SET_BUDGET_BYTES = 1 << 24
 _SPACE = r"\t-\r\x{85}\pZ"
@@ -53,16 +55,30 @@ class Expression:
 
     def __init__(self, pattern: str) -> None:
         self._pattern = anywhere(pattern)
-        self._ready = _re2(self._pattern)
-        if self._ready is None:
+        self._said = _said(self._pattern)
+        if self._said is None and self._searched is None:
             _check(self._pattern)
+
+    @functools.cached_property
+    def _searched(self) -> Any:
+        return _re2(self._pattern)
 
     def matches(self, texts: Sequence[str]) -> list[bool]:
         """Whether it matches anywhere in each text."""
-        if self._ready is None:
+        if self._said is None:
+            return self._asked(texts)
+        # To ask whether, and not where, takes half the time.
+        found = [self._said.Match(text.encode()) for text in texts]
+        return [
+            _IT in one if _WHOLE in one else self._asked([text])[0]
+            for text, one in zip(texts, found, strict=True)
+        ]
+
+    def _asked(self, texts: Sequence[str]) -> list[bool]:
+        """As `matches`, whatever it costs."""
+        if self._searched is None:
             return pl.Series(texts, dtype=pl.String).str.contains(self._pattern).to_list()
-        search = self._ready.search
-        return [search(text.encode()) is not None for text in texts]
+        return [self._searched.search(text.encode()) is not None for text in texts]
 
 
 class Bundle:
@@ -124,6 +140,25 @@ class Bundle:
             whole = len(numbers) in hits
             found += [numbers[at] for at in hits if at < len(numbers)] if whole else numbers
         return found
+
+
+def _said(pattern: str) -> Any:
+    """The expression as a set of its own; None where RE2 does not take it, or not into so little
+    memory.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = _BUDGETS_BYTES[0]
+    made = re2.Set.SearchSet(options)
+    try:
+        made.Add(respelled(pattern).encode())
+        # It matches every text: where it is not found, the pass was given up.
+        made.Add(b"")
+        made.Compile()
+    except (OtherMeaning, re2.error):
+        return None
+    return made
 
 
 @functools.lru_cache(maxsize=MAX_READY)
