@@ -95,18 +95,26 @@ counted AS
         (target_account, target_table, target_repo, memory_key, artifact_name),
         (recipients, secret_fingerprints, retrieval_doc_ids))
 ),
+-- As the view has it, of each action the copy that holds.
 delegated AS
 (
     SELECT
-        [(touched_type, touched)] AS touches, actions, not_done, bytes_out,
-        if(sought = '', [agent_id], []) AS agents, first_seen, last_seen
-    FROM tacho.blast_radius
-    WHERE touched_type = 'delegated_to'
-        AND partition_key = ''
-        AND ({tenant:String} = '' OR tenant = {tenant:String})
-        AND ({principal:String} = '' OR principal_id = {principal:String})
-        AND ({credential:String} = '' OR credential = {credential:String})
-        AND (sought = '' OR agent_id = sought)
+        [('delegated_to', held.1)] AS touches, count() AS actions, countIf(held.4) AS not_done, sum(held.5) AS bytes_out,
+        if(sought = '', [boss], []) AS agents, min(event_time) AS first_seen, max(event_time) AS last_seen
+    FROM
+    (
+        SELECT
+            boss, event_time,
+            argMax((agent_id, principal_id, credential, not_done, bytes_out, is_twin), row_version) AS held
+        FROM tacho.delegated_data FINAL
+        WHERE ({tenant:String} = '' OR tenant = {tenant:String}) AND (sought = '' OR boss = sought)
+        GROUP BY tenant, boss, event_time, action
+    )
+    WHERE NOT held.6
+        AND boss != held.1
+        AND ({principal:String} = '' OR held.2 = {principal:String})
+        AND ({credential:String} = '' OR held.3 = {credential:String})
+    GROUP BY boss, held.1
 )
 SELECT
     touch.1 AS touched_type,
