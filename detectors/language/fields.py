@@ -85,9 +85,9 @@ class Source:
         return self.path is None and self.attribute is None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FieldMap:
-    """How names of fields become columns, for one shape of frames."""
+    """How names of fields become columns, for one shape of frames. Each is only itself."""
 
     name: str
     # Columns with fixed types; None: whatever a frame brings.

@@ -6,6 +6,7 @@ of sets of rows (see `bits`), what is cheap before what is dear, so that a dear 
 of values that still matter.
 """
 
+import functools
 import secrets
 import time
 from collections.abc import Sequence
@@ -19,10 +20,13 @@ from tachograph.detectors.language.fields import FieldMap
 from tachograph.detectors.matching import bits
 from tachograph.detectors.matching.bits import Rows
 from tachograph.detectors.matching.run import Run
-from tachograph.detectors.matching.silence import needs, possible
-from tachograph.detectors.matching.tree import Trees
+from tachograph.detectors.matching.silence import Needs, needs, possible
+from tachograph.detectors.matching.tree import Ask, Trees
 
 __all__ = ["Matcher", "Rows"]
+
+# Lists of conditions that are kept compiled.
+KEPT = 4
 
 
 def valued_of(frame: pl.DataFrame) -> frozenset[str]:
@@ -37,17 +41,30 @@ class Asked(NamedTuple):
     run: Run | None
 
 
+class _Compiled(NamedTuple):
+    trees: Trees
+    # Of each condition the parts that must all hold, the cheap ones and the others.
+    parts: list[tuple[list[Ask], list[Ask]]]
+    needs: list[Needs]
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compiled(conditions: tuple[Node, ...], fields: FieldMap) -> _Compiled:
+    """All places of a process ask the same; nothing of one frame is kept in it."""
+    trees = Trees(fields)
+    parts = [trees.condition(node) for node in conditions]
+    return _Compiled(trees, parts, [needs(node, fields) for node in conditions])
+
+
 class Matcher:
     """Conditions, asked of frames of any schema. `match` is pure but for its counters."""
 
     def __init__(self, conditions: Sequence[Node], fields: FieldMap) -> None:
         self._fields = fields
-        self._trees = Trees(fields)
-        self._conditions = [self._trees.condition(node) for node in conditions]
+        self._trees, self._conditions, self._needs = _compiled(tuple(conditions), fields)
         self._seed = secrets.randbits(63)
         self._candidates = [0] * len(conditions)
         self._spent_ns = [0] * len(conditions)
-        self._needs = [needs(node, fields) for node in conditions]
         # Columns that had a value in any frame: lately, and in the time before.
         self._carried: set[str] = set()
         self._carried_before: set[str] = set()
