@@ -114,20 +114,31 @@ def _said(sample: Any) -> Iterator[str]:
 
 def _own(rules: RuleSet, texts: Sequence[str], count: int) -> Figure:
     engine = Engine(rules)
-    frames = [_frame(texts, begin) for begin in range(0, count + HEIGHT, HEIGHT)]
-    engine.judge(frames[0], 0)
-    begin_s, found = time.process_time(), 0
-    for number, frame in enumerate(frames[1:]):
-        found += len(engine.judge(frame, number + 1).signals)
-    spent_s, judged = time.process_time() - begin_s, HEIGHT * (len(frames) - 1)
+    # Expressions are made ready when a text first needs them; the peer makes its own while it
+    # loads, which is not counted either. So all texts are judged once before.
+    ready = -(-max(count, len(texts)) // HEIGHT) * HEIGHT
+    first_us, _ = _judged(engine, texts, range(0, ready, HEIGHT))
+    core_us, found = _judged(engine, texts, range(ready, ready + count, HEIGHT))
     return Figure(
         name="atr, ours",
-        per_s=judged / spent_s,
-        core_us=spent_s / judged * 1e6,
+        per_s=1e6 / core_us,
+        core_us=core_us,
         bytes_each=0,
         rules=len(rules.rules),
-        note=f"{judged:,} prompts, {HEIGHT:,} at a time; {found / judged:.2f} signals each",
+        note=f"{count:,} prompts, {HEIGHT:,} at a time; {found / count:.2f} signals each;"
+        f" {first_us:.0f} core-µs the first time, while expressions are made ready",
     )
+
+
+def _judged(engine: Engine, texts: Sequence[str], begins: range) -> tuple[float, int]:
+    """Core-µs a prompt, and signals."""
+    spent_s, found = 0.0, 0
+    for begin in begins:
+        frame = _frame(texts, begin)
+        begin_s = time.process_time()
+        found += len(engine.judge(frame, begin).signals)
+        spent_s += time.process_time() - begin_s
+    return spent_s / (len(begins) * HEIGHT) * 1e6, found
 
 
 def _frame(texts: Sequence[str], begin: int) -> pl.DataFrame:

@@ -8,6 +8,7 @@ dies at, the records after the committed offset are judged again; those that an 
 """
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections import OrderedDict
@@ -60,7 +61,8 @@ BUFFERED_RECORDS = 4_096
 FETCH_S = 1.2  # longer than Faust waits for one fetch
 MAX_REQUEST_BYTES = 8 * 1_048_576
 SEND_TIMEOUT_S = 60.0
-# How long a process that died keeps its partitions from the others.
+# How long a consumer that was cut short may take to leave its group.
+LEAVE_WITHIN_S = 2.0
 QUIET_S = 86_400.0  # Faust's own watchdogs only write logs; lag and health say it better
 
 log = logs.get("triage")
@@ -278,6 +280,26 @@ class Adapter:
         if not await self._commit_reached():
             raise RetryLater("the group has given our partitions to others")
 
+    async def left(self) -> None:
+        """Nothing of the app stays behind. Faust consumes on a thread with a loop of its own: where
+        stopping was cut short it would remain a member of the group, be given partitions once the
+        broker is there again, and judge nothing of them. Raises Refused where the thread does not
+        end: then the process has to.
+        """
+        thread: Any = getattr(getattr(self.app, "_consumer", None), "_thread", None)
+        worker = getattr(thread, "_thread", None)
+        begin_s = time.monotonic()
+        while worker is not None and worker.is_alive():
+            waited_s = time.monotonic() - begin_s
+            if waited_s > 2 * LEAVE_WITHIN_S:
+                raise Refused("Faust's consumer does not end; start the process again")
+            loop = thread.thread_loop
+            with contextlib.suppress(RuntimeError):  # it has ended by now
+                # Cancelled, it leaves the group; a broker that is away may keep it from that.
+                leave = functools.partial(_cancel_all, loop)
+                loop.call_soon_threadsafe(leave if waited_s < LEAVE_WITHIN_S else loop.stop)
+            await asyncio.sleep(LEAVE_WITHIN_S / 20)
+
     async def _revoked(self, *_args: Any, **_kwargs: Any) -> None:
         """Partitions are taken away: finish the batch in hand, commit it, forget the rest."""
         async with self._lock:
@@ -379,6 +401,11 @@ def _faust_app(settings: Settings, session_s: float) -> Any:
         web_enabled=False,
         worker_redirect_stdouts=False,
     )
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 async def _events(stream: Any) -> AsyncIterator[Any]:

@@ -148,3 +148,5 @@ async def _stopped(adapter: faust_app.Adapter, starting: "asyncio.Task[None]") -
         await asyncio.wait_for(adapter.app.stop(), STOP_WITHIN_S)
     except TimeoutError:
         log.warning("Faust did not stop in time", waited_s=STOP_WITHIN_S)
+    finally:
+        await adapter.left()

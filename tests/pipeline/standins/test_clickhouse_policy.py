@@ -114,7 +114,7 @@ def test_the_guard_stops_what_it_watches_when_the_process_grows() -> None:
             assert stopped.wait(20)
             raise ClickHouseError(394, "Query was cancelled.")
 
-    with pytest.raises(ClickHouseError, match="too large for a reader"):
+    with pytest.raises(ClickHouseError, match="more memory than a reader may use"):
         grow()
     assert told == ["mine"]
     with guard.watch("next"):

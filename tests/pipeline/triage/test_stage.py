@@ -1,14 +1,18 @@
 """Triage as a stage: on both brokers, over TLS, with company, and when it must not go on."""
 
+import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
 
+import aiokafka
 import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from mode.threads import WorkerThread
 
 from infra.kafka.broker import KafkaBroker
 from tachograph.pipeline.errors import ConfigError, RetryLater
@@ -143,6 +147,44 @@ def test_a_restart_goes_on_where_it_stopped_and_repeats_nothing(
         assert len({(alert.alert_id, alert.revision) for alert in said}) == len(said)
         expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
         assert plain(newest(said)) == plain(expected)
+
+
+async def _waits(_consumer: aiokafka.AIOKafkaConsumer) -> None:
+    """As where the broker is away."""
+    await asyncio.Event().wait()
+
+
+async def _waits_on(_consumer: aiokafka.AIOKafkaConsumer) -> None:
+    """Deaf to being cancelled, too."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("leaving", [_waits, _waits_on])
+def test_a_consumer_that_does_not_stop_in_time_is_no_member_any_more(
+    settings_for: SettingsFor,
+    monkeypatch: pytest.MonkeyPatch,
+    leaving: Callable[[aiokafka.AIOKafkaConsumer], Awaitable[None]],
+) -> None:
+    """It would be given partitions once the broker is back, and judge nothing of them."""
+    with MockBroker(partitions=3, topics=TOPICS) as broker:
+        settings = quick(settings_for(broker.bootstrap_servers))
+        writer = kafka.prepare(settings)
+        records = kafka.story(7, 60, agents=9)
+        _send_all(writer, records[:30])
+        with monkeypatch.context() as patched:
+            patched.setattr(stage, "STOP_WITHIN_S", 1.0)
+            patched.setattr(aiokafka.AIOKafkaConsumer, "stop", leaving)
+            with Running(settings) as running:
+                running.until_read()
+        assert not [one for one in threading.enumerate() if isinstance(one, WorkerThread)]
+        _send_all(writer, records[30:])
+        with Running(settings) as running:
+            running.until_read()
+        expected = kafka.undisturbed(kafka.read_all(settings, app.GROUPS_TOPIC))
+        assert plain(newest(kafka.alerts_of(settings))) == plain(expected)
 
 
 @pytest.mark.slow
