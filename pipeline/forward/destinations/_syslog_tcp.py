@@ -7,12 +7,15 @@ A receiver that reads to the end closes cleanly; one that stops with bytes unrea
 - `confirm = "close"` (default): a connection a batch. A clean close means that the receiving
   program has read it all; anything else, and the whole batch is sent again.
 - `confirm = "drain"`: one connection, for receivers that do not close when we do. A batch counts
-  when the other machine holds every byte; what was sent lately is sent again after a break.
+  when the other machine holds every byte; what was sent lately is sent again after a break. A
+  machine holds bytes before its program has looked at who sends them (TLS 1.3 lets us write before
+  our certificate is judged), so the first batch of a connection also waits for a refusal.
 
 What a receiver has read and then loses is its own affair: no TCP sender can know.
 """
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -33,6 +36,8 @@ from tachograph.pipeline.forward.formats import syslog
 # In "drain": what is sent again after a break, because the receiver may not have read it.
 TAIL_S = 120.0
 MAX_TAIL_RECORDS = 1_000
+# In "drain": how long a new connection must stand before what it took counts.
+SETTLE_S = 1.0
 _POLL_S = 0.002
 _READ_BYTES = 4_096
 _ESTABLISHED, _CLOSE_WAIT = 1, 8
@@ -140,13 +145,17 @@ class SyslogTcp:
         self.close()
 
     def _send_and_keep(self, frames: list[bytes], end: float) -> None:
-        if self._connection is None or _has_ended(self._connection):
+        connection = self._connection
+        fresh = connection is None or _has_ended(connection)
+        if connection is None or fresh:
             self.close()
-            self._connection = self._connect(end)
-            _send(self._connection, self._unconfirmed(), end)
-        _send(self._connection, frames, end)
-        _drain(self._connection, end)
-        if _has_ended(self._connection):
+            connection = self._connection = self._connect(end)
+            _send(connection, self._unconfirmed(), end)
+        _send(connection, frames, end)
+        _drain(connection, end)
+        if fresh:
+            _settle(connection, end)
+        if _has_ended(connection):
             raise ConnectionResetError("the receiver closed after this batch")
         self._tail.extend((time.monotonic(), frame) for frame in frames)
 
@@ -192,6 +201,16 @@ def _drain(connection: socket.socket, end: float) -> None:
         if time.monotonic() >= end:
             raise TimeoutError(f"{left} bytes were not acknowledged in time")
         time.sleep(_POLL_S)
+
+
+def _settle(connection: socket.socket, end: float) -> None:
+    """Wait for what a receiver that will not have us does: it ends the connection."""
+    until = min(time.monotonic() + SETTLE_S, end)
+    while (left := until - time.monotonic()) > 0:
+        readable, _, _ = select.select([connection], [], [], left)
+        # What is no end is a word of TLS (a session ticket), or chatter: read and forgotten.
+        if readable and _has_ended(connection):
+            return
 
 
 def _await_close(connection: socket.socket, end: float) -> None:

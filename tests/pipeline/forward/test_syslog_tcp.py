@@ -18,7 +18,7 @@ from tachograph.pipeline.forward.formats import syslog
 from tachograph.schemas.alert import Alert
 from tests.pipeline.forward import alerts
 from tests.pipeline.forward.receivers import Rsyslog
-from tests.waiting import eventually
+from tests.waiting import WAIT_S, eventually
 
 StartRsyslog = Callable[..., Rsyslog]
 KEY = re.compile(r'alertId="([0-9a-f]{32})" revision="(\d+)"')
@@ -91,13 +91,18 @@ def test_a_receiver_without_a_trusted_certificate_gets_nothing(
 
 @pytest.mark.parametrize("confirm", ["close", "drain"])
 def test_a_receiver_that_asks_for_our_certificate_confirms_nothing_without_it(
-    start_rsyslog: StartRsyslog, certificates: dict[str, Path], confirm: str
+    start_rsyslog: StartRsyslog,
+    certificates: dict[str, Path],
+    confirm: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     daemon = start_rsyslog(tls=certificates, clients="x509/certvalid")
     ca_file = str(certificates["ca"])
     record = outgoing(alerts.alert())
-    with pytest.raises(RetryLater):
-        sender(daemon, tls=True, ca_file=ca_file, confirm=confirm).deliver([record])
+    with monkeypatch.context() as patient:
+        patient.setattr(syslog_tcp, "SETTLE_S", WAIT_S)
+        with pytest.raises(RetryLater):
+            sender(daemon, tls=True, ca_file=ca_file, confirm=confirm).deliver([record])
     pair = {"cert_file": str(certificates["cert"]), "key_file": str(certificates["key"])}
     known = sender(daemon, tls=True, ca_file=ca_file, confirm=confirm, **pair)
     known.deliver([record])
@@ -171,6 +176,27 @@ def test_a_receiver_that_closes_with_bytes_unread_gets_them_again() -> None:
         destination = SyslogTcp(Options(address=address, deadline_s=5))
         with pytest.raises(RetryLater):
             destination.deliver([outgoing(alerts.alert(n)) for n in range(100)])
+        reader.join()
+
+
+def test_a_receiver_that_reads_and_then_will_not_have_us_confirms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(syslog_tcp, "SETTLE_S", WAIT_S)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def read_and_refuse() -> None:
+            connection, _ = server.accept()
+            connection.recv(100_000)
+            time.sleep(0.2)
+            connection.close()
+
+        reader = threading.Thread(target=read_and_refuse)
+        reader.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        destination = SyslogTcp(Options(address=address, confirm="drain"))
+        with pytest.raises(RetryLater, match="closed after this batch"):
+            destination.deliver([outgoing(alerts.alert())])
         reader.join()
 
 
