@@ -54,7 +54,7 @@ keys AS
 done AS
 (
     SELECT
-        agent_id, event_time, outcome IN ('failed', 'denied') AS was_not_done, ifNull(tool_bytes_out, 0) AS sent,
+        if(sought = '', agent_id, '') AS who, event_time, outcome IN ('failed', 'denied') AS was_not_done, ifNull(tool_bytes_out, 0) AS sent,
         if(target_domain != '', target_domain, if(target_host != '', target_host, target_ip)) AS host,
         if(credential_id != '', credential_id, credential_fingerprint) AS credential,
         tool_name, tool_server, file_path, target_resource, target_account, target_table, target_repo,
@@ -67,7 +67,8 @@ done AS
         AND partition_key IN keys
 ),
 -- The same as tacho.blast_radius, cheaper: counted by what was touched, and pairs made of that alone. What has
--- many values is counted alone; in a row of one set the columns of all others are empty.
+-- many values is counted alone; in a row of one set the columns of all others are empty. Of many agents each is
+-- counted by itself: who they are is then gathered of few rows.
 counted AS
 (
     SELECT
@@ -85,22 +86,21 @@ counted AS
         count() AS actions,
         countIf(was_not_done) AS not_done,
         sum(sent) AS bytes_out,
-        -- Of one agent there is nothing to gather.
-        groupUniqArrayIf(5)(agent_id, sought = '') AS agents,
+        who,
         min(event_time) AS first_seen,
         max(event_time) AS last_seen
     FROM done
-    GROUP BY GROUPING SETS ((host), (file_path), (target_resource),
-        (tool_name, tool_server, model_name, credential, peer_agent_id),
-        (target_account, target_table, target_repo, memory_key, artifact_name),
-        (recipients, secret_fingerprints, retrieval_doc_ids))
+    GROUP BY GROUPING SETS ((who, host), (who, file_path), (who, target_resource),
+        (who, tool_name, tool_server, model_name, credential, peer_agent_id),
+        (who, target_account, target_table, target_repo, memory_key, artifact_name),
+        (who, recipients, secret_fingerprints, retrieval_doc_ids))
 ),
 -- As the view has it, of each action the copy that holds.
 delegated AS
 (
     SELECT
         [('delegated_to', held.1)] AS touches, count() AS actions, countIf(held.4) AS not_done, sum(held.5) AS bytes_out,
-        if(sought = '', [boss], []) AS agents, min(event_time) AS first_seen, max(event_time) AS last_seen
+        if(sought = '', boss, '') AS who, min(event_time) AS first_seen, max(event_time) AS last_seen
     FROM
     (
         SELECT
@@ -122,7 +122,7 @@ SELECT
     sum(c.actions) AS actions,
     sum(c.not_done) AS not_done,
     sum(c.bytes_out) AS bytes_out,
-    if(sought != '', [sought], arraySlice(arrayDistinct(groupArrayArrayIf(100)(c.agents, sought = '')), 1, 5)) AS agents,
+    if(sought != '', [sought], groupUniqArrayIf(5)(c.who, sought = '')) AS agents,
     min(c.first_seen) AS first_seen,
     max(c.last_seen) AS last_seen,
     count() OVER (PARTITION BY touch.1) AS different
