@@ -29,57 +29,64 @@ OF_SESSION = (
 )
 
 Kind = Literal["alert", "session", "agent"]
-# Kind → where it is looked for, which column names it, and which shows a person what it is.
-PLACES = {
+# Kind → where it is looked for, which column names it, and which shows a person what it is. Copies
+# of an action are not told apart: an index finds the id, and FINAL would read all for a beginning.
+_PLACES = {
     "alert": ("tacho.alerts", "alert_id", "title"),
-    "session": ("tacho.actions", "session_id", "agent_id"),
-    "agent": ("tacho.actions", "agent_id", "agent_name"),
+    "session": ("tacho.actions_data", "session_id", "agent_id"),
+    "agent": ("tacho.actions_data", "agent_id", "agent_name"),
 }
 
 
-def one(reader: Reader, kind: Kind, prefix: str, tenant: str = "") -> str:
-    """The id that is this or begins so, of one tenant or of any. Raises ConfigError when there is
-    none, or more than one.
+class OfSeveral(ConfigError):
+    """Several tenants have this session or agent."""
+
+
+def one(reader: Reader, kind: Kind, prefix: str, tenant: str = "", *, whole: bool = False) -> str:
+    """The id that is this or, unless it is `whole`, begins so, of one tenant or of any. Raises
+    ConfigError when there is none, or more than one.
     """
-    table, column, shown = PLACES[kind]
+    table, column, shown = _PLACES[kind]
     # A whole id is found by an index, its beginning only among all.
-    if kind != "alert" and prefix and _tenants(reader, kind, prefix, tenant):
+    if prefix and _tenants(reader, kind, prefix, tenant):
         return prefix
+    if whole:
+        raise ConfigError(_none(reader, kind, prefix))
     rows = reader.rows(
         f"SELECT {column} AS id, any({shown}) AS shown FROM {table}"  # noqa: S608 - our own names
         f" WHERE startsWith({column}, {{prefix:String}}) AND {column} != ''"
         f" AND {{tenant:String}} IN ('', tenant)"
-        f" GROUP BY id ORDER BY id != {{prefix:String}}, id LIMIT 6",
+        " GROUP BY id ORDER BY id LIMIT 6",
         {"prefix": prefix, "tenant": tenant},
     )
     if not rows:
         raise ConfigError(_none(reader, kind, prefix))
-    if len(rows) > 1 and rows[0]["id"] != prefix:
+    if len(rows) > 1:
         several = "\n".join(f"  {plain(row['id'])}  {plain(row['shown'])}" for row in rows[:5])
         raise ConfigError(f"{plain(prefix)} begins several ids; say more of the one:\n{several}")
     return str(rows[0]["id"])
 
 
 def whose(reader: Reader, kind: Kind, whole_id: str, tenant: str = "") -> str:
-    """The tenant that has this session or agent. Ids are their producers': raises ConfigError when
-    several have it, so that nothing of two is shown as one; and when none has it.
+    """The tenant that has this. Ids of sessions and agents are their producers': raises OfSeveral
+    when several have it, so that nothing of two is shown as one, and ConfigError when none has.
     """
     found = _tenants(reader, kind, whole_id, tenant)
     if not found:
         raise ConfigError(_none(reader, kind, whole_id))
     if len(found) > 1:
         several = "\n".join(f"  --tenant {plain(one)}" for one in found[:5])
-        raise ConfigError(
+        raise OfSeveral(
             f"{plain(whole_id)} is the {kind} of several tenants; say whose:\n{several}"
         )
     return found[0]
 
 
 def _tenants(reader: Reader, kind: Kind, whole_id: str, tenant: str) -> list[str]:
-    """Tenants that have an action of this session or agent; of one tenant, whether it does."""
-    column = PLACES[kind][1]
+    """Tenants that have this alert, or an action of this session or agent; of one, whether it has."""
+    table, column, _ = _PLACES[kind]
     rows = reader.rows(
-        f"SELECT DISTINCT tenant FROM tacho.actions_data WHERE {column} = {{id:String}}"  # noqa: S608 - our own names
+        f"SELECT DISTINCT tenant FROM {table} WHERE {column} = {{id:String}}"  # noqa: S608 - our own names
         f" AND {{tenant:String}} IN ('', tenant) ORDER BY tenant",
         {"id": whole_id, "tenant": tenant},
     )

@@ -36,6 +36,8 @@ from tachograph.schemas.alert import SEVERITIES
 
 CONSOLE: Final = HOME
 DAYS: Final = 7
+# So long is an id that was followed, not typed; that one begins so is found only among all.
+WHOLE_CHARS: Final = 32
 _TRAIL: Final = (
     "SELECT formatDateTime(at, '%F %T') AS moment, by, action, subject, name, detail, address"
     " FROM tacho.audit WHERE {search:String} = '' OR by = {search:String}"
@@ -43,7 +45,7 @@ _TRAIL: Final = (
     " ORDER BY at DESC, log_offset DESC LIMIT 300"
 )
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_PAGES: Final[Mapping[str, Callable[[Reader, str, str], Page]]] = {
+_PAGES: Final[Mapping[ask.Kind, Callable[[Reader, str, str], Page]]] = {
     "alert": lambda reader, known, _tenant: alert.page(reader, known),
     "session": session.page,
     "agent": agent.page,
@@ -135,7 +137,7 @@ class Console:
         person = await self._entrance.admit(request, "viewer")
         return shown("pulse.html", now=await self._pulse.of(person.caller.tenant))
 
-    def _page_of(self, kind: str) -> Callable[[Request], Any]:
+    def _page_of(self, kind: ask.Kind) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             person = await self._entrance.admit(request, "viewer")
             name, whose = request.path_params["id"], request.query_params.get("tenant", "")
@@ -239,26 +241,23 @@ def _named(found: Grid) -> list[dict[str, str]]:
     return [{**row, "id": row["incident"]} for row in rows]
 
 
-def _page(reader: Reader, kind: str, name: str, whose: str) -> tuple[str, Page]:
+def _page(reader: Reader, kind: ask.Kind, name: str, whose: str) -> tuple[str, Page]:
     known, tenant = _known(reader, kind, name, whose)
     return tenant, _PAGES[kind](reader, known, tenant)
 
 
-def _known(reader: Reader, kind: str, name: str, whose: str) -> tuple[str, str]:
-    """The id that is this or begins so alone, and whose it is. Raises RequestError 404."""
-    table, column = ask.PLACES[kind][:2]
-    found = reader.rows(
-        f"SELECT {column} AS id, any(t.tenant) AS tenant, uniqExact(t.tenant) AS tenants"  # noqa: S608 - our own names
-        f" FROM {table} AS t WHERE startsWith({column}, {{name:String}}) AND {column} != ''"
-        " AND {tenant:String} IN ('', t.tenant) GROUP BY id"
-        " ORDER BY id != {name:String}, id LIMIT 2",
-        {"name": name, "tenant": whose},
-    )
-    if not found or (len(found) > 1 and found[0]["id"] != name):
-        raise RequestError(404, f"no {kind} of that id; a retracted alert is not shown")
-    if int(found[0]["tenants"]) > 1:
-        raise RequestError(404, f"several tenants have a {kind} of that id: add ?tenant=…")
-    return str(found[0]["id"]), str(found[0]["tenant"])
+def _known(reader: Reader, kind: ask.Kind, name: str, whose: str) -> tuple[str, str]:
+    """The id that is this or, when it is short, begins so alone; and whose it is. Raises
+    RequestError 404.
+    """
+    try:
+        known = ask.one(reader, kind, name, whose, whole=len(name) >= WHOLE_CHARS)
+        return known, ask.whose(reader, kind, known, whose)
+    except ask.OfSeveral as error:
+        words = f"several tenants have a {kind} of that id: add ?tenant=…"
+        raise RequestError(404, words) from error
+    except ConfigError as error:
+        raise RequestError(404, f"no {kind} of that id; a retracted alert is not shown") from error
 
 
 def _agents(reader: Reader) -> list[dict[str, Any]]:

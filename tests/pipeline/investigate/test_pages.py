@@ -286,6 +286,13 @@ def test_an_id_that_is_whole_is_meant_though_it_begins_another(tacho: Tacho) -> 
     assert "session rep-2" in tacho("session", "rep-2").output
 
 
+def test_what_is_whole_is_never_sought_by_its_beginning(reader: Reader) -> None:
+    assert ask.one(reader, "session", ATTACK, whole=True) == ATTACK
+    assert ask.one(reader, "session", ATTACK[:-1]) == ATTACK
+    with pytest.raises(ConfigError, match="no session begins with"):
+        ask.one(reader, "session", ATTACK[:-1], whole=True)
+
+
 def test_an_incident_joins_agents_by_the_mail_that_came_to_both(tacho: Tacho) -> None:
     page = json.loads(tacho("incident", ALERT[:12], "--json").output)
     blocks = {one["title"]: one["blocks"] for one in page["sections"]}
