@@ -83,7 +83,7 @@ def whose(reader: Reader, kind: Kind, whole_id: str, tenant: str = "") -> str:
 
 
 def _tenants(reader: Reader, kind: Kind, whole_id: str, tenant: str) -> list[str]:
-    """Tenants that have this alert, or an action of this session or agent; of one, whether it has."""
+    """Tenants that have this alert or an action of this session or agent; of one, if it has."""
     table, column, _ = _PLACES[kind]
     rows = reader.rows(
         f"SELECT DISTINCT tenant FROM {table} WHERE {column} = {{id:String}}"  # noqa: S608 - our own names

@@ -27,6 +27,16 @@ MAX_ARGUMENTS: Final = 200
 MAX_VALUE_CHARS: Final = 16_000
 MAX_TOOL_CHARS: Final = 200
 
+# Names of arguments that say where a tool puts what it makes or brings.
+_OUTWARD: Final = ("save", "output", "out", "dest", "destination", "download", "export", "target")
+
+
+def _outward(*nouns: str) -> str:
+    return " ".join(
+        f"{verb}{joint}{noun}" for verb in _OUTWARD for noun in nouns for joint in ("_", "")
+    )
+
+
 # What an argument of this name is; `program` only when the tool is one that runs programs.
 _ROLES: Final[dict[str, str]] = {
     name: role
@@ -35,6 +45,8 @@ _ROLES: Final[dict[str, str]] = {
         "program": "code script input source python_code program query keystrokes",
         "file": "path file_path filepath file filename file_name notebook_path target_file"
         " absolute_path relative_path relative_workspace_path",
+        "folder": _outward("dir", "directory", "folder"),
+        "written": f"{_outward('path')} output_file out_file output_filename",
         "url": "url uri href endpoint link webhook webhook_url base_url web_url",
         "recipients": "to cc bcc recipient recipients participants email_to to_email to_emails"
         " recipient_email email_address attendee attendees invitee invitees guest_emails"
@@ -128,10 +140,18 @@ def _from_arguments(row: Row, args: Row) -> None:
     if len(args) > MAX_ARGUMENTS:
         args = dict(list(args.items())[:MAX_ARGUMENTS])
     known, resource = _known_roles, row.get("target_resource")
+    own = row.get("file_path"), row.get("file_op")
+    places: dict[str, str] = {}
     for name, value in args.items():
         role = known[name] if name in known else _role(name)
-        if role is not None and value is not None and value != "":
+        if role is None or value is None or value == "":
+            continue
+        if role not in ("folder", "written"):
             _take(row, role, value)
+        elif value.__class__ is str:
+            places.setdefault(role, value)
+    if places and own[0] is None:
+        _written(row, places, own[1])
     if resource is None and "target_resource" in row:
         inside = next((args[name] for name in _IN_BUCKET if args.get(name)), None)
         if inside.__class__ is str:
@@ -170,6 +190,22 @@ def _take(row: Row, role: str, value: Any) -> None:
             _set(row, "file_op", _operation(_tool(row)))
         else:
             _set(row, "target_url" if role == "url" else role, value)
+
+
+def _written(row: Row, places: dict[str, str], own_op: Any) -> None:
+    """Where the tool writes: the file, or the folder with the name that stands beside it. A path
+    that is named beside is what the tool reads, and stays.
+    """
+    name, folder = row.get("file_path"), places.get("folder")
+    if name is None:
+        path = places.get("written", folder)
+    elif folder is None or "/" in name or "\\" in name:
+        return
+    else:
+        path = f"{folder.rstrip('/')}/{name}"
+    row["file_path"] = path[:MAX_VALUE_CHARS] if path else path
+    if own_op is None:
+        row["file_op"] = "write"
 
 
 def _tool(row: Row) -> str:

@@ -258,6 +258,31 @@ def test_arguments_tell_command_file_url_and_recipients(rows: Rows) -> None:
     assert kept["process_command_line"] == "mine"
 
 
+@pytest.mark.parametrize(
+    ("args", "path"),
+    [
+        ({"url": "https://e.example/k", "save_dir": "/root/.ssh"}, "/root/.ssh"),
+        ({"file_name": "keys", "outputDir": "/root/.ssh/"}, "/root/.ssh/keys"),
+        ({"source_path": "/a", "destination_path": "/b", "dest_dir": "/c"}, "/b"),
+    ],
+)
+def test_where_a_tool_writes_is_the_file_that_it_wrote(
+    rows: Rows, args: dict[str, str], path: str
+) -> None:
+    row = only(rows(action(tool_name="fetch", tool_args=args)))
+    assert (row["file_path"], row["file_op"]) == (path, "write")
+
+
+def test_a_path_that_a_tool_reads_stays_what_it_reads(rows: Rows) -> None:
+    args = {"save_dir": "/out", "path": "/home/me/.env", "save_path": "/out/x"}
+    row = only(rows(action(tool_name="read_and_pack", tool_args=args)))
+    assert (row["file_path"], row["file_op"]) == ("/home/me/.env", "read")
+    own = only(rows(action(tool_name="t", tool_args={"save_dir": "/out"}, file_path="/mine")))
+    assert (own["file_path"], own.get("file_op")) == ("/mine", None)
+    assert "file_path" not in only(rows(action(tool_name="t", tool_args={"save_dir": ["/out"]})))
+    assert "file_path" not in only(rows(action(tool_name="fly", tool_args={"destination": "Oslo"})))
+
+
 def test_escapes_cannot_hide_words_in_arguments(rows: Rows) -> None:
     row = only(
         rows(action(tool_name="sh", tool_args='{"command": "\\u0063url http:\\/\\/e.example"}'))
