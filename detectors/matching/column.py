@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import compress
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from tachograph.detectors.language.conditions import (
     TextOp,
 )
 from tachograph.detectors.matching import bits
-from tachograph.detectors.matching.bits import Mask, Rows
+from tachograph.detectors.matching.bits import Mask
 from tachograph.detectors.matching.distinct import Distinct
 from tachograph.detectors.matching.expressions import Bundle, ready
 from tachograph.detectors.matching.factors import NON_ASCII
@@ -26,7 +27,7 @@ from tachograph.detectors.matching.guards import MIN_WORD_CHARS, guard
 from tachograph.detectors.matching.lookaround import exactly
 from tachograph.detectors.matching.lowering import EXACT_WHOLE
 from tachograph.detectors.matching.question import ValueQuestions
-from tachograph.detectors.matching.words import Hits, Places, Words
+from tachograph.detectors.matching.words import NOTHING, Words
 
 Floats = npt.NDArray[np.float64]
 _COMPARE: dict[NumberOp, Callable[[Floats, float], Mask]] = {
@@ -114,11 +115,22 @@ class ColumnTests:
         return Bundle(self.loose)
 
     @cached_property
+    def groups_of(self) -> dict[int, list[int]]:
+        """The groups that a word is in, of each that is in any."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for group, words in enumerate(self.groups):
+            for word in words:
+                found[word].append(group)
+        return dict(found)
+
+    @cached_property
     def words(self) -> Words | None:
         """The automaton; all tests are known when it is first asked for."""
         return Words(list(self._numbers)) if self._numbers else None
 
-    def judge(self, number: int, distinct: Distinct, places: Places) -> Mask:
+    def judge(
+        self, number: int, distinct: Distinct, places: Sequence[int]
+    ) -> Sequence[bool] | Mask:
         """Ask a test in full of the values at these places."""
         own = self._judges.get(number)
         if own is not None:
@@ -127,33 +139,29 @@ class ColumnTests:
         match test:
             case Text(op, value, cased):
                 texts = distinct.texts if cased else distinct.lowered
-                return _text_mask(op, value, [texts[at] for at in places.tolist()])
+                return _text_found(op, value, [texts[at] for at in places])
             case Number(op, value) if abs(value) < EXACT_WHOLE:
                 numbers = distinct.numbers[places]
                 passed: Mask = _COMPARE[op](numbers, value) & ~np.isnan(numbers)
                 return passed
             case Pattern(regex, cased, exact):
                 texts = distinct.texts if cased else distinct.lowered
-                asked = [texts[at] for at in places.tolist()]
+                asked = [texts[at] for at in places]
                 matched = ready(regex).matches(asked)
-                if exact is not None:
-                    matched = exactly(exact, asked, matched)
-                return np.array(matched, np.bool_)
+                return matched if exact is None else exactly(exact, asked, matched)
         return self._values.mask(test, distinct.values[places])
 
 
-def _text_mask(op: str, value: str, texts: list[str]) -> Mask:
+def _text_found(op: str, value: str, texts: list[str]) -> list[bool]:
     """Python's own search is as quick as any call for one word, and needs no setting up."""
     match op:
         case "equals":
-            found = [text == value for text in texts]
+            return [text == value for text in texts]
         case "prefix":
-            found = [text.startswith(value) for text in texts]
+            return [text.startswith(value) for text in texts]
         case "suffix":
-            found = [text.endswith(value) for text in texts]
-        case _:
-            found = [value in text for text in texts]
-    return np.array(found, np.bool_)
+            return [text.endswith(value) for text in texts]
+    return [value in text for text in texts]
 
 
 class AskedColumn:
@@ -161,20 +169,15 @@ class AskedColumn:
 
     def __init__(self, tests: ColumnTests, distinct: Distinct) -> None:
         self._tests, self._distinct = tests, distinct
-        self._hits: Mapping[int, Hits] = tests.words.hits(distinct.lowered) if tests.words else {}
+        self._found = tests.words.found(distinct.lowered) if tests.words else NOTHING
         # What told a test: the word and how it stands, or the places of the whole value.
         self._words: dict[int, tuple[int, TextOp]] = {}
         self._wholes: dict[int, list[int]] = defaultdict(list)
-        # Values that a test was asked of, and those of them that passed.
-        self._asked: dict[int, tuple[Mask, Mask]] = {}
-        # Values (see `bits`) in which a word of a group stands.
-        self._grouped: dict[int, int] = {}
-        self._standing: dict[int, int] = {}
-        # Values that the bundle was asked of, and what it found in them.
-        self._bundled = np.zeros(distinct.count, np.bool_)
-        self._found: dict[int, int] = defaultdict(int)
-        # The rows that were asked for last, and their values.
-        self._last: tuple[Rows, Rows, Rows, int] | None = None
+        # Sets of values (see `bits`): that a test was asked of, and those of them that passed.
+        self._asked: dict[int, tuple[int, int]] = {}
+        # That the bundle was asked of, and in which it found each test.
+        self._bundled = 0
+        self._loose: dict[int, int] = defaultdict(int)
 
     @property
     def distinct(self) -> Distinct:
@@ -184,7 +187,7 @@ class AskedColumn:
     def look(self) -> list[int]:
         """The tests answered by words or by whole values that some value may pass."""
         tests, distinct = self._tests, self._distinct
-        for word in self._hits:
+        for word in self._found.runs:
             for number, op in tests.told.get(word, ()):
                 self._words[number] = (word, op)
         if tests.equal:
@@ -203,7 +206,7 @@ class AskedColumn:
         if number in self._wholes:
             return self._distinct.where_any(self._wholes[number])
         word, op = self._words[number]
-        hits = self._hits[word]
+        hits = self._found.hits(word)
         texts = hits.texts
         if op == "prefix":
             texts = texts[hits.begins]
@@ -211,87 +214,63 @@ class AskedColumn:
             texts = texts[hits.ends]
         return self._distinct.where_any(texts)
 
-    def asked(self, number: int, among: int, places: Callable[[int], Rows]) -> int:
-        """Those of the rows that pass a test that words do not answer. `places`: their numbers,
-        which mostly need not be known.
-        """
+    def asked(self, number: int, among: int) -> int:
+        """Those of the rows that pass a test that words do not answer."""
+        distinct = self._distinct
         branches = self._tests.guards[number]
-        wanted = self._guarded(branches) if branches else -1
-        if not wanted:
-            return 0
-        codes, rows, held = self._entries(places(among))
-        wanted &= held
+        wanted = self._guarded(branches) if branches else distinct.everything
+        if wanted:
+            wanted = distinct.held(wanted, among)
         if wanted and number in self._tests.loose:
             wanted &= self._loosely(number, wanted)
         if not wanted:
             return 0
-        passed = self._passed(number, bits.mask_of(wanted, self._distinct.count))
-        return self._distinct.among(rows[passed[codes]])
+        return distinct.where(self._passed(number, wanted) & wanted) & among
 
     def _guarded(self, branches: Sequence[Sequence[int]]) -> int:
         """Values in which, for one of the branches, each group has a word."""
+        groups = self._groups
         found = 0
         for branch in branches:
             left = -1
             for group in branch:
-                left &= self._group(group)
+                left &= groups.get(group, 0)
                 if not left:
                     break
             found |= left
         return found
 
-    def _group(self, group: int) -> int:
-        """Values in which a word of the group stands."""
-        found = self._grouped.get(group)
-        if found is None:
-            found = 0
-            for word in self._tests.groups[group]:
-                if word in self._hits or word == self._tests.non_ascii:
-                    found |= self._word(word)
-            self._grouped[group] = found
+    @cached_property
+    def _groups(self) -> dict[int, int]:
+        """Values in which a word of each group stands; none for a group that is not here."""
+        groups_of = self._tests.groups_of
+        found: dict[int, int] = {}
+        standing = list(self._found.sets(groups_of))
+        other = self._tests.non_ascii
+        if other in groups_of:
+            odd = np.logical_not(list(map(str.isascii, self._distinct.texts)))
+            standing.append((other, bits.of_mask(odd)))
+        for word, values in standing:
+            for group in groups_of[word]:
+                found[group] = found.get(group, 0) | values
         return found
-
-    def _word(self, word: int) -> int:
-        """Values in which the word stands."""
-        found = self._standing.get(word)
-        if found is None:
-            mask = np.zeros(self._distinct.count, np.bool_)
-            if word == self._tests.non_ascii:
-                mask[:] = np.logical_not(list(map(str.isascii, self._distinct.texts)))
-            else:
-                mask[self._hits[word].texts] = True
-            found = self._standing[word] = bits.of_mask(mask)
-        return found
-
-    def _entries(self, places: Rows) -> tuple[Rows, Rows, int]:
-        """The values that stand in the rows, entry by entry, the rows of the entries, and the
-        values as a set.
-        """
-        if self._last is None or self._last[0] is not places:
-            codes, rows = self._distinct.entries(places)
-            held = np.zeros(self._distinct.count, np.bool_)
-            held[codes] = True
-            self._last = places, codes, rows, bits.of_mask(held)
-        return self._last[1:]
 
     def _loosely(self, number: int, wanted: int) -> int:
         """Values in which the bundle finds the expression of a test, of the wanted ones all."""
-        mask = bits.mask_of(wanted, self._distinct.count) & ~self._bundled
-        places = np.flatnonzero(mask).tolist()
-        self._bundled |= mask
-        for place in places:
+        new = wanted & ~self._bundled
+        self._bundled |= new
+        for place in bits.places_of(new, self._distinct.count):
             for found in self._tests.bundle.found_in(self._distinct.texts[place]):
-                self._found[found] |= 1 << place
-        return self._found[number]
+                self._loose[found] |= 1 << place
+        return self._loose[number]
 
-    def _passed(self, number: int, wanted: Mask) -> Mask:
+    def _passed(self, number: int, wanted: int) -> int:
         """The values that passed so far, the wanted ones among them; each is asked once."""
-        known = self._asked.get(number)
-        if known is None:
-            known = self._asked[number] = (np.zeros_like(wanted), np.zeros_like(wanted))
-        asked, passed = known
-        places = np.flatnonzero(wanted & ~asked)
-        if len(places):
-            asked[places] = True
-            passed[places] = self._tests.judge(number, self._distinct, places)
+        asked, passed = self._asked.get(number, (0, 0))
+        new = wanted & ~asked
+        if new:
+            places = bits.places_of(new, self._distinct.count)
+            judged = self._tests.judge(number, self._distinct, places)
+            passed |= bits.of_places(list(compress(places, judged)), self._distinct.count)
+            self._asked[number] = asked | new, passed
         return passed

@@ -33,6 +33,13 @@ class Distinct:
         if self.values.null_count():
             self._missing = self.values.to_list().index(None)
         self._own_rows: dict[int, int] = {}
+        self._every_row = bits.everything(height)
+        # Rows asked for last, and the values that stand in them.
+        self._held: tuple[int, int] = (0, 0)
+        # Each row has a value of its own, in the order of the rows.
+        self._one_to_one = self.count == height == len(self._codes) and (
+            rows is None or bool((rows == np.arange(height)).all())
+        )
 
     @cached_property
     def texts(self) -> list[str]:
@@ -58,67 +65,90 @@ class Distinct:
         values = self.values if self.values.dtype.is_numeric() else pl.Series(self.texts)
         return values.cast(pl.Float64, strict=False).to_numpy()
 
-    def where(self, values: Mask) -> int:
-        """Rows that hold one of these values (a mask over `values`)."""
-        if self._missing is not None and values[self._missing]:
-            values = values.copy()
-            values[self._missing] = False
-        return self._spread(values[self._codes])
+    @cached_property
+    def everything(self) -> int:
+        """All values but the missing one, as a set (see `bits`)."""
+        whole = bits.everything(self.count)
+        return whole if self._missing is None else whole ^ (1 << self._missing)
+
+    def where(self, values: int) -> int:
+        """Rows that hold one of these values."""
+        values &= self.everything
+        if self._one_to_one:
+            return values
+        if values.bit_count() <= bits.FEW:
+            return self._where_few(bits.places_of(values, self.count))
+        return self._where_many(bits.mask_of(values, self.count))
 
     def where_any(self, values: Sequence[int] | Rows) -> int:
         """Rows that hold one of these values (places in `values`)."""
-        if self.count <= FEW_VALUES and len(values) <= FEW_VALUES // 8:
-            found = 0
-            for value in values:
-                found |= self._where_one(int(value))
-            return found
-        mask = np.zeros(self.count, np.bool_)
-        mask[values] = True
-        return self.where(mask)
+        if len(values) > bits.FEW:
+            mask = np.zeros(self.count, np.bool_)
+            mask[values] = True
+            return self._where_many(mask)
+        few = values if isinstance(values, list) else np.asarray(values).tolist()
+        if self._one_to_one:
+            return bits.of_places(few, self.count) & self.everything
+        return self._where_few(few)
+
+    def held(self, values: int, rows: int) -> int:
+        """Those of the values that stand in these rows."""
+        if rows == self._every_row:
+            return values & self.everything
+        if self._one_to_one:
+            return values & rows & self.everything
+        if values.bit_count() <= bits.FEW:
+            places = bits.places_of(values, self.count)
+            here = [place for place in places if self._where_one(place) & rows]
+            return bits.of_places(here, self.count)
+        if self._held[0] != rows:
+            mask = bits.mask_of(rows, self.height)
+            standing = np.zeros(self.count, np.bool_)
+            standing[self._codes[mask if self._rows is None else mask[self._rows]]] = True
+            self._held = rows, bits.of_mask(standing) & self.everything
+        return values & self._held[1]
+
+    def _where_few(self, values: Sequence[int]) -> int:
+        found = 0
+        for value in values:
+            found |= self._where_one(value)
+        return found
 
     def _where_one(self, value: int) -> int:
         if value == self._missing:
             return 0
         found = self._own_rows.get(value)
         if found is None:
-            found = self._own_rows[value] = self._spread(self._codes == value)
+            entries, starts = self._by_value
+            own = entries[starts[value] : starts[value + 1]]
+            rows = own if self._rows is None else self._rows[own]
+            found = bits.of_places(rows.tolist(), self.height)
+            if self.count <= FEW_VALUES:
+                self._own_rows[value] = found
         return found
 
-    def _spread(self, entries: Mask) -> int:
-        """Rows of the entries in which something is true."""
+    @cached_property
+    def _by_value(self) -> tuple[Rows, list[int]]:
+        """The entries, value by value, and where those of each value begin."""
+        ends = np.cumsum(np.bincount(self._codes, minlength=self.count)).tolist()
+        return np.argsort(self._codes, kind="stable"), [0, *ends]
+
+    def _where_many(self, values: Mask) -> int:
+        if self._missing is not None and values[self._missing]:
+            values = values.copy()
+            values[self._missing] = False
+        entries = values[self._codes]
         if self._rows is None:
             return bits.of_mask(entries)
-        mask = np.zeros(self.height, np.bool_)
-        mask[self._rows[entries]] = True
-        return bits.of_mask(mask)
-
-    def entries(self, places: Rows) -> tuple[Codes, Rows]:
-        """The values, by their places in `values`, that stand in these rows, and their rows."""
-        if self._rows is None:
-            codes, rows = self._codes[places], places
-        else:
-            mask = np.zeros(self.height, np.bool_)
-            mask[places] = True
-            held = mask[self._rows]
-            codes, rows = self._codes[held], self._rows[held]
-        if self._missing is None:
-            return codes, rows
-        there = codes != self._missing
-        return codes[there], rows[there]
+        rows = np.zeros(self.height, np.bool_)
+        rows[self._rows[entries]] = True
+        return bits.of_mask(rows)
 
     def codes(self, rows: Rows) -> Codes | None:
         """The places in `values` of what stands in these rows; None where lists were taken apart,
         and several may.
         """
         return self._codes[rows] if self._rows is None else None
-
-    def among(self, rows: Rows) -> int:
-        """Rows as a set of all rows."""
-        if not len(rows):
-            return 0
-        mask = np.zeros(self.height, np.bool_)
-        mask[rows] = True
-        return bits.of_mask(mask)
 
 
 def distinct(frame: pl.DataFrame, seed: int) -> dict[str, Distinct]:

@@ -91,13 +91,13 @@ class Run:
     def asked(self, column: str, number: int, rows: int) -> int:
         """Those of the rows that pass a test of a column's values."""
         found = self._columns.get(column)
-        return found.asked(number, rows, self._places) if found is not None and rows else 0
+        return found.asked(number, rows) if found is not None and rows else 0
 
     def keyword(self, number: int, rows: int) -> int:
         """Those of the rows that pass a test in any of their texts."""
         found = 0
         for column in self._keywords if rows else ():
-            found |= column.asked(number, rows, self._places)
+            found |= column.asked(number, rows)
         return found
 
     def _places(self, rows: int) -> Rows:

@@ -10,8 +10,9 @@ from tachograph.detectors.matching.column import ColumnTests
 from tachograph.detectors.matching.question import Question, ValueQuestions
 from tachograph.detectors.matching.run import Run
 
-# How dear a part is to ask, cheapest first: words told it, values are asked, rows are asked.
-TOLD, VALUES, ROWS = 0, 1, 2
+# How dear a part is to ask, cheapest first: words told it; values are asked, those that hold some
+# word, or all of them; rows are asked.
+TOLD, GUARDED, VALUES, ROWS = range(4)
 # What a lone wildcard asks: some value, whatever it is.
 ANY_TEXT = Text("contains", "")
 # Those of the given rows (see `bits`) that match.
@@ -90,7 +91,8 @@ class Trees:
     def _test(self, tests: ColumnTests, leaf: Leaf, cost: int, asked: Callable[[int], Ask]) -> Part:
         number = self._number()
         if not tests.add(number, leaf.test):
-            return asked(number), cost
+            guarded = cost == VALUES and tests.guards[number]
+            return asked(number), GUARDED if guarded else cost
         ask = _told(number)
         self._told[ask] = number
         return ask, TOLD
