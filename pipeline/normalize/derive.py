@@ -28,7 +28,7 @@ MAX_VALUE_CHARS: Final = 16_000
 MAX_TOOL_CHARS: Final = 200
 
 # Names of arguments that say where a tool puts what it makes or brings.
-_OUTWARD: Final = ("save", "output", "out", "dest", "destination", "download", "export", "target")
+_OUTWARD: Final = ("save", "output", "out", "dest", "destination", "download", "export")
 
 
 def _outward(*nouns: str) -> str:

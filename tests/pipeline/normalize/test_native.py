@@ -281,6 +281,9 @@ def test_a_path_that_a_tool_reads_stays_what_it_reads(rows: Rows) -> None:
     assert (own["file_path"], own.get("file_op")) == ("/mine", None)
     assert "file_path" not in only(rows(action(tool_name="t", tool_args={"save_dir": ["/out"]})))
     assert "file_path" not in only(rows(action(tool_name="fly", tool_args={"destination": "Oslo"})))
+    # The target of a search is where it looks.
+    looked = only(rows(action(tool_name="grep", tool_args={"target_directory": "/root/.ssh"})))
+    assert looked.get("file_op") != "write"
 
 
 def test_escapes_cannot_hide_words_in_arguments(rows: Rows) -> None:
