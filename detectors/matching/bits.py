@@ -30,14 +30,14 @@ def of_masks(table: npt.NDArray[np.bool_]) -> list[int]:
     ]
 
 
-def of_places(places: Sequence[int], height: int) -> int:
+def of_places(places: Sequence[int] | Rows, height: int) -> int:
     """These rows, out of so many."""
     if len(places) > FEW:
         mask = np.zeros(height, np.bool_)
         mask[places] = True
         return of_mask(mask)
     found = 0
-    for place in places:
+    for place in places.tolist() if isinstance(places, np.ndarray) else places:
         found |= 1 << place
     return found
 

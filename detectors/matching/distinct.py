@@ -86,7 +86,7 @@ class Distinct:
             mask = np.zeros(self.count, np.bool_)
             mask[values] = True
             return self._where_many(mask)
-        few = values if isinstance(values, list) else np.asarray(values).tolist()
+        few = values.tolist() if isinstance(values, np.ndarray) else values
         if self._one_to_one:
             return bits.of_places(few, self.count) & self.everything
         return self._where_few(few)
@@ -118,14 +118,14 @@ class Distinct:
         if value == self._missing:
             return 0
         found = self._own_rows.get(value)
-        if found is None:
-            entries, starts = self._by_value
-            own = entries[starts[value] : starts[value + 1]]
-            rows = own if self._rows is None else self._rows[own]
-            found = bits.of_places(rows.tolist(), self.height)
-            if self.count <= FEW_VALUES:
-                self._own_rows[value] = found
-        return found
+        if found is not None:
+            return found
+        if self.count <= FEW_VALUES:
+            found = self._own_rows[value] = self._spread(self._codes == value)
+            return found
+        entries, starts = self._by_value
+        own = entries[starts[value] : starts[value + 1]]
+        return bits.of_places(own if self._rows is None else self._rows[own], self.height)
 
     @cached_property
     def _by_value(self) -> tuple[Rows, list[int]]:
@@ -137,7 +137,10 @@ class Distinct:
         if self._missing is not None and values[self._missing]:
             values = values.copy()
             values[self._missing] = False
-        entries = values[self._codes]
+        return self._spread(values[self._codes])
+
+    def _spread(self, entries: Mask) -> int:
+        """Rows of the entries in which something is true."""
         if self._rows is None:
             return bits.of_mask(entries)
         rows = np.zeros(self.height, np.bool_)
