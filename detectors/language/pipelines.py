@@ -33,9 +33,15 @@ _REFUSED = {
     "file_placeholders": "it reads files",
     "http_placeholders": "it speaks to the network",
     "command_placeholders": "it runs commands",
+    "field_name_transform": (
+        "it calls a function of Python, which no file can hold; field_name_mapping renames fields"
+    ),
     "query_expression_placeholders": "it makes query text, and rules are not turned into queries",
 }
 _NO_QUERIES = ("postprocessing", "finalizers")
+# How the parser says which keys of a transformation are wrong: by its own insides.
+_LACKING = re.compile(r"\w+\.__init__\(\) missing \d+ required positional arguments?: ")
+_UNKNOWN = re.compile(r"\w+\.__init__\(\) got an unexpected keyword argument ")
 _WILDCARDS = re.compile(r"[*?\\]")
 
 
@@ -167,8 +173,14 @@ def _pipeline(document: Document) -> ProcessingPipeline:
         _keep_ends(made)
         return made
     except (SigmaError, TypeError, ValueError, AttributeError, KeyError) as error:
-        reason = f"no processing pipeline: {error.args[0] if error.args else error!r}"
+        reason = f"no processing pipeline: {_in_words(error)}"
         raise Unreadable(document.problem(reason, "transformations")) from error
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong with a pipeline, without the names of the parser's classes."""
+    told = str(error.args[0]) if error.args else repr(error)
+    return _UNKNOWN.sub("there is no key ", _LACKING.sub("there is no value for ", told))
 
 
 def _keep_ends(pipeline: ProcessingPipeline) -> None:

@@ -125,10 +125,19 @@ def new(
     ] = None,
 ) -> None:
     """Start a rule: a file to fill in, with its samples in it. Asks for what is not said."""
+    from tachograph.pipeline.errors import ConfigError
     from tachograph.pipeline.rules.starting import KINDS, run_new
 
-    title = title or typer.prompt("What does it find")
-    kind = kind or typer.prompt(f"Kind ({', '.join(KINDS)})", default=KINDS[0])
+    kinds = ", ".join(KINDS)
+    try:
+        title = title or typer.prompt("What does it find")
+        kind = kind or typer.prompt(f"Kind ({kinds})", default=KINDS[0])
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        typer.echo()
+        asked = f"a title and --kind ({kinds})" if not title else f"--kind ({kinds})"
+        raise ConfigError(f"nobody can be asked here: give {asked}") from None
     typer.echo(run_new(title, kind, level, out))
 
 

@@ -103,6 +103,22 @@ def test_a_rule_that_a_pipeline_spoils_is_refused_and_says_why(
         loaded(tmp_path, DROPPED, f"transformations: [{pipeline}]\n")
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "reason"),
+    [
+        ("{type: field_name_transform, transform_func: lower}", "a function of Python"),
+        ("{type: field_name_mapping}", "transformation: there is no value for 'mapping'"),
+        ("{type: field_name_prefix, prefx: a}", "transformation: there is no key 'prefx'"),
+    ],
+)
+def test_a_wrong_pipeline_is_told_in_words_of_its_file(
+    tmp_path: Path, pipeline: str, reason: str
+) -> None:
+    with pytest.raises(RuleErrors, match=reason) as caught:
+        loaded(tmp_path, RULE, f"transformations: [{pipeline}]\n")
+    assert "__init__" not in str(caught.value)
+
+
 def test_conditions_of_the_log_source_and_added_conditions(tmp_path: Path) -> None:
     pipeline = """
 transformations:

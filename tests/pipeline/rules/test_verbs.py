@@ -129,6 +129,19 @@ def test_new_asks_for_what_is_not_said_and_overwrites_nothing(tmp_path: Path) ->
         assert isinstance(done.exception, ConfigError)
 
 
+@pytest.mark.parametrize(
+    ("answers", "lacking"), [("", "a title and --kind"), ("What I fear\n", "give --kind")]
+)
+def test_new_says_what_to_give_where_nobody_answers(
+    tmp_path: Path, answers: str, lacking: str
+) -> None:
+    file = tmp_path / "new.yml"
+    done = CliRunner().invoke(app, ["new", "--out", str(file)], input=answers)
+    assert isinstance(done.exception, ConfigError)
+    assert lacking in str(done.exception)
+    assert not file.exists()
+
+
 def test_list_shows_every_rule_and_the_map_of_frameworks() -> None:
     listed = json.loads(run("list", "--json"))["rules"]
     assert {rule["rule_id"] for rule in listed} == {r.meta.rule_id for r in load().rules}
