@@ -1,18 +1,18 @@
 """Rules changed under load: every signal is that of the rules that were in force when the action
 that made it true was observed, whether the processes learned of the change before or after, and
-though one of them is killed meanwhile.
+though one of them is killed meanwhile. And what the stream says, a file says: one engine, two
+feeders.
 """
 
 import os
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -25,8 +25,9 @@ from tachograph.schemas import batch, codec
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.contracts import RECORD_HEADER
 from tachograph.schemas.records import SessionLink
-from tests.e2e.load import SPAN_S, Volume, closing, posts, start_time
-from tests.e2e.pipeline import RULES, Feed, Outcome, Pipeline
+from tests.conftest import started
+from tests.e2e.load import SPAN_S, Post, Volume, closing, posts, start_time
+from tests.e2e.pipeline import CLI, OPERATOR_KEY, RULES, Feed, Outcome, Pipeline, Stage
 
 SEED = 20261127
 # A file has no first hop that could see a record come late.
@@ -56,6 +57,7 @@ name: e2e_read
 logsource: {product: ai_agent}
 detection: {read: {tool.name: read_document}, condition: read}
 """
+BAD = "title: x\nlogsource: {product: ai_agent}\ndetection: {s: {a|odd: 1}}\n"
 ALONE = """
 ---
 title: A calendar is looked into
@@ -83,7 +85,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _tacho(pipeline: Pipeline, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "tachograph.pipeline.cli", *arguments],
+        [*CLI, *arguments],
         env={**os.environ, **pipeline.environment},
         capture_output=True,
         text=True,
@@ -133,71 +135,94 @@ def _told(signal: Signal) -> dict[str, Any]:
     }
 
 
-def _expected(
-    pipeline: Pipeline, files: list[Path], changes: list[datetime]
-) -> dict[str, dict[str, Any]]:
-    frame, links = _actions(pipeline)
-    found = {}
-    for number, rules in enumerate(files):
-        for signal in _by_rules(rules, frame, links):
+class Ran(NamedTuple):
+    """What a run was given, what it said, and what the engine says by itself of its actions."""
+
+    start: datetime
+    load: list[Post]
+    changes: list[datetime]
+    found: dict[str, dict[str, Any]]
+    # By each of the sets of rules, as if it had been in force from the start.
+    said: list[list[Signal]]
+    refused: "subprocess.CompletedProcess[str]"
+    active: str
+
+    def in_force(self, number: int) -> list[Signal]:
+        """What that set of rules says of what was observed while it was in force."""
+        return [
+            signal
+            for signal in self.said[number]
             # What is no rule's (behaviour, told of a window) is the same whatever is in force.
-            seen = signal.observed_time
-            if seen is None or sum(at <= seen for at in changes) == number:
-                found[signal.signal_id] = _told(signal)
-    return found
+            if (seen := signal.observed_time) is None
+            or sum(at <= seen for at in self.changes) == number
+        ]
 
 
-def _until(pipeline: Pipeline, start: datetime, second: float) -> None:
+def _until(pipeline: Pipeline, start: datetime, second: int) -> None:
     """Wait until the load is so far."""
     wanted = int((start + timedelta(seconds=second)).timestamp() * 1e6)
     while int(pipeline.clock.read_text()) < wanted:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_every_signal_is_that_of_the_rules_in_force_when_it_became_true(
-    private_kafka: Callable[..., KafkaBroker], tmp_path: Path
+def _change(
+    pipeline: Pipeline, other: Stage, start: datetime, changed: list[tuple[Path, datetime, int]]
 ) -> None:
+    """Each set of rules is told of, and after each of them a process is killed."""
+    for rules, at, said_s in changed:
+        _until(pipeline, start, said_s)
+        done = _tacho(pipeline, "rules", "activate", str(rules), "--at", at.isoformat())
+        assert done.returncode == 0, done.stderr
+        time.sleep(2.0)
+        other.kill()
+        other.start()
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("activation")
     start = start_time()
     load_ = posts(SEED, start, LOAD)
-    files = _files(tmp_path)
+    files = _files(folder)
     changes = [start + timedelta(seconds=second) for second in (FIRST_S, SECOND_S)]
-    with Pipeline(private_kafka(), tmp_path / "run") as pipeline:
-        other = pipeline.stage("detect", "detect-2")
-        feed = Feed(pipeline, start)
-        pipeline.start()
-        other.start()
-        sending = threading.Thread(target=feed.send_over, args=(load_, WALL_S), daemon=True)
-        sending.start()
-        try:
-            for rules, at, said_s in zip(
-                files[1:], changes, (FIRST_SAID_S, SECOND_SAID_S), strict=True
-            ):
-                _until(pipeline, start, said_s)
-                done = _tacho(pipeline, "rules", "activate", str(rules), "--at", at.isoformat())
-                assert done.returncode == 0, done.stderr
-                time.sleep(2.0)
-                other.kill()
-                other.start()
-            bad = tmp_path / "bad.yml"
-            bad.write_text("title: x\nlogsource: {product: ai_agent}\ndetection: {s: {a|odd: 1}}\n")
-            refused = _tacho(pipeline, "rules", "activate", str(bad))
-            assert refused.returncode == 2
-            assert "what is in force stays" in refused.stderr
-            assert "bad.yml:" in refused.stderr
-            shown = _tacho(pipeline, "rules", "active").stdout
-            assert len([line for line in shown.splitlines() if " rules " in line]) == 3, shown
-            _until(pipeline, start, SPAN_S)
-            sending.join()
-            feed.send(closing(start))
-            pipeline.settle()
-            other.stop()
-            pipeline.stop()
-            expected = _expected(pipeline, files, changes)
-            found = Outcome.of(pipeline).signals
-        finally:
-            other.abandon()
+    changed = list(zip(files[1:], changes, (FIRST_SAID_S, SECOND_SAID_S), strict=True))
+    broker = started(KafkaBroker(folder / "kafka"))
+    try:
+        with Pipeline(broker, folder / "run") as pipeline:
+            other = pipeline.stage("detect", "detect-2")
+            feed = Feed(pipeline, start)
+            pipeline.start()
+            other.start()
+            sending = threading.Thread(target=feed.send_over, args=(load_, WALL_S), daemon=True)
+            sending.start()
+            try:
+                _change(pipeline, other, start, changed)
+                bad = folder / "bad.yml"
+                bad.write_text(BAD)
+                refused = _tacho(pipeline, "rules", "activate", str(bad))
+                active = _tacho(pipeline, "rules", "active").stdout
+                _until(pipeline, start, SPAN_S)
+                sending.join()
+                feed.send(closing(start))
+                pipeline.settle()
+                other.stop()
+                pipeline.stop()
+                actions = _actions(pipeline)
+                found = Outcome.of(pipeline).signals
+            finally:
+                other.abandon()
+    finally:
+        broker.kill()
+    said = [_by_rules(rules, *actions) for rules in files]
+    return Ran(start, load_, changes, found, said, refused, active)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_signal_is_that_of_the_rules_in_force_when_it_became_true(ran: Ran) -> None:
+    sets = range(len(ran.said))
+    expected = {one.signal_id: _told(one) for number in sets for one in ran.in_force(number)}
+    found = ran.found
     rules_of = {row["rule_id"] for row in expected.values()}
     assert {"e2e-reading", "e2e-calendar", "e2e-principal-denied"} <= rules_of
     lost = [expected[key] for key in expected.keys() - found.keys()]
@@ -205,5 +230,88 @@ def test_every_signal_is_that_of_the_rules_in_force_when_it_became_true(
     assert not lost, f"{len(lost)} lost, such as {lost[:2]}"
     assert not more, f"{len(more)} too many, such as {more[:2]}"
     for key, told in expected.items():
-        row = found[key] | {"event_time": found[key]["event_time"].astimezone(start.tzinfo)}
+        row = found[key] | {"event_time": found[key]["event_time"].astimezone(ran.start.tzinfo)}
         assert {name: row[name] for name in told} == told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_rules_that_cannot_be_read_are_refused_and_what_is_in_force_stays(ran: Ran) -> None:
+    assert ran.refused.returncode == 2
+    assert "what is in force stays" in ran.refused.stderr
+    assert "bad.yml:" in ran.refused.stderr
+    active = [line for line in ran.active.splitlines() if " rules " in line]
+    assert len(active) == 3, ran.active
+
+
+def _scan(folder: Path, load: list[Post], topic: str, kind: str) -> dict[str, dict[str, Any]]:
+    """Signals by id that `tacho scan` finds in the posts of a topic, a record's lines as lines."""
+    file, out = folder / f"{kind}.ndjson", folder / f"{kind}.found.ndjson"
+    file.write_bytes(b"\n".join(post.value for post in load if post.topic == topic))
+    options = ["--format", kind, "--out", str(out), "--rules", str(RULES)]
+    scan = subprocess.run(
+        [*CLI, "scan", str(file), *options],
+        env={**os.environ, "TACHO_OPERATOR_KEY": OPERATOR_KEY, "TACHO_HOME": str(folder / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert scan.returncode == 0, scan.stderr
+    rows = [msgspec.json.decode(line) for line in out.read_bytes().splitlines()]
+    found = {row["signal_id"]: _of_scan(row) for row in rows}
+    assert len(found) == len(rows), "a signal is told twice"
+    return found
+
+
+_NAMES = ("rule_id", "severity", "kind", "event_ids", "event_count", "risk_category")
+_OPTIONAL = ("session_id", "trace_id", "agent_id")
+
+
+def _of_scan(row: dict[str, Any]) -> dict[str, Any]:
+    at = row["event_time"].removesuffix("Z")
+    return {
+        **{name: row[name] for name in _NAMES},
+        **{name: row[name] or "" for name in _OPTIONAL},
+        "reason": row["reason"],
+        "event_time": at if "." in at else f"{at}.000000",
+    }
+
+
+def _of_stream(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: row[name] for name in (*_NAMES, *_OPTIONAL)},
+        "reason": row["why"],
+        "event_time": _stamp(row["event_time"]),
+    }
+
+
+def _of_engine(signal: Signal) -> dict[str, Any]:
+    return {
+        **{name: getattr(signal, name) for name in _NAMES},
+        **{name: getattr(signal, name) or "" for name in _OPTIONAL},
+        "reason": signal.reason.text,
+        "event_time": _stamp(signal.event_time),
+    }
+
+
+def _stamp(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_file_gives_the_signals_that_the_stream_gives(ran: Ran, tmp_path: Path) -> None:
+    """What was in force from the start is asked of a file: of all signals while it was, and of
+    those that the engine says by it of the stream's actions after that.
+    """
+    scanned = _scan(tmp_path, ran.load, "agent.raw", "actions")
+    scanned |= _scan(tmp_path, ran.load, "otlp_spans", "otlp")
+    assert {"stateless", "window", "sequence"} <= {row["kind"] for row in scanned.values()}
+    stream = {one.signal_id: _of_engine(one) for one in ran.said[0]}
+    in_force = [one.signal_id for one in ran.in_force(0)]
+    assert len(in_force) >= 100
+    stream |= {key: _of_stream(ran.found[key]) for key in in_force}
+    assert scanned.keys() - stream.keys() == set(), "only the file has these"
+    assert stream.keys() - scanned.keys() == set(), "only the stream has these"
+    differing = {key: (row, stream[key]) for key, row in scanned.items() if row != stream[key]}
+    assert differing == {}
