@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from tachograph.detectors.limits import Limits
 from tachograph.detectors.links import Linked
 from tachograph.schemas.alert import Signal
 from tachograph.schemas.identity import plain_id
-from tests.detectors.correlation.oracle import TOOLS, Event, Saying
+from tests.detectors.correlation.oracle import SPAN_S, TOOLS, Event, Saying
 from tests.detectors.made import SECOND_US, Standing, frame
 
 # More, overnight: TACHO_EXAMPLES=2000.
@@ -20,20 +21,30 @@ EXAMPLES = int(os.environ.get("TACHO_EXAMPLES", "30"))
 LATENESS_S = 5
 LATEST_S = 45
 LIMITS = Limits(allowed_lateness_s=LATENESS_S)
+# What rules of these tests count by: a gap, a learning time, a span, two of them.
+STEPS_S = (0, 3, 6, SPAN_S, 2 * SPAN_S)
 
 LINKS = st.dictionaries(st.sampled_from(["T1", "T2"]), st.sampled_from(["S1", "S2", "S3"]))
 
 
 @st.composite
 def streams(draw: st.DrawFn, *, marks: bool = True) -> list[Event]:
-    """Events with twins, sessions that are only known as traces, late and far ones (`marks`)."""
-    found = []
+    """Events with twins, sessions that are only known as traces, late and far ones (`marks`). One
+    in three is another one again, at the edge of what is asked about that.
+    """
+    found: list[Event] = []
     for place in range(draw(st.integers(1, 24))):
+        event_id = plain_id("event", str(place))
+        if found and draw(st.integers(0, 2)) == 0:
+            other = found[draw(st.integers(0, len(found) - 1))]
+            time = min(other.time + draw(st.sampled_from(STEPS_S)), LATEST_S)
+            found.append(replace(other, id=event_id, time=time))
+            continue
         mark = draw(st.integers(0, 11)) if marks else 11
         found.append(
             Event(
                 time=draw(st.integers(0, LATEST_S)),
-                id=plain_id("event", str(place)),
+                id=event_id,
                 tool=draw(st.sampled_from(TOOLS)),
                 trace=draw(st.sampled_from(["T1", "T2"])),
                 session=draw(st.sampled_from([None, None, "S1", "S2"])),
@@ -153,14 +164,20 @@ def play_in_any_order(player: Player, data: st.DataObject, stream: list[Event]) 
 
 def play_in_time(player: Player, data: st.DataObject, stream: list[Event]) -> None:
     """Events as they are observed, each by at most the allowed lateness after it happened, with
-    ticks between.
+    ticks between; those between two ticks at once.
     """
     delays = [data.draw(st.integers(0, LATENESS_S)) for _ in stream]
     arrival = sorted(zip(stream, delays, strict=True), key=lambda pair: pair[0].time + pair[1])
+    batch: list[Event] = []
     for event, delay in arrival:
         if data.draw(st.booleans()):
+            player.judge(batch, {})
+            batch = []
             player.tick(event.time + delay)
         if data.draw(st.integers(0, 5)) == 0:
+            player.judge(batch, {})
+            batch = []
             player.reload()
-        player.judge([event], {})
+        batch.append(event)
+    player.judge(batch, {})
     player.close()
