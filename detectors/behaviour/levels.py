@@ -47,13 +47,12 @@ def _new_table() -> Ints:
     """Number of new values by free bits before and bits that are new: a new value is seen as one
     only where its bit is free, so the fewer are free, the more values stand behind each.
     """
-    found = np.zeros((SKETCH_BITS + 1, SKETCH_BITS + 1), np.int64)
-    for free in range(SKETCH_BITS + 1):
-        room = max(free, LEAST_FREE_BITS)
-        for new in range(free + 1):
-            left = max(room - new, 0.5)
-            found[free, new] = round(-SKETCH_BITS * math.log(left / room))
-    return found
+    free = np.arange(SKETCH_BITS + 1)[:, np.newaxis]
+    new = np.arange(SKETCH_BITS + 1)
+    room = np.maximum(free, LEAST_FREE_BITS)
+    # None of them lies nearer to a half than a hundred-thousandth: all round it alike.
+    found = np.rint(-SKETCH_BITS * np.log(np.maximum(room - new, 0.5) / room)).astype(np.int64)
+    return np.where(new <= free, found, 0)
 
 
 _NEW = _new_table()
