@@ -1,11 +1,13 @@
 """Incidents across agents, as triage joined them: the page of one, and the list of all."""
 
+import re
 from typing import Any, Final
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
 from tachograph.pipeline.investigate.page import (
+    Block,
     Facts,
     Grid,
     Lines,
@@ -18,24 +20,34 @@ from tachograph.pipeline.investigate.page import (
 )
 from tachograph.pipeline.investigate.tables import Table
 from tachograph.pipeline.query.reader import Reader
+from tachograph.pipeline.triage.named import BETWEEN
 
 SHOWN_ALERTS = 60
 SHOWN_JOINS = 30
 SHOWN_INCIDENTS = 1_000
 
-# Kind of a join → where an action says it; beside those of roll-ups only what they say otherwise: a
-# credential that has an id, an address that has a name.
-_SHARED: Final = {
-    "delegation": "if(length(delegation_chain) > 1, delegation_chain[1], '')",
-    "principal": "principal_id",
-    "credential": "credential_fingerprint",
-    "target": "target_ip",
-}
+# Kind of a join, where an action says it, and what it looks like; beside those of roll-ups only
+# what they do not say or say otherwise: a credential that has an id, an address that has a name.
+_SHARED: Final = (
+    ("delegation", "if(length(delegation_chain) > 1, delegation_chain[1], '')", re.compile(".+")),
+    ("principal", "principal_id", re.compile(".+")),
+    ("credential", "credential_fingerprint", re.compile(".+")),
+    ("target", "target_ip", re.compile(r"[\d.]+|[\da-fA-F:.]+")),
+    ("target", "file_hash", re.compile(r"(?:\w+:)?[\da-fA-F]{32,128}")),
+)
 # Kind of a join → as what it was touched.
-_ROLLED: Final = {"credential": ("credential",), "target": ("host", "package")}
+_ROLLED: Final = {
+    "credential": ("credential",), "target": ("host", "package"), "secret": ("secret",)
+}  # fmt: skip
+# So many texts are looked for among the words of everybody: a common word costs a second or two.
+MAX_SOUGHT: Final = 6
 _BEGIN: Final = "{begin:DateTime64(6, 'UTC')} - 86400"
 _END: Final = "{end:DateTime64(6, 'UTC')} + 86400"
 _HOURS: Final = f"hour >= toStartOfHour({_BEGIN}) AND hour <= {_END}"
+_UNCOUNTED: Final = (
+    "Where no number of agents that touched it stands, they were not counted:"
+    " `tacho query value-journey -p value=…` shows who met a value."
+)
 # Of its alerts, in which a text that joins them is looked for.
 MAX_EVENTS = 2_000
 _TOUCHED: Final = Table(
@@ -89,7 +101,7 @@ def page(reader: Reader, incident: Row) -> Page:
             Section("What happened", [_facts(incident, rows)]),
             Section(
                 "What joins them",
-                [_joins([one for one in joins if not one["refused"]])],
+                _joins([one for one in joins if not one["refused"]]),
                 "it is one alert" if total == 1 else "they are alerts of one agent",
             ),
             Section("Alerts", [_list(rows, total)]),
@@ -97,7 +109,7 @@ def page(reader: Reader, incident: Row) -> Page:
                 "What its agents touched",
                 [_TOUCHED.of(reader, agents=incident["agents"], since=incident["first_seen"])],
             ),
-            Section("What does not join", [_joins([one for one in joins if one["refused"]])]),
+            Section("What does not join", _joins([one for one in joins if one["refused"]])),
             Section("What to do", [_todo(rows)]),
         ],
     )
@@ -141,7 +153,7 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
     """Joins with what they do not say themselves: how a text begins, and who else touched it, from
     a day before to a day after. Copies of an action are not told apart: they say the same of that.
     """
-    values = [one["value"] for one in joins]
+    values = [_touched_as(one) for one in joins]
     asked: dict[str, Any] = {
         "values": values,
         "tenant": incident["tenant"],
@@ -159,7 +171,7 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
         " WHERE hash IN {values:Array(String)} GROUP BY hash",
         {**asked, "ids": incident["alert_ids"]},
     )
-    agents_of = _agents_of(reader, {one["kind"] for one in joins}, when, asked)
+    agents_of = _agents_of(reader, joins, when, asked) | _met(reader, joins, when, asked)
     text_of = {row["hash"]: row["text"] for row in texts}
     return [
         {
@@ -167,24 +179,67 @@ def _described(reader: Reader, incident: Row, joins: list[Row]) -> list[Row]:
             "value": f"“{text_of.get(one['value'], '')}” ({one['value'][:12]})"
             if one["kind"] == "content"
             else one["value"],
-            "touched_by": agents_of.get((one["kind"], one["value"]), ""),
+            "touched_by": agents_of.get((one["kind"], _touched_as(one)), ""),
         }
         for one in joins
     ]
 
 
+def _touched_as(join: Row) -> str:
+    """The value of a join as actions say it: a secret by its fingerprint."""
+    value = str(join["value"])
+    return value.rpartition(":")[2].rstrip("›") if join["kind"] == "secret" else value
+
+
+def _met(
+    reader: Reader, joins: list[Row], when: str, asked: dict[str, Any]
+) -> dict[tuple[str, str], int]:
+    """(value, the value) → agents that met all of it in arguments or answers, found by its words.
+    Those with alerts all did: where fewer are found, it is written otherwise, and nothing is said.
+    """
+    sought: list[str] = []
+    parts_of: dict[str, list[int]] = {}
+    for one in joins:
+        parts = str(one["value"]).split(BETWEEN)
+        wordy = all(any(map(str.isalnum, part)) for part in parts)
+        if one["kind"] == "value" and wordy and len(sought) + len(parts) <= MAX_SOUGHT:
+            parts_of[one["value"]] = list(range(len(sought), len(sought) + len(parts)))
+            sought += parts
+    if not sought:
+        return {}
+    met = " UNION ALL ".join(
+        f"SELECT {at} AS part, agent_id FROM tacho.actions_data WHERE {when}"  # noqa: S608 - our names
+        f" AND hasAllTokens({text}, {{p{at}:String}})"
+        f" AND positionCaseInsensitiveUTF8({text}, {{p{at}:String}}) > 0"
+        " AND tenant = {tenant:String} AND agent_id != ''"
+        for at in range(len(sought))
+        for text in ("tool_args", "tool_result")
+    )
+    counts = ", ".join(f"countIf(hasAll(parts, {parts}))" for parts in parts_of.values())
+    [row] = reader.rows(
+        f"SELECT [{counts}] AS agents FROM"  # noqa: S608 - our names
+        f" (SELECT groupUniqArray(part) AS parts FROM ({met}) GROUP BY agent_id)",
+        {name: asked[name] for name in ("tenant", "begin", "end")}
+        | {f"p{at}": part for at, part in enumerate(sought)},
+    )
+    found = dict(zip(parts_of, map(int, row["agents"]), strict=True))
+    alerted = {one["value"]: int(one["agents"]) for one in joins if one["kind"] == "value"}
+    return {("value", value): n for value, n in found.items() if n >= alerted[value]}
+
+
 def _agents_of(
-    reader: Reader, kinds: set[str], when: str, asked: dict[str, Any]
+    reader: Reader, joins: list[Row], when: str, asked: dict[str, Any]
 ) -> dict[tuple[str, str], int]:
     """(kind, value) → agents that touched it. Of actions only the columns are read that are asked
     about, and none where a roll-up knows it.
     """
+    kinds = {one["kind"] for one in joins}
     parts = [
         f"SELECT '{kind}' AS kind, {column} AS value, agent_id FROM tacho.actions_data"  # noqa: S608 - our text
         f" WHERE {when} AND value IN {{values:Array(String)}} AND agent_id != ''"
         " AND tenant = {tenant:String}"
-        for kind, column in _SHARED.items()
-        if kind in kinds
+        for kind, column, looks in _SHARED
+        if any(one["kind"] == kind and looks.fullmatch(one["value"]) for one in joins)
     ]
     parts += [
         f"SELECT '{kind}' AS kind, touched AS value, agent_id FROM tacho.touches_by_hour"  # noqa: S608 - our text
@@ -212,13 +267,16 @@ def _agents_of(
     return {(row["kind"], row["value"]): row["agents"] for row in rows}
 
 
-def _joins(joins: list[Row]) -> Grid:
+def _joins(joins: list[Row]) -> list[Block]:
     columns = {
         "kind": "shared", "value": "value", "rule": "by rule", "alerts": "alerts",
         "agents": "agents with alerts", "touched_by": "agents that touched it",
         "refused": "because",
     }  # fmt: skip
-    return grid(columns, joins)
+    told: list[Block] = [grid(columns, joins)]
+    if any(one["touched_by"] == "" for one in joins):
+        told.append(Lines([_UNCOUNTED]))
+    return told
 
 
 def _list(rows: list[Row], total: int) -> Grid:

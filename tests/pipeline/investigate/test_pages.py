@@ -310,10 +310,11 @@ def test_agents_of_other_tenants_are_not_counted_among_those_that_touched_it(
     reader: Reader,
 ) -> None:
     elsewhere = incident.one(reader, ALERT) | {"tenant": "another"}
-    [joins] = section(incident.page(reader, elsewhere), "What joins them")
+    joins, told = section(incident.page(reader, elsewhere), "What joins them")
     assert joins.rows
     # A column of which nothing is known is not shown.
     assert "agents that touched it" not in joins.columns
+    assert "were not counted" in told.lines[0]
 
 
 def test_what_an_action_says_beside_what_it_is_counted_by_is_counted_too(reader: Reader) -> None:
@@ -330,6 +331,23 @@ def test_what_an_action_says_beside_what_it_is_counted_by_is_counted_too(reader:
     )
     touched = [row[shown.columns.index("agents that touched it")] for row in shown.rows]
     assert touched == ["2", "1", "1", "1"]
+
+
+def test_of_a_value_are_counted_all_that_met_the_whole_of_it(reader: Reader) -> None:
+    """However it is written; and where it is not found as often as alerts rest on it, nobody."""
+    joins = [
+        {"kind": kind, "value": value, "rule_id": "r", "alerts": 2, "agents": 1, "refused": ""}
+        for kind, value in (
+            ("value", "PASTE.example/u"), ("value", "https://paste.example/u, .env.prod"),
+            ("value", "nobody@met.example"), ("secret", "‹secret:api_key:5f2c90aa17d3›"),
+        )
+    ]  # fmt: skip
+    shown, told = section(
+        incident.page(reader, incident.one(reader, ALERT) | {"joins": joins}), "What joins them"
+    )
+    touched = [row[shown.columns.index("agents that touched it")] for row in shown.rows]
+    assert touched == ["2", "1", "", "2"]
+    assert "were not counted" in told.lines[0]
 
 
 def test_the_incident_of_any_of_its_alerts_is_the_same_page(tacho: Tacho, tmp_path: Path) -> None:
