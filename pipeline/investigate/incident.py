@@ -37,7 +37,7 @@ _SHARED: Final = (
 )
 # Kind of a join → as what it was touched.
 _ROLLED: Final = {
-    "credential": ("credential",), "target": ("host", "package"), "secret": ("secret",)
+    "credential": ("credential",), "target": ("host", "package", "resource"), "secret": ("secret",)
 }  # fmt: skip
 # So many texts are looked for among the words of everybody: a common word costs a second or two.
 MAX_SOUGHT: Final = 6

@@ -158,7 +158,9 @@ def _order(one: IncidentMember) -> tuple[int, str]:
 def _join(shared: _Shared, groups: "_Groups") -> None:
     """Make the joins of one value, or note why not."""
     cause = shared.key[:2] if shared.is_common else None
-    held = [one for one in shared.held if groups.admits(one, cause)]
+    # Those that are together by another value share this one too: it joins no more, nor is refused.
+    together = len({groups.root(one.alert_id) for one in shared.held}) == 1
+    held = [one for one in shared.held if together or groups.admits(one, cause)]
     if len(held) < len(shared.held):
         shared.refused = OTHER_CAUSE
     last_us, hours = 0, set()

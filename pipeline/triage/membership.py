@@ -83,6 +83,7 @@ def _shared(alert: Alert) -> Iterator[tuple[str, str]]:
 def _of_action(action: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Texts that came in, the secrets in any text, and what it was done to."""
     yield "target", action.get("target_domain", "")
+    yield "target", action.get("target_resource", "")
     if len(action.get("tool_result", "")) > MIN_TEXT_CHARS:
         yield "content", action.get("tool_result_hash", "")
     came_in = action.get("content_direction") == "in"

@@ -200,6 +200,16 @@ def test_common_values_do_not_chain_a_fleet_into_one_incident() -> None:
     assert OTHER_CAUSE in {join.refused for one in found for join in one.joins}
 
 
+def test_a_second_common_value_of_the_same_alerts_is_a_reason_and_no_refusal() -> None:
+    shared = {("target", "invoices/0.pdf"), ("target", "invoices/1.pdf")}
+    swarm = [member(f"a{n:02d}", agent=f"agent-{n}", first_us=n, shared=shared) for n in range(20)]
+    [found] = joined(swarm)
+    assert {(join.value, join.alerts, join.refused) for join in found.joins} == {
+        ("invoices/0.pdf", 20, ""),
+        ("invoices/1.pdf", 20, ""),
+    }
+
+
 def test_a_common_target_joins_only_alerts_of_one_rule() -> None:
     shared = {("target", "api.example")}
     one = member("a", agent="x", shared=shared, rules={"exfil"})

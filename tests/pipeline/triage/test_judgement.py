@@ -18,6 +18,7 @@ from tachograph.pipeline.triage.entry import (
     fresh,
 )
 from tachograph.pipeline.triage.judgement import alert_of, risk_of, stamped
+from tachograph.pipeline.triage.membership import member_of
 from tachograph.pipeline.triage.policy import DEFAULT_WEIGHTS, Policy, Suppression, rank
 from tachograph.schemas import contracts
 from tachograph.schemas.alert import Alert, Reason, SignalGroup, Witness
@@ -226,6 +227,20 @@ def test_the_captured_state_is_that_of_the_gravest_signal() -> None:
     assert [action["kind"] for action in alert.state.last_actions] == ["prompt", "tool_call"]
     assert any(text.startswith("goals:") for text in alert.state.missing)
     assert 0 < alert.state.completeness < 100
+
+
+def test_what_the_judged_actions_were_done_to_may_join_the_alert_to_others() -> None:
+    group = make.group("a")
+    judged, before = alert_for(group).event_ids[0], "an action before it"
+    actions = [
+        {"event_id": before, "target_resource": "reports"},
+        {"event_id": judged, "target_resource": "invoices/0.pdf", "target_domain": "s3.example"},
+    ]
+    records: list[TriageRecord] = [group, make.context("a", actions=actions)]
+    member = member_of(alert_for(*records), entry_of(records), POLICY)
+    targets = {one.value for one in member.shared if one.kind == "target"}
+    assert {"invoices/0.pdf", "s3.example"} <= targets
+    assert "reports" not in targets
 
 
 def test_without_a_context_the_alert_goes_out_and_says_so() -> None:
