@@ -22,6 +22,7 @@ from tachograph.schemas.alert import Alert, RuleHit
 from tachograph.schemas.records import Disposition
 from tests.pipeline.store.samples import NOON, Feed, at
 from tests.pipeline.world import example
+from tests.waiting import eventually
 
 RULES = {"good": 10, "poor": 10, "bad": 12, "new": 2}
 # Of ten alerts of `poor`, three are true; of `bad` not one.
@@ -150,7 +151,13 @@ def test_an_alert_is_assigned_and_noted(desk: Desk, ask: Callable[[str], list[An
 def test_what_the_store_has_not_read_yet_is_said_to_be_so(desk: Desk) -> None:
     said = desk.say(["de5cnew00"], stored=False, action="note", note="later", by="ann")
     assert "not in ClickHouse yet" in said
-    desk.store()
+    came = len(desk.read)
+
+    def read() -> bool:
+        desk.store()
+        return len(desk.read) > came
+
+    eventually(read, "the note comes to the store")
 
 
 @pytest.mark.parametrize(
