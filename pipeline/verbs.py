@@ -237,6 +237,7 @@ def migrate(
 def _add_verbs() -> None:
     """Verbs with options of their own live beside their stage."""
     from tachograph.pipeline.backup.command import backup, restore
+    from tachograph.pipeline.drill.command import drill
     from tachograph.pipeline.export.command import export
     from tachograph.pipeline.investigate_command import agent, session
     from tachograph.pipeline.query_command import query
@@ -267,6 +268,7 @@ def _add_verbs() -> None:
         (Section.EVIDENCE, verify, "Is the evidence in ClickHouse what was notarized?"),
         (Section.EVIDENCE, export, "Alerts with proofs that a third party checks by itself."),
         (Section.STAGES, serve, "The HTTP door: telemetry in, alerts and metrics out."),
+        (Section.OPERATE, drill, "A harmless attack through the door: an alert in time?"),
         (Section.OPERATE, replay, "Put dead letters back on their topic after a fix."),
         (Section.OPERATE, topics, "Kafka's topics: create them, and what is not as it should be."),
         (Section.OPERATE, repartition, "More partitions of agent.actions, for more processes."),

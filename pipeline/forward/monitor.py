@@ -3,7 +3,9 @@
 A decision is a Health record of a subject: `source:<name>`, `stage:<name>`, or `sources:<reporter>`
 where most of what a reporter sees went at once. Nobody else writes those. It carries the moment
 that it is counted from (last seen, last progress) as its watermark, so what follows from it, the
-signal group for triage, follows from the record alone.
+signal group for triage, follows from the record alone. A drill, `drill:<rule>`, is decided by
+`tacho drill`; here it is only read: each that was missed stays so, and the next one that goes well
+makes it history, not undone.
 """
 
 import threading
@@ -18,8 +20,8 @@ from tachograph.pipeline.clock import SECOND_US, Clock, system_us, to_datetime, 
 from tachograph.pipeline.health import TURNED_AWAY
 from tachograph.schemas.records import Health
 
-SOURCE, SOURCES, STAGE = "source:", "sources:", "stage:"
-SUBJECTS = (SOURCE, SOURCES, STAGE)
+SOURCE, SOURCES, STAGE, DRILL = "source:", "sources:", "stage:", "drill:"
+SUBJECTS = (SOURCE, SOURCES, STAGE, DRILL)
 PIPELINE = "pipeline"
 
 # A source that was seen in so many beats is expected to go on.
@@ -162,7 +164,7 @@ class Monitor:
         before = self._unwell.get(key)
         if health.status == "ok":
             self._unwell.pop(key, None)
-            return before is not None
+            return before is not None and not health.component.startswith(DRILL)
         self._unwell[key] = health
         return before is None or before.watermark != health.watermark
 
@@ -234,7 +236,9 @@ class Monitor:
     def _recovered(self, now_us: int) -> Iterable[Health]:
         for (tenant, component), decision in self._unwell.items():
             since = to_us(decision.watermark or decision.at)
-            if component.startswith(SOURCES):
+            if component.startswith(DRILL):
+                well = False
+            elif component.startswith(SOURCES):
                 well = self._speak((tenant, component.removeprefix(SOURCES)), to_us(decision.at))
             elif component.startswith(SOURCE):
                 source = self._sources.get((tenant, component.removeprefix(SOURCE)))

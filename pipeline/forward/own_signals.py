@@ -15,13 +15,21 @@ ALERT_BUCKET_S = 3_600
 _BUCKET_US = ALERT_BUCKET_S * SECOND_US
 _RULE_VERSION = "1"
 # Detection L01, telemetry silence.
-_FRAMEWORKS = [
+_SILENCE = (
     "atlas.AML.T0081",
     "nist_ai_rmf.MEASURE_2.4",
     "nist_ai_rmf.MEASURE_2.8",
     "owasp_asi.ASI10",
     "owasp_mcp.MCP08",
-]
+)
+# Detection L07, a drill that was not detected in time.
+_UNDETECTED = (
+    "iso_42001.A.6.2.4",
+    "iso_42001.A.6.2.6",
+    "nist_ai_rmf.GOVERN_4.3",
+    "nist_ai_rmf.MEASURE_1.2",
+    "nist_ai_rmf.MEASURE_2.7",
+)
 
 
 class _Rule(NamedTuple):
@@ -29,6 +37,7 @@ class _Rule(NamedTuple):
     title: str
     severity: Severity
     runbook: str
+    frameworks: tuple[str, ...] = _SILENCE
 
 
 _SILENT = _Rule(
@@ -55,7 +64,17 @@ _STALLED = _Rule(
 )
 
 
-_RULES = {"source": _SILENT, "sources": _ALL_SILENT, "stage": _STALLED}
+_MISSED = _Rule(
+    "tacho.drill_missed",
+    "A drill was not detected in time",
+    "high",
+    "Until a drill is seen again, an attack may pass as it did. Drill once more (`tacho drill`);"
+    " then look where it was lost: `tacho tail agent.actions`, `agent.signals`, `agent.alerts` with"
+    " the drill's agent, `tacho rules list` for whether the rule is in force, and the lag of each"
+    " stage.",
+    _UNDETECTED,
+)
+_RULES = {"source": _SILENT, "sources": _ALL_SILENT, "stage": _STALLED, "drill": _MISSED}
 RULE_IDS = frozenset(rule.rule_id for rule in _RULES.values())
 
 
@@ -98,7 +117,7 @@ def _signal(decision: Health, rule: _Rule, offset: int, signal_id: str) -> Signa
         confidence=80,
         kind="window",
         risk_category="governance",
-        frameworks=_FRAMEWORKS,
+        frameworks=list(rule.frameworks),
         event_time=to_datetime(since_us),
         event_ids=[],
         event_count=0,
