@@ -107,12 +107,19 @@ def _is_slow(file: str) -> bool:
     return "@pytest.mark.slow" in (ROOT / file).read_text("utf-8")
 
 
-def _turn(nodeid: str) -> int:
-    """What takes longest comes first, so that no worker waits for it in the end."""
-    scope = _scope(nodeid)
+def _turn(nodeid: str) -> tuple[int, int]:
+    """What takes longest comes first, so that no worker waits for it in the end: of two files of
+    which nobody says so, that is the larger one more often than not.
+    """
+    scope, file = _scope(nodeid), nodeid.partition("::")[0]
     if scope in CHAINS:
-        return CHAINS.index(scope)
-    return len(CHAINS) + (not _is_slow(scope))
+        return CHAINS.index(scope), 0
+    return len(CHAINS) + (not _is_slow(scope)), -_size_bytes(file)
+
+
+@cache
+def _size_bytes(file: str) -> int:
+    return (ROOT / file).stat().st_size
 
 
 @pytest.hookimpl(wrapper=True)
