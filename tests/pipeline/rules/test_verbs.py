@@ -96,7 +96,9 @@ def test_junit_holds_every_case_and_any_text(tmp_path: Path) -> None:
 
 
 def test_junit_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["test", "--junit", str(tmp_path / "no" / "out.xml")])
+    (tmp_path / "a.yml").write_text(RULE.format(id="one", second="delete"))
+    words = ["test", str(tmp_path), "--junit", str(tmp_path / "no" / "out.xml")]
+    done = CliRunner().invoke(app, words)
     assert isinstance(done.exception, ConfigError)
     assert "--junit" in str(done.exception)
 
