@@ -21,6 +21,8 @@ TIME_FIELDS = (
 
 # The upper half of an id of ours: there are fewer lines.
 _HIGH = "0" * 16
+# The last digits of an id.
+_LOW = [f"{low:03x}" for low in range(1 << 12)]
 # Lines decoded at a time: what is made of them is used while it is still in the cache.
 BLOCK_LINES = 2_048
 _OPEN, _CLOSE = b"{}"
@@ -33,8 +35,22 @@ def event_id(line: int) -> str:
 
 def event_ids(lines: Sequence[int]) -> list[str]:
     """The ids of the events on some lines."""
+    if isinstance(lines, range) and lines.step == 1:
+        return _ids_of(lines)
     packed = np.array(lines, ">u8").tobytes().hex()
     return [f"{_HIGH}{packed[at : at + 16]}" for at in range(0, len(packed), 16)]
+
+
+def _ids_of(lines: range) -> list[str]:
+    """Lines one after the other share all of their ids but the last digits."""
+    found: list[str] = []
+    at = lines.start
+    while at < lines.stop:
+        high, low = divmod(at, len(_LOW))
+        shared, some = f"{high:029x}", _LOW[low : low + lines.stop - at]
+        found += [shared + last for last in some]
+        at += len(some)
+    return found
 
 
 def line_of(identifier: str) -> int:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tachograph.pipeline.scan import raw_decode, raw_lines
-from tachograph.pipeline.scan.raw_lines import RawLines, event_id, line_of
+from tachograph.pipeline.scan.raw_lines import RawLines, event_id, event_ids, line_of
 
 NAMES = st.sampled_from(["a", "b", "c", "a.b", "c.a", "b.c"])
 JSON = st.recursive(
@@ -102,6 +102,13 @@ def test_a_number_beyond_any_float_is_its_text_and_its_line_is_used(
     found = frames.frame([b"\n".join(lines)], 0)
     assert found["a"].to_list() == [["x"], ["1e400"], ["y"], ["1e400", "1.5"]]
     assert not frames.broken
+
+
+@pytest.mark.parametrize("start", [0, 4_095, 4_096, (1 << 24) - 2])
+@pytest.mark.parametrize("count", [0, 1, 3, 4_100])
+def test_lines_in_a_row_have_the_ids_that_each_has_alone(start: int, count: int) -> None:
+    lines = range(start, start + count)
+    assert event_ids(lines) == event_ids(list(lines)) == [event_id(line) for line in lines]
 
 
 def test_an_event_id_leads_back_to_its_line() -> None:
