@@ -5,7 +5,6 @@ from typing import Final
 from tachograph.pipeline.investigate.ask import OF_AGENT, OF_TENANT, Row
 from tachograph.pipeline.investigate.page import Facts, Grid, Page, Section, facts, grid, period
 from tachograph.pipeline.investigate.tables import Table, alerts
-from tachograph.pipeline.investigate.usual import beside_its_usual
 from tachograph.pipeline.query.hunts import found
 from tachograph.pipeline.query.reader import Reader, Values
 
@@ -42,6 +41,9 @@ _SESSIONS: Final = Table(
 
 def page(reader: Reader, agent_id: str, tenant: str) -> Page:
     """The page. Raises Refused, RetryLater."""
+    # Long to load, and a door that shows this page seldom asks for it.
+    from tachograph.pipeline.investigate.usual import beside_its_usual
+
     of = {"id": agent_id, "tenant": tenant}
     row = _about(reader, of)
     alerted = alerts(reader, f"{OF_TENANT} AND agent_id = {{id:String}}", **of)
