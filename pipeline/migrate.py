@@ -9,6 +9,7 @@ they do the same thing, and the first note holds.
 import hashlib
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
@@ -16,7 +17,6 @@ from importlib.resources.abc import Traversable
 from string import Template
 
 import msgspec
-import typer
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.log import get
@@ -324,7 +324,8 @@ def migrate(cluster: str = "", *, parted: bool = False, show: bool = False) -> N
     layout = Layout.from_env({**os.environ, **{name: said for name, said in named.items() if said}})
     if show:
         for migration in migrations():
-            typer.echo(f"-- {migration.name}\n{layout.shown(migration.text)}")
+            sys.stdout.write(f"-- {migration.name}\n{layout.shown(migration.text)}\n")
         return
     applied = apply_migrations(Settings.from_env(), layout)
-    typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do")
+    told = "\n".join(f"applied {name}" for name in applied)
+    sys.stdout.write(f"{told or 'nothing to do'}\n")
