@@ -45,7 +45,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     decoded: int = 10_000
     flood_s: int = 5
     whole: int = 300_000
-    latency_s: float = 20.0
+    latency_s: float = 60.0
     light_s: float = 40.0
     watched: int = 200
     asked: int = 2_000_000
@@ -63,7 +63,7 @@ QUICK: Final = Sizes(
     decoded=2_000,
     flood_s=2,
     whole=60_000,
-    latency_s=5.0,
+    latency_s=15.0,
     light_s=10.0,
     watched=60,
     asked=200_000,

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.kafka.broker import KafkaBroker, free_ports
+from tachograph.pipeline import behind
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.kafka.reader import SILENT
 from tachograph.pipeline.kafka.topics import provision
@@ -50,6 +51,8 @@ class Stage:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if name in behind.STAGES:
+            behind.put(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -101,7 +104,9 @@ class Rig:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             broker = KafkaBroker(self.folder / "kafka", heap_mb=HEAP_MB, quick_start=False)
             self.broker = stack.enter_context(broker)
-            clickhouse = EmbeddedClickHouse(self.folder / "clickhouse", port=free_ports(1)[0])
+            clickhouse = EmbeddedClickHouse(
+                self.folder / "clickhouse", port=free_ports(1)[0], stands_behind=True
+            )
             self.clickhouse = stack.enter_context(clickhouse)
             self.settings = self._settings()
             self.admin = AdminClient(

@@ -26,10 +26,10 @@ BURST_RECORDS: Final = 600
 LOOK_S: Final = 0.1
 READY_S: Final = 120.0
 DRAIN_S: Final = 300.0
-PROBE_EVERY_S: Final = 0.05
+# Beside what the traffic itself matches, some ten a second.
+PROBE_EVERY_S: Final = 0.2
 # What a small place has: hardly any of the machine is needed, so what takes long waits.
 LIGHT_PER_S: Final = 200.0
-LIGHT_PROBE_EVERY_S: Final = 0.2
 STEP_S: Final = 0.01
 # What comes of an action, in the order of its way.
 PASSED: Final = (
@@ -101,11 +101,11 @@ class Whole:
 
     def light(self, seconds: float) -> Figure:
         """As `latency`, where there is little to do, once a broker has compiled itself."""
-        self.latency(LIGHT_PER_S, seconds / 2, LIGHT_PROBE_EVERY_S)
-        figure = self.latency(LIGHT_PER_S, seconds, LIGHT_PROBE_EVERY_S)
+        self.latency(LIGHT_PER_S, seconds / 2)
+        figure = self.latency(LIGHT_PER_S, seconds)
         return msgspec.structs.replace(figure, name="latency, light load")
 
-    def latency(self, rate: float, seconds: float, probe_every_s: float = PROBE_EVERY_S) -> Figure:
+    def latency(self, rate: float, seconds: float) -> Figure:
         """From produce to the alert, read back from the broker, under a steady load."""
         for sight in self._seen.values():
             sight.forget()
@@ -116,7 +116,7 @@ class Whole:
                 post = self._fleet.post(_now_us())
                 sent += post.events
                 self._send([post])
-            if probed < passed_s / probe_every_s:
+            if probed < passed_s / PROBE_EVERY_S:
                 probed += 1
                 self._probe()
             self._look()

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tachograph.pipeline import behind
 from tachograph.pipeline.errors import ConfigError, RetryLater
 
 START_TIMEOUT_S = 60.0
@@ -22,7 +23,14 @@ class Child:
 
     Raises ConfigError if the child says why it cannot start, RetryLater if it does not say."""
 
-    def __init__(self, module: str, arguments: Sequence[str], secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        secrets: Mapping[str, str],
+        *,
+        stands_behind: bool = False,
+    ) -> None:
         self._name = module.rpartition(".")[2]
         # A session of its own: Ctrl-C goes to the parent, which stops its children in order.
         self._process = subprocess.Popen(
@@ -32,6 +40,8 @@ class Child:
             env={**os.environ, **secrets},
             start_new_session=True,
         )
+        if stands_behind:
+            behind.put(self._process.pid)
         try:
             self.report = self._await_report()
         except BaseException:

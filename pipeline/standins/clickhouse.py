@@ -175,7 +175,9 @@ class EmbeddedClickHouse(Child):
         writer_password: str = "",
         port_option: str = "--clickhouse-port",
         tls: ServerTls = _PLAIN,
+        stands_behind: bool = False,
     ) -> None:
+        """`stands_behind`: others that share the machine come first, see `pipeline/behind.py`."""
         self.limits = describe(Limits())
         self.writer_password = writer_password or secrets.token_urlsafe(24)
         arguments = [
@@ -187,7 +189,8 @@ class EmbeddedClickHouse(Child):
             "--parent-pipe",
             *(f"{name}={path.resolve()}" for name, path in tls.options().items()),
         ]
-        super().__init__(__name__, arguments, {SECRET_VARIABLE: self.writer_password})
+        secret = {SECRET_VARIABLE: self.writer_password}
+        super().__init__(__name__, arguments, secret, stands_behind=stands_behind)
         self.url = str(self.report["url"])
 
 

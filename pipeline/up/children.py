@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tachograph.pipeline import behind
 from tachograph.pipeline.errors import TachoError
 from tachograph.pipeline.log import get
 
@@ -46,6 +47,8 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self.name in behind.STAGES:
+            behind.put(self._process.pid)
 
     def _open_log(self) -> IO[bytes]:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)

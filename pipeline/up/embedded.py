@@ -52,7 +52,7 @@ class StandIns:
     def clickhouse(self, path: Path, port: int, tls: ServerTls = _PLAIN) -> EmbeddedClickHouse:
         """Start ClickHouse. Raises ConfigError, RetryLater."""
         self._path, self._tls = path, tls
-        self._clickhouse = EmbeddedClickHouse(path, port=port, tls=tls)
+        self._clickhouse = EmbeddedClickHouse(path, port=port, tls=tls, stands_behind=True)
         self.limits += self._clickhouse.limits
         return self._clickhouse
 
@@ -84,7 +84,11 @@ class StandIns:
         engine.close()
         port = int(engine.url.rsplit(":", 1)[1])
         self._clickhouse = EmbeddedClickHouse(
-            self._path, port=port, writer_password=engine.writer_password, tls=self._tls
+            self._path,
+            port=port,
+            writer_password=engine.writer_password,
+            tls=self._tls,
+            stands_behind=True,
         )
 
     def close(self) -> None:
