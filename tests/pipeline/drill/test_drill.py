@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from infra.kafka.broker import free_ports
 from tachograph.detectors.language.ruleset import RuleSet
@@ -20,6 +21,7 @@ from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.rules.loading import Sources, find
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
+from tachograph.pipeline.verbs import app
 from tachograph.schemas import codec
 from tachograph.schemas.records import Health
 from tests.pipeline.forward import alerts
@@ -126,6 +128,23 @@ def test_a_door_that_does_not_know_us_is_no_missed_drill(tmp_path: Path, rules: 
             pytest.raises(Refused, match="TACHO_DOOR_TOKEN"),
         ):
             drilled(find(rules, DEFAULT_RULE), rules, Door(shut.url), 1)
+
+
+def test_a_missed_drill_ends_with_1_and_stands_in_the_log(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    with MockBroker(partitions=1, topics=("agent.health",)) as broker:
+        environ = {
+            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "TACHO_HOME": str(tmp_path / "home"),
+        }
+        asked = ["drill", "--url", f"http://127.0.0.1:{port}", "--json"]
+        done = CliRunner().invoke(app, asked, env=environ)
+        [kept] = records(Settings.from_env(environ), "agent.health", 1)
+    assert done.exit_code == 1, done.output
+    told_ = msgspec.json.decode(done.stdout)
+    decision = codec.decode(Health, kept.value() or b"")
+    assert decision.component == f"drill:{told_['title']}"
+    assert (decision.status, told_["drill_id"] in str(decision.detail)) == ("silent", True)
 
 
 def outcome(missed: str = "", second: int = 0) -> Health:
