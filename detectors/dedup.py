@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from tachograph.detectors.frames import times_us
 from tachograph.detectors.ids import Words, halves
 from tachograph.schemas.batch import ID_REUSE
 
@@ -210,7 +211,10 @@ class Seen:
         are known from now on.
         """
         known, reused = self._look(named, rest)
-        fresh: Bools = ~known & ids.is_first_distinct().to_numpy()
+        fresh: Bools = ~known
+        # Equal ids have equal words: where none is there twice, Polars need not be asked.
+        if len(np.unique(named)) < len(named):
+            fresh &= ids.is_first_distinct().to_numpy()
         at = np.flatnonzero(fresh)
         again = np.ones(len(at), np.bool_)
         again[np.unique(named[at], return_index=True)[1]] = False
@@ -239,7 +243,7 @@ class Seen:
     def _turn(self, frame: pl.DataFrame) -> None:
         """Begin a generation, where it is time for that."""
         column = "observed_time" if "observed_time" in frame.columns else "event_time"
-        newest = frame[column].to_physical().max() if column in frame.columns else None
+        newest = times_us(frame[column]).max() if column in frame.columns else None
         if not isinstance(newest, int):
             return
         if self._is_past(self._newest_us, self._reached_us):

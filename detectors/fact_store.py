@@ -60,7 +60,8 @@ class FactStore:
 
     def _keep(self, number: int, table: pl.DataFrame) -> None:
         self.tables[number] = table
-        for trace in table.filter(self._waits)["trace_id"].unique().to_list():
+        traces = pl.col("trace_id").filter(self._waits).unique()
+        for trace in table.select(traces).to_series().to_list():
             self._waiting.setdefault(trace, set()).add(number)
 
     def waiting(self, traces: Iterable[tuple[str, str, str]]) -> list[int]:

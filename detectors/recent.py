@@ -80,17 +80,13 @@ class Recent:
         """Remember actions."""
         if frame.is_empty():
             return
-        have = set(frame.columns)
-        kept = frame.select(
-            *(pl.col(name) for name in (*_KEPT, *state.WHOLE) if name in have),
-            *(pl.col(name).str.head(MAX_TEXT_CHARS) for name in _SHORT if name in have),
-        ).with_columns(self._digests.made(frame))
         # Most columns of most batches have no value: they cost nothing.
-        self._append(
-            kept.select(
-                one.name for one in kept if one.name in _PLACE or one.null_count() < len(one)
-            )
-        )
+        said = {one.name for one in frame.get_columns() if one.null_count() < len(one)}
+        have = said | _PLACE.intersection(frame.columns)
+        kept = frame[[name for name in (*_KEPT, *state.WHOLE) if name in have]]
+        if short := [name for name in _SHORT if name in said]:
+            kept = kept.hstack(frame.select(pl.col(short).str.head(MAX_TEXT_CHARS)))
+        self._append(kept.hstack(self._digests.made(frame)))
 
     def _append(self, kept: pl.DataFrame) -> None:
         self._frames.append(kept)

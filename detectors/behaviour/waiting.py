@@ -8,6 +8,7 @@ import polars as pl
 
 from tachograph.detectors.behaviour.features import PANE_US
 from tachograph.detectors.behaviour.rows import ASKED
+from tachograph.detectors.frames import times_us
 
 MOST_ROWS: Final = 4_096
 MOST_FRAMES: Final = 256
@@ -24,12 +25,13 @@ class Waiting:
 
     def add(self, actions: pl.DataFrame) -> None:
         """Take actions in."""
-        asked = actions.select([name for name in ASKED if name in actions.columns])
+        here = frozenset(actions.columns)
+        asked = actions[[name for name in ASKED if name in here]]
         self._frames.append(asked)
         self._rows += asked.height
         self._bytes += int(asked.estimated_size())
         times = asked.get_column("event_time", default=None)
-        first_us = times.to_physical().min() if times is not None else None
+        first_us = times_us(times).min() if times is not None else None
         if isinstance(first_us, int):
             self._first_us = first_us if self._first_us is None else min(self._first_us, first_us)
 

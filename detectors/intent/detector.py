@@ -32,7 +32,7 @@ from tachograph.detectors.reference.reference import Reference, shipped
 from tachograph.detectors.sessions.keys import Key, differences
 from tachograph.detectors.sessions.store import Store
 from tachograph.detectors.sessions.together import KEY
-from tachograph.detectors.sessions.waiting import SESSION, Waiting, key_text
+from tachograph.detectors.sessions.waiting import Waiting, key_text
 from tachograph.schemas.alert import Signal
 
 FORMAT = 2
@@ -111,7 +111,6 @@ class MisuseDetector:
         late = found.get_column(LATE).to_numpy()
         untimely = rows_at(found, np.flatnonzero(late))
         found = rows_at(found, np.flatnonzero(~late)) if untimely.height else found
-        found = found.hstack(found.select(SESSION))
         flows = self._flowing(found)
         marked = found.get_column(MARKS).to_numpy()
         lasting = marked & _LASTING > 0

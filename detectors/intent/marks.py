@@ -15,6 +15,7 @@ from tachograph.detectors.facts import FACT_COLUMNS
 from tachograph.detectors.frames import Some, rows_at
 from tachograph.detectors.intent import answers, vocabulary
 from tachograph.detectors.sessions.together import KEY
+from tachograph.detectors.sessions.waiting import SESSION
 from tachograph.schemas.batch import COLUMNS
 
 USER, PRESSES, REFUSED, ANSWER, CALL = 1, 2, 4, 8, 16
@@ -136,7 +137,7 @@ def marked(frame: pl.DataFrame) -> Some:
     whole = rows_at(pl.DataFrame([*columns, *texts.values()]), rows)
     own = {MARKS: bits.found[rows], LATE: bits.late[rows]}
     marks = [pl.Series(name, values) for name, values in own.items()]
-    return Some(rows, whole.hstack(marks))
+    return Some(rows, whole.hstack([*marks, *whole.select(SESSION)]))
 
 
 def _valued_rows(text: pl.Series) -> Bools:

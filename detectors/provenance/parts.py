@@ -17,6 +17,8 @@ from tachograph.detectors.frames import Some
 from tachograph.detectors.language.fields import ACTIONS
 from tachograph.detectors.provenance import definitions
 from tachograph.detectors.reference.joins import nulls
+from tachograph.detectors.sessions.together import KEY
+from tachograph.detectors.sessions.waiting import SESSION
 from tachograph.schemas.batch import COLUMNS
 
 Role = Literal["user", "content", "trusted", "call", "definition"]
@@ -133,8 +135,9 @@ def split(actions: pl.DataFrame) -> tuple[Some, Some]:
     names = [name for name in actions.columns if name in _READ]
     missing = {name: COLUMNS[name] for name in _NEEDED if name not in names}
     whole = actions[names].hstack(nulls(missing, actions.height))
-    tells, does = (mask.to_numpy() for mask in whole.select(tells=_TELLS, does=_DOES))
-    return Some.of(whole, tells), Some.of(whole, does)
+    asked = whole.select(_TELLS.alias("tells"), _DOES.alias("does"), SESSION)
+    tells, does = asked["tells"].to_numpy(), asked["does"].to_numpy()
+    return Some.of(whole, tells), Some.of(whole.hstack(asked[[KEY]]), does)
 
 
 def steps_of(frame: pl.DataFrame) -> Steps:

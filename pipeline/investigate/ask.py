@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from tachograph.pipeline.errors import ConfigError
+from tachograph.pipeline.health import TURNED_AWAY
 from tachograph.pipeline.investigate.origins import Turn
 from tachograph.pipeline.query.reader import Reader, Values
 
@@ -157,4 +158,11 @@ def lost(reader: Reader, tenant: str, begin: str, end: str) -> list[str]:
         " GROUP BY what, source ORDER BY n DESC LIMIT 10",
         {"tenant": tenant, "begin": begin, "end": end},
     )
-    return [f"{row['what']}: {row['n']} from {row['source']}, in these hours" for row in rows]
+    return [_missed(row["what"], row["n"], row["source"]) for row in rows]
+
+
+def _missed(what: str, count: int, source: str) -> str:
+    if what == f"dropped: {TURNED_AWAY}":
+        # Most who send do so again, as they are told to.
+        return f"posts told to come again later (429): {count} by {source}, in these hours"
+    return f"{what}: {count} from {source}, in these hours"

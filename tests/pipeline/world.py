@@ -199,6 +199,8 @@ def _judged() -> dict[str, list[Record]]:
                    watermark=at(18), drops={"late": 2}),
             Health(component="forward.siem", tenant=TENANT, status="ok", at=at(20), lag=0,
                    drops={"filtered": 4}),
+            Health(component="serve", tenant=TENANT, status="ok", at=at(20), lag=0,
+                   drops={"turned_away": 3}),
         ],
         "agent.dead_letters": [
             DeadLetter(topic="agent.raw", partition=1, offset=7, stage="normalize", tenant=TENANT,

@@ -90,6 +90,7 @@ def test_it_says_what_to_do_what_was_told_and_what_was_not_seen(alert: Page) -> 
     assert "3 late actions of this agent stood outside its windows" in unseen
     assert "state: goals: not published by the agent" in unseen
     assert "dropped: late: 2 from detect, in these hours" in unseen
+    assert "posts told to come again later (429): 3 by serve, in these hours" in unseen
     # A destination was not sent them; they were seen all the same.
     assert not [line for line in unseen if "filtered" in line]
 

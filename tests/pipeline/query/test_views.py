@@ -143,6 +143,7 @@ def test_what_was_dropped_late_or_refused_is_counted_where_it_was(reader: Reader
     assert [[what, source, int(n)] for what, source, n in rows] == [
         ["dropped: filtered", "forward.siem", 4],
         ["dropped: late", "detect", 2],
+        ["dropped: turned_away", "serve", 3],
         ["far", "sdk", 1],
         ["late", "sdk", 1],
         ["refused: truncated", "agent.raw", 1],
