@@ -7,7 +7,7 @@ from typing import Final
 
 from tachograph.pipeline.investigate import ask
 from tachograph.pipeline.investigate.ask import Row
-from tachograph.pipeline.investigate.origins import SHORT_ID, Origin, origins
+from tachograph.pipeline.investigate.origins import SHORT_ID, Origin, brought_values, origins
 from tachograph.pipeline.investigate.page import (
     Block,
     Facts,
@@ -161,19 +161,14 @@ def _near(rows: list[Row], evidence: set[str]) -> list[Row]:
     return [rows[at] for at in sorted(by_distance[: max(SHOWN_EVENTS, len(places))])]
 
 
-def _brought(one: Origin) -> bool:
-    """A value that an answer brought in and the user never named."""
-    return one.source is not None and one.source.speaker == "tool" and not one.user_said
-
-
 def _origins(came: list[Origin]) -> Grid:
     """What was brought in first, where there are too many."""
-    kept = sorted(came, key=lambda one: not _brought(one))[:SHOWN_VALUES]
+    kept = sorted(came, key=lambda one: not one.brought)[:SHOWN_VALUES]
     shown = [one for one in came if one in kept]
     return grid(
         {"call": "call", "value": "value", "told": "where from"},
         [{"call": one.call.tool_name, "value": one.value, "told": one.told} for one in shown],
-        [number for number, one in enumerate(shown) if _brought(one)],
+        [number for number, one in enumerate(shown) if one.brought],
     )
 
 
@@ -205,8 +200,8 @@ def _elsewhere(reader: Reader, row: Row, came: list[Origin]) -> list[Row]:
     their words, so a value inside a longer word is not; copies of an action are not told apart, for
     who met a value met it in each.
     """
-    brought = dict.fromkeys(one.part for one in came if _brought(one))
-    values = [value for value in brought if any(map(str.isalnum, value))][:SOUGHT_VALUES]
+    brought = [value for value in brought_values(came) if any(map(str.isalnum, value))]
+    values = brought[:SOUGHT_VALUES]
     if not values:
         return []
     # Each by itself: only so it is looked up in the indexes of words.
@@ -270,8 +265,8 @@ def _todo(reader: Reader, row: Row, came: list[Origin]) -> list[Block]:
         steps += [f"tacho agent {agent}", f"tacho query blast-radius -p agent={agent}"]
     if row["incident_reasons"]:
         steps.append(f"tacho incident {row['incident_id'][:SHORT_ID]}")
-    brought = list({one.part: None for one in came if _brought(one)})[:SHOWN_JOURNEYS]
-    steps += [f"tacho query value-journey -p value={_word(one)}" for one in brought]
+    followed = brought_values(came)[:SHOWN_JOURNEYS]
+    steps += [f"tacho query value-journey -p value={_word(one)}" for one in followed]
     closing = "--disposition true_positive|false_positive|benign|duplicate --note '…'"
     steps.append(f"tacho alert close {short} {closing}")
     return [_TOLD.of(reader, id=row["alert_id"]), Lines(steps)]

@@ -6,7 +6,7 @@ stands is looked for by its parts, the longest first: the host of an address, th
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -45,6 +45,11 @@ class Origin(msgspec.Struct, frozen=True):
     user_said: bool
 
     @property
+    def brought(self) -> bool:
+        """An answer brought it in, and the user never named it."""
+        return self.source is not None and self.source.speaker == "tool" and not self.user_said
+
+    @property
     def told(self) -> str:
         """Who brought it, for a person."""
         if self.source is None:
@@ -71,6 +76,14 @@ def origins(turns: Sequence[Turn], event_ids: Sequence[str]) -> list[Origin]:
             seen.add((value, turn.tool_name))
             found.append(_origin(value, turn, turns[:at]))
     return found
+
+
+def brought_values(found: Iterable[Origin]) -> list[str]:
+    """The values that were brought in. First those that are one thing's own, such as an address, a
+    number or a path: names made of letters, such as those of a form's fields, are many things'.
+    """
+    brought = dict.fromkeys(one.part for one in found if one.brought)
+    return sorted(brought, key=lambda value: value.replace("_", "").replace(" ", "").isalpha())
 
 
 def _origin(value: str, call: Turn, earlier: Sequence[Turn]) -> Origin:
