@@ -8,9 +8,9 @@ from typer.testing import CliRunner, Result
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.verbs import app
-from tests.pipeline.world import world, world_writer
+from tests.pipeline.world import world, world_server, world_writer
 
-__all__ = ["reader", "tacho", "world", "world_writer"]
+__all__ = ["reader", "tacho", "world", "world_server", "world_writer"]
 
 Tacho = Callable[..., Result]
 
