@@ -328,7 +328,7 @@ def _of_own_store(settings: Settings) -> str:
     """What is to say of the store of this home: whoever serves it makes its tables when it starts,
     and lets nobody else. Raises ConfigError where that was an older version.
     """
-    with served(settings) as place, Connection(place) as connection:
+    with served(settings) as place, Connection(place, reads_only=True) as connection:
         done = _applied(connection)
     missing = [one.name for one in migrations() if one.number not in done]
     if missing:

@@ -132,8 +132,7 @@ _SUMS = {
 BLAST_RADIUS = View(
     "blast_radius",
     """Everything an agent, a principal or a credential touched, and everyone it delegated to.
-Filter by agent_id, principal_id or credential, and by the agent's keys: partition_key, empty or one
-of those.""",
+Filter by agent_id, principal_id or credential.""",
     [
         TENANT, AGENT, _column("principal_id", "String", "human or workload acted for"),
         _column("credential", "String", "credential used: its id, else its fingerprint"),

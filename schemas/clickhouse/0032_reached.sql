@@ -92,8 +92,7 @@ FROM
 COMMENT 'What each agent touched in each hour, for whom and with what: rolled up where nothing comes.';
 
 -- Everything an agent, a principal or a credential touched, and everyone it delegated to.
--- Filter by agent_id, principal_id or credential, and by the agent's keys: partition_key, empty or one
--- of those.
+-- Filter by agent_id, principal_id or credential.
 CREATE OR REPLACE VIEW tacho.blast_radius ${on_cluster}
 (
     `tenant` String COMMENT 'whose data this is',
