@@ -79,6 +79,15 @@ def reader_of(server: Server) -> ClickHouseSettings:
     return ClickHouseSettings(url=server.url)
 
 
+def environment(settings: ClickHouseSettings) -> dict[str, str]:
+    """The same for a process that is told by its environment."""
+    return {
+        "CLICKHOUSE_URL": settings.url,
+        "CLICKHOUSE_USER": settings.user,
+        "CLICKHOUSE_PASSWORD": settings.password,
+    }
+
+
 def writer_of(server: Server) -> ClickHouseSettings:
     """How its writer reaches a server."""
     return ClickHouseSettings(
