@@ -53,7 +53,8 @@ MAX_EVENTS = 2_000
 _TOUCHED: Final = Table(
     "SELECT touched_type, touched, uniqExact(agent_id) AS agents, sum(actions) AS actions,"
     " sum(not_done) AS not_done, sum(bytes_out) AS bytes_out FROM tacho.blast_radius"
-    " WHERE agent_id IN {agents:Array(String)}"
+    " WHERE agent_id IN {agents:Array(String)} AND (partition_key = '' OR partition_key IN"
+    " (SELECT partition_key FROM tacho.actions_data WHERE agent_id IN {agents:Array(String)}))"
     " AND last_seen >= {since:DateTime64(6, 'UTC')} AND touched_type NOT IN ('model', 'secret')"
     " GROUP BY touched_type, touched ORDER BY agents DESC, actions DESC, touched LIMIT 25",
     {"touched_type": "kind", "touched": "what", "agents": "agents", "actions": "actions",

@@ -40,6 +40,26 @@ different = 1
 */
 WITH if({agent:String} != '' OR {principal:String} != '' OR {credential:String} != '', {agent:String},
     (SELECT agent_id FROM tacho.alerts WHERE {tenant:String} IN ('', tenant) ORDER BY risk DESC, alert_id LIMIT 1)) AS sought,
+-- Hours that are not rolled up are read from the actions, where telling copies apart reads whole services unless the
+-- keys are named under which they lie. A principal has agents in many: there it would gain nothing.
+opened AS
+(
+    SELECT hour FROM tacho.hours_data GROUP BY hour HAVING maxIf(at, what = 'reached') < maxIf(at, what = 'changed')
+),
+keys AS
+(
+    SELECT partition_key FROM tacho.actions_data
+    WHERE sought != '' AND agent_id = sought AND toStartOfHour(event_time) IN opened
+    UNION ALL
+    SELECT partition_key FROM tacho.actions_data
+    WHERE {credential:String} != '' AND credential_id = {credential:String} AND toStartOfHour(event_time) IN opened
+    UNION ALL
+    SELECT partition_key FROM tacho.actions_data
+    WHERE {credential:String} != '' AND credential_fingerprint = {credential:String} AND toStartOfHour(event_time) IN opened
+    UNION ALL
+    SELECT partition_key FROM tacho.reached_data
+    WHERE ({credential:String} = '' OR credential = {credential:String}) AND (sought = '' OR agent_id = sought)
+),
 -- The same as tacho.blast_radius, cheaper: it parts what is counted here by agent, principal and credential, too.
 reached AS
 (
@@ -49,6 +69,7 @@ reached AS
         AND ({principal:String} = '' OR principal_id = {principal:String})
         AND ({credential:String} = '' OR credential = {credential:String})
         AND (sought = '' OR agent_id = sought)
+        AND (sought = '' AND {credential:String} = '' OR partition_key IN keys)
 ),
 -- As the view has it, of each action the copy that holds.
 delegated AS

@@ -62,12 +62,14 @@ def test_its_timeline_marks_the_evidence_among_what_stood_around_it(alert: Page)
     assert [row[0] for row in block.rows] == sorted(row[0] for row in block.rows)
 
 
-_VALUES = st.sampled_from([None, "", "null", "None", [], {}, 0, False, "a", ["b"], 'say "x": "",'])
+_VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, "", "null", "None", [], {}, 0, False, "a", ["b"], 'say "x": "",']
+)
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), _VALUES, max_size=8))
 def test_of_arguments_those_are_shown_that_say_something(args: dict[str, Any]) -> None:
-    empty = (None, "", "null", "None", [], {})
+    empty: tuple[Any, ...] = (None, "", "null", "None", [], {})
     said = {
         name: value for name, value in args.items()
         if not any(value == one and type(value) is type(one) for one in empty)
