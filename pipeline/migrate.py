@@ -20,10 +20,11 @@ import msgspec
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.log import get
+from tachograph.pipeline.query.place import own_store, served
 from tachograph.pipeline.retention.classes import DEFAULT_DAYS, Retention, retention_from
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.store.catalogue import TABLES
-from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.clickhouse import Connection, new_enough
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.shards import LOCAL, sharded
 from tachograph.pipeline.store.tables_actions import PARTITIONS
@@ -36,8 +37,6 @@ FILL_TIMEOUT_S = 580
 ANSWER_TIMEOUT_S = 600
 _ALL_ACTIONS = re.compile(r"\nFROM tacho\.actions_data\n(?:WHERE (.*)\Z|(?=GROUP BY ))")
 _OF_STORED = re.compile(r"\AALTER TABLE tacho\.\w+ [^\n]*\s+MATERIALIZE INDEX ")
-# Word indexes without experimental settings, and sparse columns that may be NULL.
-OLDEST_SERVER = (26, 3)
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _SHARDED = "TACHO_CLICKHOUSE_SHARDED"
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
@@ -226,16 +225,6 @@ def pieces(statement: str) -> Iterator[str]:
         )
 
 
-def new_enough(version: str) -> None:
-    """Raises ConfigError for a server that cannot have our tables."""
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < OLDEST_SERVER:
-        oldest = ".".join(map(str, OLDEST_SERVER))
-        raise ConfigError(
-            f"ClickHouse {version} is too old for the tables: {oldest} or newer is needed"
-        )
-
-
 def _as_laid_out(connection: Connection, layout: Layout) -> None:
     """Rows that are there do not move: raises ConfigError where tables are laid out otherwise."""
     rows = connection.rows(
@@ -326,6 +315,25 @@ def migrate(cluster: str = "", *, parted: bool = False, show: bool = False) -> N
         for migration in migrations():
             sys.stdout.write(f"-- {migration.name}\n{layout.shown(migration.text)}\n")
         return
-    applied = apply_migrations(Settings.from_env(), layout)
+    settings = Settings.from_env()
+    if not layout.cluster and own_store(settings):
+        sys.stdout.write(f"{_of_own_store(settings)}\n")
+        return
+    applied = apply_migrations(settings, layout)
     told = "\n".join(f"applied {name}" for name in applied)
     sys.stdout.write(f"{told or 'nothing to do'}\n")
+
+
+def _of_own_store(settings: Settings) -> str:
+    """What is to say of the store of this home: whoever serves it makes its tables when it starts,
+    and lets nobody else. Raises ConfigError where that was an older version.
+    """
+    with served(settings) as place, Connection(place, reads_only=True) as connection:
+        done = _applied(connection)
+    missing = [one.name for one in migrations() if one.number not in done]
+    if missing:
+        raise ConfigError(
+            f"the ClickHouse of {settings.home} was started by an older version and lacks"
+            f" {', '.join(missing)}: stop what runs it and start it again, which makes them"
+        )
+    return f"nothing to do: the tables of {settings.home} are made by what serves them"

@@ -13,7 +13,36 @@ from tachograph.pipeline.migrate import Layout, apply
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
+from tests import real_clickhouse
 from tests.hung import BEGAN, SHARED_FOLDER
+from tests.real_clickhouse import RealClickHouse
+
+# What tests know of a server, whichever it is.
+Server = EmbeddedClickHouse | RealClickHouse
+# For fixtures that give each in turn.
+KINDS = real_clickhouse.kinds()
+
+
+@contextmanager
+def served(kind: str, folder: Path) -> Iterator[Server]:
+    """A server of this kind without our database."""
+    if kind == "real":
+        with real_clickhouse.real(folder) as real:
+            yield real
+        return
+    with EmbeddedClickHouse(folder) as embedded:
+        yield embedded
+
+
+@contextmanager
+def laid(kind: str, folder: Path) -> Iterator[Server]:
+    """A server of this kind with all tables and no rows."""
+    if kind == "real":
+        with real_clickhouse.migrated(folder) as real:
+            yield real
+        return
+    with migrated(folder) as embedded:
+        yield embedded
 
 
 @contextmanager
@@ -43,7 +72,23 @@ def run_began() -> datetime:
     return datetime.fromtimestamp((Path(os.environ[SHARED_FOLDER]) / BEGAN).stat().st_mtime, UTC)
 
 
-def writer_of(server: EmbeddedClickHouse) -> ClickHouseSettings:
+def reader_of(server: Server) -> ClickHouseSettings:
+    """How a reader reaches it: the embedded one without a name."""
+    if isinstance(server, RealClickHouse):
+        return server.settings
+    return ClickHouseSettings(url=server.url)
+
+
+def environment(settings: ClickHouseSettings) -> dict[str, str]:
+    """The same for a process that is told by its environment."""
+    return {
+        "CLICKHOUSE_URL": settings.url,
+        "CLICKHOUSE_USER": settings.user,
+        "CLICKHOUSE_PASSWORD": settings.password,
+    }
+
+
+def writer_of(server: Server) -> ClickHouseSettings:
     """How its writer reaches a server."""
     return ClickHouseSettings(
         url=server.url, user=server.writer_user, password=server.writer_password

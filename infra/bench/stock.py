@@ -91,8 +91,9 @@ SETTINGS max_execution_time = 0
 # Empty, and there all the same: what indexes and feeds of the table read.
 _READ = (
     "twin_key", "process_command_line", "approval_decision", "target_resource", "target_url",
-    "target_host", "policy_reason", "error_message", "stored_at", "delegation_chain",
-    "parent_agent_id", "credential_id", "credential_fingerprint", "tool_bytes_out",
+    "target_host", "target_ip", "policy_reason", "error_message", "stored_at",
+    "delegation_chain", "parent_agent_id", "credential_id", "credential_fingerprint",
+    "tool_bytes_out",
     *(one.name for one in INNER),
 )  # fmt: skip
 

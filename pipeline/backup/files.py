@@ -29,7 +29,7 @@ _LEFT_OUT = {table for name in _CLASSES for table in CLASSES[name]}
 ROLL_UPS = frozenset(
     {
         "hours_data", "touches_data", "touched_data", "minutes_data", "denials_data",
-        "delegated_data", "destinations_data", "texts_data",
+        "delegated_data", "destinations_data", "texts_data", "reached_data",
     }
 )  # fmt: skip
 KNOWN = ROLL_UPS | TABLES.keys()

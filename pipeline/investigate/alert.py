@@ -2,6 +2,7 @@
 the agent was, who else is concerned, what to do, and what was not seen.
 """
 
+import re
 import shlex
 from typing import Final
 
@@ -31,6 +32,9 @@ SHOWN_JOURNEYS = 2
 SOUGHT_VALUES = 10
 AROUND_S = 120
 SHOWN_DETAIL_CHARS = 90
+# Members of a JSON object, at its beginning or after others, that say nothing.
+_NOTHING: Final = r'"\w+":\s*(?:null|"(?:null|None)?"|\[\]|\{\})'
+_EMPTY: Final = re.compile(rf"(?<=\{{)(?:{_NOTHING}(?:,\s*|(?=\}})))+|(?:,\s*{_NOTHING})+(?=[,}}])")
 _TOLD: Final = Table(
     "SELECT issued_at, kind, agent_id, if(answer = '', 'none yet', answer) AS answer,"
     " answered_at, reason FROM tacho.directives WHERE alert_id = {id:String}"
@@ -146,10 +150,17 @@ def _line(one: Row) -> Row:
     return one | {
         "clock": clock(one["time"]),
         "kind": "signal" if signal else one["kind"],
-        "detail": "" if signal else one["detail"][:SHOWN_DETAIL_CHARS],
+        "detail": "" if signal else telling(one["detail"])[:SHOWN_DETAIL_CHARS],
         "outcome": one["severity"] if signal else one["outcome"],
         "id": one["id"][:SHORT_ID],
     }
+
+
+def telling(detail: str) -> str:
+    """Arguments without those that are empty: there is room for few, and many tools are given all
+    that they could take.
+    """
+    return _EMPTY.sub("", detail) if detail.startswith("{") else detail
 
 
 def _near(rows: list[Row], evidence: set[str]) -> list[Row]:

@@ -239,13 +239,17 @@ def _operation(tool: str) -> str | None:
     return None
 
 
+# What models write where an argument has no value: they would be one recipient of many agents.
+_NOBODY: Final = frozenset({"", "null", "None"})
+
+
 def _recipients(row: Row, value: Any) -> None:
     texts = _SPLIT.split(value[:MAX_VALUE_CHARS]) if value.__class__ is str else value
     if texts.__class__ is not list:
         return
     known = row.get("recipients") or []
     if known.__class__ is list:
-        more = [one for one in texts if one.__class__ is str and one]
+        more = [one for one in texts if one.__class__ is str and one not in _NOBODY]
         row["recipients"] = [*known, *more][: limits.LIST_ITEMS]
 
 

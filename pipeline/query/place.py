@@ -56,6 +56,15 @@ def served(
         yield ClickHouseSettings(url=engine.url)
 
 
+def own_store(settings: Settings, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a question goes to the store of this home, served by somebody already or not."""
+    env = os.environ if environ is None else environ
+    noted = settings.home / CLICKHOUSE_FILE
+    return "CLICKHOUSE_URL" not in env and (
+        noted.is_file() or (settings.home / "clickhouse").is_dir()
+    )
+
+
 def _listens(url: str) -> bool:
     parts = urlsplit(url)
     try:

@@ -16,7 +16,13 @@ from urllib3.exceptions import HTTPError
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater, TachoError
 from tachograph.pipeline.query.hunts import placeholders
 from tachograph.pipeline.settings import ClickHouseSettings
-from tachograph.pipeline.store.clickhouse import CONNECT_TIMEOUT_S, address, mapped, pool_manager
+from tachograph.pipeline.store.clickhouse import (
+    CONNECT_TIMEOUT_S,
+    address,
+    mapped,
+    pool_manager,
+    unreached,
+)
 
 LIMITS = {
     "readonly": 1,
@@ -67,8 +73,9 @@ class Reader:
                 autogenerate_session_id=False,
             )  # fmt: skip
         except (ClickHouseError, HTTPError, OSError) as error:
+            problem = unreached(error, "it", settings, self._pool)
             self._pool.clear()
-            raise _unreached(settings.url, mapped(error, "it")) from error
+            raise _unreached(settings.url, problem) from error
         own = self._client.server_settings.get("readonly")
         self._settings = LIMITS if own is None or str(own.value) == "0" else {}
 

@@ -26,6 +26,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "delegated_data",
             "destinations_data",
             "texts_data",
+            "reached_data",
         ),
         "signals": ("signals_data",),
         "alerts": ("alerts_data", "incidents_data", "incident_members_data"),

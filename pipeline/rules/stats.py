@@ -1,6 +1,7 @@
 """`tacho rules stats`: what each rule did so far, as a running door tells it."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -20,7 +21,9 @@ from tachograph.pipeline.tls import door_tls
 TIMEOUT_S = 10.0
 _MICROS = 1_000_000
 # A title has what the other columns leave of the width, but so much at least.
-_TITLE_CHARS, _OTHER_CHARS = 20, 60
+_TITLE_CHARS, _OTHER_CHARS = 20, 52
+# Of an id so much, and more where it takes more to tell it from every other.
+_ID_CHARS = 8
 
 
 class RuleStats(msgspec.Struct, kw_only=True):
@@ -118,8 +121,10 @@ def _table(found: Sequence[RuleStats], sink: TextIO) -> None:
     for name in ("matched", "signals", "µs each"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last match", no_wrap=True)
+    ids = told_apart([one.rule_id for one in found])
+    left = console.width - _OTHER_CHARS - max(map(len, ids.values()), default=0)
     for one in found:
-        table.add_row(*_cells(one, max(_TITLE_CHARS, console.width - _OTHER_CHARS)))
+        table.add_row(*_cells(one, ids[one.rule_id], max(_TITLE_CHARS, left)))
     console.print(table)
     mute = sum(one.cannot_fire for one in found)
     asked = max((one.evaluations for one in found), default=0)
@@ -129,8 +134,24 @@ def _table(found: Sequence[RuleStats], sink: TextIO) -> None:
     )
 
 
-def _cells(one: RuleStats, title_chars: int) -> Iterator[str | Text]:
-    yield safe(one.rule_id[:8], 8)
+def told_apart(ids: Iterable[str]) -> dict[str, str]:
+    """Of each id as much of its beginning as no other has."""
+    ordered = sorted(set(ids))
+    shared = [_alike(*pair) for pair in itertools.pairwise(ordered)]
+    return {
+        one: one[: max(_ID_CHARS, before + 1, after + 1)]
+        for one, before, after in zip(ordered, [0, *shared], [*shared, 0], strict=False)
+    }
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many equal characters they begin."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _cells(one: RuleStats, shown_id: str, title_chars: int) -> Iterator[str | Text]:
+    yield safe(shown_id, len(shown_id))
     yield safe(one.title, title_chars)
     for number in (one.matches, one.signals):
         yield f"{number:,.0f}"

@@ -23,6 +23,7 @@ from tachograph.pipeline.store import tables_destinations as dest
 from tachograph.pipeline.store import tables_evidence as evidence
 from tachograph.pipeline.store import tables_incidents as inc
 from tachograph.pipeline.store import tables_questions as ask
+from tachograph.pipeline.store import tables_reached as reach
 from tachograph.pipeline.store import tables_rollups as roll
 from tachograph.pipeline.store import tables_soc as soc
 from tachograph.pipeline.store import tables_texts as text
@@ -41,6 +42,7 @@ TABLES: dict[str, Table] = {
         evidence.LEAVES_LOG, evidence.TREE_HEADS_LOG, evidence.HOLDS_LOG,
         roll.HOURS_DATA, roll.TOUCHED_DATA, roll.MINUTES_DATA, no.DENIALS_DATA,
         given.DELEGATED_DATA, dest.DESTINATIONS_DATA, text.TEXTS_DATA,
+        reach.REACHED_DATA,
     )
 }  # fmt: skip
 VIEWS: dict[str, View] = {
@@ -52,7 +54,7 @@ VIEWS: dict[str, View] = {
         inc.INCIDENTS, inc.INCIDENT_MEMBERS, inc.ENTITY_RISK,
         evidence.LEAVES, evidence.TREE_HEADS, evidence.HOLDS,
         roll.TOUCHES_BY_HOUR, roll.AGENT_MINUTES, no.DENIALS, dest.DESTINATIONS,
-        text.TEXTS_BY_HOUR,
+        text.TEXTS_BY_HOUR, reach.TOUCHES_BY_AGENT,
     )
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.settings import ClickHouseSettings
@@ -65,9 +66,12 @@ _STATEMENT = {
     "max_execution_time": SERVER_TIMEOUT_S,
     **OF_SHARDS,
 }
+# Word indexes without experimental settings, and sparse columns that may be NULL.
+OLDEST_SERVER = (26, 3)
 # A server's text may quote a value, so a log line gets the code alone; only our side's text is
 # kept.
 _KEPT_CHARS = 300
+_VERSION = re.compile(r"\d+(\.\d+)+")
 _OF_SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")
 
 
@@ -90,7 +94,7 @@ def _short(text: str) -> str:
 class Connection:
     """A fresh connection.
 
-    Raises RetryLater when the server cannot be reached, ConfigError for a bad URL.
+    Raises RetryLater when the server cannot be reached, ConfigError for a bad URL or an old server.
     """
 
     def __init__(
@@ -121,8 +125,9 @@ class Connection:
                 autogenerate_session_id=False,
             )
         except (ClickHouseError, HTTPError, OSError) as error:
+            problem = unreached(error, f"ClickHouse at {host}:{port}", settings, self._pool)
             self._pool.clear()
-            raise mapped(error, f"ClickHouse at {host}:{port}") from error
+            raise problem from error
 
     def insert(
         self,
@@ -192,6 +197,47 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def new_enough(version: str) -> None:
+    """Raises ConfigError for a server that cannot have our tables."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST_SERVER:
+        oldest = ".".join(map(str, OLDEST_SERVER))
+        raise ConfigError(
+            f"ClickHouse {version} is too old for the tables: {oldest} or newer is needed"
+        )
+
+
+def unreached(
+    error: Exception, what: str, settings: ClickHouseSettings, pool: PoolManager
+) -> RetryLater | Refused | ConfigError:
+    """Why there is no connection. The client cannot speak to a server of long ago, and what it says
+    then names no version: so the server is asked for its own.
+    """
+    if isinstance(error, ClickHouseError):
+        try:
+            new_enough(_version(settings, pool))
+        except ConfigError as old:
+            return old
+        except (HTTPError, OSError, ValueError):
+            pass
+    return mapped(error, what)
+
+
+def _version(settings: ClickHouseSettings, pool: PoolManager) -> str:
+    """By a request as plain as can be. Raises HTTPError, OSError, ValueError for no answer."""
+    answer = pool.request(
+        "GET",
+        f"{settings.url.rstrip('/')}/?query=SELECT%20version()",
+        headers=make_headers(basic_auth=f"{settings.user}:{settings.password}"),
+        timeout=CONNECT_TIMEOUT_S,
+        retries=False,
+    )
+    found = _VERSION.fullmatch(answer.data.decode("ascii").strip())
+    if not found:
+        raise ValueError("no version")
+    return found[0]
 
 
 def pool_manager(tls: ClientTls, sockets: int) -> PoolManager:

@@ -16,6 +16,7 @@ from tachograph.pipeline import metrics
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.log import get
 from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.store import tables_reached as reached
 from tachograph.pipeline.store import tables_rollups as tables
 from tachograph.pipeline.store import tables_texts as texts
 from tachograph.pipeline.store.clickhouse import Connection
@@ -45,6 +46,7 @@ _MODEST = (
 _SELECTED = {
     tables.NOTED: ((tables.TOUCHED_DATA, tables.touches), (tables.MINUTES_DATA, tables.minutes)),
     texts.NOTED: ((texts.TEXTS_DATA, texts.texts),),
+    reached.NOTED: ((reached.REACHED_DATA, reached.reached),),
 }
 _UTC = "'UTC'"
 

@@ -7,7 +7,6 @@ import pyarrow as pa
 from tachograph.pipeline.store.columns import TIME_TYPE, Column
 from tachograph.pipeline.store.ddl import View
 from tachograph.pipeline.store.tables_delegated import DELEGATED
-from tachograph.pipeline.store.touches import CREDENTIAL, NOT_DONE, TOUCHES
 
 FEW = "LowCardinality(String)"
 
@@ -123,15 +122,7 @@ COUNTED = [
     _time("first_seen", "first of these actions"),
     _time("last_seen", "last of these actions"),
 ]
-_COUNTS = {
-    "actions": "count()",
-    "not_done": "countIf(not_done)",
-    "bytes_out": "sum(bytes_out)",
-    "first_seen": "min(event_time)",
-    "last_seen": "max(event_time)",
-}
-
-# The same of what is counted already, by hour.
+# Of what is counted already, by hour.
 _SUMS = {
     **{name: f"sum(t.{name})" for name in ("actions", "not_done", "bytes_out")},
     "first_seen": "min(t.first_seen)",
@@ -141,8 +132,7 @@ _SUMS = {
 BLAST_RADIUS = View(
     "blast_radius",
     """Everything an agent, a principal or a credential touched, and everyone it delegated to.
-Filter by agent_id, principal_id or credential, and by the agent's keys: partition_key, empty or one
-of those.""",
+Filter by agent_id, principal_id or credential.""",
     [
         TENANT, AGENT, _column("principal_id", "String", "human or workload acted for"),
         _column("credential", "String", "credential used: its id, else its fingerprint"),
@@ -150,20 +140,19 @@ of those.""",
     ],
     f"""FROM
 (
-    SELECT tenant, agent_id, principal_id, {CREDENTIAL} AS credential, partition_key, event_time,
-        {NOT_DONE} AS not_done, ifNull(tool_bytes_out, 0) AS bytes_out, touch
-    FROM tacho.actions
-    ARRAY JOIN {TOUCHES} AS touch
+    SELECT tenant, agent_id, principal_id, credential, partition_key, touched_type, touched,
+        actions, not_done, bytes_out, first_seen, last_seen
+    FROM tacho.touches_by_agent
     UNION ALL
-    SELECT tenant, boss, principal_id, credential, '', event_time, not_done, bytes_out,
-        ('delegated_to', agent_id)
+    SELECT tenant, boss, principal_id, credential, '', 'delegated_to', agent_id,
+        1, not_done, bytes_out, event_time, event_time
     FROM
     (
     {DELEGATED}
     )
-)
-GROUP BY tenant, agent_id, principal_id, credential, partition_key, touch""",  # noqa: S608 - our own text
-    {"touched_type": "touch.1", "touched": "touch.2", **_COUNTS},
+) AS t
+GROUP BY tenant, agent_id, principal_id, credential, partition_key, touched_type, touched""",  # noqa: S608 - our own text
+    _SUMS,
 )  # fmt: skip
 
 WHO_ELSE = View(

@@ -35,7 +35,7 @@ TENANT = column("tenant", FEW, "whose data this is")
 HOUR = column("hour", "DateTime('UTC')", "the hour of the actions [UTC]", "Delta(4), ZSTD(1)")
 ROLLED_TO = _time("rolled_to", "all that was stored until then is counted")
 WHAT = column(
-    "what", FEW, "changed: an action was stored; rolled, texts: all until then are counted"
+    "what", FEW, "changed: an action was stored; rolled, texts, reached: all until then are counted"
 )
 AT = _time("at", "when")
 
@@ -220,10 +220,14 @@ def _rolling(columns: list[Column], said: dict[str, str], join: str, which: str,
 
 
 def either(
-    table: Table, columns: list[Column], others: str, computed: Mapping[str, str] = SEEN
+    table: Table,
+    columns: list[Column],
+    others: str,
+    computed: Mapping[str, str] = SEEN,
+    rolled: str = _ROLLED,
 ) -> str:
     """Where a view takes its rows from: hours that are rolled up from the table, `others` from the
-    actions.
+    actions. `rolled`: which rows of the table count.
     """
     shown = ", ".join(
         f"{computed[one.name]} AS {one.name}" if one.name in computed else one.name
@@ -231,7 +235,7 @@ def either(
     )
     return (
         f"FROM\n(\n    SELECT {shown}\n    FROM tacho.{table.name}\n"  # noqa: S608 - our own text
-        f"    WHERE {_ROLLED}\n    UNION ALL\n    {others}\n)"
+        f"    WHERE {rolled}\n    UNION ALL\n    {others}\n)"
     )
 
 

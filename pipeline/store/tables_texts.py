@@ -25,11 +25,25 @@ CAME = (
 # Millions of texts a day: two have one number about once in three days.
 TEXT = f"bitShiftRight(cityHash64(tenant, {HASH}), 20)"
 _HOUR = "toStartOfHour(event_time)"
-_ROLLED = "concat(toString(toUnixTimestamp({hour})), ' ', toString(toUnixTimestamp64Micro({to})))"
-_KNOWN = (
-    f"rolled IN (SELECT {_ROLLED.format(hour='one.1', to='one.2')}"  # noqa: S608 - our own text
-    f" FROM (SELECT arrayJoin(tupleElement({state(NOTED)}, 1)) AS one))"
-)
+# The hour that `rolled` names [s].
+NAMED_HOUR = "toUInt32(extract(rolled, '^[0-9]+'))"
+
+
+def hour_named(hour: str, rolled_to: str) -> str:
+    """An hour and its roll-up as one name."""
+    return (
+        f"concat(toString(toUnixTimestamp({hour})), ' ',"
+        f" toString(toUnixTimestamp64Micro({rolled_to})))"
+    )
+
+
+def known(noted: str) -> str:
+    """The condition on `rolled` of rows that count."""
+    return (
+        f"rolled IN (SELECT {hour_named('one.1', 'one.2')}"  # noqa: S608 - our own text
+        f" FROM (SELECT arrayJoin(tupleElement({state(noted)}, 1)) AS one))"
+    )
+
 
 _DAY = column("day", "DateTime('UTC')", "the day of the actions [UTC]")
 _TEXT = column(
@@ -68,7 +82,7 @@ _SHOWN = [
     column("partition_key", FEW, "key under which the actions lie"),
 ]
 _OF_ROLLED = {
-    "hour": "toDateTime(toUInt32(extract(rolled, '^[0-9]+')), 'UTC')",
+    "hour": f"toDateTime({NAMED_HOUR}, 'UTC')",
     "agent_id": "extract(who, '(?s)^[0-9A-F]* (.*)')",
     "partition_key": "unhex(extract(who, '^[0-9A-F]*'))",
 }
@@ -85,7 +99,7 @@ def texts(columns: list[Column], which: str, more: dict[str, str]) -> str:
     """The query that rolls up the texts of hours of which `which` is true; `more`: `rolled_to`.
     Copies of a row are merged where they are stored.
     """
-    said = {**_WRITTEN, "rolled": _ROLLED.format(hour=_HOUR, to=more["rolled_to"])}
+    said = {**_WRITTEN, "rolled": hour_named(_HOUR, more["rolled_to"])}
     return _actions(columns, said, which)
 
 
@@ -99,7 +113,7 @@ def _actions(columns: list[Column], said: dict[str, str], which: str) -> str:
 
 def _rolled() -> str:
     chosen = ", ".join(f"{_OF_ROLLED.get(one.name, one.name)} AS {one.name}" for one in _SHOWN)
-    return f"SELECT {chosen}\n    FROM tacho.{TEXTS_DATA.name}\n    WHERE {_KNOWN}"  # noqa: S608
+    return f"SELECT {chosen}\n    FROM tacho.{TEXTS_DATA.name}\n    WHERE {known(NOTED)}"  # noqa: S608
 
 
 TEXTS_BY_HOUR = View(

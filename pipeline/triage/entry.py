@@ -13,6 +13,7 @@ import msgspec
 
 from tachograph.detectors.published import bounded as bounded_state
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.triage.glimpse import Glimpse, glimpse_of, smallest
 from tachograph.pipeline.triage.policy import rank
 from tachograph.schemas.alert import Severity, Signal, SignalGroup, Witness
 from tachograph.schemas.codec import encode
@@ -51,6 +52,7 @@ class Entry(Record, frozen=True, kw_only=True):
     peaks: dict[str, Severity] = {}  # noqa: RUF012 - gravest severity a group ever had
     overflow: Severity | None = None  # gravest severity among the groups left out
     contexts: dict[str, Context] = {}  # noqa: RUF012
+    glimpses: dict[str, Glimpse] = {}  # noqa: RUF012 - of more contexts than are kept whole
     answers: dict[str, CaptureAnswer] = {}  # noqa: RUF012
     directives: list[str] = []  # noqa: RUF012 - ids of what the agents were told
     incident: IncidentLink | None = None
@@ -102,7 +104,7 @@ def _told(entry: Entry) -> tuple[object, ...]:
     """What the alert says beside its groups."""
     link = entry.incident
     incident = (link.incident_id, link.reasons) if link else None
-    return entry.overflow, entry.contexts, entry.answers, incident
+    return entry.overflow, entry.contexts, entry.glimpses, entry.answers, incident
 
 
 def _plain(groups: dict[str, SignalGroup]) -> list[SignalGroup]:
@@ -152,7 +154,14 @@ def _with_context(entry: Entry, context: Context) -> Entry:
     first = context if old is None else min(old, context, key=_context_order)
     contexts = entry.contexts | {key: first}
     kept = _smallest(contexts, MAX_CONTEXTS, _context_order)
-    return msgspec.structs.replace(entry, contexts=kept)
+    return msgspec.structs.replace(entry, contexts=kept, glimpses=_glimpses(entry, key, context))
+
+
+def _glimpses(entry: Entry, key: str, context: Context) -> dict[str, Glimpse]:
+    new, old = glimpse_of(context), entry.glimpses.get(key)
+    if new is None or (old and old.order <= new.order):
+        return entry.glimpses
+    return smallest(entry.glimpses | {key: new})
 
 
 def _context_order(context: Context) -> tuple[datetime, bytes]:

@@ -71,6 +71,14 @@ def alert_of(entry: Entry, policy: Policy) -> Alert | None:
     return _described(entry, policy, view)
 
 
+def judged_by(entry: Entry, policy: Policy) -> dict[str, set[str]]:
+    """The events that the samples of each group rest on, of the groups that the alert speaks of."""
+    return {
+        member.group.group_id: {one for sample in member.group.samples for one in sample.event_ids}
+        for member in _view(entry, policy).shown
+    }
+
+
 def alert_id_of(entry: Entry, policy: Policy) -> str:
     """Id of the entry's alert; it never changes, whatever comes."""
     return plain_id(entry.tenant, policy.name, entry.entity, entry.bucket_start.isoformat())

@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from infra.bench import correlations, fills, mixed
+from infra.bench import analyst, correlations, fills, mixed
 from infra.bench.alone import _flood
 from infra.bench.gauge import Fill, Measured, cpu_s, follow
 from infra.bench.matching import MIXED_RULES, _raw_lines
@@ -167,3 +167,18 @@ def test_a_figure_without_a_limit_stands_without_a_ratio() -> None:
 def test_rates_are_by_the_clock_and_costs_by_the_cpu() -> None:
     found = Measured(*msgspec.json.decode(b"[1000, 2.0, 0.5]"))
     assert (found.per_s, found.core_us) == (500.0, 500.0)
+
+
+def test_a_store_for_analysts_is_made_rolled_up_and_answers_every_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What indexes and feeds of the table read must be among the columns that it is made with."""
+    monkeypatch.setattr(analyst, "ASKED", 1)
+    found = {one.name: one.note for one in analyst.figures(2_000, tmp_path)}
+    assert list(found)[:2] == ["at rest", "rolled up"]
+    assert list(found)[2:] == [asked.name for asked in analyst.QUESTIONS]
+    read = {name: int(re.findall(r"read ([\d,]+) rows", note)[0].replace(",", ""))
+            for name, note in list(found.items())[2:]}  # fmt: skip
+    assert read["blast-radius"] > 0
+    assert read["blast-radius of the busiest principals"] > 0
+    assert not [name for name, note in found.items() if "inf s" in note]

@@ -10,9 +10,9 @@ import pytest
 from infra.grafana.dashboards import DASHBOARDS, HERE, made
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
-from tests.pipeline.world import world, world_writer
+from tests.pipeline.world import world, world_server, world_writer
 
-__all__ = ["world", "world_writer"]
+__all__ = ["world", "world_server", "world_writer"]
 
 PANELS = [(name, panel) for name, one in DASHBOARDS.items() for panel in one.panels]
 

@@ -29,7 +29,7 @@ from tachograph.schemas.records import (
     SharedValue,
 )
 from tests.pipeline.store.samples import Feed
-from tests.warehouse import lay, migrated, run_began, writer_of
+from tests.warehouse import KINDS, Server, laid, lay, migrated, reader_of, run_began, writer_of
 
 TENANT = "acme"
 HELPER, CODER, SHOP, NIGHT = "billing-helper", "release-bot", "shop-assistant", "report-bot"
@@ -230,19 +230,32 @@ def _joined(*alerts: Alert) -> dict[str, list[Record]]:
     return {"agent.incident_members": [*members], "agent.incidents": [*gathering.news().incidents]}
 
 
-@pytest.fixture(scope="module")
-def world_writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
-    """A server that holds the world, as its writer reaches it: what a module adds is its own."""
+@pytest.fixture(scope="module", params=KINDS)
+def world_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server that holds the world: the embedded one, and a real one where there is one."""
     folder = tmp_path_factory.mktemp("world")
+    if request.param == "real":
+        with laid("real", folder) as server:
+            fill(writer_of(server), tmp_path_factory.mktemp("home"))
+            yield server
+        return
     lay("world", _make, folder)
     with EmbeddedClickHouse(folder) as server:
-        yield writer_of(server)
+        yield server
 
 
 @pytest.fixture(scope="module")
-def world(world_writer: ClickHouseSettings) -> ClickHouseSettings:
-    """The same, as a reader reaches it."""
-    return ClickHouseSettings(url=world_writer.url)
+def world_writer(world_server: Server) -> ClickHouseSettings:
+    """The same as its writer reaches it: what a module adds is its own."""
+    return writer_of(world_server)
+
+
+@pytest.fixture(scope="module")
+def world(world_server: Server) -> ClickHouseSettings:
+    """The same as a reader reaches it."""
+    return reader_of(world_server)
 
 
 def _make(folder: Path) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from tachograph.pipeline.settings import ClickHouseSettings
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.clickhouse import Connection
 from tests import warehouse
 
 
-@pytest.fixture(scope="module")
-def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseSettings]:
-    """Settings of the writer of an empty server."""
-    with EmbeddedClickHouse(Path(tmp_path_factory.mktemp("clickhouse"))) as server:
+@pytest.fixture(scope="module", params=warehouse.KINDS)
+def writer(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClickHouseSettings]:
+    """Settings of the writer of an empty server: the embedded one, and a real one if there is."""
+    with warehouse.served(request.param, tmp_path_factory.mktemp("clickhouse")) as server:
         yield warehouse.writer_of(server)
 
 

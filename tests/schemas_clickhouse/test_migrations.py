@@ -3,13 +3,14 @@
 import re
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
 from tachograph.pipeline.migrate import (
@@ -17,14 +18,13 @@ from tachograph.pipeline.migrate import (
     apply,
     apply_migrations,
     migrations,
-    new_enough,
     pieces,
     statements,
 )
 from tachograph.pipeline.query.reader import Reader
-from tachograph.pipeline.settings import ClickHouseSettings, Settings
+from tachograph.pipeline.settings import CLICKHOUSE_FILE, ClickHouseSettings, Settings
 from tachograph.pipeline.store import catalogue
-from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.clickhouse import Connection, new_enough
 from tachograph.pipeline.store.columns import quoted
 from tachograph.pipeline.store.ddl import addition
 from tachograph.pipeline.store.rollups import roll_up
@@ -130,8 +130,9 @@ def test_actions_from_before_the_roll_ups_are_counted_too(course: Course) -> Non
 
 def test_what_was_stored_and_rolled_up_before_their_feeds_is_in_them(empty: Connection) -> None:
     known = migrations()
-    # Who rolls up needs the table of texts too, which has no feed.
+    # Who rolls up needs two tables more, which have no feed.
     apply(empty, Layout(), [*known[:27], known[29]])
+    empty.command(Layout().fill(catalogue.TABLES["reached_data"].create).rstrip(";\n"))
     empty.command(
         "INSERT INTO tacho.actions_data (event_id, tenant, partition_key, event_time,"
         " observed_time, agent_id, parent_agent_id, target_domain)"
@@ -217,6 +218,36 @@ def test_migrate_waits_for_a_server_that_is_not_there_yet() -> None:
     with pytest.raises(RetryLater, match=r"127\.0\.0\.1:9"):
         apply_migrations(nowhere, Layout(), wait_s=3, sleep=naps.append, clock=lambda: next(ticks))
     assert len(naps) >= 2
+
+
+def _migrate(home: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """`tacho migrate` of a home whose store is served there, as `tacho up` notes it."""
+    (home / CLICKHOUSE_FILE).write_text(url, "ascii")
+    monkeypatch.delenv("CLICKHOUSE_URL", raising=False)
+    monkeypatch.setenv("TACHO_HOME", str(home))
+    return CliRunner().invoke(app, ["migrate"])
+
+
+def test_migrate_finds_the_store_that_is_served_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warehouse.migrated(tmp_path / "laid") as server:
+        said = _migrate(tmp_path, server.url, monkeypatch)
+    assert (said.exit_code, said.output[:13]) == (0, "nothing to do")
+
+
+def test_migrate_says_what_an_older_version_that_serves_the_store_lacks(
+    writer: ClickHouseSettings,
+    empty: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = migrations()
+    apply(empty, Layout(), known[:3])
+    said = _migrate(tmp_path, writer.url, monkeypatch)
+    assert isinstance(said.exception, ConfigError)
+    assert f"lacks {known[3].name}, " in str(said.exception)
+    assert "stop what runs it and start it again" in str(said.exception)
 
 
 def test_every_statement_may_be_run_twice() -> None:
@@ -426,3 +457,43 @@ def test_semicolons_in_strings_names_and_comments_do_not_part_statements() -> No
 def test_any_text_in_string_literals_survives_splitting(values: list[str]) -> None:
     written = [f"SELECT {quoted(value)}" for value in values]
     assert list(statements(";\n".join(written))) == written
+
+
+class Ancient(BaseHTTPRequestHandler):
+    """A server of 2018: it answers what it is, and refuses what the client asks first."""
+
+    def do_GET(self) -> None:
+        self._answer(200, b"18.16.1\n")
+
+    def do_POST(self) -> None:
+        self._answer(
+            404, b"Code: 47, e.displayText() = DB::Exception: Unknown identifier: readonly"
+        )
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def ancient() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Ancient) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_too_old_to_be_spoken_to_is_named_with_both_versions(ancient: str) -> None:
+    said = r"ClickHouse 18\.16\.1 is too old for the tables: 26\.3 or newer"
+    with pytest.raises(ConfigError, match=said):
+        apply_migrations(Settings.from_env({"CLICKHOUSE_URL": ancient}), Layout())
+    with pytest.raises(ConfigError, match=said):
+        Reader(ClickHouseSettings(url=ancient))

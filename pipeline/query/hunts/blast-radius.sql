@@ -40,71 +40,45 @@ different = 1
 */
 WITH if({agent:String} != '' OR {principal:String} != '' OR {credential:String} != '', {agent:String},
     (SELECT agent_id FROM tacho.alerts WHERE {tenant:String} IN ('', tenant) ORDER BY risk DESC, alert_id LIMIT 1)) AS sought,
--- All their actions have one of these, and telling copies apart reads whole services otherwise.
+-- Hours that are not rolled up are read from the actions, where telling copies apart reads whole services unless the
+-- keys are named under which they lie. A principal has agents in many: there it would gain nothing.
+opened AS
+(
+    SELECT hour FROM tacho.hours_data GROUP BY hour HAVING maxIf(at, what = 'reached') < maxIf(at, what = 'changed')
+),
 keys AS
 (
-    SELECT partition_key FROM tacho.actions_data WHERE sought != '' AND agent_id = sought
+    SELECT partition_key FROM tacho.actions_data
+    WHERE sought != '' AND agent_id = sought AND toStartOfHour(event_time) IN opened
     UNION ALL
-    SELECT partition_key FROM tacho.actions_data WHERE {principal:String} != '' AND principal_id = {principal:String}
+    SELECT partition_key FROM tacho.actions_data
+    WHERE {credential:String} != '' AND credential_id = {credential:String} AND toStartOfHour(event_time) IN opened
     UNION ALL
-    SELECT partition_key FROM tacho.actions_data WHERE {credential:String} != '' AND credential_id = {credential:String}
+    SELECT partition_key FROM tacho.actions_data
+    WHERE {credential:String} != '' AND credential_fingerprint = {credential:String} AND toStartOfHour(event_time) IN opened
     UNION ALL
-    SELECT partition_key FROM tacho.actions_data WHERE {credential:String} != '' AND credential_fingerprint = {credential:String}
+    SELECT partition_key FROM tacho.reached_data
+    WHERE ({credential:String} = '' OR credential = {credential:String}) AND (sought = '' OR agent_id = sought)
 ),
-done AS
+-- The same as tacho.blast_radius, cheaper: it parts what is counted here by agent, principal and credential, too.
+reached AS
 (
-    SELECT
-        if(sought = '', agent_id, '') AS who, event_time, outcome IN ('failed', 'denied') AS was_not_done, ifNull(tool_bytes_out, 0) AS sent,
-        if(target_domain != '', target_domain, if(target_host != '', target_host, target_ip)) AS host,
-        if(credential_id != '', credential_id, credential_fingerprint) AS credential,
-        tool_name, tool_server, file_path, target_resource, target_account, target_table, target_repo,
-        memory_key, model_name, artifact_name, peer_agent_id, recipients, secret_fingerprints, retrieval_doc_ids
-    FROM tacho.actions
+    SELECT tenant, agent_id, touched_type, touched, actions, not_done, bytes_out, first_seen, last_seen
+    FROM tacho.touches_by_agent
     WHERE ({tenant:String} = '' OR tenant = {tenant:String})
         AND ({principal:String} = '' OR principal_id = {principal:String})
         AND ({credential:String} = '' OR credential = {credential:String})
         AND (sought = '' OR agent_id = sought)
-        AND partition_key IN keys
-),
--- The same as tacho.blast_radius, cheaper: counted by what was touched, and pairs made of that alone. What has
--- many values is counted alone; in a row of one set the columns of all others are empty. Of many agents each is
--- counted by itself: who they are is then gathered of few rows.
-counted AS
-(
-    SELECT
-        multiIf(
-            host != '', [('host', host)],
-            file_path != '', [('file', file_path)],
-            target_resource != '', [('resource', target_resource)],
-            arrayFilter(one -> one.2 != '', arrayConcat(
-                [('tool', tool_name), ('tool_server', tool_server), ('model', model_name), ('credential', credential),
-                    ('agent', peer_agent_id), ('account', target_account), ('table', target_table),
-                    ('repo', target_repo), ('memory', memory_key), ('package', artifact_name)],
-                arrayMap(one -> ('recipient', one), recipients),
-                arrayMap(one -> ('secret', one), secret_fingerprints),
-                arrayMap(one -> ('document', one), retrieval_doc_ids)))) AS touches,
-        count() AS actions,
-        countIf(was_not_done) AS not_done,
-        sum(sent) AS bytes_out,
-        who,
-        min(event_time) AS first_seen,
-        max(event_time) AS last_seen
-    FROM done
-    GROUP BY GROUPING SETS ((who, host), (who, file_path), (who, target_resource),
-        (who, tool_name, tool_server, model_name, credential, peer_agent_id),
-        (who, target_account, target_table, target_repo, memory_key, artifact_name),
-        (who, recipients, secret_fingerprints, retrieval_doc_ids))
+        AND (sought = '' AND {credential:String} = '' OR partition_key IN keys)
 ),
 -- As the view has it, of each action the copy that holds.
 delegated AS
 (
-    SELECT
-        [('delegated_to', held.1)] AS touches, count() AS actions, countIf(held.4) AS not_done, sum(held.5) AS bytes_out,
-        if(sought = '', boss, '') AS who, min(event_time) AS first_seen, max(event_time) AS last_seen
+    SELECT tenant, boss, 'delegated_to', held.1, 1, held.4, held.5, event_time, event_time
     FROM
     (
         SELECT
-            boss, event_time,
+            tenant, boss, event_time,
             argMax((agent_id, principal_id, credential, not_done, bytes_out, is_twin), row_version) AS held
         FROM tacho.delegated_data FINAL
         WHERE ({tenant:String} = '' OR tenant = {tenant:String}) AND (sought = '' OR boss = sought)
@@ -114,20 +88,43 @@ delegated AS
         AND boss != held.1
         AND ({principal:String} = '' OR held.2 = {principal:String})
         AND ({credential:String} = '' OR held.3 = {credential:String})
-    GROUP BY boss, held.1
+),
+counted AS
+(
+    SELECT
+        r.touched_type, r.touched, sum(r.actions) AS actions, sum(r.not_done) AS not_done, sum(r.bytes_out) AS bytes_out,
+        min(r.first_seen) AS first_seen, max(r.last_seen) AS last_seen
+    FROM (SELECT * FROM reached UNION ALL SELECT * FROM delegated) AS r
+    GROUP BY r.touched_type, r.touched
+),
+-- Once a question, as one value: whose they are is then gathered for these few alone.
+(
+    SELECT groupArrayArray(arrayMap(one -> (touched_type, one.2, toUInt64(-one.1), one.3, one.4, one.5, one.6, different), most))
+    FROM
+    (
+        SELECT touched_type, count() AS different,
+            groupArraySorted({each:UInt32})((-toInt64(actions), touched, not_done, bytes_out, first_seen, last_seen)) AS most
+        FROM counted
+        GROUP BY touched_type
+    )
+) AS shown,
+whose AS
+(
+    SELECT r.touched_type, r.touched, groupUniqArray(5)(r.agent_id) AS agents
+    FROM (SELECT * FROM reached UNION ALL SELECT * FROM delegated) AS r
+    WHERE sought = '' AND (r.touched_type, r.touched) IN (SELECT (one.1, one.2) FROM (SELECT arrayJoin(shown) AS one))
+    GROUP BY r.touched_type, r.touched
 )
 SELECT
-    touch.1 AS touched_type,
-    touch.2 AS touched,
-    sum(c.actions) AS actions,
-    sum(c.not_done) AS not_done,
-    sum(c.bytes_out) AS bytes_out,
-    if(sought != '', [sought], groupUniqArrayIf(5)(c.who, sought = '')) AS agents,
-    min(c.first_seen) AS first_seen,
-    max(c.last_seen) AS last_seen,
-    count() OVER (PARTITION BY touch.1) AS different
-FROM (SELECT * FROM counted UNION ALL SELECT * FROM delegated) AS c
-ARRAY JOIN arrayFilter(one -> one.2 != '', touches) AS touch
-GROUP BY touch
+    one.1 AS touched_type,
+    one.2 AS touched,
+    one.3 AS actions,
+    one.4 AS not_done,
+    one.5 AS bytes_out,
+    if(sought != '', [sought], w.agents) AS agents,
+    one.6 AS first_seen,
+    one.7 AS last_seen,
+    one.8 AS different
+FROM (SELECT arrayJoin(shown) AS one) AS o
+LEFT JOIN whose AS w ON w.touched_type = one.1 AND w.touched = one.2
 ORDER BY touched_type, actions DESC, touched
-LIMIT {each:UInt32} BY touched_type

@@ -2,6 +2,7 @@
 
 import hashlib
 import stat
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.verbs import app
+from tests.warehouse import KINDS, Server, environment, reader_of, served, writer_of
 
 # What people look at, and what the evidence rests on: all columns, in a fixed order.
 SHOWN = (
@@ -33,31 +35,32 @@ def _all(reader: Reader, name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def backup(world: ClickHouseSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("backup") / "monday"
-    told = CliRunner().invoke(
-        app, ["backup", str(folder), "--all"], env={"CLICKHOUSE_URL": world.url}
-    )
+    told = CliRunner().invoke(app, ["backup", str(folder), "--all"], env=environment(world))
     assert told.exit_code == 0, told.output
     return folder
 
 
+@pytest.fixture(params=KINDS)
+def fresh(request: pytest.FixtureRequest, world_server: Server, tmp_path: Path) -> Iterator[Server]:
+    """A server to restore into. The real one is one."""
+    if request.param == "real" and not isinstance(world_server, EmbeddedClickHouse):
+        pytest.skip("what is backed up is on it")
+    with served(request.param, tmp_path / "clickhouse") as server:
+        yield server
+
+
 def test_a_restored_server_shows_the_same_alerts_words_and_evidence_once(
-    world: ClickHouseSettings, backup: Path, tmp_path: Path
+    world: ClickHouseSettings, backup: Path, fresh: Server
 ) -> None:
-    with EmbeddedClickHouse(tmp_path / "clickhouse") as fresh:
-        env = {
-            "CLICKHOUSE_URL": fresh.url,
-            "CLICKHOUSE_USER": fresh.writer_user,
-            "CLICKHOUSE_PASSWORD": fresh.writer_password,
-        }
-        for _ in range(2):
-            told = CliRunner().invoke(app, ["restore", str(backup)], env=env)
-            assert told.exit_code == 0, told.output
-        with Reader(world) as old, Reader(ClickHouseSettings(url=fresh.url)) as new:
-            for name in SHOWN:
-                before = _all(old, name)
-                assert _all(new, name) == before, name
-            assert len(_all(new, "tacho.alerts")) == 2
-            assert len(_all(new, "tacho.actions")) == len(_all(old, "tacho.actions")) > 40
+    for _ in range(2):
+        told = CliRunner().invoke(app, ["restore", str(backup)], env=environment(writer_of(fresh)))
+        assert told.exit_code == 0, told.output
+    with Reader(world) as old, Reader(reader_of(fresh)) as new:
+        for name in SHOWN:
+            before = _all(old, name)
+            assert _all(new, name) == before, name
+        assert len(_all(new, "tacho.alerts")) == 2
+        assert len(_all(new, "tacho.actions")) == len(_all(old, "tacho.actions")) > 40
 
 
 def test_a_backup_with_a_changed_file_is_refused_before_anything_is_put_back(

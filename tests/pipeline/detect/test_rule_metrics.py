@@ -7,6 +7,8 @@ from io import StringIO
 from threading import Thread
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from tachograph.detectors.plan import Plan
@@ -15,7 +17,7 @@ from tachograph.pipeline.detect.judges import ActionJudge
 from tachograph.pipeline.detect.rule_metrics import AGE_EVERY_S, TELL_EVERY_S, RuleMetrics
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.metrics import exposition
-from tachograph.pipeline.rules.stats import run_stats, stats_of
+from tachograph.pipeline.rules.stats import run_stats, stats_of, told_apart
 from tachograph.schemas import batch
 from tests.detectors.made import frame, rules
 
@@ -141,6 +143,30 @@ def test_a_door_is_asked_and_its_answer_shown_in_order() -> None:
     assert [line.split()[0] for line in lines] == ["often", "quiet"]
     assert "01-01 00:01" in lines[0]
     assert "cannot fire" in lines[1]
+
+
+@given(st.sets(st.text("ab-", max_size=14), min_size=1, max_size=12))
+def test_of_ids_so_much_is_shown_that_no_two_look_alike(ids: set[str]) -> None:
+    shown = told_apart(ids)
+    assert set(shown) == ids
+    for one in ids:
+        assert one.startswith(shown[one])
+        assert len(shown[one]) >= min(8, len(one))
+        # Who reads a beginning knows which it is: the whole of another may be a beginning of it.
+        others = {other for other in ids if other != one and other.startswith(shown[one])}
+        assert not others or shown[one] == one
+    assert len(set(shown.values())) == len(ids)
+
+
+def test_rules_whose_ids_begin_alike_are_told_apart_in_the_table() -> None:
+    stage = Stage(text_of("same-beginning-one"), text_of("same-beginning-two"))
+    stage.see(0, "shell", 60)
+    stage.tell()
+    sink = StringIO()
+    with answering(exposition()) as url:
+        run_stats(url, None, by="title", as_json=False, sink=sink)
+    words = {line.split()[0] for line in sink.getvalue().splitlines() if line.strip()}
+    assert {"same-beginning-o", "same-beginning-t"} <= words
 
 
 def test_a_door_that_does_not_answer_or_refuses_is_an_error_that_names_it() -> None:

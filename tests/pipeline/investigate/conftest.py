@@ -8,9 +8,10 @@ from typer.testing import CliRunner, Result
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.verbs import app
-from tests.pipeline.world import world, world_writer
+from tests.pipeline.world import world, world_server, world_writer
+from tests.warehouse import environment
 
-__all__ = ["reader", "tacho", "world", "world_writer"]
+__all__ = ["reader", "tacho", "world", "world_server", "world_writer"]
 
 Tacho = Callable[..., Result]
 
@@ -27,7 +28,7 @@ def tacho(world: ClickHouseSettings) -> Tacho:
     """`tacho …` over the world."""
 
     def run(*words: str) -> Result:
-        environment = {"CLICKHOUSE_URL": world.url, "COLUMNS": "140"}
-        return CliRunner().invoke(app, list(words), env=environment)
+        asked = {**environment(world), "COLUMNS": "140"}
+        return CliRunner().invoke(app, list(words), env=asked)
 
     return run

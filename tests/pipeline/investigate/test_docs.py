@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tachograph.pipeline.store import tables_questions as rules
-from tachograph.pipeline.triage import gathering, joining, membership
+from tachograph.pipeline.triage import gathering, glimpse, joining, membership
 from tachograph.pipeline.verbs import app
 from tests.transcripts import ROOT, missing_links
 
@@ -32,7 +32,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert joining.GAP_US == 3_600_000_000
     assert "not more than an hour lies between them" in flat
     assert f"in more than {joining.USUAL_HOURS} different hours" in flat
-    assert f"(longer than {membership.MIN_TEXT_CHARS} characters)" in flat
+    assert f"(longer than {glimpse.MIN_TEXT_CHARS} characters)" in flat
+    assert f"at most {glimpse.MAX_GLIMPSES} contexts of its agents" in flat
+    assert f"and {membership.MAX_OF_A_KIND} values of a kind" in flat
     assert f"It holds {gathering.MAX_MEMBERS:,} alerts a partition" in flat
     assert f"from a precision of {rules.KEEP_FROM} it is kept" in flat
     assert f"below {rules.RETIRE_BELOW}, once ten are judged" in flat

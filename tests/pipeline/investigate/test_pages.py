@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.investigate import agent, ask, incident
-from tachograph.pipeline.investigate.alert import timeline
+from tachograph.pipeline.investigate.alert import telling, timeline
 from tachograph.pipeline.investigate.command import page_of
 from tachograph.pipeline.investigate.page import Facts, Grid, Lines, Page, Talk
 from tachograph.pipeline.investigate.usual import sparkline
@@ -58,6 +60,24 @@ def test_its_timeline_marks_the_evidence_among_what_stood_around_it(alert: Page)
     assert {ids[at] for at in block.marked} == evidence
     assert plain_id("ask")[:12] in ids
     assert [row[0] for row in block.rows] == sorted(row[0] for row in block.rows)
+
+
+_VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, "", "null", "None", [], {}, 0, False, "a", ["b"], 'say "x": "",']
+)
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), _VALUES, max_size=8))
+def test_of_arguments_those_are_shown_that_say_something(args: dict[str, Any]) -> None:
+    empty: tuple[Any, ...] = (None, "", "null", "None", [], {})
+    said = {
+        name: value for name, value in args.items()
+        if not any(value == one and type(value) is type(one) for one in empty)
+    }  # fmt: skip
+    for indent in (None, 1):
+        text = json.dumps(args, indent=indent).replace("\n ", " ").replace("\n", "")
+        assert json.loads(telling(text.replace("{ ", "{"))) == said
+    assert telling(f"echo {json.dumps(args)}") == f"echo {json.dumps(args)}"
 
 
 def test_its_timeline_shows_no_session_of_that_name_of_another_tenant(reader: Reader) -> None:

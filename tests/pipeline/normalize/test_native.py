@@ -254,6 +254,9 @@ def test_arguments_tell_command_file_url_and_recipients(rows: Rows) -> None:
     )
     invited = derived("add_event", attendees=["d@x.example"], collaborator="eve")
     assert invited["recipients"] == ["d@x.example", "eve"]
+    # An argument without a value names nobody.
+    alone = derived("send", to="a@x.example", cc="null", bcc=["None", "null", ""])
+    assert (alone["recipients"], alone["recipient_count"]) == (["a@x.example"], 1)
     kept = only(rows(action(tool_args={"command": "ls"}, process_command_line="mine")))
     assert kept["process_command_line"] == "mine"
 

@@ -18,6 +18,7 @@ from tachograph.pipeline.query.reader import LIMITS, Reader
 from tachograph.pipeline.settings import CLICKHOUSE_FILE, ClickHouseSettings, Settings
 from tachograph.pipeline.standins import clickhouse
 from tachograph.pipeline.verbs import app
+from tests.warehouse import environment
 
 Query = Callable[..., Result]
 
@@ -25,8 +26,8 @@ Query = Callable[..., Result]
 @pytest.fixture
 def query(world: ClickHouseSettings) -> Query:
     def run(*words: str, stdin: str | None = None) -> Result:
-        environment = {"CLICKHOUSE_URL": world.url, "COLUMNS": "120"}
-        return CliRunner().invoke(app, ["query", *words], env=environment, input=stdin)
+        asked = {**environment(world), "COLUMNS": "120"}
+        return CliRunner().invoke(app, ["query", *words], env=asked, input=stdin)
 
     return run
 

@@ -7,6 +7,7 @@ from tachograph.pipeline.query.hunts import hunts
 from tachograph.pipeline.settings import ClickHouseSettings
 from tachograph.pipeline.verbs import app
 from tests.transcripts import ROOT, Transcript, missing_links, says, transcripts
+from tests.warehouse import environment
 
 PAGE = ROOT / "docs" / "hunting.md"
 
@@ -17,8 +18,8 @@ def test_a_command_says_what_the_page_shows(
 ) -> None:
     tacho, *words = transcript.command.replace('"', "").split()
     assert tacho == "tacho"
-    environment = {"CLICKHOUSE_URL": world.url, "COLUMNS": "100"}
-    says(CliRunner().invoke(app, words, env=environment).output, transcript.output)
+    asked = {**environment(world), "COLUMNS": "100"}
+    says(CliRunner().invoke(app, words, env=asked).output, transcript.output)
 
 
 def test_the_page_names_every_hunt() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,8 @@ from tachograph.pipeline.query.hunts import (
 )
 from tachograph.pipeline.query.reader import Reader
 from tachograph.pipeline.settings import ClickHouseSettings
+from tachograph.pipeline.store.clickhouse import Connection
+from tachograph.pipeline.store.rollups import roll_up
 
 HUNTS = list(hunts().values())
 # The world is as old as the test: whether it is night there, nobody knows.
@@ -101,6 +104,28 @@ def test_a_blast_radius_is_all_that_its_view_knows(reader: Reader, whose: str) -
         )
         assert agents == [set(row.pop("agents")) for row in told]
         assert rows == told
+
+
+def test_a_blast_radius_is_the_same_before_some_and_all_hours_are_rolled_up(
+    reader: Reader, world_writer: ClickHouseSettings
+) -> None:
+    hunt = found("blast-radius")
+    defaults = {one.name: one.default for one in hunt.parameters}
+    asked = (
+        {"agent": "billing-helper"}, {"agent": "report-bot"}, {"principal": "dana@acme.example"},
+        {"credential": "key-billing"}, {"agent": "shop-assistant", "credential": "key-billing"},
+    )  # fmt: skip
+
+    def told() -> list[list[dict[str, Any]]]:
+        answers = [reader.rows(hunt.sql, defaults | given) for given in asked]
+        return [[row | {"agents": sorted(row["agents"])} for row in rows] for rows in answers]
+
+    before = told()
+    assert all(before)
+    with Connection(world_writer) as connection:
+        for share in ((0, 2), (1, 2)):
+            assert roll_up(connection, settled_s=0, share=share) > 0
+            assert told() == before
 
 
 def test_what_a_blast_radius_does_not_show_is_counted(reader: Reader) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tachograph.pipeline.settings import ClickHouseSettings
 from tests.transcripts import ROOT
 from tests.waiting import WAIT_S
+from tests.warehouse import environment
 
 NOTEBOOK = ROOT / "docs" / "examples" / "investigation.ipynb"
 
@@ -27,7 +28,7 @@ def test_every_cell_of_the_notebook_runs_against_the_embedded_server(
     script.write_text("\n\n".join(cells("code")), "utf-8")
     ran = subprocess.run(
         [sys.executable, str(script)],
-        env={**os.environ, "CLICKHOUSE_URL": world.url, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, **environment(world), "PYTHONIOENCODING": "utf-8"},
         capture_output=True, text=True, check=False, timeout=WAIT_S,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2_000:]

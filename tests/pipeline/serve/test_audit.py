@@ -16,12 +16,12 @@ from tachograph.pipeline.store.records import Origin
 from tachograph.pipeline.store.sink import Sink
 from tachograph.schemas import codec
 from tachograph.schemas.records import Access
-from tests.pipeline.world import ALERT, ATTACK, TENANT, world, world_writer
+from tests.pipeline.world import ALERT, ATTACK, TENANT, world, world_server, world_writer
 from tests.waiting import eventually
 
 from .conftest import OpenDoor, limits, open_door, records
 
-__all__ = ["world", "world_writer"]
+__all__ = ["world", "world_server", "world_writer"]
 
 ADMIN, VIEWER, ROBOT = (f"a-token-of-{who}-0123456789" for who in ("amy", "vic", "robot"))
 

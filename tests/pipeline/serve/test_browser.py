@@ -20,12 +20,12 @@ from tachograph.pipeline.store.sink import Sink
 from tachograph.schemas import codec
 from tachograph.schemas.records import Disposition
 from tests.pipeline.forward import alerts
-from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_writer
+from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_server, world_writer
 from tests.waiting import WAIT_S
 
 from .conftest import OpenDoor, open_door
 
-__all__ = ["world", "world_writer"]
+__all__ = ["world", "world_server", "world_writer"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")

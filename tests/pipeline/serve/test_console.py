@@ -25,12 +25,12 @@ from tachograph.schemas import codec
 from tachograph.schemas.identity import plain_id
 from tachograph.schemas.records import Disposition
 from tests.pipeline.forward import alerts
-from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_writer
+from tests.pipeline.world import ALERT, ATTACK, HELPER, TENANT, world, world_server, world_writer
 from tests.waiting import eventually
 
 from .conftest import OpenDoor, limits, open_door, records, wait_for_feed
 
-__all__ = ["world", "world_writer"]
+__all__ = ["world", "world_server", "world_writer"]
 
 TOKENS = {
     "ann": "a-token-of-ann-0123456789",

@@ -22,12 +22,12 @@ from tachograph.pipeline.serve.oidc_options import OidcOptions
 from tachograph.pipeline.serve.tokens import Caller
 from tachograph.pipeline.settings import KafkaSettings, Settings
 from tachograph.pipeline.standins.broker import MockBroker
-from tests.pipeline.world import TENANT, world, world_writer
+from tests.pipeline.world import TENANT, world, world_server, world_writer
 from tests.waiting import WAIT_S
 
 from .conftest import OpenDoor, open_door
 
-__all__ = ["world", "world_writer"]
+__all__ = ["world", "world_server", "world_writer"]
 
 # The provider runs in this process, and speaks to libraries newer than itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:authlib.*")

@@ -9,17 +9,18 @@ import clickhouse_connect
 import pytest
 
 from tachograph.pipeline.settings import KafkaSettings, Settings
-from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.store.sink import Sink
-from tests.warehouse import migrated, writer_of
+from tests.warehouse import KINDS, Server, laid, reader_of, writer_of
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHouse]:
-    """A migrated server."""
-    with migrated(tmp_path_factory.mktemp("clickhouse")) as found:
+@pytest.fixture(scope="module", params=KINDS)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A migrated server: the embedded one, and a real one where there is one."""
+    with laid(request.param, tmp_path_factory.mktemp("clickhouse")) as found:
         yield found
 
 
@@ -30,7 +31,7 @@ def tenant() -> str:
 
 
 @pytest.fixture
-def settings(server: EmbeddedClickHouse, tmp_path: Path, tenant: str) -> Settings:
+def settings(server: Server, tmp_path: Path, tenant: str) -> Settings:
     """Settings with a broker that is not there: for tests that need none."""
     return Settings(
         kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
@@ -49,10 +50,12 @@ def sink(settings: Settings) -> Iterator[Sink]:
 
 
 @pytest.fixture
-def ask(server: EmbeddedClickHouse) -> Iterator[Ask]:
-    """Questions as an analyst puts them: anonymous, plain SELECTs."""
-    url = server.url.removeprefix("http://")
-    host, port = url.split(":")
-    client = clickhouse_connect.get_client(host=host, port=int(port))
+def ask(server: Server) -> Iterator[Ask]:
+    """Questions as an analyst puts them: plain SELECTs, without a name where that is enough."""
+    reader = reader_of(server)
+    host, port = reader.url.removeprefix("http://").split(":")
+    client = clickhouse_connect.get_client(
+        host=host, port=int(port), username=reader.user, password=reader.password
+    )
     yield lambda query: [tuple(row) for row in client.query(query).result_rows]
     client.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
+from tachograph.pipeline.store import tables_reached as by_agent
 from tachograph.pipeline.store import tables_rollups as tables
 from tachograph.pipeline.store import tables_texts as texts
 from tachograph.pipeline.store.clickhouse import Connection
@@ -48,7 +49,8 @@ def told(ask: Ask, tenant: str) -> list[Row]:
         " sum(ifNull(tool_bytes_out, 0)), min(event_time), max(event_time), uniqExact(session_id),"
         " argMin(tool_name, (event_time, event_id)) FROM tacho.actions"
         " ARRAY JOIN arrayFilter(one -> one.2 != '', arrayConcat([('tool', tool_name),"
-        " ('file', file_path), ('model', model_name), ('host', target_domain)],"
+        " ('file', file_path), ('model', model_name), ('host', target_domain),"
+        " ('credential', credential_id)],"
         " arrayMap(one -> ('recipient', one), recipients))) AS touch"
         f" WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
     )
@@ -87,16 +89,17 @@ def denied_told(ask: Ask, tenant: str) -> list[Row]:
 
 def delegated(ask: Ask, tenant: str) -> list[Row]:
     return ask(
-        "SELECT agent_id, principal_id, touched, actions, not_done, bytes_out, first_seen,"
-        f" last_seen FROM tacho.blast_radius WHERE tenant = '{tenant}'"
+        "SELECT agent_id, principal_id, credential, touched, actions, not_done, bytes_out,"
+        f" first_seen, last_seen FROM tacho.blast_radius WHERE tenant = '{tenant}'"
         " AND touched_type = 'delegated_to' ORDER BY ALL"
     )
 
 
 def delegated_told(ask: Ask, tenant: str) -> list[Row]:
     return ask(
-        "SELECT boss, principal_id, agent_id, count(), countIf(outcome IN ('failed', 'denied')),"
-        " sum(ifNull(tool_bytes_out, 0)), min(event_time), max(event_time) FROM tacho.actions"
+        "SELECT boss, principal_id, credential_id, agent_id, count(),"
+        " countIf(outcome IN ('failed', 'denied')), sum(ifNull(tool_bytes_out, 0)),"
+        " min(event_time), max(event_time) FROM tacho.actions"
         " ARRAY JOIN arrayDistinct(arrayPushBack(delegation_chain, parent_agent_id)) AS boss"
         f" WHERE tenant = '{tenant}' AND boss NOT IN ('', agent_id) GROUP BY ALL ORDER BY ALL"
     )
@@ -134,7 +137,28 @@ def came_told(ask: Ask, tenant: str) -> list[Row]:
     )
 
 
+def reached(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT agent_id, principal_id, credential, partition_key, touched_type, touched,"
+        " actions, not_done, bytes_out, first_seen, last_seen FROM tacho.blast_radius"
+        f" WHERE tenant = '{tenant}' AND touched_type != 'delegated_to' ORDER BY ALL"
+    )
+
+
+def reached_told(ask: Ask, tenant: str) -> list[Row]:
+    return ask(
+        "SELECT agent_id, principal_id, credential_id, partition_key, touch.1, touch.2, count(),"
+        " countIf(outcome IN ('failed', 'denied')), sum(ifNull(tool_bytes_out, 0)),"
+        " min(event_time), max(event_time) FROM tacho.actions"
+        " ARRAY JOIN arrayFilter(one -> one.2 != '', arrayConcat([('tool', tool_name),"
+        " ('file', file_path), ('host', target_domain), ('credential', credential_id)],"
+        " arrayMap(one -> ('recipient', one), recipients))) AS touch"
+        f" WHERE tenant = '{tenant}' GROUP BY ALL ORDER BY ALL"
+    )
+
+
 def agree(ask: Ask, tenant: str) -> None:
+    assert reached(ask, tenant) == reached_told(ask, tenant)
     assert came(ask, tenant) == came_told(ask, tenant)
     assert delegated(ask, tenant) == delegated_told(ask, tenant)
     assert begun(ask, tenant) == begun_told(ask, tenant)
@@ -162,6 +186,7 @@ _ACTIONS = st.lists(
             "recipients": [AGENTS[number % 3]] * (number % 3),
             "tool_result_hash": f"text-{number % 3}" if number % 4 else None,
             "tool_result_bytes": tokens and tokens * 10,
+            "principal_id": f"user-{number % 2}", "credential_id": f"key-{sent}" if sent else None,
         },
         st.integers(0, 9), st.integers(0, 5), st.integers(0, 2), st.integers(0, 2),
         st.sampled_from(["succeeded", "failed", "denied"]),
@@ -219,6 +244,20 @@ def test_an_hour_that_is_rolled_up_is_read_from_the_roll_up_alone(
     )
     assert [row[3] for row in touched(ask, tenant)] == [row[3] for row in before] + [7]
     assert roll_up(connection, settled_s=0) == 0
+
+
+def test_what_an_agent_reached_is_read_from_its_roll_up_alone_where_there_is_one(
+    sink: Sink, ask: Ask, connection: Connection, tenant: str
+) -> None:
+    fields = {"principal_id": "user-1", "credential_id": "key-1", "tool_name": "mail"}
+    sink.store(Feed(tenant).batch([action(tenant, "a", **fields)]))
+    roll_up(connection, settled_s=0)
+    before = reached(ask, tenant)
+    connection.command(
+        f"ALTER TABLE tacho.actions_data DELETE WHERE tenant = '{tenant}'"
+        " SETTINGS mutations_sync = 2"
+    )
+    assert reached(ask, tenant) == before != []
 
 
 def test_an_hour_in_which_something_was_just_stored_is_not_rolled_up_yet(
@@ -298,6 +337,7 @@ def test_a_question_asks_once_which_hours_are_rolled_up(ask: Ask) -> None:
     for view in (tables.TOUCHES_BY_HOUR, tables.AGENT_MINUTES):
         assert view.source.count(tables.STATE) == 2
     assert texts.TEXTS_BY_HOUR.source.count(tables.state(texts.NOTED)) == 2
+    assert by_agent.TOUCHES_BY_AGENT.source.count(tables.state(by_agent.NOTED)) == 2
 
 
 class Refusing:
