@@ -16,6 +16,8 @@ from hypothesis.internal.conjecture import providers
 # much, tried on code that was broken on purpose, and each run asks something else. Where a test
 # asks little, it asks half, and never fewer than these.
 EXAMPLES = "TACHO_TEST_EXAMPLES"
+# How often the oracles of correlations ask, where somebody says so (detectors/correlation/play.py).
+OF_ORACLES = "TACHO_EXAMPLES"
 USUAL_EXAMPLES = 100
 LITTLE_EXAMPLES = 20
 FEWEST_EXAMPLES = 10
@@ -29,7 +31,7 @@ def in_ci() -> bool:
 
 def asks_all() -> bool:
     """Whether tests ask as often as they say."""
-    return os.environ.get(EXAMPLES) == "all"
+    return os.environ.get(EXAMPLES) == "all" or OF_ORACLES in os.environ
 
 
 def usual_examples() -> int:
@@ -64,7 +66,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _ask_fewer(items: list[pytest.Item]) -> None:
     """What the profile says holds for tests without a number of their own."""
-    usual = settings.default.max_examples
+    usual = settings().max_examples
     for test in {getattr(item, "function", None) for item in items}:
         asked = getattr(test, _ASKED, None) if is_hypothesis_test(test) else None
         if asked is not None and asked.max_examples != usual:

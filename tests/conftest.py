@@ -24,8 +24,8 @@ from infra.kafka.shared import shared_broker, stop_shared_broker
 from tests import alone, compiled, hung
 from tests.hung import BEGAN, SHARED_FOLDER
 
-# In CI each run asks the same, so that none fails by chance. Who works here asks something else each
-# time. No test asserts a time: a busy machine would fail it.
+# In CI each run asks the same, so that none fails by chance. Who works here asks something else
+# each time. No test asserts a time: a busy machine would fail it.
 if alone.in_ci():
     settings.register_profile("ci", settings.get_profile("ci"), max_examples=alone.usual_examples())
     settings.load_profile("ci")

@@ -30,7 +30,7 @@ def test_whoever_counts_counts_from_nothing(time: str) -> None:
 def test_a_run_asks_a_third_or_half_of_what_a_test_asks_by_its_own_number(
     own: int | None, here: int | None
 ) -> None:
-    usual = settings.default.max_examples
+    usual = settings().max_examples
 
     @settings(max_examples=own or usual)
     @given(st.none())
@@ -42,15 +42,21 @@ def test_a_run_asks_a_third_or_half_of_what_a_test_asks_by_its_own_number(
     assert asked.max_examples == (here or usual)
 
 
-@pytest.mark.parametrize(("said", "asked"), [("all", 400), ("", 133)])
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [({}, 133), ({alone.EXAMPLES: "all"}, 400), ({alone.OF_ORACLES: "2000"}, 400)],
+)
 def test_all_is_asked_where_it_is_wanted(
-    said: str, asked: int, monkeypatch: pytest.MonkeyPatch
+    said: dict[str, str], asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @settings(max_examples=400)
     @given(st.none())
     def asks(nothing: None) -> None: ...
 
-    monkeypatch.setenv(alone.EXAMPLES, said)
+    for name in (alone.EXAMPLES, alone.OF_ORACLES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
     item = SimpleNamespace(function=asks)
     alone.pytest_collection_finish(cast("pytest.Session", SimpleNamespace(items=[item])))
     found: Any = getattr(asks, alone._ASKED)
