@@ -39,7 +39,8 @@ run: $(STAMP)  ## Replay real agent sessions and watch alerts appear; FOR=60 sto
 # Hundreds of tests start a stage: each would compile all of ours again where bytecode is not kept.
 .PHONY: test
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(STAMP)  ## All tests, four at a time; what is skipped is listed with its reason. ARGS="-k name" narrows, SEED=7 reorders
+test: export TACHO_TEST_EXAMPLES := $(EXAMPLES)
+test: $(STAMP)  ## All tests, four at a time; what is skipped is listed with its reason. ARGS="-k name" narrows, SEED=7 reorders, EXAMPLES=all asks more
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --randomly-seed=$(or $(SEED),1) $(ARGS)
 
 .PHONY: check

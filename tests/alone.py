@@ -4,6 +4,7 @@ Which tests share a process is an accident of a run with several: whoever sees t
 day, and passes when it is tried again.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -11,8 +12,13 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 from hypothesis.internal.conjecture import providers
 
-# Of what a test asks by its own number, CI asks a third, as of all others; where that is little, it
-# asks half, and never fewer than these.
+# Set to "all", every test asks as often as it says, in CI as elsewhere. Else a third: it says as
+# much, tried on code that was broken on purpose, and each run asks something else. Where a test
+# asks little, it asks half, and never fewer than these.
+EXAMPLES = "TACHO_TEST_EXAMPLES"
+# How often the oracles of correlations ask, where somebody says so (detectors/correlation/play.py).
+OF_ORACLES = "TACHO_EXAMPLES"
+USUAL_EXAMPLES = 100
 LITTLE_EXAMPLES = 20
 FEWEST_EXAMPLES = 10
 _ASKED = "_hypothesis_internal_use_settings"
@@ -21,6 +27,16 @@ _ASKED = "_hypothesis_internal_use_settings"
 def in_ci() -> bool:
     """Whether every run is to ask the same."""
     return settings.get_current_profile_name() == "ci"
+
+
+def asks_all() -> bool:
+    """Whether tests ask as often as they say."""
+    return os.environ.get(EXAMPLES) == "all" or OF_ORACLES in os.environ
+
+
+def usual_examples() -> int:
+    """How often a test asks that says no number of its own."""
+    return USUAL_EXAMPLES if asks_all() else USUAL_EXAMPLES // 3
 
 
 @pytest.fixture(autouse=True)
@@ -41,22 +57,25 @@ def _forget(metric: Any) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """In CI Hypothesis asks the same in every run."""
-    if in_ci():
+    """Tests ask fewer questions than they say; in CI the same in every run."""
+    if not asks_all():
         _ask_fewer(session.items)
+    if in_ci():
         _same_constants()
 
 
 def _ask_fewer(items: list[pytest.Item]) -> None:
     """What the profile says holds for tests without a number of their own."""
-    usual = settings.get_profile("ci").max_examples
+    usual = settings().max_examples
     for test in {getattr(item, "function", None) for item in items}:
         asked = getattr(test, _ASKED, None) if is_hypothesis_test(test) else None
         if asked is not None and asked.max_examples != usual:
-            own = asked.max_examples
-            half = min(own // 2, LITTLE_EXAMPLES)
-            fewer = max(own // 3, half, min(own, FEWEST_EXAMPLES))
-            setattr(test, _ASKED, settings(asked, max_examples=fewer))
+            setattr(test, _ASKED, settings(asked, max_examples=fewer(asked.max_examples)))
+
+
+def fewer(own: int) -> int:
+    """Of as many as a test says."""
+    return max(own // 3, min(own // 2, LITTLE_EXAMPLES), min(own, FEWEST_EXAMPLES))
 
 
 def _same_constants() -> None:

@@ -24,14 +24,13 @@ from infra.kafka.shared import shared_broker, stop_shared_broker
 from tests import alone, compiled, hung
 from tests.hung import BEGAN, SHARED_FOLDER
 
-# In CI each run asks the same, so that none fails by chance: a third says as much, tried on code
-# that was broken on purpose. Who works here asks something else each time, and all of it.
-if settings.get_current_profile_name() == "ci":
-    settings.register_profile("ci", settings.get_profile("ci"), max_examples=33)
+# In CI each run asks the same, so that none fails by chance. Who works here asks something else
+# each time. No test asserts a time: a busy machine would fail it.
+if alone.in_ci():
+    settings.register_profile("ci", settings.get_profile("ci"), max_examples=alone.usual_examples())
     settings.load_profile("ci")
 else:
-    # No test asserts a time, as in CI: a busy machine would fail it.
-    settings.register_profile("here", deadline=None)
+    settings.register_profile("here", deadline=None, max_examples=alone.usual_examples())
     settings.load_profile("here")
 
 ROOT = Path(__file__).resolve().parents[1]

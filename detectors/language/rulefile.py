@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,10 @@ __all__ = [
 ]
 
 
+# What asks about rules reads their files several times over. Those that are remembered are small
+# and as many as a few packs have.
+_REMEMBERED: Final = 512
+_REMEMBERED_CHARS: Final = 16_384
 # As deep as an item of a map in a list of a selection lies.
 _DEPTH: Final = 3
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -78,9 +83,10 @@ def read(path: Path) -> list[Document]:
 
 
 def parse(text: str, file: str) -> list[Document]:
-    """The documents of a text. Raises Unreadable."""
+    """The documents of a text; nobody may change what is in them. Raises Unreadable."""
     try:
-        return list(_documents(text, file))
+        small = len(text) <= _REMEMBERED_CHARS
+        return list(_remembered(text, file) if small else _documents(text, file))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise Unreadable(Problem(file, line, f"no valid YAML: {error.problem}")) from error
@@ -92,6 +98,11 @@ def parse(text: str, file: str) -> list[Document]:
         raise Unreadable(Problem(file, 0, str(error))) from error
     except RecursionError as error:
         raise Unreadable(Problem(file, 0, "nested too deeply")) from error
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(text: str, file: str) -> tuple[Document, ...]:
+    return tuple(_documents(text, file))
 
 
 def _documents(text: str, file: str) -> Iterator[Document]:

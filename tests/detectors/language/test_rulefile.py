@@ -1,5 +1,7 @@
 """Rule files as YAML: what is written once and used again, and texts that look like dates."""
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from tachograph.detectors.language.documents import Unreadable
 from tachograph.detectors.language.rulefile import parse
+from tachograph.detectors.language.rulefile import read as read_file
+from tachograph.detectors.language.ruleset import BUILTIN, build, documents_of
 
 KEYS = st.sampled_from("abcd")
 MAPS = st.dictionaries(KEYS, st.integers(0, 9), max_size=4)
@@ -63,3 +67,21 @@ def test_a_date_is_the_text_that_it_is() -> None:
         "a": "2026-01-02",
         "b": "2026-01-02T03:04:05Z",
     }
+
+
+def test_a_file_that_is_read_again_says_the_same_until_it_is_changed(tmp_path: Path) -> None:
+    file = tmp_path / "rule.yml"
+    file.write_text("title: one")
+    first = read_file(file)
+    first.clear()
+    assert [document.data for document in read_file(file)] == [{"title": "one"}]
+    file.write_text("title: two")
+    assert [document.data for document in read_file(file)] == [{"title": "two"}]
+
+
+def test_to_compile_rules_changes_nothing_in_their_documents() -> None:
+    """They are remembered: who reads them next must see what stands in the file."""
+    documents, _ = documents_of([BUILTIN])
+    before = copy.deepcopy(documents)
+    build(documents)
+    assert documents == before
