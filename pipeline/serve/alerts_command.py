@@ -69,8 +69,11 @@ def _rank(severity: str) -> int:
 def _show(alert: dict[str, Any], *, as_json: bool) -> None:
     import msgspec
 
+    from tachograph.pipeline.plain_json import written_to
+
     if as_json:
-        sys.stdout.write(msgspec.json.encode(alert).decode() + "\n")
+        line = written_to(sys.stdout.buffer)(msgspec.json.encode(alert))
+        sys.stdout.write(line.decode() + "\n")
     else:
         sys.stdout.write(_line(alert) + "\n")
     sys.stdout.flush()

@@ -71,7 +71,6 @@ def servers(options: Options) -> Iterator[Servers]:
     door_port = settings.door_port if options.door_port is None else options.door_port
     need_free(settings.door_host, door_port, "--door-port")
     home = settings.home.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     changes = {"TACHO_DOOR_PORT": str(door_port)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone(home))
