@@ -32,12 +32,13 @@ _OF_AGENT = (
 )  # fmt: skip
 _OF_SESSION = (
     "principal_id", "goals", "memory", "approvals", "delegation_chain", "open_calls", "usage",
-    "delegates",
+    "delegates", "other",
 )  # fmt: skip
 PARTS = (*_OF_AGENT, *_OF_SESSION)
 # What is left out first where a snapshot is too large.
-_LEAST = ("memory", "tools", "last_actions", "goals", "policies", "credentials", "approvals",
-          "model", "open_calls", "delegates", "delegation_chain", "usage", "missing")  # fmt: skip
+_LEAST = ("other", "memory", "tools", "last_actions", "goals", "policies", "credentials",
+          "approvals", "model", "open_calls", "delegates", "delegation_chain", "usage",
+          "missing")  # fmt: skip
 
 
 def bounded(state: StateSnapshot, max_bytes: int = MAX_SNAPSHOT_BYTES) -> StateSnapshot:

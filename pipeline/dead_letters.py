@@ -1,7 +1,7 @@
 """Dead letters: what could not be used, kept with its bytes, within a limit a source.
 
 Above the limit a source's letters lose their bytes (the hash stays), the loss is counted and said
-on agent.health, and every other source goes on as before.
+on agent.health, where it becomes an alert, and every other source goes on as before.
 """
 
 from collections import OrderedDict
@@ -10,16 +10,19 @@ from typing import Final
 import msgspec
 
 from tachograph.pipeline import metrics
-from tachograph.pipeline.clock import SECOND_US, Clock, system_us
+from tachograph.pipeline.clock import SECOND_US, Clock, system_us, to_datetime
 from tachograph.pipeline.errors import Refused
+from tachograph.pipeline.health import FLOOD, HEALTH_TOPIC, MAX_SOURCE_CHARS, record_key
+from tachograph.pipeline.health import HEADERS as HEALTH_HEADERS
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
 from tachograph.schemas import codec
 from tachograph.schemas.contracts import RECORD_HEADER, VERSION_HEADER
-from tachograph.schemas.records import DeadLetter
+from tachograph.schemas.records import DeadLetter, Health
 
 log = get("dead_letters")
 TOPIC: Final = "agent.dead_letters"
+DEFAULT_TENANT: Final = "default"
 HEADERS: Final = {RECORD_HEADER: b"dead_letter", VERSION_HEADER: b"1"}
 # Letters with their bytes that one source may have in a minute, and the bytes of those.
 LETTERS_A_MINUTE: Final = 600
@@ -28,6 +31,9 @@ SOURCES: Final = 10_000
 # Base64 makes 4 of 3; the topic takes 8 MiB a record.
 RECORD_BYTES: Final = 8_000_000
 MINUTE_US: Final = 60 * SECOND_US
+# A source above its limit is told once in so long, and of so many sources.
+TELL_EVERY_US: Final = 10 * MINUTE_US
+TOLD_SOURCES: Final = 100
 
 
 class _Minute(msgspec.Struct):
@@ -48,10 +54,12 @@ class Quota:
     ) -> None:
         self._clock, self._letters, self._bytes = clock, letters, size_bytes
         self._minutes: OrderedDict[str, _Minute] = OrderedDict()
+        self._told: set[tuple[str, str]] = set()
+        self._told_us = 0
 
     def admits(self, letter: DeadLetter) -> bool:
         """Whether this letter keeps its bytes."""
-        source = letter.source or letter.topic
+        source = _source(letter)
         now_us = self._clock()
         minute = self._minutes.get(source)
         if minute is None or now_us - minute.start_us >= MINUTE_US:
@@ -62,6 +70,32 @@ class Quota:
         minute.letters += 1
         minute.size_bytes += letter.size_bytes
         return minute.letters <= self._letters and minute.size_bytes <= self._bytes
+
+    def news(self, letter: DeadLetter) -> Health | None:
+        """What is to be said of a source whose letter was not admitted, where it was not said just
+        now. The same in every process, so that two that see one source say one thing.
+        """
+        now_us, who = self._clock(), (letter.tenant or DEFAULT_TENANT, _source(letter))
+        since_us = now_us - now_us % TELL_EVERY_US
+        if since_us != self._told_us:
+            self._told_us = since_us
+            self._told.clear()
+        if who in self._told or len(self._told) >= TOLD_SOURCES:
+            return None
+        self._told.add(who)
+        return Health(
+            component=FLOOD + who[1],
+            tenant=who[0],
+            status="degraded",
+            at=to_datetime(now_us),
+            watermark=to_datetime(since_us),
+            detail=f"more than {self._letters} records or {self._bytes} bytes a minute that cannot"
+            " be used: of some only the hash is kept",
+        )
+
+
+def _source(letter: DeadLetter) -> str:
+    return (letter.source or letter.topic)[:MAX_SOURCE_CHARS]
 
 
 class DeadLetters:
@@ -78,6 +112,7 @@ class DeadLetters:
         """Queue one letter. Raises RetryLater; never Refused for its size."""
         metrics.DEAD_LETTERS.labels(self._stage, letter.reason).inc()
         if not self._quota.admits(letter):
+            self._tell(letter)
             letter = self._bare(letter)
         value = codec.encode(letter)
         if len(value) > RECORD_BYTES:
@@ -92,6 +127,13 @@ class DeadLetters:
             if letter.original is None:
                 raise
             self._writer.send(TOPIC, codec.encode(self._bare(letter)), key=key, headers=HEADERS)
+
+    def _tell(self, letter: DeadLetter) -> None:
+        news = self._quota.news(letter)
+        if news is not None:
+            self._writer.send(
+                HEALTH_TOPIC, codec.encode(news), key=record_key(news), headers=HEALTH_HEADERS
+            )
 
     def _bare(self, letter: DeadLetter) -> DeadLetter:
         if letter.original is not None:

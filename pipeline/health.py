@@ -24,6 +24,8 @@ MAX_SOURCE_CHARS = 200
 OTHER_SOURCES = "(other)"
 # Among the drops of a door: posts that it sent away because the pipeline is behind.
 TURNED_AWAY = "turned_away"
+# What a stage says of a source that is above its limit of dead letters; decided by that stage.
+FLOOD = "flood:"
 HEADERS = {RECORD_HEADER: b"health", VERSION_HEADER: b"1"}
 # A beat that cannot be delivered soon is worth nothing; none may pile up.
 _OVERRIDES = {"delivery.timeout.ms": 20_000, "queue.buffering.max.messages": 1_000}

@@ -1,8 +1,9 @@
 """`tacho replay`: put dead letters back on their topic after a fix.
 
 Reads agent.dead_letters from its start to where it ended when the command began, and sends the
-original bytes with their headers again. An action that was accepted meanwhile is known by its id
-and changes nothing.
+original bytes with their headers again, and with where they first lay: what is put back a second
+time keeps its ids and changes nothing, and what is refused again is one letter to the next replay,
+not two.
 """
 
 import time
@@ -17,6 +18,7 @@ from tachograph.pipeline.errors import RetryLater
 from tachograph.pipeline.kafka.reader import SILENT, mapped
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.log import get
+from tachograph.pipeline.replayed import REPLAYED, first_place
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import codec, contracts
 from tachograph.schemas.records import DeadLetter
@@ -24,7 +26,8 @@ from tachograph.schemas.records import DeadLetter
 log = get("replay")
 CALL_TIMEOUT_S: Final = 30.0
 READ_RECORDS: Final = 500
-REPLAYED_HEADER: Final = "tacho-replayed"
+# Places of letters that are told apart; beyond so many one may be put back twice, to no effect.
+KNOWN_PLACES: Final = 1_000_000
 WRITER_OVERRIDES: Final = {"message.max.bytes": 8_388_608}
 
 
@@ -59,10 +62,11 @@ class Outcome(msgspec.Struct):
 def run_replay(settings: Settings, choice: Choice, *, dry_run: bool) -> Outcome:
     """Put the chosen letters back; with `dry_run` only count. Raises RetryLater, Refused."""
     outcome = Outcome()
+    known: set[int] = set()
     raw = {name for name, topic in contracts.topics().items() if topic.raw and name != TOPIC}
     writer = None if dry_run else Writer(settings, overrides=WRITER_OVERRIDES)
     for letter in _letters(settings, outcome):
-        if not choice.takes(letter):
+        if not choice.takes(letter) or _again(letter, known):
             continue
         if letter.original is None:
             outcome.without_bytes += 1
@@ -82,9 +86,23 @@ def run_replay(settings: Settings, choice: Choice, *, dry_run: bool) -> Outcome:
     return outcome
 
 
+def _again(letter: DeadLetter, known: set[int]) -> bool:
+    """Whether it is of something that this replay met already: an earlier replay put it back, and
+    it was refused again.
+    """
+    if letter.stage != "normalize":
+        return False
+    place = hash((letter.topic, first_place(letter)))
+    if place in known:
+        return True
+    if len(known) < KNOWN_PLACES:
+        known.add(place)
+    return False
+
+
 def _send(writer: Writer, letter: DeadLetter, original: bytes) -> None:
     headers = {name: value.encode() for name, value in letter.headers.items()}
-    headers[REPLAYED_HEADER] = letter.sha256.encode()
+    headers[REPLAYED] = first_place(letter).encode()
     # The same partition, so that a place's order and its agent's partition stay what they were.
     partition = letter.partition if letter.partition >= 0 else None
     writer.send(letter.topic, original, partition=partition, headers=headers)

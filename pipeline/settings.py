@@ -61,6 +61,8 @@ class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 # In TACHO_HOME while `tacho up` runs on the stand-in: where its broker listens.
 BROKER_FILE = "broker.address"
+# In TACHO_HOME while `tacho up` runs: where its door listens.
+DOOR_FILE = "door.address"
 # In TACHO_HOME while an embedded ClickHouse serves what is in it: where it listens.
 CLICKHOUSE_FILE = "clickhouse.address"
 
@@ -105,6 +107,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             beside = {"KAFKA_BOOTSTRAP_SERVERS": found, STANDIN_BROKER: "1"}
             return cls.from_env({**env, **beside})
         return cls.from_env(env)
+
+
+def door_beside_up(environ: Mapping[str, str] | None = None) -> str:
+    """The door of the `tacho up` that runs on the same TACHO_HOME, else the one that a stage with
+    this environment would open.
+    """
+    settings = Settings.from_env(environ)
+    place = settings.home / DOOR_FILE
+    if place.is_file():
+        return place.read_text("ascii").strip()
+    return f"http://127.0.0.1:{settings.door_port}"
 
 
 def secret_of(env: Mapping[str, str], name: str) -> str | None:

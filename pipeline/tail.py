@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.kafka.reader import SILENT, headers_of, mapped
+from tachograph.pipeline.plain_json import written_to
 from tachograph.pipeline.settings import Settings
 from tachograph.schemas import batch, contracts
 from tachograph.schemas.contracts import RECORD_HEADER
@@ -117,6 +118,13 @@ def messages(
         consumer.close()
 
 
+def _check_record(topic: str, record: str | None) -> None:
+    contract = contracts.topics().get(topic)
+    known = [one.record for one in contract.records] if contract else []
+    if record and known and record not in known:
+        raise ConfigError(f"--record {record}: {topic} carries {', '.join(known)}")
+
+
 def tail(
     settings: Settings,
     topic: str,
@@ -128,7 +136,9 @@ def tail(
     out: BinaryIO | None = None,
 ) -> int:
     """Write matching records as JSON lines; the number written. Raises ConfigError, RetryLater."""
+    _check_record(topic, filters.record)
     sink = out or sys.stdout.buffer
+    shown = written_to(sink)
     written = 0
     for message in messages(settings, topic, from_start=from_start, follow=follow):
         try:
@@ -136,7 +146,7 @@ def tail(
         except (pl.exceptions.PolarsError, OSError) as error:
             found = [{"_offset": message.offset(), "_error": str(error)}]
         for row in filter(filters.keeps, found):
-            sink.write(msgspec.json.encode(row) + b"\n")
+            sink.write(shown(msgspec.json.encode(row)) + b"\n")
             written += 1
             if limit is not None and written >= limit:
                 sink.flush()

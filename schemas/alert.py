@@ -146,6 +146,10 @@ class StateSnapshot(Record, frozen=True, kw_only=True):
     completeness: Annotated[int, doc("share of the parts that were present", "percent")] = 0
     missing: Annotated[list[str], doc("parts that were not known, and why")] = []
     delegates: Annotated[list[str], doc("agents that this one called or started")] = []
+    other: Annotated[
+        dict[str, str],
+        doc("what the agent published beyond these fields; JSON where it is no text"),
+    ] = {}
 
 
 class RuleHit(Record, frozen=True, kw_only=True):

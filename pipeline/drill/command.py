@@ -39,8 +39,11 @@ def drill(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="a JSON object a drill")] = False,
     url: Annotated[
-        str, typer.Option(envvar="TACHO_DOOR_URL", help="the door to send to")
-    ] = "http://127.0.0.1:4318",
+        Optional[str],  # noqa: UP045 - typer reads the annotation
+        typer.Option(
+            envvar="TACHO_DOOR_URL", help="the door to send to; else that of `tacho up` (4318)"
+        ),
+    ] = None,
 ) -> None:
     """Send a harmless attack through the door, and see that it is an alert in time; exit 1 if not.
 
@@ -53,12 +56,12 @@ def drill(
     from tachograph.pipeline.kafka.writer import Writer
     from tachograph.pipeline.rules.loading import Sources, find_anywhere
     from tachograph.pipeline.serve.alerts_command import TOKEN_VARIABLE
-    from tachograph.pipeline.settings import Settings
+    from tachograph.pipeline.settings import Settings, door_beside_up
 
     sources = Sources(paths=rules or [], reference=reference or []).beside(rule)
     chosen, known = find_anywhere(sources, rule)
     settings = Settings.beside_up()
-    door = Door(url, os.environ.get(TOKEN_VARIABLE))
+    door = Door(url or door_beside_up(), os.environ.get(TOKEN_VARIABLE))
     writer = Writer(settings)
     missed = 0
     try:

@@ -5,7 +5,8 @@ where most of what a reporter sees went at once. Nobody else writes those. It ca
 that it is counted from (last seen, last progress) as its watermark, so what follows from it, the
 signal group for triage, follows from the record alone. A drill, `drill:<rule>`, is decided by
 `tacho drill`; here it is only read: each that was missed stays so, and the next one that goes well
-makes it history, not undone.
+makes it history, not undone. So is a flood, `flood:<source>`: the stage that sees it says so, and
+it is over when nobody has said so for a while.
 """
 
 import threading
@@ -17,11 +18,11 @@ from typing import Literal
 import msgspec
 
 from tachograph.pipeline.clock import SECOND_US, Clock, system_us, to_datetime, to_us
-from tachograph.pipeline.health import TURNED_AWAY
+from tachograph.pipeline.health import FLOOD, TURNED_AWAY
 from tachograph.schemas.records import Health
 
 SOURCE, SOURCES, STAGE, DRILL = "source:", "sources:", "stage:", "drill:"
-SUBJECTS = (SOURCE, SOURCES, STAGE, DRILL)
+SUBJECTS = (SOURCE, SOURCES, STAGE, DRILL, FLOOD)
 PIPELINE = "pipeline"
 
 # A source that was seen in so many beats is expected to go on.
@@ -32,6 +33,8 @@ MIN_SILENCE_S = 60
 # So many sources, and more than half of those of one reporter, are silent for one reason.
 TOGETHER = 8
 STALL_S = 60
+# Twice as long as a stage waits before it says again that a source is above its limit.
+FLOOD_OVER_S = 1_200
 # A pause of the monitor's own (a suspended machine) is nobody's silence.
 BLIND_S = 30
 MAX_SUBJECTS = 10_000
@@ -164,7 +167,7 @@ class Monitor:
         before = self._unwell.get(key)
         if health.status == "ok":
             self._unwell.pop(key, None)
-            return before is not None and not health.component.startswith(DRILL)
+            return before is not None and not health.component.startswith((DRILL, FLOOD))
         self._unwell[key] = health
         return before is None or before.watermark != health.watermark
 
@@ -238,6 +241,8 @@ class Monitor:
             since = to_us(decision.watermark or decision.at)
             if component.startswith(DRILL):
                 well = False
+            elif component.startswith(FLOOD):
+                well = now_us - to_us(decision.at) >= FLOOD_OVER_S * SECOND_US
             elif component.startswith(SOURCES):
                 well = self._speak((tenant, component.removeprefix(SOURCES)), to_us(decision.at))
             elif component.startswith(SOURCE):

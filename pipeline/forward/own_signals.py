@@ -74,7 +74,21 @@ _MISSED = _Rule(
     " stage.",
     _UNDETECTED,
 )
-_RULES = {"source": _SILENT, "sources": _ALL_SILENT, "stage": _STALLED, "drill": _MISSED}
+_FLOOD = _Rule(
+    "tacho.dead_letter_flood",
+    "A source sends more that cannot be used than is kept",
+    "medium",
+    "`tacho tail agent.dead_letters` shows what is wrong with it. A producer that was changed is"
+    " mended, and what was kept put back (`tacho replay`); one that does it on purpose hides what"
+    " else it does: of that only hashes are left.",
+)
+_RULES = {
+    "source": _SILENT,
+    "sources": _ALL_SILENT,
+    "stage": _STALLED,
+    "drill": _MISSED,
+    "flood": _FLOOD,
+}
 RULE_IDS = frozenset(rule.rule_id for rule in _RULES.values())
 
 

@@ -297,7 +297,7 @@ class Normalizer:
 
     def _event_ids(self, columns: Columns, part: Part, origins: list[Origin]) -> list[str]:
         producers = [
-            producer or f"{origins[record].place}/{index}"
+            producer or origins[record].place_of(index)
             for producer, record, index in zip(
                 part.producers, part.record.tolist(), part.index.tolist(), strict=True
             )

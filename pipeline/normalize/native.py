@@ -15,6 +15,7 @@ import msgspec
 from tachograph.pipeline.normalize import envelopes, limits
 from tachograph.pipeline.normalize.faults import UNREADABLE, check_utf8, unreadable
 from tachograph.pipeline.normalize.raw import BadInput, Decoded, Fault, Item, Row
+from tachograph.pipeline.normalize.rows import json_text
 from tachograph.schemas.alert import StateSnapshot
 from tachograph.schemas.batch import COLUMNS
 
@@ -34,6 +35,7 @@ _decode = msgspec.json.Decoder().decode
 _lines = msgspec.json.Decoder().decode_lines
 _canonical = msgspec.json.Encoder(order="sorted").encode
 _snapshot = msgspec.json.Decoder(StateSnapshot).decode
+_SNAPSHOT_FIELDS: Final = frozenset(StateSnapshot.__struct_fields__)
 _NO_ACTION: Final = (
     "an action has a kind and an event_time, and no format that is known recognises this object:"
     " `tacho map list` has them, a mapping file of your own adds one"
@@ -76,10 +78,27 @@ def snapshot(value: bytes) -> Decoded:
     for index, line in enumerate(lines if lines and lines[0][-1:] == b"}" else [value]):
         try:
             check_utf8(line)
-            decoded.snapshots.append(_snapshot(line))
+            decoded.snapshots.append(_with_other(_snapshot(line), line))
         except (BadInput, *UNREADABLE) as error:
             decoded.faults.append(Fault(index, unreadable(line, error), line))
     return decoded
+
+
+def _with_other(told: StateSnapshot, line: bytes) -> StateSnapshot:
+    """The snapshot with what is no field of one, which an agent may publish too. Raises BadInput,
+    and what encoding raises.
+    """
+    more = {name: value for name, value in _decode(line).items() if name not in _SNAPSHOT_FIELDS}
+    if not more:
+        return told
+    if len(more) + len(told.other) > limits.ATTRIBUTES:
+        raise BadInput("too_many", f"a snapshot may have {limits.ATTRIBUTES} fields of its own")
+    texts = {
+        name[: limits.ATTRIBUTE_NAME_BYTES]: value if isinstance(value, str) else json_text(value)
+        for name, value in more.items()
+        if value is not None
+    }
+    return msgspec.structs.replace(told, other={**texts, **told.other})
 
 
 def items_of(value: bytes) -> tuple[list[tuple[int, Any]], list[Fault]]:

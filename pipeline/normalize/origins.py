@@ -4,6 +4,7 @@ import msgspec
 
 from tachograph.pipeline.normalize.assurance import Sender
 from tachograph.pipeline.normalize.raw import RawRecord
+from tachograph.pipeline.replayed import item_of, place_of
 
 
 class Origin(msgspec.Struct, gc=False):
@@ -17,9 +18,16 @@ class Origin(msgspec.Struct, gc=False):
     lone: bool = False  # the record holds exactly one item
 
     @property
-    def place(self) -> str:
-        """Where the record is in the log."""
-        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
+    def replayed(self) -> str | None:
+        """Where the record first lay, if it was put back."""
+        return place_of(self.record.headers) if self.record.headers else None
+
+    def place_of(self, index: int) -> str:
+        """Where an item of the record first lay in the log."""
+        record, first = self.record, self.replayed
+        if first is not None:
+            return f"{record.topic}/{item_of(first, index)}"
+        return f"{record.topic}/{record.partition}/{record.offset}/{index}"
 
     @property
     def sender(self) -> Sender:

@@ -327,7 +327,7 @@ def stats(
         Optional[str],  # noqa: UP045 - typer reads the annotation
         typer.Option(
             envvar="TACHO_DOOR_URL",
-            help="the door; else http://127.0.0.1:4318 (TACHO_DOOR_PORT)",
+            help="the door; else that of `tacho up` (4318)",
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="order: signals, matches, time or title")] = "signals",
@@ -340,9 +340,9 @@ def stats(
     """
     from tachograph.pipeline.errors import ConfigError
     from tachograph.pipeline.rules.stats import ORDERS, run_stats
-    from tachograph.pipeline.settings import Settings
+    from tachograph.pipeline.settings import door_beside_up
 
-    door = url or f"http://127.0.0.1:{Settings.from_env().door_port}"
+    door = url or door_beside_up()
     if by not in ORDERS:
         raise ConfigError(f"--by {by}: one of {', '.join(ORDERS)}")
     token = os.environ.get("TACHO_DOOR_TOKEN")

@@ -1,6 +1,7 @@
 """`tacho scan`: the engine of the stream on files."""
 
 import contextlib
+import errno
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ FORMATS = ("auto", "actions", "otlp", "raw")
 RULE_SUFFIXES = (".yml", ".yaml")
 OUTPUTS = ("ndjson", "table")
 MAX_DETAIL_CHARS = 200
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,12 +100,30 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{path} is no file")
 
 
+def _opened(out: Path) -> BinaryIO:
+    try:
+        return out.open("wb")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _written(out: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise ConfigError(f"cannot write {out or 'the findings'}: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def _output(options: Options) -> Iterator[Output]:
-    with contextlib.ExitStack() as stack:
+    """Where findings go. Raises ConfigError where they cannot be: no exit code of a gate."""
+    with _written(options.out), contextlib.ExitStack() as stack:
         sink: BinaryIO = sys.stdout.buffer
         if options.out is not None:
-            sink = stack.enter_context(options.out.open("wb"))
+            sink = stack.enter_context(_opened(options.out))
         made: Output = Ndjson(sink) if options.format_out == "ndjson" else TableOutput(sink)
         yield made
         made.close()

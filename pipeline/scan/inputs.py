@@ -6,12 +6,12 @@ import codecs
 import gzip
 import io
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 import msgspec
-import zstandard
 
 from tachograph.pipeline.errors import ConfigError
 from tachograph.pipeline.normalize import envelopes
@@ -66,6 +66,17 @@ class _Gzip(gzip.GzipFile):
         self._beneath.close()
 
 
+class _Zstd(io.BufferedReader):
+    """Says when the file is cut off, which a plain reader takes for its end."""
+
+    def __init__(self, beneath: BinaryIO) -> None:
+        import pyarrow as pa
+
+        packed = pa.PythonFile(beneath, mode="r")
+        super().__init__(cast("io.RawIOBase", pa.CompressedInputStream(packed, "zstd")))
+        self.fileobj = beneath
+
+
 def opened(path: Path) -> BinaryIO:
     """The file's content, unpacked as it is read. Raises ConfigError."""
     try:
@@ -76,8 +87,7 @@ def opened(path: Path) -> BinaryIO:
     if head.startswith(GZIP_MAGIC):
         return cast("BinaryIO", _Gzip(stream))
     if head == ZSTD_MAGIC:
-        unpacked = zstandard.ZstdDecompressor().stream_reader(stream)
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", unpacked)))
+        return cast("BinaryIO", _Zstd(stream))
     return stream
 
 
@@ -135,7 +145,7 @@ def chunks(path: Path) -> Iterator[Chunk]:
                 position = _position(stream)
                 yield Chunk(first, held, oversized, position, ends)
                 first, held, size, oversized, ends = number, [], 0, [], []
-    except (OSError, EOFError, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be unpacked: {error}") from error
     finally:
         if path != STDIN:

@@ -5,6 +5,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from tachograph.pipeline.plain_json import written_to
 from tachograph.pipeline.scan.findings import Finding
 
 TABLE_ROWS_MAX = 1_000
@@ -35,15 +36,15 @@ class Ndjson:
     takes_lines = True
 
     def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
+        self._sink, self._shown = sink, written_to(sink)
 
     def write(self, finding: Finding) -> None:
         """See Output."""
-        self._sink.write(msgspec.json.encode(finding) + b"\n")
+        self._sink.write(self._shown(msgspec.json.encode(finding)) + b"\n")
 
     def write_lines(self, lines: bytes) -> None:
         """See Output."""
-        self._sink.write(lines)
+        self._sink.write(self._shown(lines))
 
     def close(self) -> None:
         """See Output."""

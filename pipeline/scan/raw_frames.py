@@ -261,7 +261,7 @@ def _only_texts(name: str, values: Sequence[Any]) -> pl.Series | None:
     """The values as texts, if nothing else is among them."""
     try:
         return pl.Series(name, values, pl.String)
-    except TypeError:
+    except (TypeError, OverflowError):  # a whole number too large for any column
         return None
 
 

@@ -27,7 +27,7 @@ _JSON_TEXT: Final = frozenset({
     "input_messages", "output_messages", "model_settings", "memory_value", "content_text",
 })  # fmt: skip
 _check_ack: Final = msgspec.json.Decoder(DirectiveAck).decode
-_TEXT_MAPS: Final = ("memory", "tools", "policies", "model", "credentials")
+_TEXT_MAPS: Final = ("memory", "tools", "policies", "model", "credentials", "other")
 _check_action: Final = msgspec.json.Decoder(Action).decode
 _check_snapshot: Final = msgspec.json.Decoder(StateSnapshot).decode
 
@@ -58,12 +58,15 @@ def action(fields: Mapping[str, Any], extra: Mapping[str, str]) -> bytes:
 
 
 def snapshot(fields: Mapping[str, Any]) -> bytes:
-    """One state snapshot as JSON. Names that no snapshot has are refused. Raises Unusable."""
-    if unknown := fields.keys() - _SNAPSHOT_FIELDS:
-        raise Unusable(f"a snapshot has no field {min(unknown)}")
+    """One state snapshot as JSON. Names that no snapshot has go into `other`. Raises Unusable."""
+    known = {name: value for name, value in fields.items() if name in _SNAPSHOT_FIELDS}
+    more = {name: value for name, value in fields.items() if name not in _SNAPSHOT_FIELDS}
+    given = known.get("other")
+    if more and isinstance(given, Mapping | None):
+        known["other"] = {**more, **(given or {})}
     cut: list[str] = []
     row: dict[str, Any] = {}
-    for name, value in fields.items():
+    for name, value in known.items():
         if value is None:
             continue
         if name in _TEXT_MAPS and isinstance(value, Mapping):

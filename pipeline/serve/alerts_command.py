@@ -26,14 +26,18 @@ def alerts(  # noqa: PLR0913 - an argument for each option
     tenant: Values = None,
     json_: Annotated[bool, typer.Option("--json", help="a JSON object a line")] = False,
     url: Annotated[
-        str, typer.Option(envvar="TACHO_DOOR_URL", help="the door to ask")
-    ] = "http://127.0.0.1:4318",
+        Optional[str],  # noqa: UP045 - typer reads the annotation
+        typer.Option(
+            envvar="TACHO_DOOR_URL", help="the door to ask; else that of `tacho up` (4318)"
+        ),
+    ] = None,
 ) -> None:
     """Alerts that a door has stored, newest first; with --follow, then those that come.
 
     TACHO_DOOR_TOKEN holds the token of a door that asks for one.
     """
     from tachograph.pipeline.serve.alerts_client import AlertsClient, Query
+    from tachograph.pipeline.settings import door_beside_up
     from tachograph.schemas.alert import SEVERITIES
 
     severities = list(severity or [])
@@ -45,7 +49,7 @@ def alerts(  # noqa: PLR0913 - an argument for each option
     query: Query = [("severity", ",".join(severities))] if severities else []
     given = {"rule": rule, "risk_category": risk_category, "tenant": tenant}
     query += [(name, value) for name, values in given.items() for value in values or []]
-    client = AlertsClient(url, os.environ.get(TOKEN_VARIABLE))
+    client = AlertsClient(url or door_beside_up(), os.environ.get(TOKEN_VARIABLE))
     try:
         if follow:
             client.begin(query)
@@ -69,8 +73,11 @@ def _rank(severity: str) -> int:
 def _show(alert: dict[str, Any], *, as_json: bool) -> None:
     import msgspec
 
+    from tachograph.pipeline.plain_json import written_to
+
     if as_json:
-        sys.stdout.write(msgspec.json.encode(alert).decode() + "\n")
+        line = written_to(sys.stdout.buffer)(msgspec.json.encode(alert))
+        sys.stdout.write(line.decode() + "\n")
     else:
         sys.stdout.write(_line(alert) + "\n")
     sys.stdout.flush()

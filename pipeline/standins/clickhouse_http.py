@@ -31,6 +31,7 @@ from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
 from tachograph.pipeline.standins.clickhouse_lanes import Lane
 from tachograph.pipeline.standins.clickhouse_limits import Limits
 from tachograph.pipeline.standins.clickhouse_native import FIRST_VERSION, Encoder, NativeBlocks
+from tachograph.pipeline.standins.clickhouse_policy import READ_ONLY_TEXT
 from tachograph.pipeline.standins.clickhouse_request import (
     Compressor,
     Wish,
@@ -226,6 +227,9 @@ class Interface:
             body = b""
         text = b"\n".join(part for part in (wish.query.encode(), body) if part)
         statement = _statement(job, wish)
+        if not job.writes and is_insert(text):
+            # Before it is read as text, which rows in a binary format are not.
+            raise ClickHouseError(errors.READONLY, READ_ONLY_TEXT)
         insert = split_insert(text) if job.writes and is_insert(text) else None
         if insert is not None and not statement.get_request:
             job.stoppable = False

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver import httputil
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, ProgrammingError
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
@@ -72,11 +72,18 @@ OLDEST_SERVER = (26, 3)
 # kept.
 _KEPT_CHARS = 300
 _VERSION = re.compile(r"\d+(\.\d+)+")
+# The client's own word, before it asks: a setting of every write of ours may not be set.
+_MAY_READ_ONLY = re.compile(r"^Setting \w+ is readonly")
 _OF_SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")
 
 
 def mapped(error: Exception, what: str) -> RetryLater | Refused:
     """An error of the client as one of ours. The text names the server's code, not the data."""
+    if isinstance(error, ProgrammingError) and _MAY_READ_ONLY.search(str(error)):
+        return ConfigError(
+            f"{what}: who asks may read only: CLICKHOUSE_USER names one that may write. The tables"
+            " of an embedded ClickHouse are made by `tacho up` itself"
+        )
     code = getattr(error, "code", None)
     name = getattr(error, "name", None) or type(error).__name__
     if code in _NEVER:

@@ -18,7 +18,13 @@ from tachograph.pipeline.errors import ConfigError, RetryLater, TachoError
 from tachograph.pipeline.kafka.groups import ALL_READERS, unread
 from tachograph.pipeline.kafka.topics import provision
 from tachograph.pipeline.migrate import apply_migrations
-from tachograph.pipeline.settings import BROKER_FILE, CLICKHOUSE_FILE, STANDIN_BROKER, Settings
+from tachograph.pipeline.settings import (
+    BROKER_FILE,
+    CLICKHOUSE_FILE,
+    DOOR_FILE,
+    STANDIN_BROKER,
+    Settings,
+)
 from tachograph.pipeline.standins.clickhouse import EmbeddedClickHouse
 from tachograph.pipeline.tls import ServerTls, door_tls
 from tachograph.pipeline.up import demo
@@ -71,7 +77,6 @@ def servers(options: Options) -> Iterator[Servers]:
     door_port = settings.door_port if options.door_port is None else options.door_port
     need_free(settings.door_host, door_port, "--door-port")
     home = settings.home.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     changes = {"TACHO_DOOR_PORT": str(door_port)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone(home))
@@ -161,17 +166,21 @@ def run_up(options: Options) -> int:
         if not at.embedded:  # the stand-in creates topics at their first use, and only then
             provision(at.settings)
         apply_migrations(at.settings)
-        summary = _run_stages(options, at, stop)
+        with told(at.settings.home / DOOR_FILE, _door_of(at)):
+            summary = _run_stages(options, at, stop)
     if summary is None:
         return 0
     _say(summary.text())
     return 0 if summary.stored_alerts > 0 or not options.demo else 1
 
 
-def _run_stages(options: Options, at: Servers, stop: threading.Event) -> Summary | None:
-    settings = at.settings
+def _door_of(at: Servers) -> str:
     tls = ServerTls.from_env("TACHO_DOOR_", at.environment)
-    url = f"{tls.scheme}://{settings.door_host}:{settings.door_port}"
+    return f"{tls.scheme}://{at.settings.door_host}:{at.settings.door_port}"
+
+
+def _run_stages(options: Options, at: Servers, stop: threading.Event) -> Summary | None:
+    settings, url = at.settings, _door_of(at)
     children = [stage(name, at.environment, settings.home / "logs") for name in STAGES]
     board, watching = Board(settings), threading.Event()
     replay = None

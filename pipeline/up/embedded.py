@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from tachograph.pipeline.errors import ConfigError, RetryLater
 from tachograph.pipeline.log import get
@@ -24,8 +25,10 @@ _PLAIN = ServerTls()
 
 @contextlib.contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """While inside, no other `tacho up` works on this home. Raises ConfigError when one does."""
-    with (home / LOCK_FILE).open("a+") as file:
+    """While inside, no other `tacho up` works on this home, which is made if it is not there.
+    Raises ConfigError when one does, or when the home cannot be written.
+    """
+    with _lock_file(home) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -38,6 +41,16 @@ def alone(home: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _lock_file(home: Path) -> TextIO:
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (home / LOCK_FILE).open("a+")
+    except OSError as error:
+        raise ConfigError(
+            f"TACHO_HOME: {home} cannot be written ({error.strerror}); set another folder"
+        ) from error
 
 
 class StandIns:

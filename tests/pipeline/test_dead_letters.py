@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tachograph.pipeline.clock import SECOND_US
-from tachograph.pipeline.dead_letters import RECORD_BYTES, DeadLetters, Quota
+from tachograph.pipeline.dead_letters import RECORD_BYTES, TOLD_SOURCES, DeadLetters, Quota
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.schemas import codec
-from tachograph.schemas.records import DeadLetter
+from tachograph.schemas.records import DeadLetter, Health
 
 
 def letter(source: str = "agent.raw/0", original: bytes = b"{", **more: Any) -> DeadLetter:
@@ -39,6 +39,7 @@ class Outbox:
 
     def __init__(self, largest: int = 10**9, *, away: bool = False) -> None:
         self.sent: list[DeadLetter] = []
+        self.told: list[Health] = []
         self._largest, self._away = largest, away
 
     def send(self, topic: str, value: bytes, *, key: bytes, headers: Mapping[str, bytes]) -> None:
@@ -46,6 +47,10 @@ class Outbox:
             raise RetryLater("broker away")
         if len(value) > self._largest:
             raise Refused("too large")
+        if topic == "agent.health":
+            assert headers["tacho-record"] == b"health"
+            self.told.append(codec.decode(Health, value))
+            return
         assert (topic, headers["tacho-record"]) == ("agent.dead_letters", b"dead_letter")
         self.sent.append(codec.decode(DeadLetter, value))
 
@@ -62,6 +67,32 @@ def test_above_its_limit_a_source_keeps_only_hashes_and_the_others_go_on() -> No
     assert [one.original is not None for one in outbox.sent] == [True, True, False, True]
     assert all(one.sha256 for one in outbox.sent)
     assert dead.without_bytes == 1
+
+
+def test_a_source_above_its_limit_is_told_once_in_a_while_and_no_other() -> None:
+    now = [1_795_370_400 * SECOND_US]
+    outbox = Outbox()
+    dead = letters(outbox, Quota(lambda: now[0], letters=2))
+    for source in ("a", "a", "b", "a", "a"):
+        dead.send(letter(source, tenant="acme"))
+    [told] = outbox.told
+    assert (told.component, told.tenant, told.status) == ("flood:a", "acme", "degraded")
+    now[0] += 300 * SECOND_US
+    for _ in range(3):
+        dead.send(letter("a", tenant="acme"))
+    assert outbox.told == [told]
+    now[0] += 300 * SECOND_US
+    for _ in range(3):
+        dead.send(letter("a", tenant="acme"))
+    assert [one.component for one in outbox.told] == ["flood:a", "flood:a"]
+
+
+def test_however_many_sources_are_above_their_limit_few_are_told() -> None:
+    outbox = Outbox()
+    dead = letters(outbox, Quota(lambda: 0, letters=0))
+    for n in range(TOLD_SOURCES + 10):
+        dead.send(letter(f"s{n}"))
+    assert len(outbox.told) == TOLD_SOURCES
 
 
 def test_bytes_are_limited_as_well_as_letters() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -57,6 +58,35 @@ def test_filters_compare_fields_as_text(filled: Settings, topic_name: str) -> No
     ]
     assert len(lines(filled, topic_name, Filters.parse(["late=true"], "action_batch"))) == 1
     assert lines(filled, topic_name, Filters.parse(["n=2"], None)) == []
+
+
+class Terminal(io.BytesIO):
+    """Looks like one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("evil", ["\x9b31m", "\u202egnp.exe", "\x7f", "\U000e0041"])
+def test_a_terminal_gets_what_it_would_obey_as_escapes_and_a_file_as_it_is(
+    any_broker: Any, settings_for: Callable[..., Settings], topic_name: str, evil: str
+) -> None:
+    settings = settings_for(any_broker.bootstrap_servers)
+    writer = Writer(settings)
+    writer.send(topic_name, msgspec.json.encode({"tool": evil, "größe": "ü"}), partition=0)
+    writer.flush()
+    terminal, file = Terminal(), io.BytesIO()
+    for out in (terminal, file):
+        tail(settings, topic_name, Filters(), from_start=True, follow=False, out=out)
+    assert terminal.getvalue().decode().removesuffix("\n").isprintable()
+    assert "ü" in terminal.getvalue().decode()
+    assert evil in file.getvalue().decode()
+    assert json.loads(terminal.getvalue()) == json.loads(file.getvalue())
+
+
+def test_a_kind_of_record_that_the_topic_does_not_carry_is_named(settings_for: Any) -> None:
+    with pytest.raises(ConfigError, match=r"--record alerts: agent\.alerts carries alert"):
+        tail(settings_for("127.0.0.1:9"), "agent.alerts", Filters.parse([], "alerts"))
 
 
 def test_limit_ends_the_tail(filled: Settings, topic_name: str) -> None:

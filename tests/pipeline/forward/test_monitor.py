@@ -232,6 +232,25 @@ def test_a_repeated_decision_changes_nothing() -> None:
     assert watch.read(silent) is False
 
 
+def test_a_flood_is_an_alert_until_it_is_over_and_stays_one() -> None:
+    watch = after(*beating(300))
+    flood = beat(60, "flood:agent.raw/0", status="degraded", watermark=alerts.START, detail="much")
+    assert watch.read(flood) is True
+    again = beat(90, "flood:agent.raw/0", status="degraded", watermark=alerts.START, detail="much")
+    assert watch.read(again) is False
+    group = group_of(flood, 7)
+    assert (group.rule_id, group.count, group.entity) == (
+        "tacho.dead_letter_flood", 1, "flood:agent.raw/0",
+    )  # fmt: skip
+    assert "agent.raw/0" in group.samples[0].reason.text
+    assert watch.judge(at(290)) == []
+    watch = after(*beating(2_000, start=60), flood)
+    [over] = watch.judge(at(60 + module.FLOOD_OVER_S))
+    assert (over.component, over.status) == ("flood:agent.raw/0", "ok")
+    assert watch.read(over) is False
+    assert watch.judge(at(70 + module.FLOOD_OVER_S)) == []
+
+
 def test_what_is_tracked_and_decided_at_once_is_bounded() -> None:
     names = {f"s{n}": 1 for n in range(module.MAX_SUBJECTS + 100)}
     watch = after(*[beat(n * 10, sources=names) for n in range(12)])

@@ -11,6 +11,7 @@ from tachograph.pipeline.door_headers import sign
 from tachograph.pipeline.normalize import batches, limits
 from tachograph.pipeline.normalize.core import Normalizer
 from tachograph.pipeline.normalize.identity import LinkBook, Named
+from tachograph.pipeline.replayed import REPLAYED, first_place
 from tachograph.schemas import batch
 from tachograph.schemas.identity import partition_of
 
@@ -227,3 +228,30 @@ def test_links_are_remembered_within_a_bound() -> None:
         True,
     ]
     assert book.evicted == 2
+
+
+def test_what_is_put_back_is_known_by_where_it_first_lay(core: Normalizer) -> None:
+    batch = [action(sequence=n) for n in range(3)]
+    first = core.normalize([record(batch, partition=2, offset=5)]).frame["event_id"].to_list()
+    whole = record(batch, partition=2, offset=88, headers={REPLAYED: b"2/5"})
+    alone = record(batch[1], partition=2, offset=89, headers={REPLAYED: b"2/5/1"})
+    assert core.normalize([whole]).frame["event_id"].to_list() == first
+    assert core.normalize([alone]).frame["event_id"].to_list() == first[1:2]
+
+
+@pytest.mark.parametrize("forged", [b"", b"2", b"2/5/1/9", b"-2/5", b"2/\xff", b"2/5\n"])
+def test_what_is_no_place_does_not_count_as_one(core: Normalizer, forged: bytes) -> None:
+    plain = one(core, action(), offset=88)
+    assert one(core, action(), offset=88, headers={REPLAYED: forged}) == plain
+
+
+def test_a_letter_of_what_was_put_back_names_its_first_place(core: Normalizer) -> None:
+    value = [action(), action(kind="new"), action()]
+    [letter] = core.normalize([record(value, partition=2, offset=5)]).dead
+    assert first_place(letter) == "2/5/1"
+    back = record(letter.original or b"", partition=2, offset=9, headers={REPLAYED: b"2/5/1"})
+    [again] = core.normalize([back]).dead
+    assert first_place(again) == "2/5/1"
+    whole = record(value, partition=2, offset=9, headers={REPLAYED: b"2/5"})
+    [of_whole] = core.normalize([whole]).dead
+    assert first_place(of_whole) == "2/5/1"

@@ -50,6 +50,31 @@ def test_unknown_fields_are_kept_as_attributes(rows: Rows) -> None:
     assert kept == {"a": "1", "newer.deep.er": "[1]", "flag": "true"}
 
 
+def test_unknown_fields_of_a_snapshot_are_kept_and_redacted(core: Normalizer) -> None:
+    told = {
+        "snapshot_id": "s",
+        "tenant": "",
+        "taken_at": "2026-11-22T18:00:00Z",
+        "agent_id": "a",
+        "other": {"seen": "2"},
+        "plan": ["look", {"pay": 1}],
+        "token": "AKIAIOSFODNN7ABCDEFG",
+        "nothing": None,
+    }
+    found = core.normalize([record(told, headers={"tacho-record": b"state_snapshot"})])
+    [snapshot] = found.snapshots
+    token = snapshot.other.pop("token")
+    assert token.startswith("‹secret:aws_access_key:")
+    assert snapshot.other == {"seen": "2", "plan": '["look",{"pay":1}]'}
+
+
+def test_a_snapshot_of_too_many_unknown_fields_is_refused(core: Normalizer) -> None:
+    told = {"snapshot_id": "s", "tenant": "", "taken_at": "2026-11-22T18:00:00Z", "agent_id": "a"}
+    told |= {f"own{n}": "x" for n in range(limits.ATTRIBUTES + 1)}
+    found = core.normalize([record(told, headers={"tacho-record": b"state_snapshot"})])
+    assert (found.snapshots, [letter.reason for letter in found.dead]) == ([], ["too_many"])
+
+
 def test_what_only_normalize_may_say_is_ignored_from_a_producer(rows: Rows) -> None:
     claims = {
         "event_id": "f" * 32,

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from tachograph.pipeline.dead_letters import HEADERS
 from tachograph.pipeline.door_headers import sign
 from tachograph.pipeline.errors import Refused
 from tachograph.pipeline.normalize.hopeless import Hopeless
@@ -232,6 +234,31 @@ def test_a_dead_letter_put_back_after_the_fix_becomes_an_action(
     again = [codec.decode(DeadLetter, value) for _, headers, value in found["dead_letter"]]
     assert sum("tacho-replayed" in letter.headers for letter in again) == 1
     assert run_replay(settings, Choice(limit=1), dry_run=True).total == 1
+    # What was refused again is no second letter to put back: else every try would double them.
+    assert run_replay(settings, Choice(), dry_run=True).total == 3
+
+
+def test_a_dead_letter_put_back_twice_after_the_fix_is_one_action(settings: Settings) -> None:
+    mended = now_action(sequence=7)
+    produce(settings, "agent.raw", now_action(), partition=0)  # it lay at the second place
+    sent = DeadLetter(
+        topic="agent.raw", partition=0, offset=1, index=0, stage="normalize", reason="mistyped",
+        detail="kind",
+        observed_time=datetime.now(UTC), sha256="00", size_bytes=9,
+        original=msgspec.json.encode(mended),
+    )  # fmt: skip
+    produce(settings, "agent.dead_letters", codec.encode(sent), headers=HEADERS)
+    for _ in range(2):
+        assert run_replay(settings, Choice(), dry_run=False).total == 1
+    stop = threading.Event()
+    thread = threading.Thread(target=run, args=(settings, stop))
+    thread.start()
+    found = follow(settings, lambda found: actions(found).height >= 3)
+    stop.set()
+    thread.join(WAIT_S)
+    put_back = actions(found).filter(sequence=7)
+    assert put_back.height == 2
+    assert put_back["event_id"].n_unique() == 1
 
 
 def test_a_topic_that_decodes_to_nothing_stops_the_stage_whoever_writes_it(

@@ -1,6 +1,7 @@
 import gzip
 import json
 import random
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -159,6 +160,18 @@ def test_an_option_that_cannot_be_used_is_named(
     path = written(tmp_path / "a.ndjson", [])
     with pytest.raises(ConfigError, match=named):
         run_scan(Options(**({"files": [path]} | options)))
+
+
+@pytest.mark.parametrize(
+    ("out", "why"), [("nowhere/found", "No such file"), (".", "Is a directory"), ("/dev/full", "")]
+)
+def test_findings_that_cannot_be_written_are_an_error_and_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, why: str
+) -> None:
+    path = written(tmp_path / "a.ndjson", deletes("a", 5, 1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"cannot write {re.escape(out)}: {why}"):
+        run_scan(Options(files=[path], out=Path(out)))
 
 
 def test_a_rule_that_cannot_be_honoured_is_named_with_its_file(tmp_path: Path) -> None:

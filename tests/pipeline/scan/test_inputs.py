@@ -85,10 +85,37 @@ def test_a_line_that_is_too_long_is_passed_over_and_the_rest_is_read(
     assert chunk.oversized == [1]
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_files_that_were_packed_one_by_one_and_joined_are_read_to_the_end(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "events"
+    path.write_bytes(pack(b"first\n") + pack(b"last\n"))
+    [chunk] = chunks(path)
+    assert chunk.lines == [b"first", b"last"]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+def test_how_far_a_file_is_read_is_told_in_bytes_of_the_file_itself(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "events"
+    path.write_bytes(pack(TEXT))
+    positions = [chunk.position for chunk in chunks(path)]
+    assert 0 < positions[0] <= positions[-1] <= path.stat().st_size
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"\x1f\x8b broken", b"\x28\xb5\x2f\xfd broken", gzip.compress(TEXT)[:99]],
-    ids=["gzip", "zstd", "cut off"],
+    [
+        b"\x1f\x8b broken",
+        b"\x28\xb5\x2f\xfd broken",
+        gzip.compress(TEXT)[:99],
+        zstandard.compress(TEXT)[:-1],
+        zstandard.compress(TEXT) + zstandard.compress(TEXT)[:99],
+        gzip.compress(TEXT)[:99] + b"\xff" * 99,
+    ],
+    ids=["gzip", "zstd", "gzip cut off", "zstd cut off", "second zstd cut off", "gzip overwritten"],
 )
 def test_a_file_that_cannot_be_unpacked_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.gz"

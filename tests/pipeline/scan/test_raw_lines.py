@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,14 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+@pytest.mark.parametrize("value", [2**200, -(2**127) - 1, [2**200, "x"], {"b": 2**200}])
+@pytest.mark.parametrize("beside", [None, 1, 1.5, "text", True])
+def test_a_whole_number_of_any_size_is_its_digits(value: object, beside: object) -> None:
+    lines = [msgspec.json.encode({"a": beside}), json.dumps({"a": value}).encode()]
+    row = RawLines(None).frame([b"\n".join(lines)], 0).row(1, named=True)
+    assert str(2**200 if value != -(2**127) - 1 else value) in str(row)
 
 
 @settings(deadline=None)

@@ -268,6 +268,15 @@ def test_a_snapshot_keeps_its_contract(make: Make) -> None:
     assert snapshot.memory == {"last": '{"n":1}'}
 
 
+def test_a_snapshot_keeps_what_its_contract_has_no_field_for(make: Make) -> None:
+    memory = Memory()
+    recorder = make(memory)
+    recorder.snapshot(mood="good", plan=["look", "pay"], other={"seen": 2})
+    assert recorder.flush(WAIT_S)
+    snapshot = decode(StateSnapshot, memory.tries[0][0])
+    assert snapshot.other == {"mood": "good", "plan": '["look","pay"]', "seen": "2"}
+
+
 def test_what_no_record_can_be_made_of_is_counted_and_said_once(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,7 +285,7 @@ def test_what_no_record_can_be_made_of_is_counted_and_said_once(
         recorder.action("dance")
         recorder.action("prompt", http_status="many")
         recorder.action("prompt", event_time="yesterday")
-        recorder.snapshot(mood="good")
+        recorder.snapshot(goals="sell")
         recorder.action("prompt", tool_call_id=["x" * 300_000])
     assert recorder.stats().invalid == 5
     assert len(caplog.records) == 1

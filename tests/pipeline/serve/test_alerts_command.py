@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,8 @@ from infra.kafka.broker import free_ports
 from tachograph.pipeline.errors import Refused, RetryLater
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.serve.alerts_client import AlertsClient
-from tachograph.pipeline.settings import Settings
+from tachograph.pipeline.settings import DOOR_FILE, Settings
+from tachograph.pipeline.up.embedded import told
 from tachograph.pipeline.verbs import app
 from tachograph.schemas import codec
 from tachograph.schemas.alert import Alert
@@ -45,6 +47,18 @@ def test_what_comes_is_followed_over_a_restart_of_the_door(settings: Settings) -
         closing = threading.Thread(target=client.close)
         closing.start()
         closing.join()
+
+
+def test_the_door_of_up_is_found_wherever_it_listens(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TACHO_HOME", str(tmp_path))
+    monkeypatch.delenv("TACHO_DOOR_URL", raising=False)
+    with open_door(settings) as door, told(tmp_path / DOOR_FILE, door.url):
+        told_by = CliRunner().invoke(app, ["alerts", "-n", "0"])
+        assert (told_by.exit_code, told_by.exception) == (0, None)
+    gone = CliRunner().invoke(app, ["alerts"], env={"TACHO_DOOR_PORT": "9"})
+    assert "127.0.0.1:9" in str(gone.exception)
 
 
 def stored(request: Request) -> Reply:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tachograph.pipeline.standins import clickhouse_limits as bounds
 from tests.pipeline.standins.conftest import Door
@@ -128,6 +130,15 @@ def test_a_reader_changes_nothing(door: Door, tmp_path: Path, attempt: str) -> N
     left = "SELECT count() FROM system.tables WHERE name = 'made'"
     assert door.ask(left).text == "0\n"
     assert door.ask("SELECT getSetting('readonly')").text == "1\n"
+
+
+def test_a_refused_write_of_binary_rows_says_so_too(door: Door) -> None:
+    table = door.table()
+    rows = pa.table({"a": pa.array([9], pa.uint64()), "s": ["x" * 200]})
+    with pytest.raises(DatabaseError, match="READONLY"):
+        door.reader().insert_arrow(table, rows)
+    with pytest.raises(DatabaseError, match="READONLY"):
+        door.reader().insert(table, [[2**63, "x" * 200]], column_names=["a", "s"])
 
 
 def test_a_refused_write_says_that_the_server_is_read_only(door: Door) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
 
 from tachograph.pipeline import metrics
 from tachograph.pipeline.errors import ConfigError, Refused, RetryLater
@@ -207,6 +207,13 @@ def test_a_dead_letter_that_is_not_acknowledged_holds_the_batch_back() -> None:
 def test_the_state_of_a_server_is_never_taken_for_bad_data(code: int | None) -> None:
     assert isinstance(mapped(DatabaseError("x", code=code), "insert"), RetryLater)
     assert isinstance(mapped(OperationalError("x", code=code), "insert"), RetryLater)
+
+
+def test_who_may_read_only_is_told_so_and_not_kept_waiting() -> None:
+    found = mapped(ProgrammingError("Setting max_query_size is readonly"), "query")
+    assert isinstance(found, ConfigError)
+    assert "CLICKHOUSE_USER" in str(found)
+    assert isinstance(mapped(ProgrammingError("Connection is closed"), "query"), RetryLater)
 
 
 @pytest.mark.parametrize("code", [27, 53, 117, 349])

@@ -37,6 +37,13 @@ def test_a_home_is_one_ups_alone_and_free_when_that_has_gone(tmp_path: Path) -> 
         pass
 
 
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc")):
+        with pytest.raises(ConfigError, match=f"TACHO_HOME: {home} cannot be"), alone(home):
+            pass
+
+
 def test_clickhouse_that_died_is_started_again_with_what_it_held(
     standins: StandIns, tmp_path: Path
 ) -> None:
