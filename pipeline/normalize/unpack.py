@@ -7,12 +7,14 @@ from typing import Final
 
 import zstandard
 
+from tachograph.pipeline import zstd_frames
 from tachograph.pipeline.normalize import limits
 from tachograph.pipeline.normalize.raw import BadInput
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_ZSTD_WINDOW: Final = 2**23
 # A file may be of several, one after the other; nobody makes more.
 _MEMBERS: Final = 64
 
@@ -48,16 +50,13 @@ def _gunzipped(value: bytes) -> bytes:
 
 def _unzstd(value: bytes) -> bytes:
     try:
-        unpacker = zstandard.ZstdDecompressor(max_window_size=2**23)
-        with unpacker.stream_reader(value, read_across_frames=True) as reader:
-            found = reader.read(limits.UNPACKED_BYTES + 1)
-        told_bytes = zstandard.frame_content_size(value)
+        found = zstd_frames.unpacked(value, limits.UNPACKED_BYTES, _ZSTD_WINDOW)
     except zstandard.ZstdError as error:
         raise BadInput("malformed", "the zstd data is broken") from error
+    except EOFError as error:
+        raise BadInput("truncated", "the zstd data is cut off") from error
     if len(found) > limits.UNPACKED_BYTES:
         raise _bomb()
-    if len(found) < told_bytes:  # -1 where the frame does not say
-        raise BadInput("truncated", "the zstd data is cut off")
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
+from tachograph.pipeline import zstd_frames
 from tachograph.pipeline.standins import clickhouse_errors as errors
 from tachograph.pipeline.standins.clickhouse_errors import ClickHouseError
 from tachograph.pipeline.standins.clickhouse_limits import (
@@ -221,9 +222,7 @@ def _zlib_decoder(wbits: int) -> Callable[[bytes, int], bytes]:
 
 def _zstd(body: bytes, limit_bytes: int) -> bytes:
     # An upper bound on the window, too: a frame may ask for gigabytes before it holds a byte.
-    decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    with decoder.stream_reader(body, read_across_frames=True) as reader:
-        plain: bytes = reader.read(limit_bytes + 1)
+    plain = zstd_frames.unpacked(body, limit_bytes, 1 << 27)
     if len(plain) > limit_bytes:
         raise _too_large(limit_bytes)
     return plain
