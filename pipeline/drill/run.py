@@ -116,11 +116,12 @@ def _post(door: Door, path: str, body: bytes) -> None:
 @contextmanager
 def _seen(made: Attack, door: Door) -> Iterator[Callable[[float], str | None]]:
     """Watches the feed from now on. What is yielded waits until a time of `time.monotonic` for the
-    id of the attack's alert.
+    id of the attack's alert, and raises Refused where the feed is not ours any more.
     """
     query: Query = [("rule", made.rule_id)]
     client = AlertsClient(door.url, door.token)
     found: list[str] = []
+    refused: list[Refused] = []
     over = threading.Event()
 
     def watch() -> None:
@@ -129,13 +130,17 @@ def _seen(made: Attack, door: Door) -> Iterator[Callable[[float], str | None]]:
                 if made.is_told_by(alert):
                     found.append(str(alert["alert_id"]))
                     return
-        except (RuntimeError, Refused):
+        except Refused as error:
+            refused.append(error)
+        except RuntimeError:
             pass  # closed under it, when nobody waits any more
         finally:
             over.set()
 
     def wait(until_s: float) -> str | None:
         over.wait(max(0.0, until_s - time.monotonic()))
+        if refused:
+            raise refused[0]
         return found[0] if found else None
 
     try:

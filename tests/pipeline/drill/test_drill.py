@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from tachograph.pipeline.forward.monitor import Monitor
 from tachograph.pipeline.forward.own_signals import group_of
 from tachograph.pipeline.kafka.writer import Writer
 from tachograph.pipeline.rules.loading import Sources, find
+from tachograph.pipeline.serve.alerts_client import AlertsClient, Query
 from tachograph.pipeline.settings import Settings
 from tachograph.pipeline.standins.broker import MockBroker
 from tachograph.pipeline.verbs import app
@@ -128,6 +130,17 @@ def test_a_door_that_does_not_know_us_is_no_missed_drill(tmp_path: Path, rules: 
             pytest.raises(Refused, match="TACHO_DOOR_TOKEN"),
         ):
             drilled(find(rules, DEFAULT_RULE), rules, Door(shut.url), 1)
+
+
+def test_a_feed_that_is_refused_while_it_is_watched_is_no_missed_drill(
+    door: OpenDoor, rules: RuleSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(client: AlertsClient, query: Query) -> Iterator[dict[str, Any]]:
+        raise Refused("the token was withdrawn")
+
+    monkeypatch.setattr(AlertsClient, "follow", follow)
+    with pytest.raises(Refused, match="withdrawn"):
+        drilled(find(rules, DEFAULT_RULE), rules, Door(door.url), WAIT_S)
 
 
 def test_a_missed_drill_ends_with_1_and_stands_in_the_log(tmp_path: Path) -> None:
