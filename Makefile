@@ -40,8 +40,8 @@ run: $(STAMP)  ## Replay real agent sessions and watch alerts appear; FOR=60 sto
 .PHONY: test
 test: export PYTHONDONTWRITEBYTECODE :=
 test: export TACHO_TEST_EXAMPLES := $(EXAMPLES)
-test: $(STAMP)  ## All tests, five at a time; what is skipped is listed with its reason. ARGS="-k name" narrows, SEED=7 reorders, EXAMPLES=all asks more
-	@$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder --randomly-seed=$(or $(SEED),1) $(ARGS)
+test: $(STAMP)  ## All tests, four at a time; what is skipped is listed with its reason. ARGS="-k name" narrows, SEED=7 reorders, EXAMPLES=all asks more
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --randomly-seed=$(or $(SEED),1) $(ARGS)
 
 .PHONY: check
 check: $(STAMP) .mypy/tachograph  ## Lint, format and types (ruff, mypy --strict); all three run, whatever one finds
